@@ -1,0 +1,2 @@
+include tests/unit/local.mk
+include tests/lint/local.mk

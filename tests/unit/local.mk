@@ -1,0 +1,12 @@
+# A line for each test program: it links only what its subject may use, so that an
+# upward call fails to link.
+if HAVE_CMOCKA
+unit_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+unit_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS)
+
+check_PROGRAMS += tests/unit/lib_test
+TESTS += tests/unit/lib_test
+tests_unit_lib_test_SOURCES = tests/unit/lib_test.c tests/unit/unit.h
+tests_unit_lib_test_CFLAGS = $(unit_cflags)
+tests_unit_lib_test_LDADD = liblib.a $(unit_libs)
+endif
