@@ -1,0 +1,108 @@
+/* model.h - the shape of a Qwen3.5 / Qwen3.6 decoder, and where its weights come from.
+ *
+ * Plain C, no CUDA: worker/weights fills these from a checkpoint, the back ends
+ * read them.  Everything here was checked by whoever filled it: a back end may
+ * believe a shape, and must answer -ENOTSUP for one that it cannot run.
+ *
+ * Matrices are row-major [rows, cols] = [out, in]; y[r] = sum_c W[r][c] x[c].
+ */
+#ifndef HEARTH_KERNELS_MODEL_H
+#define HEARTH_KERNELS_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+#define MODEL_MAX_LAYERS 256
+
+enum mixer_kind { MIXER_GDN, MIXER_ATTENTION };
+
+struct model_shape {
+	uint32_t hidden;		/* width of the residual stream */
+	uint32_t n_layers;		/* decoder layers, without the MTP layer */
+	uint8_t mixer[MODEL_MAX_LAYERS];/* enum mixer_kind of each layer */
+	uint32_t vocab_rows;		/* rows of embedding and head, padding included */
+	uint32_t n_token_ids;		/* ids with a string; ids from here on are never sampled */
+	float norm_eps;
+	uint32_t max_positions;
+
+	/* gated attention */
+	uint32_t n_q_heads, n_kv_heads;	/* query head h reads KV head h / (n_q / n_kv) */
+	uint32_t head_dim;
+	uint32_t rotary_dim;		/* the first dims of a head, rotate-half inside them */
+	double rope_theta;
+	uint32_t mrope_section[3];	/* of rotary_dim / 2 frequencies, interleaved T H W */
+	double yarn_factor;		/* 1: plain RoPE */
+	uint32_t yarn_original;		/* positions the model was trained for */
+	double yarn_attention_factor;	/* on cos and sin; 1 without YaRN */
+
+	/* Gated DeltaNet */
+	uint32_t gdn_k_heads, gdn_v_heads;	/* value head h uses key head h / (v / k) */
+	uint32_t gdn_head_dim;			/* of keys and of values */
+	uint32_t gdn_conv_width;
+
+	/* feed-forward: experts when n_experts > 0, else dense */
+	uint32_t n_experts, n_experts_used;
+	uint32_t expert_inter, shared_inter;	/* shared_inter 0: no shared expert */
+	uint32_t dense_inter;
+
+	uint32_t n_mtp_layers;		/* 0 or 1; its layer index below is n_layers */
+};
+
+/* What a weight is.  The layer of those above W_PER_LAYER is 0. */
+enum weight_slot {
+	W_EMBED,		/* [vocab_rows, hidden] */
+	W_HEAD,			/* [vocab_rows, hidden]; the embedding when the model ties them */
+	W_FINAL_NORM,		/* [hidden]; zero-centred (1 + w), as all norms but W_GDN_NORM */
+	W_MTP_FC,		/* [hidden, 2 hidden]: columns embedding first, then hidden */
+	W_MTP_EMBED_NORM, W_MTP_HIDDEN_NORM, W_MTP_NORM,	/* [hidden] */
+	W_PER_LAYER,		/* not a weight: from here on one per layer */
+	W_INPUT_NORM = W_PER_LAYER, W_POST_NORM,		/* [hidden] */
+	W_GDN_QKV,		/* [(2 k_heads + v_heads) dim, hidden]: q heads, k heads, v heads */
+	W_GDN_Z,		/* [v_heads dim, hidden] */
+	W_GDN_A, W_GDN_B,	/* [v_heads, hidden] */
+	W_GDN_CONV,		/* [channels of QKV, conv_width]; the last tap is the current token */
+	W_GDN_A_LOG, W_GDN_DT_BIAS,	/* [v_heads] */
+	W_GDN_NORM,		/* [dim], plain w */
+	W_GDN_OUT,		/* [hidden, v_heads dim] */
+	W_Q,			/* [q_heads 2 head_dim, hidden]: per head query, then gate */
+	W_K, W_V,		/* [kv_heads head_dim, hidden] */
+	W_O,			/* [hidden, q_heads head_dim] */
+	W_Q_NORM, W_K_NORM,	/* [head_dim] */
+	W_ROUTER,		/* [experts, hidden] */
+	W_EXPERT_GATE, W_EXPERT_UP,	/* [expert_inter, hidden], one per expert */
+	W_EXPERT_DOWN,			/* [hidden, expert_inter], one per expert */
+	W_SHARED_GATE, W_SHARED_UP,	/* [shared_inter, hidden] */
+	W_SHARED_DOWN,			/* [hidden, shared_inter] */
+	W_SHARED_SCORE,			/* [1, hidden]: sigmoid of it scales the shared expert */
+	W_MLP_GATE, W_MLP_UP,		/* [dense_inter, hidden] */
+	W_MLP_DOWN,			/* [hidden, dense_inter] */
+	W_N_SLOTS
+};
+
+enum weight_format { WF_F32, WF_F16, WF_BF16, WF_N };
+
+size_t weight_format_bytes(enum weight_format f);	/* of one element */
+const char *weight_slot_name(enum weight_slot s);
+
+/* One matrix (or vector: rows == 1) as it lies in a checkpoint. */
+struct weight_ref {
+	enum weight_format format;
+	uint32_t rows, cols;
+	const void *data;	/* rows * cols elements, row-major, little-endian; borrowed from
+				 * the source, valid while it is open; maybe unaligned */
+	const char *name;	/* tensor name, for messages */
+};
+
+struct weight_source {
+	void *ctx;
+	/* 0; -ENOENT: this model has no such weight.  `expert` counts only for
+	 * W_EXPERT_*, else 0. */
+	int (*find)(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		    struct weight_ref *ret);
+	uint64_t total_bytes;		/* of all weights, for progress */
+};
+
+#endif
