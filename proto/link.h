@@ -1,0 +1,81 @@
+/* link.h - the ZeroMQ sockets behind the wire.
+ *
+ * One router binds a ROUTER socket; workers connect DEALER sockets to it.  A link has
+ * one descriptor for the caller's event loop.  ZeroMQ's descriptor is edge-triggered:
+ * after a wake AND after every send the caller must call link_*_recv() until -EAGAIN
+ * (both directions share the edge).  So a loop also calls it once before it sleeps.
+ *
+ * Peers: the router knows a worker as a `link_peer`, a number that is never used twice;
+ * a worker that restarts, or reconnects after a cut, is a new peer.  Liveness is the
+ * caller's (beats); what the link notices by itself is a closed connection: with
+ * ipc:// and tcp:// the end of a worker's process arrives as LINK_GONE at once.
+ *
+ * Security: ipc:// paths are created 0660; tcp:// off loopback needs CURVE keys and an
+ * allow-list, or link_server_open() answers -EPERM.
+ *
+ * One thread per link.  Never fork with an open link.
+ */
+#ifndef HEARTH_PROTO_LINK_H
+#define HEARTH_PROTO_LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "proto/wire.h"
+
+typedef uint64_t link_peer;
+
+/* Z85 texts of 40 characters, as zmq_curve_keypair() prints them.  All NULL: no CURVE. */
+struct link_curve {
+	const char *own_public, *own_secret;
+	const char *server_public;	/* client only */
+	const char *const *allowed;	/* server only: public keys of workers */
+	size_t n_allowed;
+};
+
+enum link_event {
+	LINK_MESSAGE,	/* ret->msg is filled */
+	LINK_NEW,	/* server: a peer's first valid Hello; ret->msg is that Hello.
+			 * client: connected (send Hello now; sequence numbers start anew) */
+	LINK_GONE,	/* the connection is closed, or the peer broke the protocol (ret->why) */
+};
+
+struct link_in {
+	enum link_event event;
+	link_peer peer;		/* server only */
+	struct wire_msg msg;	/* LINK_MESSAGE, LINK_NEW on a server; wire_msg_done() it */
+	char why[128];		/* LINK_GONE: for the log */
+};
+
+/* ---- router side ---------------------------------------------------------------- */
+struct link_server;
+
+int link_server_open(const char *const *endpoints, size_t n, const struct link_curve *curve,
+		     struct link_server **ret, struct err *e);
+struct link_server *link_server_close(struct link_server *s);
+int link_server_fd(const struct link_server *s);
+/* 0, or -EAGAIN when there is nothing now. */
+int link_server_recv(struct link_server *s, struct link_in *ret);
+/* 0; -ENOENT: no such peer any more; -EAGAIN: its pipe is full (credits make this a bug or
+ * a dead peer: give it up); -EMSGSIZE; -ENOMEM. */
+int link_server_send(struct link_server *s, link_peer peer, enum wire_type t,
+		     const ProtobufCMessage *m);
+/* Forgets a peer; nothing more is sent to or received from it. */
+void link_server_drop(struct link_server *s, link_peer peer);
+
+/* ---- worker side ---------------------------------------------------------------- */
+struct link_client;
+
+/* Connects, and reconnects by itself (0.2 s doubling to 10 s, with jitter). */
+int link_client_open(const char *endpoint, const struct link_curve *curve,
+		     struct link_client **ret, struct err *e);
+struct link_client *link_client_close(struct link_client *c);
+int link_client_fd(const struct link_client *c);
+int link_client_recv(struct link_client *c, struct link_in *ret);
+/* 0; -ENOTCONN; -EAGAIN; -EMSGSIZE; -ENOMEM. */
+int link_client_send(struct link_client *c, enum wire_type t, const ProtobufCMessage *m);
+/* Gives the present connection up and makes a new one (the peer was silent too long). */
+int link_client_renew(struct link_client *c);
+
+#endif
