@@ -10,7 +10,7 @@
  * caller's (beats); what the link notices by itself is a closed connection: with
  * ipc:// and tcp:// the end of a worker's process arrives as LINK_GONE at once.
  *
- * Security: ipc:// paths are created 0660; tcp:// off loopback needs CURVE keys and an
+ * Security: ipc:// paths are created 0660 and report the peer's pid and uid; tcp:// off loopback needs CURVE keys and an
  * allow-list, or link_server_open() answers -EPERM.
  *
  * One thread per link.  Never fork with an open link.
@@ -45,6 +45,8 @@ struct link_in {
 	enum link_event event;
 	link_peer peer;		/* server only */
 	struct wire_msg msg;	/* LINK_MESSAGE, LINK_NEW on a server; wire_msg_done() it */
+	int pid, uid;		/* LINK_NEW on a server over ipc://: who is there, as the kernel
+				 * says; -1 over tcp:// */
 	char why[128];		/* LINK_GONE: for the log */
 };
 

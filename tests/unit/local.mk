@@ -2,11 +2,21 @@
 # upward call fails to link.
 if HAVE_CMOCKA
 unit_cflags = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
-unit_libs = $(CMOCKA_LIBS) $(JANSSON_LIBS)
+unit_libs = $(lib_libs) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/lib_test
 TESTS += tests/unit/lib_test
 tests_unit_lib_test_SOURCES = tests/unit/lib_test.c tests/unit/unit.h
 tests_unit_lib_test_CFLAGS = $(unit_cflags)
-tests_unit_lib_test_LDADD = liblib.a $(unit_libs)
+tests_unit_lib_test_LDADD = $(unit_libs)
+endif
+
+if HAVE_CMOCKA
+if SERVING
+check_PROGRAMS += tests/unit/wire_test
+TESTS += tests/unit/wire_test
+tests_unit_wire_test_SOURCES = tests/unit/wire_test.c tests/unit/unit.h
+tests_unit_wire_test_CFLAGS = $(unit_cflags)
+tests_unit_wire_test_LDADD = $(wire_libs) $(unit_libs)
+endif
 endif

@@ -1,0 +1,31 @@
+/* log.h - lines for journalctl.
+ *
+ * Each line goes to stderr with systemd's priority prefix (<3> .. <7>) when stderr is
+ * the journal, without it on a terminal.  A line is understandable without the source:
+ * what failed, the value, the limit, what happens next ("..., retrying").
+ *
+ *	LOG_ERROR   someone must act		LOG_NOTE   start, stop, reload, one per request
+ *	LOG_WARN    survived			LOG_DEBUG  free of charge when off
+ *
+ * lib/ (but this file), proto/, kernels/ and the engine return errors and never log;
+ * main.c, serve and on_*.c log, once.  Never a prompt, never a key.
+ * Thread-safe: a line is one write().
+ */
+#ifndef HEARTH_LIB_LOG_H
+#define HEARTH_LIB_LOG_H
+
+enum log_level { LOG_ERROR = 3, LOG_WARN = 4, LOG_NOTE = 5, LOG_DEBUG = 7 };
+
+/* Lines above `max` are dropped; the default is LOG_NOTE. */
+void log_set_level(enum log_level max);
+/* "error", "warning", "notice", "debug"; -EINVAL otherwise. */
+int log_level_parse(const char *name, enum log_level *ret);
+
+void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_note(...)  log_line(LOG_NOTE, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
+
+#endif
