@@ -1,0 +1,54 @@
+/* gdn_step.h - Gated DeltaNet, decode form: convolution, normalisation, gates and one pass over the
+ * recurrent state for every row (docs/numerics.md; recurrence: Yang, Kautz, Hatamizadeh, "Gated Delta
+ * Networks", 2024, eq. 10).
+ *
+ * Rows come in runs: consecutive positions of one sequence.  A decode step has runs of one row, a
+ * replay has longer ones; a run of n rows gives the bits of n runs of one row, because a run's rows
+ * go through the same registers one after the other.  Nothing a row computes depends on other runs.
+ *
+ * Plain C.  Device pointers; borrowed until the stream has passed the call.  Enqueues on `stream`
+ * (a cudaStream_t), waits for nothing.
+ */
+#ifndef HEARTH_KERNELS_CUDA_GDN_STEP_H
+#define HEARTH_KERNELS_CUDA_GDN_STEP_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GDN_DIM 128		/* of a key and of a value head */
+#define GDN_TAPS 4
+
+struct gdn_run {
+	uint32_t slot;		/* whose state */
+	uint32_t row;		/* first row in u, a, b, o */
+	uint32_t n;		/* rows, >= 1 */
+	uint32_t side;		/* 0 or 1: which copy of the convolution window is the present one;
+				 * the call writes the other, since blocks of one run read the old
+				 * window at different times */
+};
+
+struct gdn_step_args {
+	const struct gdn_run *runs;	/* [n_runs] in device memory */
+	uint32_t n_runs;
+	uint32_t k_heads, v_heads;	/* v_heads a multiple of k_heads */
+	const void *u;		/* bf16 [rows][(2 k_heads + v_heads) 128]: q, k, v before the convolution */
+	const void *a, *b;	/* bf16 [rows][v_heads] */
+	const void *conv_w;	/* bf16 [channels][4]; tap 3 is the current token */
+	const float *a_log, *dt_bias;	/* [v_heads] */
+	void *window;		/* bf16 [n_slots][2 sides][3][channels]: the three tokens before, oldest
+				 * first; in and out */
+	float *state;		/* [n_slots][v_heads][128 value][128 key]; in and out */
+	float *o;		/* out [rows][v_heads][128], before the gated norm */
+};
+
+/* 0; -EINVAL: a shape that this kernel does not take, nothing enqueued; -ENODEV: launch failed. */
+int gdn_step(const struct gdn_step_args *a, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

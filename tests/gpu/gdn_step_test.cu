@@ -1,0 +1,337 @@
+/* gdn_step_test.cu - the Gated DeltaNet decode kernel against a reference in double, and the
+ * exactness claims: a run of n rows equals n runs of one row, and neighbours change no bit.
+ * Prints claims like cmocka does; exits 77 without a GPU.
+ *	gdn_step_test [--bench]   with --bench also a markdown table of times
+ */
+#include "kernels/cuda/gdn_step.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#define CUDA(call)                                                                         \
+	do {                                                                               \
+		cudaError_t e_ = (call);                                                   \
+		if (e_ != cudaSuccess) {                                                   \
+			fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(e_));        \
+			exit(1);                                                           \
+		}                                                                          \
+	} while (0)
+
+static const int DIM = GDN_DIM;
+static int n_failed;
+
+static void claim(const char *name, bool ok)
+{
+	printf("[ RUN      ] %s\n%s %s\n", name, ok ? "[       OK ]" : "[  FAILED  ]", name);
+	n_failed += !ok;
+}
+
+static uint32_t rng_state = 1;
+static float uniform(void)
+{
+	rng_state = rng_state * 1664525u + 1013904223u;
+	return (float)(rng_state >> 8) / 16777216.0f * 2 - 1;
+}
+
+static float to_bf16(float x)
+{
+	return __bfloat162float(__float2bfloat16_rn(x));
+}
+
+/* One device array with its host copy. */
+template <typename T> struct array {
+	std::vector<T> h;
+	T *d = nullptr;
+
+	explicit array(size_t n) : h(n) { CUDA(cudaMalloc(&d, n * sizeof(T) + 256)); }
+	~array() { cudaFree(d); }
+	void up() { CUDA(cudaMemcpy(d, h.data(), h.size() * sizeof(T), cudaMemcpyHostToDevice)); }
+	void down() { CUDA(cudaMemcpy(h.data(), d, h.size() * sizeof(T), cudaMemcpyDeviceToHost)); }
+};
+
+struct problem {
+	int kh, vh, rows, slots, channels;
+	array<__nv_bfloat16> u, a, b, w, window;
+	array<float> a_log, dt, state, o;
+
+	problem(int kh_, int vh_, int rows_, int slots_)
+		: kh(kh_), vh(vh_), rows(rows_), slots(slots_), channels((2 * kh_ + vh_) * DIM),
+		  u((size_t)rows * channels), a((size_t)rows * vh), b((size_t)rows * vh),
+		  w((size_t)channels * 4), window((size_t)slots * 6 * channels), a_log(vh), dt(vh),
+		  state((size_t)slots * vh * DIM * DIM), o((size_t)rows * vh * DIM)
+	{
+		for (auto *x : { &u, &a, &b, &w, &window })
+			for (auto &y : x->h)
+				y = __float2bfloat16_rn(uniform());
+		for (auto &x : a_log.h)
+			x = uniform();
+		for (auto &x : dt.h)
+			x = uniform();
+		for (auto &x : state.h)
+			x = uniform();
+		for (auto &x : o.h)
+			x = NAN;
+		u.up(); a.up(); b.up(); w.up(); a_log.up(); dt.up();
+		reset();
+	}
+	void reset(void) { window.up(); state.up(); o.up(); }
+	gdn_step_args args(const gdn_run *runs, uint32_t n)
+	{
+		gdn_step_args g = { runs, n, (uint32_t)kh, (uint32_t)vh, u.d, a.d, b.d, w.d, a_log.d, dt.d,
+				    window.d, state.d, o.d };
+		return g;
+	}
+};
+
+struct outcome {
+	std::vector<float> o, state;
+	std::vector<__nv_bfloat16> window;
+};
+
+static outcome launch(problem &p, const std::vector<std::vector<gdn_run>> &steps)
+{
+	outcome r;
+	array<float> dummy(1);
+
+	p.reset();
+	for (const auto &runs : steps) {
+		array<gdn_run> d(runs.size());
+		d.h = runs;
+		d.up();
+		gdn_step_args g = p.args(d.d, (uint32_t)runs.size());
+		if (gdn_step(&g, nullptr) != 0)
+			claim("launch", false);
+		CUDA(cudaDeviceSynchronize());
+	}
+	r.o.resize(p.o.h.size());
+	r.state.resize(p.state.h.size());
+	r.window.resize(p.window.h.size());
+	CUDA(cudaMemcpy(r.o.data(), p.o.d, r.o.size() * 4, cudaMemcpyDeviceToHost));
+	CUDA(cudaMemcpy(r.state.data(), p.state.d, r.state.size() * 4, cudaMemcpyDeviceToHost));
+	CUDA(cudaMemcpy(r.window.data(), p.window.d, r.window.size() * 2, cudaMemcpyDeviceToHost));
+	return r;
+}
+
+/* The recurrence as docs/numerics.md has it, in double but for the stated roundings. */
+static void reference(const problem &p, const gdn_run &run, std::vector<double> &o, std::vector<double> &S)
+{
+	const int C = p.channels;
+	const __nv_bfloat16 *win = &p.window.h[((size_t)run.slot * 2 + run.side) * 3 * C];
+	auto in = [&](int t, int ch) {
+		return (double)__bfloat162float(t >= 0 ? p.u.h[(size_t)(run.row + t) * C + ch]
+						       : win[(size_t)(t + 3) * C + ch]);
+	};
+	auto conv = [&](int t, int ch) {
+		double s = 0;
+		for (int j = 0; j < 4; j++)
+			s += (double)__bfloat162float(p.w.h[(size_t)ch * 4 + j]) * in(t - 3 + j, ch);
+		return (double)to_bf16((float)(s / (1 + std::exp(-s))));
+	};
+	S.assign(p.state.h.begin() + (size_t)run.slot * p.vh * DIM * DIM,
+		 p.state.h.begin() + (size_t)(run.slot + 1) * p.vh * DIM * DIM);
+	o.assign((size_t)run.n * p.vh * DIM, 0);
+	for (uint32_t t = 0; t < run.n; t++) {
+		for (int h = 0; h < p.vh; h++) {
+			int kh = h / (p.vh / p.kh);
+			double q[GDN_DIM], k[GDN_DIM], qq = 0, kk = 0;
+			size_t ab = (size_t)(run.row + t) * p.vh + h;
+			double x = __bfloat162float(p.a.h[ab]) + (double)p.dt.h[h];
+			double g = -std::exp((double)p.a_log.h[h]) * (x > 20 ? x : std::log1p(std::exp(x)));
+			double beta = 1 / (1 + std::exp(-(double)__bfloat162float(p.b.h[ab])));
+			for (int d = 0; d < DIM; d++) {
+				q[d] = conv(t, kh * DIM + d);
+				k[d] = conv(t, (p.kh + kh) * DIM + d);
+				qq += q[d] * q[d];
+				kk += k[d] * k[d];
+			}
+			for (int d = 0; d < DIM; d++) {
+				q[d] *= 1 / std::sqrt(qq + 1e-6) / std::sqrt(128.0);
+				k[d] *= 1 / std::sqrt(kk + 1e-6);
+			}
+			for (int v = 0; v < DIM; v++) {
+				double *row = &S[((size_t)h * DIM + v) * DIM], m = 0, out = 0;
+				for (int d = 0; d < DIM; d++)
+					m += (row[d] *= std::exp(g)) * k[d];
+				double delta = beta * (conv(t, (2 * p.kh + h) * DIM + v) - m);
+				for (int d = 0; d < DIM; d++)
+					out += (row[d] += delta * k[d]) * q[d];
+				o[((size_t)t * p.vh + h) * DIM + v] = out;
+			}
+		}
+	}
+}
+
+static double relative_error(const std::vector<double> &ref, const float *got)
+{
+	double num = 0, den = 0;
+
+	for (size_t i = 0; i < ref.size(); i++) {
+		double d = ref[i] - got[i];
+		if (!(std::isfinite(got[i])))
+			return INFINITY;
+		num += d * d;
+		den += ref[i] * ref[i];
+	}
+	return std::sqrt(num / den);
+}
+
+static void against_reference(int kh, int vh)
+{
+	problem p(kh, vh, 9, 3);
+	std::vector<gdn_run> runs = { { 2, 0, 1, 0 }, { 0, 1, 5, 1 }, { 1, 6, 3, 0 } };
+	outcome r = launch(p, { runs });
+	bool ok = true;
+	char name[128];
+
+	for (const auto &run : runs) {
+		std::vector<double> o, S;
+		double eo, es;
+
+		reference(p, run, o, S);
+		eo = relative_error(o, &r.o[(size_t)run.row * vh * DIM]);
+		es = relative_error(S, &r.state[(size_t)run.slot * vh * DIM * DIM]);
+		printf("  heads %d/%d run of %u: relative error o %.2e, state %.2e\n", kh, vh, run.n, eo, es);
+		/* the reference rounds the convolution from double: where float32 lies on the other side of
+		 * a bf16 border one input of 128 moves by 2^-9 */
+		ok = ok && eo < 2e-3 && es < 2e-4;
+	}
+	snprintf(name, sizeof(name), "heads_%d_%d_follow_the_recurrence", kh, vh);
+	claim(name, ok);
+}
+
+static bool same_slot(const problem &p, const outcome &x, const outcome &y, int slot, int side)
+{
+	size_t n = (size_t)p.vh * DIM * DIM, c = (size_t)3 * p.channels;
+
+	return !memcmp(&x.state[slot * n], &y.state[slot * n], n * 4) &&
+	       !memcmp(&x.window[(slot * 2 + side) * c], &y.window[(slot * 2 + side) * c], c * 2);
+}
+
+static void exactness(void)
+{
+	const uint32_t N = 8;
+	problem p(4, 8, 64, 20);
+	outcome whole = launch(p, { { { 3, 8, N, 0 } } });
+	std::vector<std::vector<gdn_run>> single, crowd;
+
+	for (uint32_t t = 0; t < N; t++)
+		single.push_back({ { 3, 8 + t, 1, t % 2 } });
+	outcome one = launch(p, single);
+	size_t from = (size_t)8 * p.vh * DIM, n = (size_t)N * p.vh * DIM;
+	claim("a_run_of_n_rows_equals_n_runs_of_one",
+	      !memcmp(&whole.o[from], &one.o[from], n * 4) &&
+		      !memcmp(&whole.state[(size_t)3 * p.vh * DIM * DIM], &one.state[(size_t)3 * p.vh * DIM * DIM],
+			      (size_t)p.vh * DIM * DIM * 4) &&
+		      !memcmp(&whole.window[(size_t)(3 * 2 + 1) * 3 * p.channels],
+			      &one.window[(size_t)(3 * 2 + 0) * 3 * p.channels], (size_t)3 * p.channels * 2));
+	crowd.push_back({ { 9, 0, 2, 0 }, { 4, 2, 1, 1 }, { 3, 8, N, 0 }, { 0, 16, 16, 0 }, { 7, 40, 1, 1 } });
+	outcome many = launch(p, crowd);
+	claim("neighbours_change_no_bit",
+	      !memcmp(&whole.o[from], &many.o[from], n * 4) && same_slot(p, whole, many, 3, 1));
+	outcome again = launch(p, crowd);
+	claim("twice_is_the_same", !memcmp(many.o.data(), again.o.data(), many.o.size() * 4));
+}
+
+static void refuses(void)
+{
+	gdn_step_args g = {};
+
+	g.n_runs = 1;
+	g.k_heads = 2;
+	g.v_heads = 3;
+	claim("odd_shapes_are_refused", gdn_step(&g, nullptr) != 0);
+}
+
+/* 30 layers of the 35B's shape in one graph; every slot's state is read and written once. */
+static void bench(void)
+{
+	cudaDeviceProp prop;
+	cudaStream_t s;
+	cudaEvent_t t0, t1;
+	const int LAYERS = 30, KH = 16, VH = 32;
+	int driver;
+
+	CUDA(cudaGetDeviceProperties(&prop, 0));
+	CUDA(cudaDriverGetVersion(&driver));
+	CUDA(cudaStreamCreate(&s));
+	CUDA(cudaEventCreate(&t0));
+	CUDA(cudaEventCreate(&t1));
+	/* the roof: a copy, which like the state is read and written */
+	char *big;
+	const size_t BIG = (size_t)4 << 30;
+	float ms, roof = 0;
+	CUDA(cudaMalloc(&big, 2 * BIG));
+	CUDA(cudaMemset(big, 1, 2 * BIG));
+	for (int i = 0; i < 5; i++) {
+		CUDA(cudaEventRecord(t0, s));
+		CUDA(cudaMemcpyAsync(big, big + BIG, BIG, cudaMemcpyDeviceToDevice, s));
+		CUDA(cudaEventRecord(t1, s));
+		CUDA(cudaEventSynchronize(t1));
+		CUDA(cudaEventElapsedTime(&ms, t0, t1));
+		roof = std::max(roof, 2.0f * BIG / ms / 1e9f);
+	}
+	cudaFree(big);
+	printf("\nGPU %s, CUDA driver %d, copy %.2f TB/s, %d layers of %d/%d heads in one graph\n\n", prop.name, driver,
+	       roof, LAYERS, KH, VH);
+	printf("| rows | us a layer | GB/s | of the copy roof |\n|--:|--:|--:|--:|\n");
+	for (int rows : { 1, 8, 16, 64, 200 }) {
+		std::vector<problem *> layers;
+		array<gdn_run> runs((size_t)rows);
+		cudaGraph_t graph;
+		cudaGraphExec_t exec;
+		std::vector<float> times;
+
+		for (int i = 0; i < LAYERS && (i < 4 || (size_t)rows * i * 2097152 < ((size_t)16 << 30)); i++)
+			layers.push_back(new problem(KH, VH, rows, rows));
+		for (int i = 0; i < rows; i++)
+			runs.h[i] = { (uint32_t)(rows - 1 - i), (uint32_t)i, 1, 0 };
+		runs.up();
+		CUDA(cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal));
+		for (int i = 0; i < LAYERS; i++) {
+			gdn_step_args g = layers[i % layers.size()]->args(runs.d, (uint32_t)rows);
+			gdn_step(&g, s);
+		}
+		CUDA(cudaStreamEndCapture(s, &graph));
+		CUDA(cudaGraphInstantiate(&exec, graph, 0));
+		for (int i = 0; i < 30; i++) {
+			CUDA(cudaEventRecord(t0, s));
+			CUDA(cudaGraphLaunch(exec, s));
+			CUDA(cudaEventRecord(t1, s));
+			CUDA(cudaEventSynchronize(t1));
+			CUDA(cudaEventElapsedTime(&ms, t0, t1));
+			times.push_back(ms);
+		}
+		std::sort(times.begin(), times.end());
+		double us = times[times.size() / 2] * 1000.0 / LAYERS;
+		double bytes = (double)rows * (2.0 * VH * DIM * DIM * 4 + (4.0 + 6.0) * layers[0]->channels * 2 + VH * DIM * 4);
+		printf("| %d | %.2f | %.0f | %.2f |\n", rows, us, bytes / us / 1e3, bytes / us / 1e6 / roof);
+		cudaGraphExecDestroy(exec);
+		cudaGraphDestroy(graph);
+		for (auto *p : layers)
+			delete p;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int n = 0;
+
+	if (cudaGetDeviceCount(&n) != cudaSuccess || n == 0) {
+		printf("no GPU\n");
+		return 77;
+	}
+	against_reference(2, 4);
+	against_reference(16, 32);
+	against_reference(4, 12);
+	exactness();
+	refuses();
+	if (argc > 1 && !strcmp(argv[1], "--bench"))
+		bench();
+	return n_failed ? 1 : 0;
+}
