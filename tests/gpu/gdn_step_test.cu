@@ -5,55 +5,9 @@
  */
 #include "kernels/cuda/gdn_step.h"
 
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
-
-#define CUDA(call)                                                                         \
-	do {                                                                               \
-		cudaError_t e_ = (call);                                                   \
-		if (e_ != cudaSuccess) {                                                   \
-			fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(e_));        \
-			exit(1);                                                           \
-		}                                                                          \
-	} while (0)
+#include "tests/gpu/gpu_test.h"
 
 static const int DIM = GDN_DIM;
-static int n_failed;
-
-static void claim(const char *name, bool ok)
-{
-	printf("[ RUN      ] %s\n%s %s\n", name, ok ? "[       OK ]" : "[  FAILED  ]", name);
-	n_failed += !ok;
-}
-
-static uint32_t rng_state = 1;
-static float uniform(void)
-{
-	rng_state = rng_state * 1664525u + 1013904223u;
-	return (float)(rng_state >> 8) / 16777216.0f * 2 - 1;
-}
-
-static float to_bf16(float x)
-{
-	return __bfloat162float(__float2bfloat16_rn(x));
-}
-
-/* One device array with its host copy. */
-template <typename T> struct array {
-	std::vector<T> h;
-	T *d = nullptr;
-
-	explicit array(size_t n) : h(n) { CUDA(cudaMalloc(&d, n * sizeof(T) + 256)); }
-	~array() { cudaFree(d); }
-	void up() { CUDA(cudaMemcpy(d, h.data(), h.size() * sizeof(T), cudaMemcpyHostToDevice)); }
-	void down() { CUDA(cudaMemcpy(h.data(), d, h.size() * sizeof(T), cudaMemcpyDeviceToHost)); }
-};
 
 struct problem {
 	int kh, vh, rows, slots, channels;
@@ -97,7 +51,6 @@ struct outcome {
 static outcome launch(problem &p, const std::vector<std::vector<gdn_run>> &steps)
 {
 	outcome r;
-	array<float> dummy(1);
 
 	p.reset();
 	for (const auto &runs : steps) {
@@ -165,20 +118,6 @@ static void reference(const problem &p, const gdn_run &run, std::vector<double> 
 			}
 		}
 	}
-}
-
-static double relative_error(const std::vector<double> &ref, const float *got)
-{
-	double num = 0, den = 0;
-
-	for (size_t i = 0; i < ref.size(); i++) {
-		double d = ref[i] - got[i];
-		if (!(std::isfinite(got[i])))
-			return INFINITY;
-		num += d * d;
-		den += ref[i] * ref[i];
-	}
-	return std::sqrt(num / den);
 }
 
 static void against_reference(int kh, int vh)
@@ -251,68 +190,29 @@ static void refuses(void)
 /* 30 layers of the 35B's shape in one graph; every slot's state is read and written once. */
 static void bench(void)
 {
-	cudaDeviceProp prop;
-	cudaStream_t s;
-	cudaEvent_t t0, t1;
 	const int LAYERS = 30, KH = 16, VH = 32;
-	int driver;
+	const double roof = copy_roof();
 
-	CUDA(cudaGetDeviceProperties(&prop, 0));
-	CUDA(cudaDriverGetVersion(&driver));
-	CUDA(cudaStreamCreate(&s));
-	CUDA(cudaEventCreate(&t0));
-	CUDA(cudaEventCreate(&t1));
-	/* the roof: a copy, which like the state is read and written */
-	char *big;
-	const size_t BIG = (size_t)4 << 30;
-	float ms, roof = 0;
-	CUDA(cudaMalloc(&big, 2 * BIG));
-	CUDA(cudaMemset(big, 1, 2 * BIG));
-	for (int i = 0; i < 5; i++) {
-		CUDA(cudaEventRecord(t0, s));
-		CUDA(cudaMemcpyAsync(big, big + BIG, BIG, cudaMemcpyDeviceToDevice, s));
-		CUDA(cudaEventRecord(t1, s));
-		CUDA(cudaEventSynchronize(t1));
-		CUDA(cudaEventElapsedTime(&ms, t0, t1));
-		roof = std::max(roof, 2.0f * BIG / ms / 1e9f);
-	}
-	cudaFree(big);
-	printf("\nGPU %s, CUDA driver %d, copy %.2f TB/s, %d layers of %d/%d heads in one graph\n\n", prop.name, driver,
-	       roof, LAYERS, KH, VH);
+	printf("%d layers of %d/%d heads in one graph\n\n", LAYERS, KH, VH);
 	printf("| rows | us a layer | GB/s | of the copy roof |\n|--:|--:|--:|--:|\n");
 	for (int rows : { 1, 8, 16, 64, 200 }) {
 		std::vector<problem *> layers;
 		array<gdn_run> runs((size_t)rows);
-		cudaGraph_t graph;
-		cudaGraphExec_t exec;
-		std::vector<float> times;
 
 		for (int i = 0; i < LAYERS && (i < 4 || (size_t)rows * i * 2097152 < ((size_t)16 << 30)); i++)
 			layers.push_back(new problem(KH, VH, rows, rows));
 		for (int i = 0; i < rows; i++)
 			runs.h[i] = { (uint32_t)(rows - 1 - i), (uint32_t)i, 1, 0 };
 		runs.up();
-		CUDA(cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal));
-		for (int i = 0; i < LAYERS; i++) {
-			gdn_step_args g = layers[i % layers.size()]->args(runs.d, (uint32_t)rows);
-			gdn_step(&g, s);
-		}
-		CUDA(cudaStreamEndCapture(s, &graph));
-		CUDA(cudaGraphInstantiate(&exec, graph, 0));
-		for (int i = 0; i < 30; i++) {
-			CUDA(cudaEventRecord(t0, s));
-			CUDA(cudaGraphLaunch(exec, s));
-			CUDA(cudaEventRecord(t1, s));
-			CUDA(cudaEventSynchronize(t1));
-			CUDA(cudaEventElapsedTime(&ms, t0, t1));
-			times.push_back(ms);
-		}
-		std::sort(times.begin(), times.end());
-		double us = times[times.size() / 2] * 1000.0 / LAYERS;
-		double bytes = (double)rows * (2.0 * VH * DIM * DIM * 4 + (4.0 + 6.0) * layers[0]->channels * 2 + VH * DIM * 4);
+		double us = 1000.0 / LAYERS * graph_ms(30, [&](cudaStream_t s) {
+			for (int i = 0; i < LAYERS; i++) {
+				gdn_step_args g = layers[i % layers.size()]->args(runs.d, (uint32_t)rows);
+				gdn_step(&g, s);
+			}
+		});
+		double bytes = (double)rows * (2.0 * VH * DIM * DIM * 4 + (4.0 + 6.0) * layers[0]->channels * 2 +
+					       VH * DIM * 4);
 		printf("| %d | %.2f | %.0f | %.2f |\n", rows, us, bytes / us / 1e3, bytes / us / 1e6 / roof);
-		cudaGraphExecDestroy(exec);
-		cudaGraphDestroy(graph);
 		for (auto *p : layers)
 			delete p;
 	}
@@ -320,12 +220,8 @@ static void bench(void)
 
 int main(int argc, char **argv)
 {
-	int n = 0;
-
-	if (cudaGetDeviceCount(&n) != cudaSuccess || n == 0) {
-		printf("no GPU\n");
+	if (!have_gpu())
 		return 77;
-	}
 	against_reference(2, 4);
 	against_reference(16, 32);
 	against_reference(4, 12);

@@ -1,0 +1,318 @@
+/* attn_decode.cu - see attn_decode.h.
+ *
+ * One block has one split of one KV head of one row.  Keys are the 16-row operand of the mma and the
+ * queries of the group its 8 columns, so a group of 8 wastes nothing:
+ *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
+ *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
+ * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this one
+ * is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.
+ *
+ * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in order,
+ * normalises and applies the gate.
+ */
+#include "kernels/cuda/attn_decode.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <errno.h>
+
+namespace {
+
+constexpr int TILE = ATTN_PAGE, WARPS = 4, THREADS = WARPS * 32;
+constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a key */
+constexpr float SCALE_LOG2 = 0.0625f * 1.4426950408889634f;	/* 256^-0.5, base-2 exponent */
+constexpr int SPLIT_FLOATS = ATTN_DIM + 2;	/* o, maximum, sum */
+
+struct tile {
+	uint4 k[TILE][CHUNKS];	/* chunk c of key r lies at c ^ (r & 7): no bank conflicts */
+	uint4 v[TILE][CHUNKS];
+};
+
+struct shared {
+	tile kv;
+	__nv_bfloat16 q[ATTN_MAX_GROUP][ATTN_DIM + 8];
+	float s[ATTN_MAX_GROUP][TILE];
+	__nv_bfloat16 p[ATTN_MAX_GROUP][TILE + 8];
+	float rescale[ATTN_MAX_GROUP];
+};
+
+__device__ uint32_t smem_address(const void *p)
+{
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* Asynchronous 16 bytes; zeros when !valid (what lies beyond the length may be NaN). */
+__device__ void copy16(void *dst, const void *src, bool valid)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(dst)), "l"(src),
+		     "r"(valid ? 16 : 0));
+}
+
+__device__ void copy_commit(void)
+{
+	asm volatile("cp.async.commit_group;");
+}
+
+template <int PENDING> __device__ void copy_wait(void)
+{
+	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
+}
+
+__device__ void load_tile(uint4 (*dst)[CHUNKS], const void *base, uint32_t valid)
+{
+	const uint4 *src = (const uint4 *)base;
+
+	for (int i = threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
+		int r = i / CHUNKS, c = i % CHUNKS;
+		bool ok = (uint32_t)r < valid;
+
+		copy16(&dst[r][c ^ (r & 7)], src + (ok ? i : 0), ok);
+	}
+	copy_commit();
+}
+
+__device__ void ldmatrix4(uint32_t r[4], const void *p)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(smem_address(p)));
+}
+
+__device__ void ldmatrix4_trans(uint32_t r[4], const void *p)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(smem_address(p)));
+}
+
+/* c [16][8] += a [16][16] b [16][8] */
+__device__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+		     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* This warp's 16 keys against the 8 queries; scores in base-2 units to s.s. */
+__device__ void scores(shared &s, uint32_t valid)
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const int row = warp * 16 + lane % 16, g = lane / 4, t = lane % 4;
+	float c[4] = { 0, 0, 0, 0 };
+
+#pragma unroll
+	for (int step = 0; step < ATTN_DIM / 16; step++) {
+		uint32_t a[4];
+		const uint32_t *b = (const uint32_t *)&s.q[g][step * 16];
+
+		ldmatrix4(a, &s.kv.k[row][(step * 2 + lane / 16) ^ (row & 7)]);
+		mma(c, a, b[t], b[t + 4]);
+	}
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		uint32_t key = (uint32_t)(warp * 16 + g + (i / 2) * 8);
+
+		s.s[2 * t + i % 2][key] = key < valid ? __fmul_rn(c[i], SCALE_LOG2) : -INFINITY;
+	}
+}
+
+/* One warp has two queries of the group: new maximum, probabilities, sums. */
+__device__ void softmax(shared &s, float m[2], float l[2])
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		const int h = warp * 2 + i;
+		const float x0 = s.s[h][lane], x1 = s.s[h][lane + 32];
+		float top = fmaxf(x0, x1), p0, p1, sum, scale;
+
+		for (int d = 16; d > 0; d >>= 1)
+			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
+		top = fmaxf(top, m[i]);
+		p0 = exp2f(x0 - top);
+		p1 = exp2f(x1 - top);
+		sum = __fadd_rn(p0, p1);
+		for (int d = 16; d > 0; d >>= 1)
+			sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, d));
+		scale = exp2f(m[i] - top);
+		l[i] = __fmaf_rn(l[i], scale, sum);
+		m[i] = top;
+		s.p[h][lane] = __float2bfloat16_rn(p0);
+		s.p[h][lane + 32] = __float2bfloat16_rn(p1);
+		if (lane == 0)
+			s.rescale[h] = scale;
+	}
+}
+
+/* This warp's 64 dims: o = o * rescale + V^T P^T. */
+__device__ void accumulate(const shared &s, float o[4][4])
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+	const float r0 = s.rescale[2 * t], r1 = s.rescale[2 * t + 1];
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		o[i][0] *= r0;
+		o[i][1] *= r1;
+		o[i][2] *= r0;
+		o[i][3] *= r1;
+	}
+#pragma unroll
+	for (int step = 0; step < TILE / 16; step++) {
+		const uint32_t *b = (const uint32_t *)&s.p[g][step * 16];
+		/* matrices of the trans load: keys 0-7 | 0-7 | 8-15 | 8-15, dims 0-7 | 8-15 | 0-7 | 8-15 */
+		const int key = step * 16 + lane % 8 + lane / 16 * 8;
+
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			uint32_t a[4];
+			int chunk = warp * 8 + i * 2 + lane / 8 % 2;
+
+			ldmatrix4_trans(a, &s.kv.v[key][chunk ^ (key & 7)]);
+			mma(o[i], a, b[t], b[t + 4]);
+		}
+	}
+}
+
+__device__ const char *page(const attn_decode_args &a, const void *pool, const attn_row &row, uint32_t first_key,
+			    uint32_t kv_head)
+{
+	uint32_t block = a.blocks[row.table + first_key / ATTN_PAGE];
+
+	return (const char *)pool + ((size_t)block * a.kv_heads + kv_head) * ATTN_PAGE * ATTN_DIM * 2;
+}
+
+__device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head, uint32_t group)
+{
+	const uint4 *q = (const uint4 *)a.q + ((size_t)row * a.q_heads + kv_head * group) * CHUNKS;
+
+	for (int i = threadIdx.x; i < ATTN_MAX_GROUP * CHUNKS; i += THREADS) {
+		int h = i / CHUNKS;
+
+		*(uint4 *)&s.q[h][i % CHUNKS * 8] = (uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
+	}
+}
+
+__device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head, uint32_t split, uint32_t max_splits)
+{
+	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
+}
+
+__global__ void __launch_bounds__(THREADS) attn_split_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ char raw[];
+	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
+	const attn_row row = a.rows[blockIdx.z];
+	const uint32_t kv_head = blockIdx.y, group = a.q_heads / a.kv_heads;
+	const uint32_t keys = attn_split_keys(row.length), first = blockIdx.x * keys;
+	const uint32_t end = min(first + keys, row.length);
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
+	float o[4][4] = {};
+
+	if (first >= row.length)
+		return;
+	load_tile(s.kv.k, page(a, a.k, row, first, kv_head), end - first);
+	load_q(s, a, blockIdx.z, kv_head, group);
+	for (uint32_t at = first; at < end; at += TILE) {
+		load_tile(s.kv.v, page(a, a.v, row, at, kv_head), end - at);
+		copy_wait<1>();		/* K is there, V may still come */
+		__syncthreads();
+		scores(s, end - at);
+		__syncthreads();
+		if (at + TILE < end)	/* K's place is free */
+			load_tile(s.kv.k, page(a, a.k, row, at + TILE, kv_head), end - at - TILE);
+		else
+			copy_commit();	/* an empty group, so that the count below holds */
+		softmax(s, m, l);
+		copy_wait<1>();		/* V is there */
+		__syncthreads();
+		accumulate(s, o);
+		__syncthreads();
+	}
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			uint32_t h = (uint32_t)(2 * t + j % 2);
+			int dim = warp * 64 + i * 16 + g + j / 2 * 8;
+
+			if (h < group)
+				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits)[dim] = o[i][j];
+		}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		uint32_t h = (uint32_t)(warp * 2 + i);
+
+		if (lane == 0 && h < group) {
+			float *p = partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits);
+
+			p[ATTN_DIM] = m[i];
+			p[ATTN_DIM + 1] = l[i];
+		}
+	}
+}
+
+/* A block per (head, row), a thread per dim: splits in order. */
+__global__ void __launch_bounds__(ATTN_DIM) attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	const uint32_t head = blockIdx.x, row = blockIdx.y, dim = threadIdx.x;
+	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
+	const uint32_t n = (length + keys - 1) / keys;
+	const float *p = partial(a, row, head, 0, max_splits);
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	float top = -INFINITY, o = 0, l = 0, gate;
+
+	for (uint32_t i = 0; i < n; i++)
+		top = fmaxf(top, p[(size_t)i * SPLIT_FLOATS + ATTN_DIM]);
+	for (uint32_t i = 0; i < n; i++) {
+		const float *s = p + (size_t)i * SPLIT_FLOATS;
+		float scale = exp2f(s[ATTN_DIM] - top);
+
+		o = __fmaf_rn(s[dim], scale, o);
+		l = __fmaf_rn(s[ATTN_DIM + 1], scale, l);
+	}
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+}
+
+} /* namespace */
+
+uint32_t attn_max_splits(uint32_t length)
+{
+	const uint32_t steps[] = { 4096, 16384, 65536, length };
+	uint32_t most = 0;
+
+	for (uint32_t s : steps) {
+		uint32_t len = s < length ? s : length, keys = attn_split_keys(len);
+		uint32_t n = (len + keys - 1) / keys;
+
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+uint64_t attn_scratch_floats(uint32_t n_rows, uint32_t max_length, uint32_t q_heads)
+{
+	return (uint64_t)n_rows * q_heads * attn_max_splits(max_length) * SPLIT_FLOATS;
+}
+
+int attn_decode(const struct attn_decode_args *a, void *stream)
+{
+	const size_t bytes = sizeof(shared) + 128;
+	uint32_t splits;
+
+	if (!a->n_rows || a->n_rows > 65535 || !a->max_length || !a->kv_heads || a->q_heads % a->kv_heads ||
+	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
+		return -EINVAL;
+	splits = attn_max_splits(a->max_length);
+	if (cudaFuncSetAttribute(attn_split_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
+	    cudaSuccess)
+		return -ENODEV;
+	attn_split_kernel<<<dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes, (cudaStream_t)stream>>>(*a, splits);
+	attn_merge_kernel<<<dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, (cudaStream_t)stream>>>(*a, splits);
+	return cudaGetLastError() == cudaSuccess ? 0 : -ENODEV;
+}

@@ -1,0 +1,211 @@
+/* attn_decode_test.cu - decode attention against a reference in double, over lengths around every
+ * border of pages and splits; neighbours change no bit.  Exits 77 without a GPU; --bench for times. */
+#include "kernels/cuda/attn_decode.h"
+#include "tests/gpu/gpu_test.h"
+
+static const int DIM = ATTN_DIM;
+
+/* Rows with the given lengths, each with pages of its own in a shuffled pool; what lies behind a row's
+ * length in its last page is NaN. */
+struct problem {
+	int qh, kvh;
+	std::vector<uint32_t> lengths;
+	uint32_t n_blocks = 0;
+	array<attn_row> rows;
+	std::vector<uint32_t> table;
+	array<uint32_t> *blocks;
+	array<__nv_bfloat16> q, gate, *k, *v, out;
+	array<float> *scratch;
+
+	problem(int qh_, int kvh_, std::vector<uint32_t> len, bool poison = true)
+		: qh(qh_), kvh(kvh_), lengths(len), rows(len.size()), q(len.size() * (size_t)qh_ * DIM),
+		  gate(len.size() * (size_t)qh_ * DIM), out(len.size() * (size_t)qh_ * DIM)
+	{
+		for (size_t i = 0; i < len.size(); i++) {
+			rows.h[i] = { len[i], n_blocks };
+			n_blocks += (len[i] + ATTN_PAGE - 1) / ATTN_PAGE;
+		}
+		rows.up();
+		for (uint32_t i = 0; i < n_blocks; i++)
+			table.push_back(i);
+		for (uint32_t i = n_blocks - 1; i > 0; i--)
+			std::swap(table[i], table[rng() % (i + 1)]);
+		blocks = new array<uint32_t>(n_blocks);
+		blocks->h = table;
+		blocks->up();
+		q.fill_bf16();
+		gate.fill_bf16();
+		for (auto &x : q.h)	/* scores with a real spread */
+			x = __float2bfloat16_rn(3 * __bfloat162float(x));
+		q.up();
+		k = new array<__nv_bfloat16>((size_t)n_blocks * kvh * ATTN_PAGE * DIM);
+		v = new array<__nv_bfloat16>(k->h.size());
+		k->fill_bf16();
+		v->fill_bf16();
+		if (poison)
+			poison_tails();
+		scratch = new array<float>(attn_scratch_floats((uint32_t)len.size(), longest(), (uint32_t)qh));
+	}
+	~problem() { delete blocks; delete k; delete v; delete scratch; }
+	uint32_t longest(void) const { return *std::max_element(lengths.begin(), lengths.end()); }
+	size_t at(size_t row, uint32_t key, int head) const
+	{
+		uint32_t b = table[rows.h[row].table + key / ATTN_PAGE];
+
+		return (((size_t)b * kvh + head) * ATTN_PAGE + key % ATTN_PAGE) * DIM;
+	}
+	void poison_tails(void)
+	{
+		const __nv_bfloat16 nan = __float2bfloat16_rn(NAN);
+
+		for (size_t r = 0; r < lengths.size(); r++)
+			for (uint32_t key = lengths[r]; key % ATTN_PAGE; key++)
+				for (int h = 0; h < kvh; h++)
+					for (int d = 0; d < DIM; d++)
+						k->h[at(r, key, h) + d] = v->h[at(r, key, h) + d] = nan;
+		k->up();
+		v->up();
+	}
+	attn_decode_args args(void)
+	{
+		return { rows.d, (uint32_t)lengths.size(), longest(), (uint32_t)qh, (uint32_t)kvh, blocks->d, q.d, gate.d,
+			 k->d, v->d, scratch->d, out.d };
+	}
+	bool run(void)
+	{
+		attn_decode_args a = args();
+
+		CUDA(cudaMemset(out.d, 0xff, out.h.size() * 2));
+		CUDA(cudaMemset(scratch->d, 0xff, scratch->h.size() * 4));
+		if (attn_decode(&a, nullptr) != 0)
+			return false;
+		CUDA(cudaDeviceSynchronize());
+		out.down();
+		return out.guarded() && scratch->guarded();
+	}
+	void reference(size_t row, int head, std::vector<double> &o) const
+	{
+		const int kv = head / (qh / kvh);
+		const __nv_bfloat16 *qq = &q.h[(row * qh + head) * DIM], *g = &gate.h[(row * qh + head) * DIM];
+		std::vector<double> s(lengths[row]);
+		double top = -1e300, sum = 0;
+
+		for (uint32_t i = 0; i < lengths[row]; i++) {
+			const __nv_bfloat16 *kk = &k->h[at(row, i, kv)];
+			for (int d = 0; d < DIM; d++)
+				s[i] += (double)__bfloat162float(qq[d]) * __bfloat162float(kk[d]);
+			s[i] /= 16;
+			top = std::max(top, s[i]);
+		}
+		o.assign(DIM, 0);
+		for (uint32_t i = 0; i < lengths[row]; i++) {
+			double p = std::exp(s[i] - top);
+			const __nv_bfloat16 *vv = &v->h[at(row, i, kv)];
+			sum += p;
+			for (int d = 0; d < DIM; d++)
+				o[d] += p * __bfloat162float(vv[d]);
+		}
+		for (int d = 0; d < DIM; d++)
+			o[d] = o[d] / sum / (1 + std::exp(-(double)__bfloat162float(g[d])));
+	}
+};
+
+static void against_reference(int qh, int kvh)
+{
+	problem p(qh, kvh, { 1, 2, 63, 64, 65, 127, 128, 129, 1000, 4096, 4097, 4224, 5000 });
+	bool ok = p.run();
+	double worst = 0;
+	char name[128];
+
+	for (size_t r = 0; r < p.lengths.size(); r++)
+		for (int h = 0; h < qh; h += qh > 8 ? 5 : 1) {
+			std::vector<double> ref;
+			std::vector<float> got(DIM);
+
+			p.reference(r, h, ref);
+			for (int d = 0; d < DIM; d++)
+				got[d] = __bfloat162float(p.out.h[(r * qh + h) * DIM + d]);
+			worst = std::max(worst, relative_error(ref, got.data()));
+		}
+	/* probabilities and the result are bf16: 2^-9 each, averaged over keys and dims */
+	printf("  heads %d/%d: worst relative error %.2e\n", qh, kvh, worst);
+	snprintf(name, sizeof(name), "heads_%d_%d_follow_softmax", qh, kvh);
+	claim(name, ok && worst < 5e-3);
+}
+
+static void exactness(void)
+{
+	std::vector<uint32_t> lengths = { 700, 64, 9000, 1, 333, 20000, 4100 };
+	problem p(16, 2, lengths);
+	bool ok = p.run(), same = true;
+	std::vector<__nv_bfloat16> all = p.out.h;
+	const size_t n = (size_t)p.qh * DIM;
+
+	for (size_t r = 0; r < lengths.size() && ok; r++) {
+		attn_decode_args a = p.args();
+
+		CUDA(cudaMemset(p.out.d, 0xff, p.out.h.size() * 2));
+		a.rows += r;
+		a.n_rows = 1;
+		a.max_length = lengths[r];
+		a.q = p.q.d + r * n;
+		a.gate = p.gate.d + r * n;
+		ok = attn_decode(&a, nullptr) == 0;
+		CUDA(cudaDeviceSynchronize());
+		p.out.down();
+		same = same && !memcmp(p.out.h.data(), &all[r * n], n * 2);
+	}
+	claim("neighbours_change_no_bit", ok && same);
+}
+
+static void refuses(void)
+{
+	attn_decode_args a = {};
+
+	a.n_rows = 1;
+	a.max_length = 1;
+	a.q_heads = 9;
+	a.kv_heads = 1;
+	claim("a_group_of_nine_is_refused", attn_decode(&a, nullptr) != 0);
+}
+
+/* 10 layers of the 35B's shape (16 / 2 heads) in one graph. */
+static void bench(void)
+{
+	const int LAYERS = 10;
+	const double roof = copy_roof();
+
+	printf("%d layers of 16/2 heads in one graph\n\n", LAYERS);
+	printf("| rows | length | us a layer | GB/s of KV | of the copy roof |\n|--:|--:|--:|--:|--:|\n");
+	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1024 }, { 1, 8192 }, { 1, 65536 }, { 8, 1024 }, { 64, 1024 },
+							       { 16, 8192 } }) {
+		std::vector<problem *> layers;
+		double bytes = (double)c.first * c.second * 2 * 2 * DIM * 2;
+
+		for (int i = 0; i < LAYERS && (i < 1 || bytes * i < 5e8); i++)
+			layers.push_back(new problem(16, 2, std::vector<uint32_t>((size_t)c.first, c.second), false));
+		double us = 1000.0 / LAYERS * graph_ms(30, [&](cudaStream_t s) {
+			for (int i = 0; i < LAYERS; i++) {
+				attn_decode_args a = layers[i % layers.size()]->args();
+				attn_decode(&a, s);
+			}
+		});
+		printf("| %d | %u | %.2f | %.0f | %.2f |\n", c.first, c.second, us, bytes / us / 1e3, bytes / us / 1e6 / roof);
+		for (auto *p : layers)
+			delete p;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (!have_gpu())
+		return 77;
+	against_reference(16, 2);
+	against_reference(24, 4);
+	against_reference(8, 1);
+	exactness();
+	refuses();
+	if (argc > 1 && !strcmp(argv[1], "--bench"))
+		bench();
+	return n_failed ? 1 : 0;
+}
