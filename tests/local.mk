@@ -1,3 +1,4 @@
 include tests/unit/local.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
+include tests/gpu/local.mk
