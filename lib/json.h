@@ -58,6 +58,7 @@ bool jx_number_ok(const char *s, size_t n);
 
 enum jx_style {
 	JX_COMPACT,	/* {"a":1}, numbers as they were spelt */
+	JX_SPACED,	/* {"a": 1}, numbers as they were spelt */
 	JX_PYTHON,	/* as json.dumps(x, ensure_ascii=False): {"a": 1}; a number is
 			 * printed as Python would after reading it: 1e2 is 100.0 */
 };

@@ -136,7 +136,7 @@ static int put_array(struct buf *b, const json_t *v, enum jx_style style)
 	buf_putc(b, '[');
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		if (i)
-			buf_puts(b, style == JX_PYTHON ? ", " : ",");
+			buf_puts(b, style == JX_COMPACT ? "," : ", ");
 		jx_put(b, json_array_get(v, i), style);
 	}
 	return buf_putc(b, ']');
@@ -152,10 +152,10 @@ static int put_object(struct buf *b, const json_t *v, enum jx_style style)
 	buf_putc(b, '{');
 	json_object_foreach(o, key, item) {
 		if (!first)
-			buf_puts(b, style == JX_PYTHON ? ", " : ",");
+			buf_puts(b, style == JX_COMPACT ? "," : ", ");
 		first = false;
 		jx_put_str(b, key, strlen(key));
-		buf_puts(b, style == JX_PYTHON ? ": " : ":");
+		buf_puts(b, style == JX_COMPACT ? ":" : ": ");
 		jx_put(b, item, style);
 	}
 	return buf_putc(b, '}');

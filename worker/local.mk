@@ -1,3 +1,5 @@
+# Text (tokenizer, template, parsers) is a library of its own: it knows neither engine nor wire.
 noinst_LIBRARIES += libtext.a
 libtext_a_SOURCES =
 include worker/text/tokenizer.mk
+include worker/text/parser.mk

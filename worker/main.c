@@ -1,0 +1,30 @@
+/* main.c - hearth-worker SUBCOMMAND ...: picks the program behind the name. */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "worker/text/cli.h"
+
+struct subcommand {
+	const char *name;
+	const char *help;
+	int (*main)(int argc, char **argv);	/* argv[0] is the name */
+};
+
+static const struct subcommand subcommands[] = {
+	{ "text", "render, encode, decode or parse JSON lines", text_cli_main },
+};
+
+int main(int argc, char **argv)
+{
+	const size_t n = sizeof(subcommands) / sizeof(*subcommands);
+
+	for (size_t i = 0; argc > 1 && i < n; i++)
+		if (!strcmp(argv[1], subcommands[i].name))
+			return subcommands[i].main(argc - 1, argv + 1);
+
+	fprintf(stderr, "usage: hearth-worker SUBCOMMAND ...\n");
+	for (size_t i = 0; i < n; i++)
+		fprintf(stderr, "  %-8s %s\n", subcommands[i].name, subcommands[i].help);
+	return EX_USAGE;
+}

@@ -1,0 +1,77 @@
+/* cli.c - see cli.h. */
+#include "worker/text/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "lib/json.h"
+#include "lib/own.h"
+#include "worker/text/cli_parse.h"
+
+struct verb {
+	const char *name;
+	int (*answer)(const json_t *in, json_t **ret_out, struct err *e);
+};
+
+static const struct verb verbs[] = {
+	{ "parse", cli_parse },
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
+		if (!strcmp(verbs[i].name, name))
+			return &verbs[i];
+	return NULL;
+}
+
+static int answer_line(const struct verb *verb, const char *line, size_t n, json_t **ret_out,
+		       struct err *e)
+{
+	JX_OWNED json_t *in = NULL;
+	int r = jx_load(line, n, &in, e);
+
+	if (r < 0)
+		return r;
+	if (!json_is_object(in))
+		return err_set(e, -EINVAL, "the line must be a JSON object");
+	return verb->answer(in, ret_out, e);
+}
+
+/* Whether the answer was written. */
+static bool put_answer(const struct verb *verb, const char *line, size_t n)
+{
+	CLEANUP(buf_donep) struct buf b = BUF_INIT;
+	JX_OWNED json_t *out = NULL;
+	struct err e = { .text = "out of memory" };
+
+	if (answer_line(verb, line, n, &out, &e) == 0 && out) {
+		jx_put(&b, out, JX_SPACED);
+	} else {
+		buf_puts(&b, "{\"error\": {\"message\": ");
+		jx_put_str(&b, e.text, strlen(e.text));
+		buf_puts(&b, "}}");
+	}
+	buf_putc(&b, '\n');
+	return buf_ok(&b) && fwrite(b.p, 1, b.n, stdout) == b.n && fflush(stdout) == 0;
+}
+
+int text_cli_main(int argc, char **argv)
+{
+	const struct verb *verb = argc == 3 ? find_verb(argv[1]) : NULL;
+	CLEANUP(freep) char *line = NULL;
+	size_t cap = 0;
+	ssize_t n;
+
+	if (!verb) {
+		fprintf(stderr, "usage: hearth-worker text render|encode|decode|parse MODEL_DIR\n"
+				"JSON lines in, one JSON line out for each\n");
+		return EX_USAGE;
+	}
+	while ((n = getline(&line, &cap, stdin)) >= 0)
+		if (!put_answer(verb, line, (size_t)n))
+			return EX_IOERR;
+	return ferror(stdin) ? EX_IOERR : 0;
+}
