@@ -1,0 +1,200 @@
+/* rows_test.cu - the row-wise decode kernels against references in double; neighbours change no bit.
+ * Exits 77 without a GPU. */
+#include "kernels/cuda/rows.h"
+#include "tests/gpu/gpu_test.h"
+
+static float f(__nv_bfloat16 x)
+{
+	return __bfloat162float(x);
+}
+
+/* Within half an ulp of bf16 (at most 2^-8 relative) and a hair for float32's own error. */
+static bool near_bf16(double ref, float got)
+{
+	return std::fabs(ref - got) <= std::fabs(ref) * (1.0 / 256 + 1e-5) + 1e-30;
+}
+
+static void norms(void)
+{
+	bool ok = true, same = true;
+
+	for (uint32_t width : { 128u, 384u, 2048u, 5120u, 2056u }) {
+		const uint32_t rows = 5;
+		array<__nv_bfloat16> x((size_t)rows * width), w(width), out((size_t)rows * width), one(width);
+		rms_norm_args a = { x.d, w.d, out.d, rows, width, 1e-6f };
+		rms_norm_args b = { x.d + 3 * (size_t)width, w.d, one.d, 1, width, 1e-6f };
+
+		x.fill_bf16();
+		w.fill_bf16();
+		ok = ok && rms_norm(&a, nullptr) == 0 && rms_norm(&b, nullptr) == 0;
+		CUDA(cudaDeviceSynchronize());
+		out.down();
+		one.down();
+		for (uint32_t r = 0; r < rows; r++) {
+			double sum = 0;
+			for (uint32_t i = 0; i < width; i++)
+				sum += (double)f(x.h[r * width + i]) * f(x.h[r * width + i]);
+			for (uint32_t i = 0; i < width; i++)
+				ok = ok && near_bf16(f(x.h[r * width + i]) / std::sqrt(sum / width + 1e-6) *
+							     (1.0 + f(w.h[i])), f(out.h[r * width + i]));
+		}
+		same = same && !memcmp(one.h.data(), &out.h[3 * (size_t)width], width * 2);
+		ok = ok && out.guarded() && one.guarded();
+	}
+	claim("rms_norm_rounds_once", ok);
+	claim("rms_norm_rows_do_not_mix", same);
+}
+
+static void gated(void)
+{
+	const uint32_t rows = 3, heads = 5;
+	array<float> o(rows * heads * 128);
+	array<__nv_bfloat16> z(o.h.size()), w(128), out(o.h.size());
+	gated_norm_args a = { o.d, z.d, w.d, out.d, rows, heads, 1e-6f };
+	bool ok;
+
+	for (auto &x : o.h)
+		x = uniform();
+	o.up();
+	z.fill_bf16();
+	w.fill_bf16();
+	ok = gated_norm(&a, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	out.down();
+	for (uint32_t h = 0; h < rows * heads; h++) {
+		double sum = 0;
+		for (int d = 0; d < 128; d++)
+			sum += (double)o.h[h * 128 + d] * o.h[h * 128 + d];
+		for (int d = 0; d < 128; d++) {
+			double zz = f(z.h[h * 128 + d]);
+			ok = ok && near_bf16(f(w.h[d]) * o.h[h * 128 + d] / std::sqrt(sum / 128 + 1e-6) * zz /
+						     (1 + std::exp(-zz)), f(out.h[h * 128 + d]));
+		}
+	}
+	claim("gated_norm_rounds_once", ok && out.guarded());
+}
+
+static void rope(void)
+{
+	const uint32_t qh = 6, kvh = 2, half = 32, positions = 5000;
+	array<qk_row> rows(3);
+	array<__nv_bfloat16> qg(3 * qh * 512), k(3 * kvh * 256), v(k.h.size()), qn(256), kn(256), cs(positions * half),
+		sn(cs.h.size()), q(3 * qh * 256), gate(q.h.size()), kc(4 * kvh * 64 * 256), vc(kc.h.size());
+	qk_rope_args a = { rows.d, 3, qh, kvh, qg.d, k.d, v.d, qn.d, kn.d, cs.d, sn.d, 64, 11, 10, 1e-6f, q.d, gate.d,
+			   kc.d, vc.d };
+	bool ok, copied = true;
+
+	rows.h = { { { 0, 0, 0 }, 2, 0 }, { { 4999, 17, 300 }, 0, 63 }, { { 64, 64, 64 }, 3, 5 } };
+	rows.up();
+	for (auto *x : { &qg, &k, &v, &qn, &kn })
+		x->fill_bf16();
+	for (uint32_t p = 0; p < positions; p++)
+		for (uint32_t j = 0; j < half; j++) {
+			double angle = p * std::pow(1e7, -2.0 * j / 64);
+			cs.h[p * half + j] = __float2bfloat16_rn((float)std::cos(angle));
+			sn.h[p * half + j] = __float2bfloat16_rn((float)std::sin(angle));
+		}
+	cs.up();
+	sn.up();
+	kc.up();
+	vc.up();
+	ok = qk_rope(&a, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	for (auto *x : { &q, &gate, &kc, &vc })
+		x->down();
+	auto head = [&](const __nv_bfloat16 *x, const __nv_bfloat16 *w, const qk_row &row, const __nv_bfloat16 *got) {
+		double n[256], sum = 0;
+		for (int d = 0; d < 256; d++)
+			sum += (double)f(x[d]) * f(x[d]);
+		for (int d = 0; d < 256; d++)
+			n[d] = f(x[d]) / std::sqrt(sum / 256 + 1e-6) * (1.0 + f(w[d]));
+		for (int d = 0; d < 256; d++) {
+			double want = n[d], size = std::fabs(n[d]);
+			if (d < 64) {
+				int j = d % 32, axis = j % 3 == 1 && j < 33 ? 1 : j % 3 == 2 && j < 30 ? 2 : 0;
+				double c = f(cs.h[row.position[axis] * half + j]), s = f(sn.h[row.position[axis] * half + j]);
+				want = d < 32 ? n[d] * c - n[d + 32] * s : n[d] * c + n[d - 32] * s;
+				size = std::fabs(n[d]) + std::fabs(n[d < 32 ? d + 32 : d - 32]);
+			}
+			/* the difference of two products may cancel: float32's error scales with them */
+			ok = ok && std::fabs(want - f(got[d])) <= std::fabs(want) / 256 + size * 1e-6;
+		}
+	};
+	for (uint32_t r = 0; r < 3; r++) {
+		for (uint32_t h = 0; h < qh; h++) {
+			const __nv_bfloat16 *x = &qg.h[(r * qh + h) * 512];
+			head(x, qn.h.data(), rows.h[r], &q.h[(r * qh + h) * 256]);
+			copied = copied && !memcmp(&gate.h[(r * qh + h) * 256], x + 256, 512);
+		}
+		for (uint32_t h = 0; h < kvh; h++) {
+			size_t at = ((rows.h[r].block * kvh + h) * 64 + rows.h[r].offset) * 256;
+			head(&k.h[(r * kvh + h) * 256], kn.h.data(), rows.h[r], &kc.h[at]);
+			copied = copied && !memcmp(&vc.h[at], &v.h[(r * kvh + h) * 256], 512);
+		}
+	}
+	claim("heads_are_normed_and_rotated_on_three_axes", ok && q.guarded() && kc.guarded());
+	claim("gate_and_values_are_copied", copied && gate.guarded() && vc.guarded());
+}
+
+static void experts(void)
+{
+	const uint32_t rows = 40, n = 256, stride = 257, top = 8;
+	array<float> logits(rows * stride), weights(rows * top);
+	array<uint32_t> ids(rows * top);
+	choose_args a = { logits.d, rows, n, stride, top, ids.d, weights.d };
+	bool ok;
+
+	for (uint32_t i = 0; i < logits.h.size(); i++)	/* many ties; column 256 must not count */
+		logits.h[i] = i % stride == 256 ? 100 : (float)(int)(rng() % 17) / 4 - 2;
+	for (uint32_t i = 0; i < n; i++)
+		logits.h[7 * stride + i] = -1;		/* all equal: the lowest ids win */
+	logits.up();
+	ok = choose_experts(&a, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	ids.down();
+	weights.down();
+	for (uint32_t r = 0; r < rows; r++) {
+		std::vector<uint32_t> order(n);
+		double sum = 0;
+
+		for (uint32_t i = 0; i < n; i++)
+			order[i] = i;
+		std::stable_sort(order.begin(), order.end(), [&](uint32_t x, uint32_t y) {
+			return logits.h[r * stride + x] > logits.h[r * stride + y];
+		});
+		for (uint32_t i = 0; i < top; i++)
+			sum += std::exp((double)logits.h[r * stride + order[i]]);
+		for (uint32_t i = 0; i < top; i++)
+			ok = ok && ids.h[r * top + i] == order[i] &&
+			     std::fabs(weights.h[r * top + i] - std::exp((double)logits.h[r * stride + order[i]]) / sum) < 1e-6;
+	}
+	claim("experts_by_logit_then_by_id", ok && ids.guarded() && weights.guarded());
+}
+
+static void refuses(void)
+{
+	choose_args c = {};
+	qk_rope_args q = {};
+	rms_norm_args n = {};
+
+	c.rows = 1;
+	c.experts = c.stride = 2000;
+	c.top = 8;
+	q.n_rows = q.q_heads = q.kv_heads = 1;
+	q.rotary = 63;
+	n.rows = 1;
+	n.width = 12;
+	claim("odd_shapes_are_refused", choose_experts(&c, nullptr) && qk_rope(&q, nullptr) && rms_norm(&n, nullptr));
+}
+
+int main(void)
+{
+	if (!have_gpu())
+		return 77;
+	norms();
+	gated();
+	rope();
+	experts();
+	refuses();
+	return n_failed ? 1 : 0;
+}
