@@ -14,17 +14,25 @@ struct bpe_sym {
 	uint32_t rank;		/* of the pair with `next`; BPE_NONE: cannot be joined */
 };
 
-static uint32_t slot_of(const struct bpe *b, uint32_t left, uint32_t right)
+static uint64_t hash(uint32_t left, uint32_t right)
 {
-	uint64_t x = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+	return (left * 0x9e3779b97f4a7c15u ^ right) * 0xd6e8feb86659fd93u;
+}
 
-	return (uint32_t)(x >> 32 ^ x >> 8) & b->mask;
+static uint32_t slot_of(const struct bpe *b, uint64_t h)
+{
+	return (uint32_t)(h >> 32) & b->mask;
 }
 
 /* The merge of two neighbours, NULL when there is none. */
 static const struct bpe_pair *find(const struct bpe *b, uint32_t left, uint32_t right)
 {
-	for (uint32_t i = slot_of(b, left, right);; i = (i + 1) & b->mask) {
+	uint64_t h = hash(left, right);
+	uint32_t bit = (uint32_t)(h >> 40) & b->seen_mask;
+
+	if (!(b->seen[bit / 64] >> bit % 64 & 1))
+		return NULL;
+	for (uint32_t i = slot_of(b, h);; i = (i + 1) & b->mask) {
 		const struct bpe_pair *p = &b->pair[i];
 
 		if (p->left == left && p->right == right)
@@ -39,6 +47,11 @@ static uint32_t rank_of(const struct bpe *b, uint32_t left, uint32_t right)
 	const struct bpe_pair *p = find(b, left, right);
 
 	return p ? p->rank : BPE_NONE;
+}
+
+static uint32_t byte_rank(const struct bpe *b, char left, char right)
+{
+	return b->byte_rank[(unsigned char)left << 8 | (unsigned char)right];
 }
 
 int bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges, unsigned *ret_byte)
@@ -61,8 +74,10 @@ int bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges, unsigned
 	if (want > UINT32_MAX / 2)
 		return -ENOMEM;
 	b->pair = malloc(want * sizeof(*b->pair));
-	if (!b->pair)
+	b->seen = calloc(want / 8, sizeof(*b->seen));
+	if (!b->pair || !b->seen)
 		return -ENOMEM;
+	b->seen_mask = (uint32_t)(8 * want - 1);
 	memset(b->pair, 0xff, want * sizeof(*b->pair));
 	b->mask = (uint32_t)(want - 1);
 	return 0;
@@ -71,26 +86,29 @@ int bpe_init(struct bpe *b, const struct vocab *vocab, size_t n_merges, unsigned
 void bpe_done(struct bpe *b)
 {
 	free(b->pair);
+	free(b->seen);
 	*b = (struct bpe){ .vocab = NULL };
 }
 
 void bpe_put(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id)
 {
-	uint32_t i = slot_of(b, left, right);
+	uint64_t h = hash(left, right);
+	uint32_t i = slot_of(b, h), bit = (uint32_t)(h >> 40) & b->seen_mask;
 
 	while (b->pair[i].left != BPE_NONE &&
 	       (b->pair[i].left != left || b->pair[i].right != right))
 		i = (i + 1) & b->mask;
 	b->pair[i] = (struct bpe_pair){ left, right, rank, id };
+	b->seen[bit / 64] |= (uint64_t)1 << bit % 64;
 }
 
 /* Joins in place, answers how many symbols are left. */
-static size_t merge_short(const struct bpe *b, uint32_t *id, size_t n)
+static size_t merge_short(const struct bpe *b, const char *piece, uint32_t *id, size_t n)
 {
 	uint32_t rank[BPE_SHORT];
 
 	for (size_t i = 0; i + 1 < n; i++)
-		rank[i] = rank_of(b, id[i], id[i + 1]);
+		rank[i] = byte_rank(b, piece[i], piece[i + 1]);
 	while (n > 1) {
 		size_t best = 0;
 
@@ -181,7 +199,7 @@ static size_t start_long(const struct bpe *b, struct bpe_scratch *x, const char 
 	for (uint32_t i = 0; i + 1 < n; i++) {
 		struct bpe_sym *s = &x->sym[i];
 
-		s->rank = rank_of(b, s->id, s[1].id);
+		s->rank = byte_rank(b, piece[i], piece[i + 1]);
 		if (s->rank != BPE_NONE)
 			x->heap[n_heap++] = (uint64_t)s->rank << 32 | i;
 	}
@@ -233,7 +251,7 @@ static int encode_short(const struct bpe *b, const char *piece, size_t n, struct
 
 	for (size_t i = 0; i < n; i++)
 		id[i] = b->byte_id[(unsigned char)piece[i]];
-	n = merge_short(b, id, n);
+	n = merge_short(b, piece, id, n);
 	if (ids_reserve(out, n) < 0)
 		return -ENOMEM;
 	memcpy(out->p + out->n, id, n * sizeof(*id));
@@ -257,12 +275,14 @@ int bpe_encode(const struct bpe *b, struct bpe_scratch *x, const char *piece, si
 	return encode(b, x, piece, n, out);
 }
 
-int bpe_mark_whole(struct bpe *b, struct vocab *vocab)
+int bpe_finish(struct bpe *b, struct vocab *vocab)
 {
 	struct bpe_scratch x = { NULL, NULL, 0 };
 	CLEANUP(ids_donep) struct ids ids = IDS_INIT;
 	int r = 0;
 
+	for (unsigned i = 0; i < 65536; i++)
+		b->byte_rank[i] = rank_of(b, b->byte_id[i >> 8], b->byte_id[i & 255]);
 	for (uint32_t i = 0; i <= vocab->mask && r == 0; i++) {
 		struct vocab_slot *s = &vocab->slot[i];
 		size_t n;

@@ -260,7 +260,7 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct err *e)
 	buf_done(&bytes[0]);
 	buf_done(&bytes[1]);
 	if (r == 0)
-		r = bpe_mark_whole(&t->bpe, &t->vocab);
+		r = bpe_finish(&t->bpe, &t->vocab);
 	return r == -ENOMEM ? err_set(e, r, "model.merges: out of memory") : r;
 }
 
