@@ -409,8 +409,8 @@ static int parse(const struct doc *d, const char *config, struct tokenizer **ret
 	unsigned next = 0;
 
 	buf_printf(&b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\","
-		   "\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Isolated\","
-		   "\"invert\":false},{\"type\":\"ByteLevel\",%s}]},", d->normalizer, d->regex,
+		   "\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},"
+		   "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",%s}]},", d->normalizer, d->regex,
 		   d->byte_level);
 	buf_printf(&b, "\"decoder\":%s,\"post_processor\":%s,\"model\":{%s,\"vocab\":{", d->decoder,
 		   d->post, d->model);
