@@ -16,3 +16,5 @@ tests_fuzz_wire_fuzz_CFLAGS = $(fuzz_flags)
 tests_fuzz_wire_fuzz_LDADD = $(wire_libs) $(lib_libs)
 endif
 endif
+
+include tests/fuzz/tokenizer.mk

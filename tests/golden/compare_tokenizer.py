@@ -7,7 +7,7 @@
 Encodes --strings generated strings (default 100,000), all 1,112,064 code points in context and some
 long runs, with and without special tokens; decodes random ids, skipping specials and not, and streamed.
 MODEL_DIR holds tokenizer.json and tokenizer_config.json; make_qwen_tokenizer.py writes the one of the
-real size.  Exit status 0 when everything is equal; else the first differences are printed.
+real size, and only for that one the published vectors of qwen36_ids.jsonl are checked too.  Exit status 0 when everything is equal; else the first differences are printed.
 """
 import argparse
 import json
@@ -78,6 +78,16 @@ def compare_decode(tally, tok, driver, folder, n):
         tally.check("decode", q, ours, tok.decode(q["ids"], skip_special_tokens=q["skip_special"]))
 
 
+def compare_published(tally, driver, folder):
+    """What several engines publish for the real vocabulary; {"text", "ids"} or {"ids", "decoded"}."""
+    path = pathlib.Path(__file__).parent / "qwen36_ids.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for command, key, got in (("encode", "text", "ids"), ("decode", "decoded", "text")):
+        part = [row for row in rows if key in row]
+        for row, ours in zip(part, ask(driver, folder, command, part)):
+            tally.check("published", row, ours.get(got), row["ids" if command == "encode" else "decoded"])
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--driver", required=True)
@@ -99,6 +109,8 @@ def main():
             every = list(text_cases.every_character())
             compare_encode(tally, "every character", tok, a.driver, folder, every, True)
         compare_decode(tally, tok, a.driver, folder, a.strings // 5)
+        if tok.token_to_id("<|im_end|>") == 248046:
+            compare_published(tally, a.driver, folder)
         print(f"{folder}: {tally.n} compared, {tally.bad} differ")
         bad += tally.bad
     sys.exit(1 if bad else 0)

@@ -163,11 +163,12 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *e)
 			return err_set(e, -EINVAL, "model.vocab: the id of '%.80s' is not from 0 "
 				       "to %u", key, VOCAB_MAX_IDS - 1);
 		if (vocab_kind_of(&t->vocab, id) != VOCAB_NONE)
-			return err_set(e, -EINVAL, "model.vocab: the id %" PRIu32 " comes twice", id);
+			return err_set(e, -EINVAL, "model.vocab: the id %" PRIu32
+				       " comes twice", id);
 		r = bytes_unspell(key, strlen(key), &bytes);
 		if (r == -EINVAL)
-			return err_set(e, r, "model.vocab: '%.80s' is not written in the byte-level "
-				       "alphabet", key);
+			return err_set(e, r, "model.vocab: '%.80s' is not written in the "
+				       "byte-level alphabet", key);
 		if (r == 0)
 			r = vocab_set(&t->vocab, id, VOCAB_PLAIN, bytes.p ? bytes.p : "", bytes.n);
 		if (r < 0)
@@ -290,8 +291,8 @@ static int read_added(struct tokenizer *t, uint32_t id, const json_t *v, struct 
 		return err_set(e, -EINVAL, "added token %" PRIu32 " is '%.80s', but that id is "
 			       "'%.*s' already", id, text, n_old < 80 ? (int)n_old : 80, old);
 	if (tokenizer_find(t, text, &known) == 0 && known != id)
-		return err_set(e, -EINVAL, "added token '%.80s' has the id %" PRIu32 " and %" PRIu32,
-			       text, id, known);
+		return err_set(e, -EINVAL, "added token '%.80s' has the id %" PRIu32
+			       " and %" PRIu32, text, id, known);
 	r = added_put(&t->added, text, n, id);
 	if (r == -EINVAL)
 		return err_set(e, r, "added token %" PRIu32 " has %zu bytes, allowed are 1 to %d",
@@ -375,8 +376,8 @@ int tokenizer_read_config(struct tokenizer *t, const json_t *root, struct err *e
 		int r;
 
 		if (*key < '0' || *key > '9' || *end || id >= VOCAB_MAX_IDS)
-			return err_set(e, -EINVAL, "added_tokens_decoder: '%.80s' is not an id from "
-				       "0 to %u", key, VOCAB_MAX_IDS - 1);
+			return err_set(e, -EINVAL, "added_tokens_decoder: '%.80s' is not an id "
+				       "from 0 to %u", key, VOCAB_MAX_IDS - 1);
 		r = read_added(t, (uint32_t)id, v, e);
 		if (r < 0)
 			return r;

@@ -103,9 +103,11 @@ static struct vocab_slot *probe(const struct vocab *v, const char *p, size_t n)
 
 int vocab_index(struct vocab *v)
 {
-	uint32_t want = 64;
+	uint32_t want = 64, n_plain = 0;
 
-	while (want < 2 * v->n_ids)
+	for (uint32_t id = 0; id < v->n_ids; id++)
+		n_plain += v->token[id].kind == VOCAB_PLAIN;
+	while (want < 2 * n_plain)
 		want *= 2;
 	v->slot = calloc(want, sizeof(*v->slot));
 	if (!v->slot)
