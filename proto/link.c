@@ -133,6 +133,17 @@ static int watch(int epfd, void *s)
 	return 0;
 }
 
+/* ZeroMQ closes descriptors later, on its reaper's thread; until then a stale one would
+ * wake the loop for nothing. */
+static void unwatch(int epfd, void *s)
+{
+	size_t n = sizeof(int);
+	int fd;
+
+	if (s && zmq_getsockopt(s, ZMQ_FD, &fd, &n) == 0)
+		epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 /* Processes pending commands of the I/O thread, without which ZMQ_FD does not fire
  * again; true when something can be read. */
 static bool readable(void *s)
@@ -675,7 +686,9 @@ int link_client_fd(const struct link_client *c)
 
 int link_client_renew(struct link_client *c)
 {
-	sock_close(&c->sock);	/* closing the descriptors takes them out of the epoll */
+	unwatch(c->epfd, c->sock.zmq);
+	unwatch(c->epfd, c->sock.monitor);
+	sock_close(&c->sock);
 	return client_connect(c);
 }
 

@@ -180,7 +180,7 @@ static int server_wait(struct link_server *s, struct link_in *in)
 {
 	struct pollfd p = { link_server_fd(s), POLLIN, 0 };
 
-	for (int i = 0; i < 50; i++) {
+	for (uint64_t end = clock_ns() + 10 * NS_PER_S; clock_ns() < end;) {
 		if (link_server_recv(s, in) == 0)
 			return 0;
 		poll(&p, 1, 100);
@@ -192,7 +192,7 @@ static int client_wait(struct link_client *c, struct link_in *in)
 {
 	struct pollfd p = { link_client_fd(c), POLLIN, 0 };
 
-	for (int i = 0; i < 50; i++) {
+	for (uint64_t end = clock_ns() + 10 * NS_PER_S; clock_ns() < end;) {
 		if (link_client_recv(c, in) == 0)
 			return 0;
 		poll(&p, 1, 100);
