@@ -410,8 +410,8 @@ static int parse(const struct doc *d, const char *config, struct tokenizer **ret
 
 	buf_printf(&b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\","
 		   "\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},"
-		   "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",%s}]},", d->normalizer, d->regex,
-		   d->byte_level);
+		   "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",%s}]},",
+		   d->normalizer, d->regex, d->byte_level);
 	buf_printf(&b, "\"decoder\":%s,\"post_processor\":%s,\"model\":{%s,\"vocab\":{", d->decoder,
 		   d->post, d->model);
 	for (unsigned i = 0; i < 256; i++)

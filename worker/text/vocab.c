@@ -59,6 +59,8 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 32;
 }
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pack() shifts by place in memory");
+
 /* The 1..8 bytes themselves.  Loads that overlap agree where they do. */
 static uint64_t pack(const char *p, size_t n)
 {
