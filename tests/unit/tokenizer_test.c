@@ -11,6 +11,7 @@
 #include "worker/text/chars.h"
 #include "worker/text/detok.h"
 #include "worker/text/nfc.h"
+#include "worker/text/pretokenize.h"
 #include "worker/text/tokenizer.h"
 
 /* The small tokenizer: tests/golden/make_small_tokenizer.py. */
@@ -376,6 +377,42 @@ TEST(a_long_run_of_marks_is_ordered_too)
 	nfc_is(in.p, want.p);
 }
 
+/* `want` is the text with a '|' between its pieces. */
+static void cuts_into(const char *want)
+{
+	static uint8_t table[CHARS_N];
+	CLEANUP(buf_donep) struct buf text = BUF_INIT, got = BUF_INIT;
+
+	chars_fill(table, true);
+	for (const char *p = want; *p; p++)
+		if (*p != '|')
+			buf_putc(&text, *p);
+	for (size_t from = 0, to; from < text.n; from = to) {
+		to = pretokenize_next(table, text.p, text.n, from);
+		assert_true(to > from && to <= text.n);
+		buf_puts(&got, from ? "|" : "");
+		buf_put(&got, text.p + from, to - from);
+	}
+	assert_string_equal(got.p, want);
+}
+
+TEST(text_is_cut_where_the_pattern_cuts_it)
+{
+	cuts_into("Hello|,| world|!");
+	cuts_into("a| | b|  \n|\tc");
+	cuts_into("don|'t| I|'LL| we|'rE| x|'d|s| '|q|'r|.");
+	cuts_into("it|'\xc5\xbf|t");			/* U+017F folds to s */
+	cuts_into("it|'\xc5\xbe" "t");		/* U+017E does not */
+	cuts_into("1|2|\xd9\xa3|\xc2\xbd|th");	/* any number, one at a time */
+	cuts_into("a|   \n \n| | b|  ");
+	cuts_into("(x| ...\n\n\n|_y");
+	cuts_into("_y|...\r\n\n| !!|a");
+	cuts_into("e\xcc\x81t|!\xcc\x81|!");		/* marks belong to words */
+	cuts_into("a|\xc2\x85|\xc2\x85z");		/* U+0085 is white space, */
+	cuts_into("a|\xe1\xa0\x8e\xe1\xa0\x8e|\xc2\x85");	/* U+180E is not */
+	cuts_into("\xe1\x8d\xa9|\xf0\x90\xb5\x8d" "a");	/* U+10D4D: a letter of Unicode 16 */
+}
+
 /* A tokenizer.json with the 256 bytes, some merges and what a test changes. */
 struct doc {
 	const char *normalizer, *regex, *byte_level, *decoder, *post;
@@ -580,6 +617,7 @@ int main(void)
 		cmocka_unit_test(threads_may_share_one),
 		cmocka_unit_test(nfc_composes_orders_and_keeps_exclusions_apart),
 		cmocka_unit_test(a_long_run_of_marks_is_ordered_too),
+		cmocka_unit_test(text_is_cut_where_the_pattern_cuts_it),
 		cmocka_unit_test(both_spellings_of_merges_are_read_and_the_later_of_two_holds),
 		cmocka_unit_test(marks_belong_to_words_only_in_the_newer_pattern),
 		cmocka_unit_test(another_machine_is_refused_in_words),
