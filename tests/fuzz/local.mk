@@ -18,3 +18,4 @@ endif
 endif
 
 include tests/fuzz/tokenizer.mk
+include tests/fuzz/parser.mk

@@ -262,7 +262,7 @@ static int feed_value(struct out_parser *p, const struct lexeme *lx)
 			return end_value(p, &end);
 		p->found = end;
 	}
-	if (opened == CALL_OPEN_DONE && !call_quote_active(&p->quote))
+	if (opened == CALL_OPEN_DONE && !p->open.bare && !call_quote_active(&p->quote))
 		return call_quote_begin(&p->quote, p->open.at);
 	if (p->open.state == CALL_OPEN_IDLE &&
 	    (lx->kind == LEX_CALL || (lx->kind == LEX_FUNC && call_quote_wants_bare(&p->quote))))

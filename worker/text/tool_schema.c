@@ -8,12 +8,13 @@
 
 #include "lib/own.h"
 
-#define MAX_DEPTH   64		/* a schema that refers to itself */
-#define MAX_WORK    (1 << 18)	/* and one that does so twice over: items of lists looked at */
+#define MAX_DEPTH   64
+#define MAX_WORK    (1 << 18)	/* items of lists looked at */
 #define SCHEMA_WORK 64		/* what a schema counts as */
 
 struct walk {
 	const json_t *root;
+	const json_t *path[MAX_DEPTH];	/* the schemas we are inside of */
 	int depth;
 	int work;
 };
@@ -175,12 +176,16 @@ static unsigned narrow(unsigned a, unsigned b)
 	return both;
 }
 
+/* A schema inside itself adds nothing to what it says already. */
 static bool enter(struct walk *w, const json_t *schema)
 {
 	w->work += SCHEMA_WORK;
 	if (!json_is_object(schema) || w->depth == MAX_DEPTH || w->work > MAX_WORK)
 		return false;
-	w->depth++;
+	for (int i = 0; i < w->depth; i++)
+		if (w->path[i] == schema)
+			return false;
+	w->path[w->depth++] = schema;
 	return true;
 }
 

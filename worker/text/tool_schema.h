@@ -9,7 +9,7 @@
  * unsigned*; num*, float*; boolean, bool, binary; object, dict*; array, arr, list*; null.
  * Any other name is taken for string.
  *
- * A schema that refers to itself, or that is very large, is read up to a limit.
+ * A schema met inside itself adds nothing; one that is very large is read up to a limit.
  */
 #ifndef HEARTH_WORKER_TEXT_TOOL_SCHEMA_H
 #define HEARTH_WORKER_TEXT_TOOL_SCHEMA_H
