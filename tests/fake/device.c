@@ -1,0 +1,323 @@
+/* device.c - see device.h. */
+#include "tests/fake/device.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum family { BY_PREFILL = 1, BY_DECODE = 2 };
+
+struct fake_slot {
+	bool begun;
+	uint64_t *chain;	/* max_context + 1; chain[p]: after p tokens */
+	uint32_t n;		/* tokens in the state */
+	bool prompt_ended;	/* a prefill left the grid: no more of them */
+	bool has_last;
+	uint32_t last;		/* sample */
+	uint64_t counted;	/* of output tokens, order does not matter */
+	uint64_t prompt_ids;
+	struct sampling s;
+	int draft;		/* -1: no run yet */
+};
+
+struct fake_step {
+	uint32_t n;
+	struct run_result *results;
+};
+
+struct device {
+	struct device_limits limits;
+	struct fake_slot *slots;
+	uint64_t *blocks;	/* n_blocks * STEP_GRID links */
+	struct fake_step steps[STEP_AHEAD];
+	uint32_t first, n_steps;
+	uint64_t n_submits, lose_at;
+};
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+	h ^= x + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
+	h *= 0xff51afd7ed558ccdu;
+	h ^= h >> 33;
+	h *= 0xc4ceb9fe1a85ec53u;
+	return h ^ h >> 29;
+}
+
+static uint64_t count_one(uint32_t token)
+{
+	return mix(77, token);
+}
+
+static uint64_t hash_ids(const uint32_t *ids, uint32_t n)
+{
+	uint64_t h = n;
+
+	for (uint32_t i = 0; i < n; i++)
+		h = mix(h, ids[i]);
+	return h;
+}
+
+static uint32_t sample_of(uint64_t chain, uint32_t pos, const struct sampling *s, uint64_t counted,
+			  uint64_t prompt_ids)
+{
+	uint64_t h = mix(mix(mix(mix(chain, pos), s->seed), s->choice), counted);
+
+	h = mix(h, prompt_ids);
+	h = mix(h, s->temperature > 0 ? 1 : 0);
+	for (uint32_t i = 0; i < s->n_bias; i++)
+		h = mix(h, s->bias[i].id);
+	return (uint32_t)(h % FAKE_VOCAB);
+}
+
+void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s, uint32_t n,
+		 uint32_t *ret)
+{
+	uint64_t h = 1, counted = 0, ids = hash_ids(prompt, n_prompt);
+
+	for (uint32_t i = 0; i < n_prompt; i++)
+		h = mix(mix(h, prompt[i]), BY_PREFILL);
+	for (uint32_t i = 0; i < n; i++) {
+		ret[i] = sample_of(h, n_prompt + i, s, counted, ids);
+		counted += count_one(ret[i]);
+		h = mix(mix(h, ret[i]), BY_DECODE);
+	}
+}
+
+/* ---- the device -------------------------------------------------------------------- */
+
+int device_open(const char *name, const struct model_shape *shape,
+		const struct device_limits *limits, struct device **ret, struct err *e)
+{
+	struct device *d = calloc(1, sizeof(*d));
+
+	(void)shape;
+	if (!d || strcmp(name, "fake"))
+		return err_set(e, -ENODEV, "'%s' is not the fake device", name);
+	d->limits = *limits;
+	d->slots = calloc(limits->n_slots, sizeof(*d->slots));
+	d->blocks = calloc((size_t)limits->n_blocks * STEP_GRID, sizeof(*d->blocks));
+	for (uint32_t i = 0; i < limits->n_slots; i++) {
+		d->slots[i].chain = calloc(limits->max_context + 1, sizeof(uint64_t));
+		assert(d->slots[i].chain);
+	}
+	for (uint32_t i = 0; i < STEP_AHEAD; i++) {
+		d->steps[i].results = calloc(limits->n_slots, sizeof(struct run_result));
+		assert(d->steps[i].results);
+	}
+	assert(d->slots && d->blocks);
+	*ret = d;
+	return 0;
+}
+
+static void clear_slot(struct fake_slot *sl)
+{
+	uint64_t *chain = sl->chain;
+
+	free((void *)(uintptr_t)sl->s.bias);
+	memset(sl, 0, sizeof(*sl));
+	sl->chain = chain;
+}
+
+struct device *device_close(struct device *d)
+{
+	if (!d)
+		return NULL;
+	for (uint32_t i = 0; i < d->limits.n_slots; i++) {
+		clear_slot(&d->slots[i]);
+		free(d->slots[i].chain);
+	}
+	for (uint32_t i = 0; i < STEP_AHEAD; i++)
+		free(d->steps[i].results);
+	free(d->slots);
+	free(d->blocks);
+	free(d);
+	return NULL;
+}
+
+void device_budget(const struct device *d, struct device_budget *ret)
+{
+	*ret = (struct device_budget){ 1, (uint64_t)d->limits.n_blocks * 512, 1, 1 };
+}
+
+const char *device_numeric_text(const struct device *d)
+{
+	(void)d;
+	return "fake 1";
+}
+
+int device_load(struct device *d, const struct weight_source *w, device_progress *progress,
+		void *ctx, struct err *e)
+{
+	(void)d;
+	(void)w;
+	(void)e;
+	return progress ? progress(ctx, 1, 1) : 0;
+}
+
+void fake_lose_device(struct device *d, uint64_t at_submit)
+{
+	d->lose_at = at_submit;
+}
+
+int slot_begin(struct device *d, uint32_t slot, const struct sampling *s, const uint32_t *prompt,
+	       uint32_t n_prompt)
+{
+	struct fake_slot *sl = &d->slots[slot];
+	struct token_bias *bias;
+
+	assert(slot < d->limits.n_slots);
+	if (s->temperature == FAKE_BAD_TEMPERATURE)
+		return -EINVAL;
+	clear_slot(sl);
+	bias = calloc(s->n_bias + 1, sizeof(*bias));
+	assert(bias);
+	if (s->n_bias)
+		memcpy(bias, s->bias, s->n_bias * sizeof(*bias));
+	sl->s = *s;
+	sl->s.bias = bias;
+	sl->prompt_ids = hash_ids(prompt, n_prompt);
+	sl->begun = true;
+	sl->chain[0] = 1;
+	sl->draft = -1;
+	return 0;
+}
+
+/* ---- the rules on plans -------------------------------------------------------------- */
+
+static void check_run(const struct device *d, const struct plan_run *r, const struct fake_slot *sl)
+{
+	assert(r->slot < d->limits.n_slots && sl->begun);
+	assert(r->n > 0 && r->pos == sl->n);
+	assert(r->pos + r->n <= d->limits.max_context);
+	assert(r->n_blocks >= (r->pos + r->n + STEP_GRID - 1) / STEP_GRID);
+	assert(r->kind != ROW_PREFILL || (!sl->prompt_ended && r->pos % STEP_GRID == 0));
+	assert(r->kind != ROW_DECODE || r->n == 1);
+	assert(r->input == IN_TOKENS || (r->kind == ROW_DECODE && sl->has_last));
+	assert(!r->count || r->kind == ROW_REPLAY);
+	assert(r->input == IN_LAST_SAMPLE || r->tokens);
+	assert(sl->draft < 0 || sl->draft == r->draft);
+	for (uint32_t i = 0; i < r->n_blocks; i++)
+		assert(r->blocks[i] < d->limits.n_blocks);
+}
+
+static void check_plan(const struct device *d, const struct plan *p)
+{
+	uint32_t n_rows = 0;
+
+	assert(p->n_runs > 0 && p->n_runs <= d->limits.n_slots);
+	for (uint32_t i = 0; i < p->n_runs; i++) {
+		check_run(d, &p->runs[i], &d->slots[p->runs[i].slot]);
+		n_rows += p->runs[i].n;
+		for (uint32_t k = 0; k < i; k++)
+			assert(p->runs[k].slot != p->runs[i].slot);
+	}
+	assert(n_rows <= d->limits.max_rows);
+}
+
+static uint64_t *link_of(struct device *d, const struct plan_run *r, uint32_t pos)
+{
+	return &d->blocks[(size_t)r->blocks[pos / STEP_GRID] * STEP_GRID + pos % STEP_GRID];
+}
+
+static void compute(struct device *d, const struct plan_run *r, struct run_result *ret)
+{
+	struct fake_slot *sl = &d->slots[r->slot];
+	uint64_t kv = 0;
+
+	for (uint32_t p = 0; p < r->pos; p++)	/* "attention" reads all that came before */
+		assert(*link_of(d, r, p) == sl->chain[p + 1]);
+	for (uint32_t i = 0; i < r->n; i++) {
+		uint32_t token = r->input == IN_LAST_SAMPLE ? sl->last : r->tokens[i];
+		uint32_t p = r->pos + i;
+
+		sl->chain[p + 1] = mix(mix(sl->chain[p], token),
+				       r->kind == ROW_PREFILL ? BY_PREFILL : BY_DECODE);
+		*link_of(d, r, p) = sl->chain[p + 1];
+		kv = mix(kv, sl->chain[p + 1]);
+		if (r->count)
+			sl->counted += count_one(token);
+	}
+	sl->n += r->n;
+	sl->draft = r->draft;
+	sl->prompt_ended |= r->kind == ROW_PREFILL && r->n % STEP_GRID != 0;
+	*ret = (struct run_result){ .slot = r->slot, .sampled = r->sample };
+	ret->digest = (struct step_digest){ (uint32_t)sl->chain[sl->n], (uint32_t)sl->counted,
+					    (uint32_t)kv, (uint32_t)(sl->chain[sl->n] >> 32) };
+	if (!r->sample)
+		return;
+	ret->token = sample_of(sl->chain[sl->n], sl->n, &sl->s, sl->counted, sl->prompt_ids);
+	sl->counted += count_one(ret->token);
+	sl->last = ret->token;
+	sl->has_last = true;
+	ret->drafted = r->draft;
+	ret->draft = ret->token % 3 ? ret->token : 0;
+	ret->logprob = -1.0f;
+}
+
+int device_submit(struct device *d, const struct plan *p)
+{
+	struct fake_step *st;
+
+	if (d->lose_at && ++d->n_submits >= d->lose_at)
+		return -ENODEV;
+	if (d->n_steps == STEP_AHEAD)
+		return -EAGAIN;
+	check_plan(d, p);
+	st = &d->steps[(d->first + d->n_steps++) % STEP_AHEAD];
+	st->n = p->n_runs;
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		compute(d, &p->runs[i], &st->results[i]);
+	return 0;
+}
+
+int device_collect(struct device *d, struct run_result *ret, uint32_t n)
+{
+	struct fake_step *st = &d->steps[d->first];
+
+	if (!d->n_steps)
+		return -ENOENT;
+	assert(n >= st->n);
+	memcpy(ret, st->results, st->n * sizeof(*ret));
+	d->first = (d->first + 1) % STEP_AHEAD;
+	d->n_steps--;
+	return (int)st->n;
+}
+
+/* ---- states: not used through the fake ------------------------------------------------- */
+
+size_t state_bytes(const struct device *d)
+{
+	(void)d;
+	return 8;
+}
+
+size_t block_bytes(const struct device *d)
+{
+	(void)d;
+	return STEP_GRID * sizeof(uint64_t);
+}
+
+int state_save(struct device *d, uint32_t slot, void *ret)
+{
+	memcpy(ret, &d->slots[slot].chain[d->slots[slot].n], 8);
+	return 0;
+}
+
+int state_restore(struct device *d, uint32_t slot, const void *from)
+{
+	memcpy(&d->slots[slot].chain[d->slots[slot].n], from, 8);
+	return 0;
+}
+
+int block_save(struct device *d, kv_block b, void *ret)
+{
+	memcpy(ret, &d->blocks[(size_t)b * STEP_GRID], block_bytes(d));
+	return 0;
+}
+
+int block_restore(struct device *d, kv_block b, const void *from)
+{
+	memcpy(&d->blocks[(size_t)b * STEP_GRID], from, block_bytes(d));
+	return 0;
+}

@@ -1,0 +1,26 @@
+/* device.h - a device of kernels/step.h that computes nothing and checks everything.
+ *
+ * "The model" is a chain of hashes: each token, and whether it went through the prefill
+ * or the decode kernels, is mixed into the state of its slot, and every position's
+ * link is kept in its KV block.  A sample is a hash of the chain, the parameters and the
+ * tokens counted for penalties.  So a token computed from a wrong block, in a wrong slot,
+ * in the wrong order or by the wrong kernels changes the answer; and a plan that breaks a
+ * rule of step.h aborts the test at once.
+ */
+#ifndef HEARTH_TESTS_FAKE_DEVICE_H
+#define HEARTH_TESTS_FAKE_DEVICE_H
+
+#include "kernels/step.h"
+
+#define FAKE_VOCAB 5000
+
+/* What a sequence alone must answer: n tokens after the prompt. */
+void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s, uint32_t n,
+		 uint32_t *ret_tokens);
+
+/* From the n-th device_submit() on the device is lost; 0: never. */
+void fake_lose_device(struct device *d, uint64_t at_submit);
+/* slot_begin() refuses these parameters: temperature == 99. */
+#define FAKE_BAD_TEMPERATURE 99.0f
+
+#endif
