@@ -550,6 +550,7 @@ void sched_stats(const struct sched *s, struct sched_stats *ret)
 	*ret = s->stats;
 	ret->n_running = s->running.n;
 	ret->n_waiting = s->waiting.n;
+	ret->n_new = s->n_new;
 	ret->n_free_blocks = kv_pool_n_free(s->pool);
 	ret->n_blocks = kv_pool_size(s->pool);
 }
