@@ -33,6 +33,7 @@ struct device {
 	struct fake_step steps[STEP_AHEAD];
 	uint32_t first, n_steps;
 	uint64_t n_submits, lose_at;
+	uint32_t vocab;
 };
 
 static uint64_t mix(uint64_t h, uint64_t x)
@@ -59,7 +60,7 @@ static uint64_t hash_ids(const uint32_t *ids, uint32_t n)
 }
 
 static uint32_t sample_of(uint64_t chain, uint32_t pos, const struct sampling *s, uint64_t counted,
-			  uint64_t prompt_ids)
+			  uint64_t prompt_ids, uint32_t vocab)
 {
 	uint64_t h = mix(mix(mix(mix(chain, pos), s->seed), s->choice), counted);
 
@@ -67,18 +68,18 @@ static uint32_t sample_of(uint64_t chain, uint32_t pos, const struct sampling *s
 	h = mix(h, s->temperature > 0 ? 1 : 0);
 	for (uint32_t i = 0; i < s->n_bias; i++)
 		h = mix(h, s->bias[i].id);
-	return (uint32_t)(h % FAKE_VOCAB);
+	return (uint32_t)(h % vocab);
 }
 
-void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s, uint32_t n,
-		 uint32_t *ret)
+void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s,
+		 uint32_t vocab, uint32_t n, uint32_t *ret)
 {
 	uint64_t h = 1, counted = 0, ids = hash_ids(prompt, n_prompt);
 
 	for (uint32_t i = 0; i < n_prompt; i++)
 		h = mix(mix(h, prompt[i]), BY_PREFILL);
 	for (uint32_t i = 0; i < n; i++) {
-		ret[i] = sample_of(h, n_prompt + i, s, counted, ids);
+		ret[i] = sample_of(h, n_prompt + i, s, counted, ids, vocab);
 		counted += count_one(ret[i]);
 		h = mix(mix(h, ret[i]), BY_DECODE);
 	}
@@ -91,10 +92,10 @@ int device_open(const char *name, const struct model_shape *shape,
 {
 	struct device *d = calloc(1, sizeof(*d));
 
-	(void)shape;
 	if (!d || strcmp(name, "fake"))
 		return err_set(e, -ENODEV, "'%s' is not the fake device", name);
 	d->limits = *limits;
+	d->vocab = shape ? shape->n_token_ids : FAKE_VOCAB;
 	d->slots = calloc(limits->n_slots, sizeof(*d->slots));
 	d->blocks = calloc((size_t)limits->n_blocks * STEP_GRID, sizeof(*d->blocks));
 	for (uint32_t i = 0; i < limits->n_slots; i++) {
@@ -246,7 +247,8 @@ static void compute(struct device *d, const struct plan_run *r, struct run_resul
 					    (uint32_t)kv, (uint32_t)(sl->chain[sl->n] >> 32) };
 	if (!r->sample)
 		return;
-	ret->token = sample_of(sl->chain[sl->n], sl->n, &sl->s, sl->counted, sl->prompt_ids);
+	ret->token = sample_of(sl->chain[sl->n], sl->n, &sl->s, sl->counted, sl->prompt_ids,
+			       d->vocab);
 	sl->counted += count_one(ret->token);
 	sl->last = ret->token;
 	sl->has_last = true;

@@ -12,11 +12,11 @@
 
 #include "kernels/step.h"
 
-#define FAKE_VOCAB 5000
+#define FAKE_VOCAB 5000		/* without a shape; else its n_token_ids */
 
 /* What a sequence alone must answer: n tokens after the prompt. */
-void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s, uint32_t n,
-		 uint32_t *ret_tokens);
+void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct sampling *s,
+		 uint32_t vocab, uint32_t n, uint32_t *ret_tokens);
 
 /* From the n-th device_submit() on the device is lost; 0: never. */
 void fake_lose_device(struct device *d, uint64_t at_submit);

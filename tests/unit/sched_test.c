@@ -76,7 +76,7 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 	o->n_preempted = q->n_preempted;
 	o->turn_done = w->turn;
 	EQ(o->seen + q->n_known, o->n);		/* nothing twice, nothing missing */
-	fake_answer(q->tokens, q->n_prompt, &q->sampling, o->n, want);
+	fake_answer(q->tokens, q->n_prompt, &q->sampling, FAKE_VOCAB, o->n, want);
 	if (o->n)
 		assert_memory_equal(want, q->tokens + q->n_prompt, o->n * sizeof(*want));
 	if (how == SEQ_END_LENGTH)
@@ -118,7 +118,7 @@ static int add(struct world *w, uint64_t id, uint32_t n_prompt, uint32_t n_known
 	struct seq *q;
 	int r;
 
-	fake_answer(prompt, n_prompt, &spec.sampling, n_known, known);
+	fake_answer(prompt, n_prompt, &spec.sampling, FAKE_VOCAB, n_known, known);
 	OK(seq_new(&spec, &q));
 	free(prompt);
 	r = sched_add(w->sched, q);
@@ -348,7 +348,7 @@ TEST(drafts_are_counted_against_what_was_sampled)
 	OK(sched_new(w.device, &w.config, &sink, &w.sched));
 	OK(add(&w, 2, 20, 0, 200, false));
 	run_dry(&w);
-	fake_answer(prompt, 20, &s, 200, want);
+	fake_answer(prompt, 20, &s, FAKE_VOCAB, 200, want);
 	for (int i = 0; i + 1 < 200; i++)	/* the fake's guess: see its compute() */
 		n_hits += want[i + 1] == (want[i] % 3 ? want[i] : 0);
 	sched_stats(w.sched, &st);
