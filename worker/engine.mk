@@ -1,6 +1,28 @@
-# The engine: blocks, sequences, the scheduler, and the thread that owns the device.
+# The engine, from blocks to the thread that owns the device; the text of an answer on top
+# of it; and, where the wire is built, the worker's side of it.
 noinst_LIBRARIES += libengine.a
 libengine_a_SOURCES = \
+	worker/engine.c worker/engine.h \
+	worker/gen_config.c worker/gen_config.h \
+	worker/gen_out.c worker/gen_out.h \
+	worker/generation.c worker/generation.h \
 	worker/kv_pool.c worker/kv_pool.h \
+	worker/prompt.c worker/prompt.h worker/prompt_chat.c \
 	worker/sched.c worker/sched.h \
-	worker/seq.c worker/seq.h
+	worker/seq.c worker/seq.h \
+	worker/stop_match.c worker/stop_match.h \
+	worker/text_model.c worker/text_model.h
+libengine_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+engine_libs = libengine.a libtext.a $(XXHASH_LIBS)
+
+if SERVING
+noinst_LIBRARIES += libserve.a
+libserve_a_SOURCES = \
+	worker/serve.c worker/serve.h \
+	worker/serve_generate.c \
+	worker/serve_int.h \
+	worker/serve_job.c \
+	worker/serve_send.c
+libserve_a_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS) $(XXHASH_CFLAGS)
+serve_libs = libserve.a $(engine_libs) $(wire_libs)
+endif

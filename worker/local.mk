@@ -3,3 +3,4 @@ noinst_LIBRARIES += libtext.a
 libtext_a_SOURCES =
 include worker/text/tokenizer.mk
 include worker/text/parser.mk
+include worker/engine.mk

@@ -117,14 +117,14 @@ static void on_message(struct serve *s, const struct wire_msg *m)
 	}
 }
 
-/* Messages there are, a bounded number; true: there may be more. */
+/* Messages there are, a bounded number; true: there was one, so there is work to do. */
 static bool read_link(struct serve *s)
 {
 	struct link_in in;
 
 	for (int i = 0; i < IN_A_ROW; i++) {
 		if (link_client_recv(s->link, &in) < 0)
-			return false;
+			return i > 0;
 		if (in.event == LINK_NEW)
 			on_connected(s);
 		else if (in.event == LINK_GONE)
@@ -133,7 +133,7 @@ static bool read_link(struct serve *s)
 			on_message(s, &in.msg);
 		wire_msg_done(&in.msg);
 		if (s->link_failed)
-			return false;
+			break;
 	}
 	return true;
 }
@@ -256,10 +256,10 @@ static void read_signals(struct serve *s)
 /* One turn: everything that came, everything that may go. */
 static void turn(struct serve *s)
 {
-	bool more;
+	bool busy;
 
 	do {
-		more = read_link(s);
+		busy = read_link(s);
 		read_engine(s);
 		on_time(s);
 		if (s->lost && !s->quit)
@@ -269,7 +269,7 @@ static void turn(struct serve *s)
 			lose_router(s, "a message could not be sent");
 			(void)link_client_renew(s->link);	/* failed: the next recv tries again */
 		}
-	} while (more && !s->quit);
+	} while (busy && !s->quit);
 	if (s->draining && !s->n_jobs)
 		s->quit = true;
 }
@@ -287,7 +287,7 @@ static void loop(struct serve *s)
 		if (s->quit)
 			break;
 		/* sending may have used up the link's edge: look once more before sleeping */
-		if (read_link(s) || s->link_failed)
+		if (read_link(s))
 			continue;
 		if (poll(fds, 3, next_timeout(s)) > 0 && fds[2].revents)
 			read_signals(s);

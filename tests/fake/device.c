@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum family { BY_PREFILL = 1, BY_DECODE = 2 };
 
@@ -34,6 +35,7 @@ struct device {
 	uint32_t first, n_steps;
 	uint64_t n_submits, lose_at;
 	uint32_t vocab;
+	unsigned slow_us;
 };
 
 static uint64_t mix(uint64_t h, uint64_t x)
@@ -59,6 +61,14 @@ static uint64_t hash_ids(const uint32_t *ids, uint32_t n)
 	return h;
 }
 
+static bool is_never(const struct sampling *s, uint32_t token)
+{
+	for (uint32_t i = 0; i < s->n_never; i++)
+		if (s->never[i] == token)
+			return true;
+	return false;
+}
+
 static uint32_t sample_of(uint64_t chain, uint32_t pos, const struct sampling *s, uint64_t counted,
 			  uint64_t prompt_ids, uint32_t vocab)
 {
@@ -68,6 +78,8 @@ static uint32_t sample_of(uint64_t chain, uint32_t pos, const struct sampling *s
 	h = mix(h, s->temperature > 0 ? 1 : 0);
 	for (uint32_t i = 0; i < s->n_bias; i++)
 		h = mix(h, s->bias[i].id);
+	while (is_never(s, (uint32_t)(h % vocab)))
+		h = mix(h, 1);
 	return (uint32_t)(h % vocab);
 }
 
@@ -116,6 +128,7 @@ static void clear_slot(struct fake_slot *sl)
 	uint64_t *chain = sl->chain;
 
 	free((void *)(uintptr_t)sl->s.bias);
+	free((void *)(uintptr_t)sl->s.never);
 	memset(sl, 0, sizeof(*sl));
 	sl->chain = chain;
 }
@@ -161,22 +174,32 @@ void fake_lose_device(struct device *d, uint64_t at_submit)
 	d->lose_at = at_submit;
 }
 
+void fake_slow(struct device *d, unsigned us)
+{
+	d->slow_us = us;
+}
+
 int slot_begin(struct device *d, uint32_t slot, const struct sampling *s, const uint32_t *prompt,
 	       uint32_t n_prompt)
 {
 	struct fake_slot *sl = &d->slots[slot];
 	struct token_bias *bias;
+	uint32_t *never;
 
 	assert(slot < d->limits.n_slots);
 	if (s->temperature == FAKE_BAD_TEMPERATURE)
 		return -EINVAL;
 	clear_slot(sl);
 	bias = calloc(s->n_bias + 1, sizeof(*bias));
-	assert(bias);
+	never = calloc(s->n_never + 1, sizeof(*never));
+	assert(bias && never);
+	if (s->n_never)
+		memcpy(never, s->never, s->n_never * sizeof(*never));
 	if (s->n_bias)
 		memcpy(bias, s->bias, s->n_bias * sizeof(*bias));
 	sl->s = *s;
 	sl->s.bias = bias;
+	sl->s.never = never;
 	sl->prompt_ids = hash_ids(prompt, n_prompt);
 	sl->begun = true;
 	sl->chain[0] = 1;
@@ -279,6 +302,8 @@ int device_collect(struct device *d, struct run_result *ret, uint32_t n)
 
 	if (!d->n_steps)
 		return -ENOENT;
+	if (d->slow_us)
+		usleep(d->slow_us);
 	assert(n >= st->n);
 	memcpy(ret, st->results, st->n * sizeof(*ret));
 	d->first = (d->first + 1) % STEP_AHEAD;

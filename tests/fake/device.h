@@ -20,6 +20,8 @@ void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct samplin
 
 /* From the n-th device_submit() on the device is lost; 0: never. */
 void fake_lose_device(struct device *d, uint64_t at_submit);
+/* Each step takes this long. */
+void fake_slow(struct device *d, unsigned us);
 /* slot_begin() refuses these parameters: temperature == 99. */
 #define FAKE_BAD_TEMPERATURE 99.0f
 

@@ -11,6 +11,7 @@ enum { N_SEQS = 100, MAX_OUTPUT = 60 };
 
 struct opener {
 	uint64_t lose_at;
+	unsigned slow_us;
 	int fail;
 	uint32_t max_queue;
 };
@@ -27,6 +28,8 @@ static int open_fake(void *ctx, struct device **ret, struct sched_config *ret_c,
 	r = device_open("fake", NULL, &l, ret, e);
 	if (r == 0 && o->lose_at)
 		fake_lose_device(*ret, o->lose_at);
+	if (r == 0)
+		fake_slow(*ret, o->slow_us);
 	*ret_c = (struct sched_config){ .n_slots = 4, .n_blocks = 32, .max_rows = 128,
 					.max_context = 1024, .max_queue = o->max_queue,
 					.prefill_rows = 64, .replay_rows = 8 };
@@ -133,7 +136,7 @@ TEST(longer_than_the_pool_is_refused)
 
 TEST(cancel_and_pause_reach_the_sequence)
 {
-	struct opener o = { .max_queue = 3 };
+	struct opener o = { .max_queue = 3, .slow_us = 500 };
 	struct engine *e;
 	struct seq *s[2] = { make(1, 1000), make(2, 1000) };
 	uint32_t n_done = 0;

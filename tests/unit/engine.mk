@@ -1,0 +1,42 @@
+# The engine's tests; what would compute is tests/fake/, linked in its place.
+if HAVE_CMOCKA
+check_LIBRARIES += libfake.a
+libfake_a_SOURCES = tests/fake/device.c tests/fake/device.h
+
+engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test \
+	tests/unit/engine_test tests/unit/stop_match_test tests/unit/generation_test \
+	tests/unit/gen_config_test
+check_PROGRAMS += $(engine_tests)
+TESTS += $(engine_tests)
+engine_test_libs = $(engine_libs) libfake.a $(unit_libs)
+
+tests_unit_kv_pool_test_SOURCES = tests/unit/kv_pool_test.c tests/unit/unit.h
+tests_unit_kv_pool_test_CFLAGS = $(unit_cflags)
+tests_unit_kv_pool_test_LDADD = $(engine_test_libs)
+tests_unit_seq_test_SOURCES = tests/unit/seq_test.c tests/unit/unit.h
+tests_unit_seq_test_CFLAGS = $(unit_cflags)
+tests_unit_seq_test_LDADD = $(engine_test_libs)
+tests_unit_sched_test_SOURCES = tests/unit/sched_test.c tests/unit/unit.h
+tests_unit_sched_test_CFLAGS = $(unit_cflags)
+tests_unit_sched_test_LDADD = $(engine_test_libs)
+tests_unit_engine_test_SOURCES = tests/unit/engine_test.c tests/unit/unit.h
+tests_unit_engine_test_CFLAGS = $(unit_cflags)
+tests_unit_engine_test_LDADD = $(engine_test_libs)
+tests_unit_stop_match_test_SOURCES = tests/unit/stop_match_test.c tests/unit/unit.h
+tests_unit_stop_match_test_CFLAGS = $(unit_cflags)
+tests_unit_stop_match_test_LDADD = $(engine_test_libs)
+tests_unit_gen_config_test_SOURCES = tests/unit/gen_config_test.c tests/unit/unit.h
+tests_unit_gen_config_test_CFLAGS = $(unit_cflags)
+tests_unit_gen_config_test_LDADD = $(engine_test_libs)
+tests_unit_generation_test_SOURCES = tests/unit/generation_test.c tests/unit/unit.h
+tests_unit_generation_test_CFLAGS = $(unit_cflags)
+tests_unit_generation_test_LDADD = $(engine_test_libs)
+
+if SERVING
+check_PROGRAMS += tests/unit/serve_test
+TESTS += tests/unit/serve_test
+tests_unit_serve_test_SOURCES = tests/unit/serve_test.c tests/unit/unit.h
+tests_unit_serve_test_CFLAGS = $(unit_cflags)
+tests_unit_serve_test_LDADD = $(serve_libs) libfake.a $(unit_libs)
+endif
+endif
