@@ -4,6 +4,7 @@
 void text_model_done(struct text_model *m)
 {
 	tokenizer_free(m->tokenizer);
+	template_free(m->chat);
 	*m = (struct text_model){ 0 };
 }
 
@@ -18,6 +19,13 @@ static int check_eos(const struct text_model *m, const char *model_dir, struct e
 	return 0;
 }
 
+static int open_chat(struct text_model *m, const char *model_dir, struct err *e)
+{
+	int r = template_open(model_dir, &m->chat, e);
+
+	return r == -ENOENT ? 0 : r;	/* a base model has none */
+}
+
 int text_model_open(const char *model_dir, struct text_model *ret, struct err *e)
 {
 	struct text_model m = { 0 };
@@ -27,6 +35,8 @@ int text_model_open(const char *model_dir, struct text_model *ret, struct err *e
 		r = gen_config_open(model_dir, &m.gen, e);
 	if (r == 0)
 		r = check_eos(&m, model_dir, e);
+	if (r == 0)
+		r = open_chat(&m, model_dir, e);
 	if (r < 0) {
 		text_model_done(&m);
 		return r;

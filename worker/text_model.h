@@ -7,13 +7,12 @@
 #define HEARTH_WORKER_TEXT_MODEL_H
 
 #include "worker/gen_config.h"
+#include "worker/text/template.h"
 #include "worker/text/tokenizer.h"
-
-struct chat_template;
 
 struct text_model {
 	struct tokenizer *tokenizer;
-	struct chat_template *chat;	/* NULL: the folder has none; no chat, only completions */
+	struct template *chat;	/* NULL: the folder has none; no chat, only completions */
 	struct gen_config gen;
 };
 
