@@ -7,6 +7,7 @@ libengine_a_SOURCES = \
 	worker/gen_out.c worker/gen_out.h \
 	worker/generation.c worker/generation.h \
 	worker/kv_pool.c worker/kv_pool.h \
+	worker/numeric_class.c worker/numeric_class.h \
 	worker/prompt.c worker/prompt.h worker/prompt_chat.c \
 	worker/sched.c worker/sched.h \
 	worker/seq.c worker/seq.h \

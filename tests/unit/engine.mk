@@ -1,8 +1,8 @@
 # The engine's tests; what would compute is tests/fake/, linked in its place.
-if HAVE_CMOCKA
 check_LIBRARIES += libfake.a
 libfake_a_SOURCES = tests/fake/device.c tests/fake/device.h
 
+if HAVE_CMOCKA
 engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test \
 	tests/unit/engine_test tests/unit/stop_match_test tests/unit/generation_test \
 	tests/unit/gen_config_test
@@ -39,4 +39,11 @@ tests_unit_serve_test_SOURCES = tests/unit/serve_test.c tests/unit/unit.h
 tests_unit_serve_test_CFLAGS = $(unit_cflags)
 tests_unit_serve_test_LDADD = $(serve_libs) libfake.a $(unit_libs)
 endif
+endif
+
+# A worker that computes nothing, for the tests of what stands in front of one.
+if SERVING
+check_PROGRAMS += tests/tools/fake_worker
+tests_tools_fake_worker_SOURCES = tests/tools/fake_worker.c
+tests_tools_fake_worker_LDADD = $(serve_libs) libfake.a $(lib_libs)
 endif
