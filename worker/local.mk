@@ -2,4 +2,5 @@
 noinst_LIBRARIES += libtext.a
 libtext_a_SOURCES =
 include worker/text/tokenizer.mk
+include worker/text/template.mk
 include worker/text/parser.mk

@@ -27,6 +27,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "worker/text/ids.h"
+#include "worker/text/span.h"
 
 struct tokenizer;
 
@@ -41,13 +42,6 @@ int tokenizer_parse(const char *json, size_t n_json, const char *config, size_t 
 
 struct tokenizer *tokenizer_free(struct tokenizer *t);	/* NULL ok; returns NULL */
 
-/* A stretch [from, to) of the text that came from outside, in bytes: no added token
- * is recognised that overlaps it.  It does not cut words: a piece may cross its
- * ends, so that marking text as data changes no other id. */
-struct text_span {
-	size_t from, to;
-};
-
 enum {
 	/* Recognise the added tokens marked special.  Without it they are plain text;
 	 * the other added ones (<think>, <tool_call>) match either way. */
@@ -56,7 +50,9 @@ enum {
 
 #define TOKENIZER_MAX_TEXT 0x7fffffffu	/* bytes */
 
-/* Appends the ids of n bytes of UTF-8.  The spans are sorted and disjoint.
+/* Appends the ids of n bytes of UTF-8.  `data` are the stretches that came from outside,
+ * sorted and disjoint: no added token is recognised that overlaps one.  They do not cut
+ * words: a piece may cross their ends, so marking text as data changes no other id.
  * -EINVAL: the text is not UTF-8, or the spans are not as said; -EFBIG: longer than
  * TOKENIZER_MAX_TEXT; -ENOMEM.  On failure `out` holds what it held before. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n,
