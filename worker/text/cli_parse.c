@@ -24,7 +24,8 @@ static int piece_end(const json_t *pieces, size_t i, size_t from, size_t n, size
 		return 0;
 	}
 	if (jx_int64(json_array_get(pieces, i), &x) < 0 || x < (int64_t)from || x > (int64_t)n)
-		return err_set(e, -EINVAL, "pieces[%zu] must be an offset from %zu to %zu", i, from, n);
+		return err_set(e, -EINVAL, "pieces[%zu] must be an offset from %zu to %zu", i,
+			       from, n);
 	*ret = (size_t)x;
 	return 0;
 }

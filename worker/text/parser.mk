@@ -5,9 +5,10 @@ libtext_a_SOURCES += \
 	worker/text/call_quote.c worker/text/call_quote.h \
 	worker/text/cli.c worker/text/cli.h \
 	worker/text/cli_parse.c worker/text/cli_tokens.c worker/text/cli_verbs.h \
+	worker/text/out_call.c worker/text/out_finish.c \
 	worker/text/out_lex.c worker/text/out_lex.h \
 	worker/text/out_message.c worker/text/out_message.h \
-	worker/text/out_parser.c worker/text/out_parser.h \
+	worker/text/out_parser.c worker/text/out_parser.h worker/text/out_parser_impl.h \
 	worker/text/out_trim.c worker/text/out_trim.h \
 	worker/text/py_literal.c worker/text/py_literal.h \
 	worker/text/tool_schema.c worker/text/tool_schema.h \
