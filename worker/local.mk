@@ -4,3 +4,7 @@ libtext_a_SOURCES =
 include worker/text/tokenizer.mk
 include worker/text/template.mk
 include worker/text/parser.mk
+
+bin_PROGRAMS += bin/hearth-worker
+bin_hearth_worker_SOURCES = worker/main.c
+bin_hearth_worker_LDADD = libtext.a $(lib_libs)
