@@ -63,6 +63,21 @@ same 'encode wants a string' encode "$model" '{"text":5}\n' '{"error": {"message
 same 'decode wants ids' decode "$model" '{"ids":[-1]}\n{"ids":5}\n' \
 	'{"error": {"message": "ids[0] is not a token id"}}
 {"error": {"message": "ids must be a list of integers"}}'
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+printf '{%%- for m in messages %%}[{{ m.role }}:{{ m.content }}]{%%- if m.content == "bad" %%}{{- raise_exception("no") }}{%%- endif %%}{%%- endfor %%}' \
+	>"$dir/chat_template.jinja"
+same 'render fills the template' render "$dir" '{"messages":[{"role":"user","content":"Hi"}]}\n' \
+	'{"prompt": "[user:Hi]"}'
+same 'its errors are answers' render "$dir" \
+	'{"messages":[{"role":"user","content":"bad"}]}\n{"messages":5}\n{"messages":[{"role":"user","content":"Hi"}]}\n' \
+	'{"error": {"message": "no"}}
+{"error": {"message": "messages: must be a list"}}
+{"prompt": "[user:Hi]"}'
+same 'the request is made fit for it' render "$dir" '{"messages":[{"role":"developer","content":"Hi"}]}\n' \
+	'{"prompt": "[system:Hi]"}'
+same 'or not' render "$dir" '{"messages":[{"role":"developer","content":"Hi"}],"raw":true}\n' \
+	'{"prompt": "[developer:Hi]"}'
 status 'no verb is wrong usage' 64 text
 status 'an unknown verb too' 64 text sing /nowhere
 status 'no subcommand too' 64

@@ -11,14 +11,15 @@
 
 struct verb {
 	const char *name;
-	bool tokenizer;		/* what it needs of the model */
+	enum { NOTHING, TEMPLATE, TOKENIZER } needs;	/* of the model */
 	int (*answer)(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e);
 };
 
 static const struct verb verbs[] = {
-	{ "encode", true, cli_encode },
-	{ "decode", true, cli_decode },
-	{ "parse", false, cli_parse },
+	{ "render", TEMPLATE, cli_render },
+	{ "encode", TOKENIZER, cli_encode },
+	{ "decode", TOKENIZER, cli_decode },
+	{ "parse", NOTHING, cli_parse },
 };
 
 static const struct verb *find_verb(const char *name)
@@ -75,10 +76,23 @@ static int answer_all(const struct verb *verb, struct cli_model *m)
 	return feof(stdin) ? 0 : EX_IOERR;
 }
 
+static int open_model(const struct verb *verb, const char *dir, struct cli_model *m,
+		      struct err *e)
+{
+	switch (verb->needs) {
+	case TEMPLATE:
+		return template_open(dir, &m->template, e);
+	case TOKENIZER:
+		return tokenizer_open(dir, &m->tokenizer, e);
+	default:
+		return 0;
+	}
+}
+
 int text_cli_main(int argc, char **argv)
 {
 	const struct verb *verb = argc == 3 ? find_verb(argv[1]) : NULL;
-	struct cli_model m = { .tokenizer = NULL };
+	struct cli_model m = { NULL, NULL };
 	struct err e;
 	int status;
 
@@ -87,11 +101,12 @@ int text_cli_main(int argc, char **argv)
 				"JSON lines in, one JSON line out for each\n");
 		return EX_USAGE;
 	}
-	if (verb->tokenizer && tokenizer_open(argv[2], &m.tokenizer, &e) < 0) {
+	if (open_model(verb, argv[2], &m, &e) < 0) {
 		fprintf(stderr, "hearth-worker text: %s\n", e.text);
 		return EX_CONFIG;
 	}
 	status = answer_all(verb, &m);
+	template_free(m.template);
 	tokenizer_free(m.tokenizer);
 	return status;
 }

@@ -7,13 +7,16 @@
 #define HEARTH_WORKER_TEXT_CLI_VERBS_H
 
 #include "lib/json.h"
+#include "worker/text/template.h"
 #include "worker/text/tokenizer.h"
 
 /* What of the model a verb needs; the rest is NULL. */
 struct cli_model {
+	struct template *template;
 	struct tokenizer *tokenizer;
 };
 
+int cli_render(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e);
 int cli_encode(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e);
 int cli_decode(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e);
 int cli_parse(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e);

@@ -4,7 +4,8 @@ libtext_a_SOURCES += \
 	worker/text/call_open.c worker/text/call_open.h \
 	worker/text/call_quote.c worker/text/call_quote.h \
 	worker/text/cli.c worker/text/cli.h \
-	worker/text/cli_parse.c worker/text/cli_tokens.c worker/text/cli_verbs.h \
+	worker/text/cli_parse.c worker/text/cli_render.c worker/text/cli_tokens.c \
+	worker/text/cli_verbs.h \
 	worker/text/out_call.c worker/text/out_finish.c \
 	worker/text/out_lex.c worker/text/out_lex.h \
 	worker/text/out_message.c worker/text/out_message.h \
