@@ -325,7 +325,7 @@ class Tool:
     def named(self, variants):
         """A name that may be used, from a maker of lists of words."""
         r = self.r
-        for i in range(60):
+        for i in range(3000):
             ws = variants()
             if r.random() < 0.10 or i > 6:
                 ws = [r.choice(["api", "my", "tool", "mcp", "svc", "app", "do", "the", "v2", "fast", "home", "crm", "erp", W.made_up(r, 1, 1)])] + ws
