@@ -5,3 +5,7 @@ include worker/text/tokenizer.mk
 include worker/text/template.mk
 include worker/text/parser.mk
 include worker/engine.mk
+
+bin_PROGRAMS += bin/hearth-worker
+bin_hearth_worker_SOURCES = worker/main.c
+bin_hearth_worker_LDADD = libtext.a $(lib_libs)

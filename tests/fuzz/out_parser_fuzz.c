@@ -14,18 +14,26 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static const char tools_text[] =
-	"[{\"function\": {\"name\": \"f\", \"parameters\": {\"$defs\": {\"R\": {\"$ref\": \"#/$defs/R\"}},"
+	"[{\"function\": {\"name\": \"f\", \"parameters\": {\"$defs\": {\"R\": {\"$ref\": "
+		"\"#/$defs/R\"}},"
 	"\"properties\": {\"s\": {\"type\": \"string\"}, \"i\": {\"type\": \"integer\"},"
-	"\"n\": {\"type\": [\"number\", \"null\"]}, \"b\": {\"type\": \"boolean\"}, \"o\": {\"type\": \"object\"},"
-	"\"l\": {\"anyOf\": [{\"type\": \"array\"}, {\"type\": \"string\"}]}, \"e\": {\"enum\": [\"5\", 5, null]},"
+	"\"n\": {\"type\": [\"number\", \"null\"]}, \"b\": {\"type\": \"boolean\"}, \"o\": "
+		"{\"type\": \"object\"},"
+	"\"l\": {\"anyOf\": [{\"type\": \"array\"}, {\"type\": \"string\"}]}, \"e\": {\"enum\": "
+		"[\"5\", 5, null]},"
 	"\"r\": {\"$ref\": \"#/$defs/R\"}}}}}]";
 
 static const char *const fragments[48] = {
 	"\0", "<think>", "</think>", "<tool_call>", "</tool_call>", "<function=", "</function>",
-	"<parameter=", "</parameter>", "\t", "\n", "<tool_call>\n<function=f>\n", "</function>\n</tool_call>",
-	"\r", "<parameter=s>\n", "<parameter=i>\n", "<parameter=n>", "<parameter=b>", "<parameter=o>\n",
-	"<parameter=l>\n", "<parameter=e>", "<parameter=r>", "\n</parameter>\n", "{'a': ", "True", "None",
-	"null", "[1, ", "'x', ", "1e999", "\"\\ud800\"", "é", " ", "!", "\"", "🙂", "<function=g>", "</par",
+	"<parameter=", "</parameter>", "\t", "\n", "<tool_call>\n<function=f>\n",
+		"</function>\n</tool_call>",
+	"\r", "<parameter=s>\n", "<parameter=i>\n", "<parameter=n>", "<parameter=b>",
+		"<parameter=o>\n",
+	"<parameter=l>\n", "<parameter=e>", "<parameter=r>", "\n</parameter>\n", "{'a': ", "True",
+		"None",
+	"null", "[1, ", "'x', ", "1e999", "\"\\ud800\"", "é", " ", "!", "\"", "🙂",
+	"<function=g>",
+		"</par",
 	"<", "\xff", "\xf0\x9f", ">", "</", "f>\n", ",", "-1.5", ".", "}",
 };
 

@@ -20,12 +20,3 @@ tests_unit_wire_test_CFLAGS = $(unit_cflags)
 tests_unit_wire_test_LDADD = $(wire_libs) $(unit_libs)
 endif
 endif
-
-if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/out_parser_test
-TESTS += tests/unit/out_parser_test
-tests_unit_out_parser_test_SOURCES = tests/unit/out_parser_test.c tests/unit/unit.h \
-	tests/unit/out_parser_cases.h tests/unit/out_parser_types.h
-tests_unit_out_parser_test_CFLAGS = $(unit_cflags)
-tests_unit_out_parser_test_LDADD = libtext.a $(unit_libs)
-endif

@@ -204,8 +204,10 @@ TEST(only_what_could_be_markup_waits)
 	said(&run, "\n", "I a <b\n\nc", "Hi <tool_call>!", "{\"s\": \"ab");
 	said(&run, "</parameter>\n", "I a <b\n\nc", "Hi <tool_call>!", "{\"s\": \"ab");
 	said(&run, "c", "I a <b\n\nc", "Hi <tool_call>!", "{\"s\": \"ab\\n</parameter>\\nc");
-	said(&run, "</parameter><", "I a <b\n\nc", "Hi <tool_call>!", "{\"s\": \"ab\\n</parameter>\\nc");
-	said(&run, "/function>", "I a <b\n\nc", "Hi <tool_call>!", "{\"s\": \"ab\\n</parameter>\\nc\"}");
+	said(&run, "</parameter><", "I a <b\n\nc", "Hi <tool_call>!",
+	     "{\"s\": \"ab\\n</parameter>\\nc");
+	said(&run, "/function>", "I a <b\n\nc", "Hi <tool_call>!",
+	     "{\"s\": \"ab\\n</parameter>\\nc\"}");
 	end(&run, 0, &result);
 }
 
@@ -215,10 +217,12 @@ TEST(in_a_quoted_call_text_waits_from_the_first_end_on)
 	struct run run;
 
 	begin(&run, 0);
-	said(&run, BLOCK("a <tool_call><function=x> b"), "", "", "{\"s\": \"a <tool_call><function=x> b");
+	said(&run, BLOCK("a <tool_call><function=x> b"), "", "",
+	     "{\"s\": \"a <tool_call><function=x> b");
 	said(&run, "\n<parameter=k>c", "", "", "{\"s\": \"a <tool_call><function=x> b");
 	said(&run, "</parameter></function></tool_call>d", "", "",
-	     "{\"s\": \"a <tool_call><function=x> b\\n<parameter=k>c</parameter></function></tool_call>d");
+	     "{\"s\": \"a <tool_call><function=x> b\\n<parameter=k>c</parameter></function>"
+	     "</tool_call>d");
 	end(&run, 0, &result);
 }
 
@@ -320,7 +324,8 @@ TEST(a_million_bytes_of_anything_take_linear_time)
 	static const char *const units[] = {
 		"<", "<tool_cal ", "<tool_call> ", "<tool_call><function=a ", "\n", "\r", " ",
 		"\n</parameter>\n", "</parameter> x", "\n</function>\n", "<tool_call><function=x>",
-		"<tool_call><function=x>\n<parameter=k>\n", "<tool_call><function=x></function></tool_call>",
+		"<tool_call><function=x>\n<parameter=k>\n",
+		"<tool_call><function=x></function></tool_call>",
 		"<tool_call><function=x>\n<parameter=k>\nv\n</parameter>\n</parameter>\n",
 		"<parameter=a<tool_call><function=x>", "<tool_call><function=x><parameter=k>",
 	};
@@ -338,8 +343,10 @@ TEST(a_million_bytes_of_anything_take_linear_time)
 TEST(a_schema_that_refers_to_itself_twice_over_ends)
 {
 	const char *text = "[{\"name\": \"f\", \"parameters\": {\"$defs\": {"
-		"\"A\": {\"anyOf\": [{\"$ref\": \"#/$defs/B\"}, {\"$ref\": \"#/$defs/B\"}, {\"type\": \"null\"}]},"
-		"\"B\": {\"anyOf\": [{\"$ref\": \"#/$defs/A\"}, {\"$ref\": \"#/$defs/A\"}, {\"type\": \"integer\"}]}},"
+		"\"A\": {\"anyOf\": [{\"$ref\": \"#/$defs/B\"}, {\"$ref\": \"#/$defs/B\"},"
+		" {\"type\": \"null\"}]},"
+		"\"B\": {\"anyOf\": [{\"$ref\": \"#/$defs/A\"}, {\"$ref\": \"#/$defs/A\"},"
+		" {\"type\": \"integer\"}]}},"
 		"\"properties\": {\"a\": {\"$ref\": \"#/$defs/A\"}}}}]";
 	CLEANUP(buf_donep) struct buf result = BUF_INIT;
 	JX_OWNED json_t *own = NULL, *before = tools;
@@ -375,8 +382,8 @@ static void load_tools(void)
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 	struct err e;
 
-	buf_printf(&b, "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": %s}}]",
-		   type_schemas);
+	buf_printf(&b, "[{\"type\": \"function\", \"function\": {\"name\": \"f\","
+		   " \"parameters\": %s}}]", type_schemas);
 	if (jx_load(b.p, b.n, &tools, &e) < 0) {
 		fprintf(stderr, "the test's own tools: %s\n", e.text);
 		exit(99);

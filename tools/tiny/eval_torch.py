@@ -164,6 +164,7 @@ def main():
     ap.add_argument("--tokenizer")
     ap.add_argument("--fails", type=int, default=3)
     ap.add_argument("--sets", nargs="*")
+    ap.add_argument("--far", type=int, nargs="*", default=[], help="also 20 recalls from contexts of so many tokens")
     args = ap.parse_args()
     tok = tokmod.load(args.tokenizer or args.folder)
     dev = "cuda" if torch.cuda.is_available() else "cpu"
@@ -201,6 +202,16 @@ def main():
         print(table(results))
         print(f"first draft right: {accept[0]}/{accept[1]} = {accept[0] / max(1, accept[1]):.3f}; "
               f"decode and prefill agree on {dec.agree[0]}/{dec.agree[1]}", flush=True)
+    for n in args.far:
+        docs, want = [], []
+        for i in range(20):
+            d = corpus.recall(corpus.Maker(f"far-{n}-{i}", want_held=True), n, True)
+            last = max(j for j, x in enumerate(d["messages"]) if x["role"] == "user")
+            pieces = corpus.render({"messages": d["messages"][:last + 1] + [corpus.bot("")], "tools": None, "thinking": True, "preserve": False})
+            docs.append(sum((tok.encode(s, add_special_tokens=False).ids for s, _ in pieces[:-1]), []))
+            want.append(d["check"]["want"])
+        right = sum(w in tok.decode(dec.generate([x], 60)[0]) for w, x in zip(want, docs))
+        print(f"recall from about {n} tokens ({min(map(len, docs))} to {max(map(len, docs))}): {right}/20", flush=True)
 
 
 if __name__ == "__main__":

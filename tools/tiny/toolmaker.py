@@ -7,6 +7,7 @@ Every name is accepted by a function given from outside, so that held-out names 
 
 import json
 
+import filler
 import words as W
 
 # id: (names, type, descriptions, value maker, phrases). A phrase says the value; a bool has two lists.
@@ -247,15 +248,18 @@ class Param:
         names, self.kind, descs, self.make, self.phrases, self.false = ATTRS[ident]
         self.words = r.choice(names).split()
         self.name = None
-        for _ in range(9):
-            n = W.style(r, self.words)
+        for i in range(3000):
+            n = W.style(r, self.words, ("snake", "snake", "snake", "camel", "camel", "kebab", "pascal", "flat") if i < 12 else
+                        ("snake", "camel", "kebab", "pascal", "flat", "upper"))
             if ok(n):
                 self.name = n
                 break
-            self.words = r.choice(names).split() + r.choice([[], [], ["value"], ["arg"], ["param"], ["field"], ["input"], ["1"]])
-        while self.name is None:
-            n = W.style(r, [W.made_up(r, 1, 2)] + self.words)
-            self.name = n if ok(n) else None
+            self.words = r.choice(names).split()
+            if i > 20 or r.random() < 0.15:
+                self.words = r.choice([[], [], ["my"], ["the"], ["new"], ["target"], ["input"], ["in"], ["for"], ["user"], ["main"], ["req"], ["p"], ["arg"], ["opt"]]
+                                      ) + self.words + r.choice([[], [], ["value"], ["arg"], ["param"], ["field"], ["input"], ["1"], ["2"], ["x"], ["str"], ["in"]])
+            if i > 60:
+                self.words = [W.made_up(r, 1, 2)] + self.words
         self.desc = r.choice(descs)
         if r.random() < 0.1:
             self.desc = self.desc.lower()
@@ -291,6 +295,12 @@ class Param:
             s["enum"] = list(self.make.choices)
         if descs and self.desc:
             s["description"] = self.desc
+            if r.random() < 0.08:
+                s["description"] += r.choice([". " + filler.sentence(r), " (optional)", " to use for this call", ", e.g. " + str(r.randint(1, 50))])
+        if self.kind == "integer" and r.random() < 0.06:
+            s.update(r.choice([{"minimum": 0}, {"maximum": 1000}, {"default": r.randint(0, 9)}]))
+        if self.kind == "boolean" and r.random() < 0.06:
+            s["default"] = r.random() < 0.5
         return s
 
 
@@ -325,9 +335,9 @@ class Tool:
     def named(self, variants):
         """A name that may be used, from a maker of lists of words."""
         r = self.r
-        for i in range(60):
+        for i in range(3000):
             ws = variants()
-            if r.random() < 0.10 or i > 6:
+            if r.random() < 0.12 or i > 40:
                 ws = [r.choice(["api", "my", "tool", "mcp", "svc", "app", "do", "the", "v2", "fast", "home", "crm", "erp", W.made_up(r, 1, 1)])] + ws
             n = W.style(r, ws, ("snake", "snake", "snake", "camel", "camel", "kebab", "pascal", "flat", "dot"))
             if self.ok(n) and "-".join(ws):
@@ -405,6 +415,8 @@ class Tool:
         f = {"name": self.name}
         if r.random() < 0.94:
             f["description"] = self.desc
+            if r.random() < 0.10:
+                f["description"] += r.choice([". " + filler.sentence(r), ". Use it when the user asks for it.", " (beta)", ". Returns JSON.", ". May be slow."])
         f["parameters"] = params
         if r.random() < 0.06:
             f = dict(reversed(list(f.items())))

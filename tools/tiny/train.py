@@ -26,6 +26,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import corpus
+import delta_grad
 import export
 import tokenizer as tokmod
 from model import Config, Tiny, positions
@@ -50,10 +51,11 @@ def maker(worker, workers, first, stage, folder, size, out):
                 if len(held[0]) > size:
                     held = None
                     continue
-            if len(ids) + len(held[0]) > size:
+            if len(ids) + len(held[0]) + delta_grad.CHUNK > size:
                 break
-            ids += held[0]
-            flags += held[1]
+            fill = -len(held[0]) % delta_grad.CHUNK	# a chunk belongs to one document
+            ids += held[0] + [PAD] * fill
+            flags += held[1] + [0] * fill
             cu.append(len(ids))
             held = None
         if len(ids) < size:
@@ -130,6 +132,7 @@ class Trainer:
         """Compiles the pieces between the attention and delta-rule kernels; all have the batch's fixed shape."""
         torch._dynamo.config.cache_size_limit = 64
         torch._dynamo.config.allow_unspec_int_on_nn_module = True
+        delta_grad.patch()
         m = self.model
         for layer in [*m.trunk.layers, *m.mtp.layers]:
             layer.mlp.forward = torch.compile(layer.mlp.forward, dynamic=False)
@@ -155,7 +158,7 @@ class Trainer:
         n = ids.shape[0]
         pos = positions(cu, n)
         longest = int((cu[1:] - cu[:-1]).max())
-        weight = torch.where(flags > 0, 1.0, rest)
+        weight = torch.where(flags > 0, 1.0, torch.where(ids == PAD, 0.0, rest))
         count = flags.sum()
         dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         h, balance = self.model.hidden(ids, pos, cu, longest, dtype)

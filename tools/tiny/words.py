@@ -122,6 +122,8 @@ def style(r, words, kinds=("snake", "snake", "snake", "camel", "camel", "kebab",
     words = [w.lower() for w in words]
     if k == "snake":
         return "_".join(words)
+    if k == "upper":
+        return "_".join(words).upper()
     if k == "kebab":
         return "-".join(words)
     if k == "camel":

@@ -5,7 +5,8 @@
  * answer, {"error": {"message": "..."}}, and the next line is read.
  *
  *	render	a chat request (messages, tools, chat_template_kwargs, ...)
- *		-> {"prompt": "..."}
+ *		-> {"prompt": "..."}; made fit for the template first (request.h), unless it
+ *		has "raw": true
  *	encode	{"text": "...", "special": true}
  *		-> {"ids": [...]}; special false: names of special tokens are plain text
  *	decode	{"ids": [...], "skip_special": false, "stream": false}

@@ -1,11 +1,10 @@
-/* cli_parse.c - see cli.h. */
-#include "worker/text/cli_parse.h"
-
+/* cli_parse.c - the verb `parse` of cli.h. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "lib/own.h"
+#include "worker/text/cli_verbs.h"
 #include "worker/text/out_message.h"
 
 static int system_random(void *ctx, void *bytes, size_t n)
@@ -25,7 +24,8 @@ static int piece_end(const json_t *pieces, size_t i, size_t from, size_t n, size
 		return 0;
 	}
 	if (jx_int64(json_array_get(pieces, i), &x) < 0 || x < (int64_t)from || x > (int64_t)n)
-		return err_set(e, -EINVAL, "pieces[%zu] must be an offset from %zu to %zu", i, from, n);
+		return err_set(e, -EINVAL, "pieces[%zu] must be an offset from %zu to %zu", i,
+			       from, n);
 	*ret = (size_t)x;
 	return 0;
 }
@@ -77,7 +77,7 @@ static int parse(const json_t *in, struct out_parser *p, json_t **ret_out, struc
 	return r;
 }
 
-int cli_parse(const json_t *in, json_t **ret_out, struct err *e)
+int cli_parse(struct cli_model *m, const json_t *in, json_t **ret_out, struct err *e)
 {
 	const json_t *pieces = json_object_get(in, "pieces");
 	const struct out_options o = {
@@ -88,6 +88,7 @@ int cli_parse(const json_t *in, json_t **ret_out, struct err *e)
 	struct out_parser *p = NULL;
 	int r;
 
+	(void)m;
 	if (!jx_is_str(json_object_get(in, "text")))
 		return err_set(e, -EINVAL, "text must be a string");
 	if (pieces && !json_is_null(pieces) && !json_is_array(pieces))

@@ -50,10 +50,9 @@ enum {
 
 #define TOKENIZER_MAX_TEXT 0x7fffffffu	/* bytes */
 
-/* Appends the ids of n bytes of UTF-8.  `data` are the stretches of the text that came from
- * outside: no added token is recognised that overlaps one.  They do not cut words: a piece
- * may cross their ends, so that marking text as data changes no other id.  They are sorted
- * and disjoint.
+/* Appends the ids of n bytes of UTF-8.  `data` are the stretches that came from outside,
+ * sorted and disjoint: no added token is recognised that overlaps one.  They do not cut
+ * words: a piece may cross their ends, so marking text as data changes no other id.
  * -EINVAL: the text is not UTF-8, or the spans are not as said; -EFBIG: longer than
  * TOKENIZER_MAX_TEXT; -ENOMEM.  On failure `out` holds what it held before. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n,

@@ -55,14 +55,15 @@ const json_t *tool_schema_find(const json_t *tools, const char *name, size_t n)
 static const json_t *step(const json_t *at, const char *s, size_t n)
 {
 	CLEANUP(buf_donep) struct buf key = BUF_INIT;
-	char *end;
+	char *end, hex[3] = "";
 	unsigned long i;
 
 	buf_put(&key, "", 0);
 	for (size_t k = 0; k < n; k++) {
 		if (s[k] == '%' && k + 2 < n && isxdigit((unsigned char)s[k + 1]) &&
 		    isxdigit((unsigned char)s[k + 2])) {
-			buf_putc(&key, (char)strtoul((char[]){ s[k + 1], s[k + 2], '\0' }, NULL, 16));
+			memcpy(hex, s + k + 1, 2);
+			buf_putc(&key, (char)strtoul(hex, NULL, 16));
 			k += 2;
 		} else if (s[k] == '~' && k + 1 < n && (s[k + 1] == '0' || s[k + 1] == '1')) {
 			buf_putc(&key, s[++k] == '0' ? '~' : '/');
