@@ -5,7 +5,7 @@ libfake_a_SOURCES = tests/fake/device.c tests/fake/device.h
 if HAVE_CMOCKA
 engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test \
 	tests/unit/engine_test tests/unit/stop_match_test tests/unit/generation_test \
-	tests/unit/gen_config_test
+	tests/unit/gen_config_test tests/unit/prompt_test
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 engine_test_libs = $(engine_libs) libfake.a $(unit_libs)
@@ -31,6 +31,9 @@ tests_unit_gen_config_test_LDADD = $(engine_test_libs)
 tests_unit_generation_test_SOURCES = tests/unit/generation_test.c tests/unit/unit.h
 tests_unit_generation_test_CFLAGS = $(unit_cflags)
 tests_unit_generation_test_LDADD = $(engine_test_libs)
+tests_unit_prompt_test_SOURCES = tests/unit/prompt_test.c tests/unit/unit.h
+tests_unit_prompt_test_CFLAGS = $(unit_cflags)
+tests_unit_prompt_test_LDADD = $(engine_test_libs)
 
 if SERVING
 check_PROGRAMS += tests/unit/serve_test
