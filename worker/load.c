@@ -1,0 +1,180 @@
+/* load.c - see load.h. */
+#include "worker/load.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "lib/own.h"
+
+enum { SPARE_ROWS = 256, REPLAY_ROWS = 16 };
+
+/* What the opener works with and on. */
+struct opening {
+	const struct load_options *o;
+	struct loaded *l;
+};
+
+static int check_options(const struct load_options *o, struct err *e)
+{
+	if (o->chunk % STEP_GRID)
+		return err_set(e, -EINVAL, "chunk %" PRIu32 " is not a multiple of %d", o->chunk,
+			       STEP_GRID);
+	if (o->rows && o->rows < o->slots + STEP_GRID)
+		return err_set(e, -EINVAL, "rows %" PRIu32 ": %" PRIu32 " slots need %" PRIu32
+			       " at least", o->rows, o->slots, o->slots + STEP_GRID);
+	return 0;
+}
+
+static int choose_context(const struct load_options *o, const struct model_shape *shape,
+			  uint32_t *ret, struct err *e)
+{
+	*ret = o->context ? o->context : shape->max_positions;
+	if (*ret > shape->max_positions)
+		return err_set(e, -EINVAL, "context %" PRIu32 ": this model has %" PRIu32
+			       " positions", *ret, shape->max_positions);
+	return 0;
+}
+
+/* The size of a block is known to the device only, and a device that is opened takes
+ * nothing large yet: so it is asked with one block first. */
+static int ask_sizes(const struct opening *op, const struct model_shape *shape,
+		     struct load_budget *b, struct err *e)
+{
+	struct device_limits one = b->limits;
+	struct device *d;
+	int r;
+
+	one.n_blocks = 1;
+	r = device_open(op->o->device, shape, &one, &d, e);
+	if (r < 0)
+		return r;
+	b->block_bytes = block_bytes(d);
+	b->state_bytes = state_bytes(d);
+	device_close(d);
+	return 0;
+}
+
+static int choose_limits(const struct opening *op, const struct model_shape *shape,
+			 struct load_budget *b, struct err *e)
+{
+	const struct load_options *o = op->o;
+	uint32_t per_context;
+	uint64_t n;
+	int r;
+
+	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
+					    .max_rows = o->rows ? o->rows : SPARE_ROWS + o->slots,
+					    .numerics = NUMERICS_BF16, .digests = o->digests };
+	r = choose_context(o, shape, &b->limits.max_context, e);
+	if (r == 0)
+		r = ask_sizes(op, shape, b, e);
+	if (r < 0)
+		return r;
+	per_context = seq_blocks_for(b->limits.max_context);
+	n = o->kv_bytes ? o->kv_bytes / b->block_bytes : 2 * (uint64_t)per_context;
+	if (n == 0 || n > UINT32_MAX)
+		return err_set(e, -EINVAL, "%" PRIu64 " bytes for keys and values: a block of %d "
+			       "tokens takes %" PRIu64, o->kv_bytes, STEP_GRID, b->block_bytes);
+	/* more than every slot could fill is never used */
+	if (n > (uint64_t)per_context * o->slots)
+		n = (uint64_t)per_context * o->slots;
+	b->limits.n_blocks = (uint32_t)n;
+	return 0;
+}
+
+static int make_config(const struct load_options *o, const struct device_limits *l,
+		       struct sched_config *ret)
+{
+	*ret = (struct sched_config){ .n_slots = l->n_slots, .n_blocks = l->n_blocks,
+				      .max_rows = l->max_rows, .max_context = l->max_context,
+				      .max_queue = o->queue, .prefill_rows = o->chunk,
+				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
+	return 0;
+}
+
+static int load_device(struct opening *op, struct device *d, struct err *e)
+{
+	const struct model_shape *shape = load_weights_shape(op->l->weights);
+	const struct weight_source *source = load_weights_source(op->l->weights);
+	struct load_budget *b = &op->l->budget;
+	int r;
+
+	device_budget(d, &b->bytes);
+	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
+	if (op->o->on_budget)
+		op->o->on_budget(op->o->ctx, b);
+	r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
+	if (r < 0)
+		return r;
+	r = numeric_class(device_numeric_text(d), shape, source, PACKAGE_VERSION,
+			  op->l->numeric_class);
+	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;
+}
+
+/* In the engine's thread. */
+static int open_device(void *ctx, struct device **ret, struct sched_config *ret_config,
+		       struct err *e)
+{
+	struct opening *op = ctx;
+	const struct model_shape *shape = load_weights_shape(op->l->weights);
+	struct load_budget *b = &op->l->budget;
+	struct device *d;
+	int r = choose_limits(op, shape, b, e);
+
+	if (r == 0)
+		r = device_open(op->o->device, shape, &b->limits, &d, e);
+	if (r < 0)
+		return r;
+	r = load_device(op, d, e);
+	if (r < 0) {
+		device_close(d);
+		return r;
+	}
+	*ret = d;
+	return make_config(op->o, &b->limits, ret_config);
+}
+
+void loaded_done(struct loaded *l)
+{
+	engine_stop(l->engine);
+	load_weights_close(l->weights);
+	text_model_done(&l->text);
+	*l = (struct loaded){ 0 };
+}
+
+/* A tokenizer of another model would give answers, and they would be nonsense. */
+static int check_vocabulary(const struct loaded *l, struct err *e)
+{
+	const struct model_shape *shape = load_weights_shape(l->weights);
+	uint32_t n = tokenizer_n_ids(l->text.tokenizer);
+
+	if (n > shape->vocab_rows)
+		return err_set(e, -EINVAL, "the tokenizer has %" PRIu32 " ids, the embedding %"
+			       PRIu32 " rows", n, shape->vocab_rows);
+	return 0;
+}
+
+int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
+{
+	struct loaded l = { 0 };
+	struct opening op = { o, &l };
+	int r = check_options(o, e);
+
+	if (r == 0)
+		r = load_weights_open(o->model_dir, &l.weights, e);
+	if (r == 0)
+		r = text_model_open(load_weights_dir(l.weights), &l.text, e);
+	if (r == 0)
+		r = check_vocabulary(&l, e);
+	if (r == 0)
+		r = engine_start(open_device, &op, &l.engine, e);
+	if (r < 0) {
+		loaded_done(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}

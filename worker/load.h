@@ -1,0 +1,52 @@
+/* load.h - from a model folder to a running engine.
+ *
+ *	text side (tokenizer, template) -> weights and shape -> limits -> budget, in bytes,
+ *	said before anything large is taken -> device -> numeric class -> scheduler
+ *
+ * What a person does not decide is worked out here, from the model and the device.
+ */
+#ifndef HEARTH_WORKER_LOAD_H
+#define HEARTH_WORKER_LOAD_H
+
+#include "worker/engine.h"
+#include "worker/numeric_class.h"
+#include "worker/text_model.h"
+
+/* What is about to be taken. */
+struct load_budget {
+	struct device_budget bytes;
+	struct device_limits limits;
+	uint64_t block_bytes, state_bytes;	/* of one */
+	uint64_t total;
+};
+
+struct load_options {
+	const char *model_dir;	/* a folder, or a hub id that is in the local cache */
+	const char *device;
+	uint32_t context;	/* 0 in any of these: worked out */
+	uint32_t slots, queue, rows, chunk, threads;
+	uint64_t kv_bytes;
+	bool drafts;
+	bool digests;		/* tests: fill run_result.digest */
+	/* Called from the engine's thread; NULL ok.  progress: non-zero stops the load. */
+	void *ctx;
+	void (*on_budget)(void *ctx, const struct load_budget *b);
+	device_progress *on_progress;
+};
+
+#define LOAD_DEFAULTS { .device = "cpu", .slots = 16, .queue = 256, .chunk = 128 }
+
+struct loaded {
+	struct engine *engine;
+	struct text_model text;
+	struct load_budget budget;
+	char numeric_class[NUMERIC_CLASS_BYTES];
+	struct load_weights *weights;	/* open as long as the engine runs */
+};
+
+/* 0; -EINVAL, -ENOTSUP, -ENOENT...: this model, or these options, cannot work (one line says
+ * why); -ENOMEM, -ENODEV: this machine cannot, now. */
+int load_model(const struct load_options *o, struct loaded *ret, struct err *e);
+void loaded_done(struct loaded *l);
+
+#endif

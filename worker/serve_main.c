@@ -1,0 +1,147 @@
+/* serve_main.c - hearth-worker serve: the start-up sequence, top to bottom. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/own.h"
+#include "lib/svc.h"
+#include "worker/serve.h"
+#include "worker/serve_args.h"
+
+enum { EX_MODEL = EX_CONFIG };		/* 78: restarting will not help */
+
+struct progress {
+	uint64_t told_ns, start_ns;
+};
+
+static void on_budget(void *ctx, const struct load_budget *b)
+{
+	(void)ctx;
+	log_note("memory: %" PRIu64 " bytes = weights %" PRIu64 " + kv %" PRIu64 " + states %"
+		 PRIu64 " + workspace %" PRIu64, b->total, b->bytes.weights, b->bytes.kv,
+		 b->bytes.states, b->bytes.workspace);
+	log_note("kv: %" PRIu32 " blocks of 64 tokens, %" PRIu64 " bytes each; %" PRIu32
+		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
+		 b->limits.n_blocks, b->block_bytes, b->limits.n_slots, b->state_bytes,
+		 b->limits.max_context);
+}
+
+/* Twice a second to the service manager: as long as bytes advance, start may take longer. */
+static int on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	struct progress *p = ctx;
+	uint64_t now = clock_ns();
+	sigset_t pending;
+
+	sigpending(&pending);
+	if (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT))
+		return -EINTR;
+	if (now - p->told_ns < NS_PER_S / 2)
+		return 0;
+	p->told_ns = now;
+	svc_extend_start(30000000);
+	svc_status("loading %" PRIu64 " %%", total ? done * 100 / total : 100);
+	log_debug("loading: %" PRIu64 " of %" PRIu64 " bytes", done, total);
+	return 0;
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int read_secret(const char *path, char ret[41], struct err *e)
+{
+	CLEANUP(fclosep) FILE *f = fopen(path, "re");
+
+	if (!f)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (fread(ret, 1, 40, f) != 40)
+		return err_set(e, -EINVAL, "%s: not a secret key of 40 characters", path);
+	ret[40] = '\0';
+	return 0;
+}
+
+static int serve(const struct serve_args *a, const struct loaded *l, struct err *e)
+{
+	char host[64] = "worker", name[128], secret[41] = "";
+	struct link_curve curve = { .own_public = a->curve_public, .own_secret = secret,
+				    .server_public = a->curve_server };
+	struct serve_options o = {
+		.endpoint = a->endpoint, .alias = a->alias, .name = a->name ? a->name : name,
+		.numeric_class = l->numeric_class, .version = PACKAGE_VERSION,
+		.max_running = l->budget.limits.n_slots, .drain_ms = a->drain_ms,
+		.curve = a->curve_public ? &curve : NULL,
+	};
+	int r = a->curve_public ? read_secret(a->curve_secret_file, secret, e) : 0;
+
+	if (r < 0)
+		return r;
+	(void)gethostname(host, sizeof(host) - 1);
+	snprintf(name, sizeof(name), "%.48s-%.48s-%d", host, a->alias, (int)getpid());
+	svc_ready();
+	r = serve_run(&o, &l->text, l->engine, e);
+	explicit_bzero(secret, sizeof(secret));
+	return r;
+}
+
+static int load(struct serve_args *a, struct loaded *l, struct err *e)
+{
+	struct progress p = { .start_ns = clock_ns() };
+	int r;
+
+	a->load.ctx = &p;
+	a->load.on_budget = on_budget;
+	a->load.on_progress = on_progress;
+	r = load_model(&a->load, l, e);
+	if (r == 0)
+		log_note("%s loaded in %.1f s, numeric class %s", a->load.model_dir,
+			 (double)(clock_ns() - p.start_ns) / (double)NS_PER_S, l->numeric_class);
+	return r;
+}
+
+int serve_main(int argc, char **argv)
+{
+	struct serve_args a;
+	struct loaded l = { 0 };
+	struct err e = { 0 };
+	int r = serve_args_parse(argc, argv, &a, &e);
+
+	if (r < 0) {
+		fprintf(stderr, "hearth-worker serve: %s\n", e.text);
+		serve_args_help(stderr);
+		return EX_USAGE;
+	}
+	if (a.help) {
+		serve_args_help(stdout);
+		return 0;
+	}
+	block_signals();
+	r = load(&a, &l, &e);
+	if (r == -EINTR) {
+		log_note("stopped while loading");
+		return 0;
+	}
+	if (r < 0) {
+		log_error("%s", e.text);
+		return r == -ENOMEM || r == -ENODEV ? 1 : EX_MODEL;
+	}
+	r = serve(&a, &l, &e);
+	if (r < 0)
+		log_error("%s", e.text);
+	loaded_done(&l);
+	return r == 0 ? 0 : r == -EINVAL || r == -EPERM ? EX_MODEL : 1;
+}
