@@ -20,6 +20,7 @@ if SERVING
 noinst_LIBRARIES += libserve.a
 libserve_a_SOURCES = \
 	worker/serve.c worker/serve.h \
+	worker/serve_args.c worker/serve_args.h \
 	worker/serve_generate.c \
 	worker/serve_int.h \
 	worker/serve_job.c \

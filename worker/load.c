@@ -85,14 +85,12 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 	return 0;
 }
 
-static int make_config(const struct load_options *o, const struct device_limits *l,
-		       struct sched_config *ret)
+static struct sched_config config_of(const struct load_options *o, const struct device_limits *l)
 {
-	*ret = (struct sched_config){ .n_slots = l->n_slots, .n_blocks = l->n_blocks,
+	return (struct sched_config){ .n_slots = l->n_slots, .n_blocks = l->n_blocks,
 				      .max_rows = l->max_rows, .max_context = l->max_context,
 				      .max_queue = o->queue, .prefill_rows = o->chunk,
 				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
-	return 0;
 }
 
 static int load_device(struct opening *op, struct device *d, struct err *e)
@@ -134,7 +132,8 @@ static int open_device(void *ctx, struct device **ret, struct sched_config *ret_
 		return r;
 	}
 	*ret = d;
-	return make_config(op->o, &b->limits, ret_config);
+	*ret_config = config_of(op->o, &b->limits);
+	return 0;
 }
 
 void loaded_done(struct loaded *l)

@@ -41,6 +41,12 @@ TESTS += tests/unit/serve_test
 tests_unit_serve_test_SOURCES = tests/unit/serve_test.c tests/unit/unit.h
 tests_unit_serve_test_CFLAGS = $(unit_cflags)
 tests_unit_serve_test_LDADD = $(serve_libs) libfake.a $(unit_libs)
+
+check_PROGRAMS += tests/unit/serve_args_test
+TESTS += tests/unit/serve_args_test
+tests_unit_serve_args_test_SOURCES = tests/unit/serve_args_test.c tests/unit/unit.h
+tests_unit_serve_args_test_CFLAGS = $(unit_cflags)
+tests_unit_serve_args_test_LDADD = $(serve_libs) $(unit_libs)
 endif
 endif
 

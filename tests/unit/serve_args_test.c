@@ -1,0 +1,128 @@
+/* serve_args_test.c - claims about worker/serve_args.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/own.h"
+#include "tests/unit/unit.h"
+#include "worker/serve_args.h"
+
+static int parse(struct serve_args *a, struct err *e, int n, const char *const *words)
+{
+	char *argv[32] = { (char *)(uintptr_t)"serve" };
+
+	for (int i = 0; i < n; i++)
+		argv[i + 1] = (char *)(uintptr_t)words[i];
+	return serve_args_parse(n + 1, argv, a, e);
+}
+
+#define PARSE(a, e, ...)                                                              \
+	parse(a, e, sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(const char *),   \
+	      (const char *[]){ __VA_ARGS__ })
+
+TEST(what_is_needed_and_nothing_else_takes_the_defaults)
+{
+	struct serve_args a;
+
+	OK(PARSE(&a, NULL, "models/tiny", "--connect", "ipc:///x", "--alias", "tiny"));
+	assert_string_equal(a.load.model_dir, "models/tiny");
+	assert_string_equal(a.endpoint, "ipc:///x");
+	assert_string_equal(a.load.device, "cpu");
+	EQ(a.load.slots, 16);
+	EQ(a.load.context, 0);
+	EQ(a.drain_ms, 30000);
+	assert_false(a.load.drafts);
+}
+
+TEST(values_come_after_a_blank_or_an_equals_sign)
+{
+	struct serve_args a;
+
+	OK(PARSE(&a, NULL, "--kv-bytes=1.5G", "--slots", "4", "m", "--drafts", "--connect=c",
+		 "--alias=a", "--name", "n", "--context=4096"));
+	assert_true(a.load.kv_bytes == 3 * (UINT64_C(1) << 29));
+	EQ(a.load.slots, 4);
+	EQ(a.load.context, 4096);
+	assert_true(a.load.drafts);
+	assert_string_equal(a.name, "n");
+}
+
+TEST(wrong_usage_is_named)
+{
+	static const struct {
+		const char *words[6];
+		const char *said;
+	} cases[] = {
+		{ { "--connect", "c", "--alias", "a" }, "folder" },
+		{ { "m", "--alias", "a" }, "connect" },
+		{ { "m", "--connect", "c" }, "alias" },
+		{ { "m", "--slots", "0" }, "slots" },
+		{ { "m", "--slots", "-4" }, "slots" },
+		{ { "m", "--slots", "4x" }, "slots" },
+		{ { "m", "--slots" }, "slots" },
+		{ { "m", "--kv-bytes", "many" }, "kv-bytes" },
+		{ { "m", "--drafts=yes" }, "drafts" },
+		{ { "m", "--speed", "9" }, "speed" },
+		{ { "m", "n" }, "'n'" },
+		{ { "m", "-x" }, "-x" },
+		{ { "m", "--connect=c", "--alias=a", "--curve-public=k" }, "curve" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct serve_args a;
+		struct err e = { 0 };
+		int n = 0;
+
+		while (n < 6 && cases[i].words[n])
+			n++;
+		EQ(parse(&a, &e, n, cases[i].words), -EINVAL);
+		assert_non_null(strstr(e.text, cases[i].said));
+	}
+}
+
+TEST(help_needs_nothing_else_and_names_every_option)
+{
+	struct serve_args a;
+	CLEANUP(freep) char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	OK(PARSE(&a, NULL, "--help"));
+	assert_true(a.help);
+	OK(PARSE(&a, NULL, "-h"));
+	assert_true(a.help);
+	serve_args_help(f);
+	fclose(f);
+	assert_non_null(strstr(text, "--kv-bytes"));
+	assert_non_null(strstr(text, "--curve-secret-file"));
+}
+
+TEST(sizes_are_powers_of_1024)
+{
+	uint64_t x = 5;
+
+	OK(size_parse("4096", &x));
+	EQ(x, 4096);
+	OK(size_parse("64K", &x));
+	EQ(x, 65536);
+	OK(size_parse("2T", &x));
+	assert_true(x == UINT64_C(1) << 41);
+	EQ(size_parse("", &x), -EINVAL);
+	EQ(size_parse("-1", &x), -EINVAL);
+	EQ(size_parse("3Q", &x), -EINVAL);
+	EQ(size_parse("3KB", &x), -EINVAL);
+	EQ(size_parse("1e30", &x), -EINVAL);
+	EQ(size_parse("nan", &x), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_needed_and_nothing_else_takes_the_defaults),
+		cmocka_unit_test(values_come_after_a_blank_or_an_equals_sign),
+		cmocka_unit_test(wrong_usage_is_named),
+		cmocka_unit_test(help_needs_nothing_else_and_names_every_option),
+		cmocka_unit_test(sizes_are_powers_of_1024),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
