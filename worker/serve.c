@@ -19,7 +19,7 @@
 enum {
 	BEAT_MS = 1000, DEAD_MS = 3000,		/* until the router says otherwise */
 	MIN_BEAT_MS = 20, MAX_BEAT_MS = 60000,
-	IN_A_ROW = 64,				/* messages before others get a turn */
+	IN_A_ROW = 64, IN_A_ROW_MS = 50,	/* of messages, before beats get a turn */
 };
 
 /* ---- connection ------------------------------------------------------------------------- */
@@ -91,7 +91,6 @@ static void on_cancel(struct serve *s, const Hw__Cancel *c)
 
 static void on_message(struct serve *s, const struct wire_msg *m)
 {
-	s->heard_ns = clock_ns();
 	switch (m->type) {
 	case WIRE_WELCOME:
 		on_welcome(s, m->body.welcome);
@@ -115,14 +114,17 @@ static void on_message(struct serve *s, const struct wire_msg *m)
 	default:
 		break;		/* a beat: it was heard, that is all it is for */
 	}
+	/* after the work on it: a long prompt is our silence, not the router's */
+	s->heard_ns = clock_ns();
 }
 
 /* Messages there are, a bounded number; true: there was one, so there is work to do. */
 static bool read_link(struct serve *s)
 {
+	uint64_t end = clock_ns() + IN_A_ROW_MS * NS_PER_MS;
 	struct link_in in;
 
-	for (int i = 0; i < IN_A_ROW; i++) {
+	for (int i = 0; i < IN_A_ROW && (!i || clock_ns() < end); i++) {
 		if (link_client_recv(s->link, &in) < 0)
 			return i > 0;
 		if (in.event == LINK_NEW)
