@@ -18,7 +18,7 @@
 enum { EX_MODEL = EX_CONFIG };		/* 78: restarting will not help */
 
 struct progress {
-	uint64_t told_ns, start_ns;
+	uint64_t told_ns, logged_ns, start_ns;
 };
 
 static void on_budget(void *ctx, const struct load_budget *b)
@@ -48,7 +48,10 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 	p->told_ns = now;
 	svc_extend_start(30000000);
 	svc_status("loading %" PRIu64 " %%", total ? done * 100 / total : 100);
-	log_debug("loading: %" PRIu64 " of %" PRIu64 " bytes", done, total);
+	if (now - p->logged_ns >= 2 * NS_PER_S) {
+		p->logged_ns = now;
+		log_note("loading: %" PRIu64 " of %" PRIu64 " bytes", done, total);
+	}
 	return 0;
 }
 
@@ -98,9 +101,22 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct err 
 	return r;
 }
 
+static void log_totals(const struct loaded *l)
+{
+	struct sched_stats st;
+
+	engine_stats(l->engine, &st);
+	log_note("done: %" PRIu64 " prompt and %" PRIu64 " output tokens in %" PRIu64 " steps, %"
+		 PRIu64 " preemptions, %" PRIu64 " tokens replayed", st.n_prompt_tokens,
+		 st.n_output_tokens, st.n_steps, st.n_preempted, st.n_replayed);
+	if (st.n_drafts)
+		log_note("drafts: %" PRIu64 ", %" PRIu64 " right (%.1f %%)", st.n_drafts,
+			 st.n_draft_hits, 100.0 * (double)st.n_draft_hits / (double)st.n_drafts);
+}
+
 static int load(struct serve_args *a, struct loaded *l, struct err *e)
 {
-	struct progress p = { .start_ns = clock_ns() };
+	struct progress p = { .start_ns = clock_ns(), .logged_ns = clock_ns() };
 	int r;
 
 	a->load.ctx = &p;
@@ -142,6 +158,7 @@ int serve_main(int argc, char **argv)
 	r = serve(&a, &l, &e);
 	if (r < 0)
 		log_error("%s", e.text);
+	log_totals(&l);
 	loaded_done(&l);
 	return r == 0 ? 0 : r == -EINVAL || r == -EPERM ? EX_MODEL : 1;
 }
