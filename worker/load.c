@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "lib/own.h"
+#include "worker/weights/hf_dir.h"
 
 enum { SPARE_ROWS = 256, REPLAY_ROWS = 16 };
 
@@ -95,8 +96,7 @@ static struct sched_config config_of(const struct load_options *o, const struct 
 
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
-	const struct model_shape *shape = load_weights_shape(op->l->weights);
-	const struct weight_source *source = load_weights_source(op->l->weights);
+	const struct weight_source *source = checkpoint_source(op->l->weights);
 	struct load_budget *b = &op->l->budget;
 	int r;
 
@@ -107,7 +107,7 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 	r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
 	if (r < 0)
 		return r;
-	r = numeric_class(device_numeric_text(d), shape, source, PACKAGE_VERSION,
+	r = numeric_class(device_numeric_text(d), &op->l->config.shape, source, PACKAGE_VERSION,
 			  op->l->numeric_class);
 	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;
 }
@@ -117,7 +117,7 @@ static int open_device(void *ctx, struct device **ret, struct sched_config *ret_
 		       struct err *e)
 {
 	struct opening *op = ctx;
-	const struct model_shape *shape = load_weights_shape(op->l->weights);
+	const struct model_shape *shape = &op->l->config.shape;
 	struct load_budget *b = &op->l->budget;
 	struct device *d;
 	int r = choose_limits(op, shape, b, e);
@@ -139,21 +139,35 @@ static int open_device(void *ctx, struct device **ret, struct sched_config *ret_
 void loaded_done(struct loaded *l)
 {
 	engine_stop(l->engine);
-	load_weights_close(l->weights);
+	checkpoint_close(l->weights);
 	text_model_done(&l->text);
+	free(l->dir);
 	*l = (struct loaded){ 0 };
 }
 
 /* A tokenizer of another model would give answers, and they would be nonsense. */
-static int check_vocabulary(const struct loaded *l, struct err *e)
+static int join_vocabulary(struct loaded *l, struct err *e)
 {
-	const struct model_shape *shape = load_weights_shape(l->weights);
 	uint32_t n = tokenizer_n_ids(l->text.tokenizer);
 
-	if (n > shape->vocab_rows)
-		return err_set(e, -EINVAL, "the tokenizer has %" PRIu32 " ids, the embedding %"
-			       PRIu32 " rows", n, shape->vocab_rows);
+	if (n > l->config.shape.vocab_rows)
+		return err_set(e, -EINVAL, "%s: the tokenizer has %" PRIu32 " ids, the embedding %"
+			       PRIu32 " rows", l->dir, n, l->config.shape.vocab_rows);
+	l->config.shape.n_token_ids = n;
 	return 0;
+}
+
+static int open_files(const char *name, struct loaded *l, struct err *e)
+{
+	int r = hf_dir_find(name, &l->dir, e);
+
+	if (r == 0)
+		r = hf_config_open(l->dir, &l->config, e);
+	if (r == 0)
+		r = checkpoint_open(l->dir, &l->config, &l->weights, e);
+	if (r == 0)
+		r = text_model_open(l->dir, &l->text, e);
+	return r == 0 ? join_vocabulary(l, e) : r;
 }
 
 int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
@@ -163,11 +177,7 @@ int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 	int r = check_options(o, e);
 
 	if (r == 0)
-		r = load_weights_open(o->model_dir, &l.weights, e);
-	if (r == 0)
-		r = text_model_open(load_weights_dir(l.weights), &l.text, e);
-	if (r == 0)
-		r = check_vocabulary(&l, e);
+		r = open_files(o->model_dir, &l, e);
 	if (r == 0)
 		r = engine_start(open_device, &op, &l.engine, e);
 	if (r < 0) {

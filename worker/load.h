@@ -11,6 +11,7 @@
 #include "worker/engine.h"
 #include "worker/numeric_class.h"
 #include "worker/text_model.h"
+#include "worker/weights/checkpoint.h"
 
 /* What is about to be taken. */
 struct load_budget {
@@ -41,7 +42,9 @@ struct loaded {
 	struct text_model text;
 	struct load_budget budget;
 	char numeric_class[NUMERIC_CLASS_BYTES];
-	struct load_weights *weights;	/* open as long as the engine runs */
+	char *dir;			/* where the model was found */
+	struct hf_config config;	/* its n_token_ids: the tokenizer's */
+	struct checkpoint *weights;	/* open as long as the engine runs */
 };
 
 /* 0; -EINVAL, -ENOTSUP, -ENOENT...: this model, or these options, cannot work (one line says
