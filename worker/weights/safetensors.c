@@ -67,7 +67,7 @@ static int read_entry(const struct st_file *f, const json_t *v, const char *data
 	size_t n_dtype;
 	const char *dtype = jx_str(json_object_get(v, "dtype"), &n_dtype);
 	const json_t *offsets = json_object_get(v, "data_offsets");
-	uint64_t elements, want;
+	uint64_t elements = 0, want;
 	int64_t begin, end;
 
 	if (!dtype || n_dtype == 0 || n_dtype >= sizeof(t->dtype) || strlen(dtype) != n_dtype)
