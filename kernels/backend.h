@@ -1,0 +1,40 @@
+/* backend.h - what a back end gives device.c: one function for each call of step.h.
+ *
+ * Private to kernels/.  A back end's own struct begins with a struct device.  device.c
+ * checks plans against the rules of step.h before submit() sees them.
+ */
+#ifndef HEARTH_KERNELS_BACKEND_H
+#define HEARTH_KERNELS_BACKEND_H
+
+#include "kernels/step.h"
+
+struct backend {
+	struct device *(*close)(struct device *d);
+	void (*budget)(const struct device *d, struct device_budget *ret);
+	const char *(*numeric_text)(const struct device *d);
+	int (*load)(struct device *d, const struct weight_source *w, device_progress *progress,
+		    void *ctx, struct err *e);
+	int (*slot_begin)(struct device *d, uint32_t slot, const struct sampling *s,
+			  const uint32_t *prompt, uint32_t n_prompt);
+	int (*submit)(struct device *d, const struct plan *p);
+	int (*collect)(struct device *d, struct run_result *ret, uint32_t n);
+	size_t (*state_bytes)(const struct device *d);
+	size_t (*block_bytes)(const struct device *d);
+	int (*state_save)(struct device *d, uint32_t slot, void *ret);
+	int (*state_restore)(struct device *d, uint32_t slot, const void *from);
+	int (*block_save)(struct device *d, kv_block b, void *ret);
+	int (*block_restore)(struct device *d, kv_block b, const void *from);
+};
+
+struct device {
+	const struct backend *backend;
+	struct model_shape shape;
+	struct device_limits limits;
+	uint8_t *slot_seen;	/* n_slots, for the check that a slot is in a plan once */
+	bool loaded;
+};
+
+int cpu_device_open(const struct model_shape *shape, const struct device_limits *limits,
+		    struct device **ret, struct err *e);
+
+#endif

@@ -1,0 +1,50 @@
+/* model.c - names and sizes of what model.h lists. */
+#include "kernels/model.h"
+
+size_t weight_format_bytes(enum weight_format f)
+{
+	return f == WF_F32 ? 4 : 2;
+}
+
+static const char *const slot_names[W_N_SLOTS] = {
+	[W_EMBED] = "embedding",
+	[W_HEAD] = "head",
+	[W_FINAL_NORM] = "final norm",
+	[W_MTP_FC] = "MTP projection",
+	[W_MTP_EMBED_NORM] = "MTP embedding norm",
+	[W_MTP_HIDDEN_NORM] = "MTP hidden norm",
+	[W_MTP_NORM] = "MTP norm",
+	[W_INPUT_NORM] = "input norm",
+	[W_POST_NORM] = "post-attention norm",
+	[W_GDN_QKV] = "GDN qkv",
+	[W_GDN_Z] = "GDN z",
+	[W_GDN_A] = "GDN a",
+	[W_GDN_B] = "GDN b",
+	[W_GDN_CONV] = "GDN convolution",
+	[W_GDN_A_LOG] = "GDN A_log",
+	[W_GDN_DT_BIAS] = "GDN dt_bias",
+	[W_GDN_NORM] = "GDN norm",
+	[W_GDN_OUT] = "GDN output",
+	[W_Q] = "query and gate",
+	[W_K] = "key",
+	[W_V] = "value",
+	[W_O] = "attention output",
+	[W_Q_NORM] = "query norm",
+	[W_K_NORM] = "key norm",
+	[W_ROUTER] = "router",
+	[W_EXPERT_GATE] = "expert gate",
+	[W_EXPERT_UP] = "expert up",
+	[W_EXPERT_DOWN] = "expert down",
+	[W_SHARED_GATE] = "shared expert gate",
+	[W_SHARED_UP] = "shared expert up",
+	[W_SHARED_DOWN] = "shared expert down",
+	[W_SHARED_SCORE] = "shared expert score",
+	[W_MLP_GATE] = "MLP gate",
+	[W_MLP_UP] = "MLP up",
+	[W_MLP_DOWN] = "MLP down",
+};
+
+const char *weight_slot_name(enum weight_slot s)
+{
+	return (unsigned)s < W_N_SLOTS ? slot_names[s] : "no such weight";
+}

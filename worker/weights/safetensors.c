@@ -1,0 +1,238 @@
+/* safetensors.c - one file of tensors: see safetensors.h. */
+#include "worker/weights/safetensors.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "lib/json.h"
+#include "lib/own.h"
+
+struct st_file {
+	char *path;
+	void *map;			/* NULL when the bytes are the caller's */
+	uint64_t map_bytes;
+	json_t *header;			/* owns the names */
+	struct st_tensor *tensors;	/* sorted by name */
+	uint32_t n;
+};
+
+uint32_t st_dtype_bytes(const char *dtype)
+{
+	static const struct {
+		char name[12];
+		uint32_t bytes;
+	} known[] = {
+		{ "F64", 8 }, { "I64", 8 }, { "U64", 8 }, { "F32", 4 }, { "I32", 4 }, { "U32", 4 },
+		{ "BF16", 2 }, { "F16", 2 }, { "I16", 2 }, { "U16", 2 }, { "I8", 1 }, { "U8", 1 },
+		{ "BOOL", 1 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "F8_E8M0", 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(known[i].name, dtype) == 0)
+			return known[i].bytes;
+	return 0;
+}
+
+static int bad(const struct st_file *f, const char *tensor, const char *what, struct err *e)
+{
+	return err_set(e, -EINVAL, "%s: tensor %s: %s", f->path, tensor, what);
+}
+
+static int read_shape(const struct st_file *f, const json_t *shape, struct st_tensor *t,
+		      uint64_t *ret_elements, struct err *e)
+{
+	uint64_t n = 1;
+
+	if (!json_is_array(shape) || json_array_size(shape) > ST_MAX_DIMS)
+		return bad(f, t->name, "'shape' is not a list of at most 8 numbers", e);
+	t->n_dims = (uint32_t)json_array_size(shape);
+	for (uint32_t i = 0; i < t->n_dims; i++) {
+		int64_t d;
+
+		if (jx_int64(json_array_get(shape, i), &d) < 0 || d < 0)
+			return bad(f, t->name, "a dimension is not a whole number", e);
+		t->dim[i] = (uint64_t)d;
+		if (__builtin_mul_overflow(n, (uint64_t)d, &n))
+			return bad(f, t->name, "the shape has more elements than 64 bits count", e);
+	}
+	*ret_elements = n;
+	return 0;
+}
+
+static int read_entry(const struct st_file *f, const json_t *v, const char *data,
+		      uint64_t data_bytes, struct st_tensor *t, struct err *e)
+{
+	size_t n_dtype;
+	const char *dtype = jx_str(json_object_get(v, "dtype"), &n_dtype);
+	const json_t *offsets = json_object_get(v, "data_offsets");
+	uint64_t elements = 0, want;
+	int64_t begin, end;
+
+	if (!dtype || n_dtype == 0 || n_dtype >= sizeof(t->dtype) || strlen(dtype) != n_dtype)
+		return bad(f, t->name, "'dtype' is missing or not a type name", e);
+	memcpy(t->dtype, dtype, n_dtype + 1);
+	int r = read_shape(f, json_object_get(v, "shape"), t, &elements, e);
+	if (r < 0)
+		return r;
+	if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
+	    jx_int64(json_array_get(offsets, 0), &begin) < 0 ||
+	    jx_int64(json_array_get(offsets, 1), &end) < 0 || begin < 0 || end < begin)
+		return bad(f, t->name, "'data_offsets' is not [begin, end]", e);
+	t->bytes = (uint64_t)(end - begin);
+	if ((uint64_t)end > data_bytes)
+		return err_set(e, -EINVAL,
+			       "%s: tensor %s ends at byte %lld of the data, the file has only %llu "
+			       "(truncated?)", f->path, t->name, (long long)end,
+			       (unsigned long long)data_bytes);
+	uint32_t size = st_dtype_bytes(t->dtype);
+	if (size && (__builtin_mul_overflow(elements, size, &want) || want != t->bytes))
+		return err_set(e, -EINVAL,
+			       "%s: tensor %s: shape and dtype %s do not make its %llu bytes", f->path,
+			       t->name, t->dtype, (unsigned long long)t->bytes);
+	t->data = data + begin;
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct st_tensor *)a)->name, ((const struct st_tensor *)b)->name);
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct st_tensor *x = a, *y = b;
+
+	if (x->data != y->data)
+		return (const char *)x->data < (const char *)y->data ? -1 : 1;
+	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+static int check_overlap(const struct st_file *f, struct err *e)
+{
+	qsort(f->tensors, f->n, sizeof(f->tensors[0]), by_place);
+	for (uint32_t i = 1; i < f->n; i++) {
+		const struct st_tensor *a = &f->tensors[i - 1], *b = &f->tensors[i];
+
+		if ((const char *)a->data + a->bytes > (const char *)b->data)
+			return err_set(e, -EINVAL, "%s: tensors %s and %s overlap", f->path, a->name,
+				       b->name);
+	}
+	return 0;
+}
+
+static int read_header(struct st_file *f, const void *p, uint64_t n, struct err *e)
+{
+	const unsigned char *b = p;
+	uint64_t len = 0;
+	const char *name;
+	json_t *v;
+
+	if (n < 8)
+		return err_set(e, -EINVAL, "%s: %llu bytes are too few for a safetensors file", f->path,
+			       (unsigned long long)n);
+	for (int i = 7; i >= 0; i--)
+		len = len << 8 | b[i];
+	if (len > n - 8 || len > ST_MAX_HEADER)
+		return err_set(e, -EINVAL, "%s: header of %llu bytes in a file of %llu (limit %u)",
+			       f->path, (unsigned long long)len, (unsigned long long)n, ST_MAX_HEADER);
+	int r = jx_load((const char *)b + 8, (size_t)len, &f->header, e);
+	if (r < 0)
+		return err_prefix(e, r, "%s: header", f->path);
+	if (!json_is_object(f->header))
+		return err_set(e, -EINVAL, "%s: the header is not a JSON object", f->path);
+	f->tensors = calloc(json_object_size(f->header) + 1, sizeof(f->tensors[0]));
+	if (!f->tensors)
+		return err_set(e, -ENOMEM, "out of memory");
+	json_object_foreach(f->header, name, v) {
+		if (strcmp(name, "__metadata__") == 0)
+			continue;
+		f->tensors[f->n].name = name;
+		r = read_entry(f, v, (const char *)b + 8 + len, n - 8 - len, &f->tensors[f->n], e);
+		if (r < 0)
+			return r;
+		f->n++;
+	}
+	r = check_overlap(f, e);
+	qsort(f->tensors, f->n, sizeof(f->tensors[0]), by_name);
+	return r;
+}
+
+static void st_closep(struct st_file **f)
+{
+	st_close(*f);
+}
+
+int st_open_memory(const char *path, const void *p, uint64_t n, struct st_file **ret,
+		   struct err *e)
+{
+	CLEANUP(st_closep) struct st_file *f = calloc(1, sizeof(*f));
+
+	if (!f || !(f->path = strdup(path)))
+		return err_set(e, -ENOMEM, "out of memory");
+	int r = read_header(f, p, n, e);
+	if (r < 0)
+		return r;
+	*ret = TAKE(f);
+	return 0;
+}
+
+int st_open(const char *path, struct st_file **ret, struct err *e)
+{
+	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode) || st.st_size < 8)
+		return err_set(e, -EINVAL, "%s: %lld bytes are too few for a safetensors file", path,
+			       (long long)st.st_size);
+	size_t n = (size_t)st.st_size;
+	void *map = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return err_set(e, -errno, "%s: mmap: %s", path, strerror(errno));
+	int r = st_open_memory(path, map, n, ret, e);
+	if (r < 0) {
+		munmap(map, n);
+		return r;
+	}
+	(*ret)->map = map;
+	(*ret)->map_bytes = n;
+	return 0;
+}
+
+struct st_file *st_close(struct st_file *f)
+{
+	if (!f)
+		return NULL;
+	if (f->map)
+		munmap(f->map, (size_t)f->map_bytes);
+	json_decref(f->header);
+	free(f->tensors);
+	free(f->path);
+	free(f);
+	return NULL;
+}
+
+const char *st_path(const struct st_file *f)
+{
+	return f->path;
+}
+
+uint32_t st_count(const struct st_file *f)
+{
+	return f->n;
+}
+
+const struct st_tensor *st_at(const struct st_file *f, uint32_t i)
+{
+	return i < f->n ? &f->tensors[i] : NULL;
+}
+
+const struct st_tensor *st_find(const struct st_file *f, const char *name)
+{
+	struct st_tensor key = { .name = name };
+
+	return bsearch(&key, f->tensors, f->n, sizeof(f->tensors[0]), by_name);
+}

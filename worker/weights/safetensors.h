@@ -1,0 +1,48 @@
+/* safetensors.h - one file of tensors, mapped into memory.
+ *
+ * A file is 8 bytes of header length n (little-endian), n bytes of JSON that map a name to
+ * dtype, shape and [begin, end) behind the header, then the data.  Everything is checked
+ * when the file is opened: a tensor that can be found lies inside the file, has the bytes
+ * its shape and dtype ask for, and shares none of them with another.
+ *
+ * Thread: an open file is read-only, any thread may look things up.  A file that is
+ * truncated by someone else *while* it is open ends the process (SIGBUS), as with any mapping.
+ */
+#ifndef HEARTH_WORKER_WEIGHTS_SAFETENSORS_H
+#define HEARTH_WORKER_WEIGHTS_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+
+#define ST_MAX_DIMS 8
+#define ST_MAX_HEADER (100u << 20)	/* the limit of the reference implementation */
+
+struct st_tensor {
+	const char *name;
+	char dtype[12];			/* "BF16", "F32", ... as the file spells it */
+	uint32_t n_dims;
+	uint64_t dim[ST_MAX_DIMS];
+	const void *data;
+	uint64_t bytes;
+};
+
+struct st_file;
+
+/* -ENOENT and other errors of open; -EINVAL: not a valid file; -ENOMEM. */
+int st_open(const char *path, struct st_file **ret, struct err *e);
+/* The same over bytes that the caller keeps alive; `path` is for messages. */
+int st_open_memory(const char *path, const void *p, uint64_t n, struct st_file **ret,
+		   struct err *e);
+struct st_file *st_close(struct st_file *f);	/* NULL ok */
+
+const char *st_path(const struct st_file *f);
+uint32_t st_count(const struct st_file *f);
+const struct st_tensor *st_at(const struct st_file *f, uint32_t i);	/* by name, ascending */
+const struct st_tensor *st_find(const struct st_file *f, const char *name);	/* or NULL */
+
+/* Bytes of one element, 0 for a dtype that is not known here. */
+uint32_t st_dtype_bytes(const char *dtype);
+
+#endif
