@@ -7,6 +7,7 @@ libengine_a_SOURCES = \
 	worker/gen_out.c worker/gen_out.h \
 	worker/generation.c worker/generation.h \
 	worker/kv_pool.c worker/kv_pool.h \
+	worker/load.c worker/load.h \
 	worker/numeric_class.c worker/numeric_class.h \
 	worker/prompt.c worker/prompt.h worker/prompt_chat.c \
 	worker/sched.c worker/sched.h \
@@ -14,7 +15,7 @@ libengine_a_SOURCES = \
 	worker/stop_match.c worker/stop_match.h \
 	worker/text_model.c worker/text_model.h
 libengine_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
-engine_libs = libengine.a libtext.a $(XXHASH_LIBS)
+engine_libs = libengine.a libtext.a $(weights_libs) $(XXHASH_LIBS)
 
 if SERVING
 noinst_LIBRARIES += libserve.a
@@ -24,7 +25,9 @@ libserve_a_SOURCES = \
 	worker/serve_generate.c \
 	worker/serve_int.h \
 	worker/serve_job.c \
+	worker/serve_main.c \
 	worker/serve_send.c
 libserve_a_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS) $(XXHASH_CFLAGS)
 serve_libs = libserve.a $(engine_libs) $(wire_libs)
+worker_serve_flags = -DWITH_SERVING
 endif

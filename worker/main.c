@@ -3,6 +3,9 @@
 #include <string.h>
 #include <sysexits.h>
 
+#ifdef WITH_SERVING
+#include "worker/serve.h"
+#endif
 #include "worker/text/cli.h"
 
 struct subcommand {
@@ -12,6 +15,9 @@ struct subcommand {
 };
 
 static const struct subcommand subcommands[] = {
+#ifdef WITH_SERVING
+	{ "serve", "hold a model and answer a router's requests", serve_main },
+#endif
 	{ "text", "render, encode, decode or parse JSON lines", text_cli_main },
 };
 

@@ -342,7 +342,7 @@ int serve_run(const struct serve_options *o, const struct text_model *model,
 	} else {
 		loop(&s);
 		say_goodbye(&s);
-		r = s.lost ? err_set(e, s.lost, "the device was lost: %s", strerror(-s.lost)) : 0;
+		r = s.lost ? err_set(e, -ENODEV, "the device was lost: %s", strerror(-s.lost)) : 0;
 	}
 	jobs_drop(&s);
 	free(s.jobs);

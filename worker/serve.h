@@ -32,8 +32,9 @@ struct serve_options {
 	uint32_t drain_ms;		/* after SIGTERM, for what runs */
 };
 
-/* Runs until drained (0) or until the engine is lost (its code).  The caller has blocked
- * SIGTERM and SIGINT in all threads.  Nothing is owned. */
+/* Runs until drained (0) or until the engine is lost (-ENODEV).  -EINVAL, -EPERM and other
+ * codes of the link: this endpoint cannot be connected to.  The caller has blocked SIGTERM
+ * and SIGINT in all threads.  Nothing is owned. */
 int serve_run(const struct serve_options *o, const struct text_model *model,
 	      struct engine *engine, struct err *e);
 

@@ -129,6 +129,12 @@ static int load(struct serve_args *a, struct loaded *l, struct err *e)
 	return r;
 }
 
+/* 1: this machine, now; a restart may help.  78: this model or these options. */
+static int status(int r)
+{
+	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -EIO ? 1 : EX_MODEL;
+}
+
 int serve_main(int argc, char **argv)
 {
 	struct serve_args a;
@@ -153,12 +159,13 @@ int serve_main(int argc, char **argv)
 	}
 	if (r < 0) {
 		log_error("%s", e.text);
-		return r == -ENOMEM || r == -ENODEV ? 1 : EX_MODEL;
+		return status(r);
 	}
 	r = serve(&a, &l, &e);
 	if (r < 0)
 		log_error("%s", e.text);
-	log_totals(&l);
+	else
+		log_totals(&l);
 	loaded_done(&l);
-	return r == 0 ? 0 : r == -EINVAL || r == -EPERM ? EX_MODEL : 1;
+	return status(r);
 }

@@ -8,7 +8,8 @@ engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test
 	tests/unit/gen_config_test tests/unit/prompt_test
 check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
-engine_test_libs = $(engine_libs) libfake.a $(unit_libs)
+# the fake device first: what it defines is not looked for in the real back ends
+engine_test_libs = libengine.a libfake.a $(engine_libs) $(unit_libs)
 
 tests_unit_kv_pool_test_SOURCES = tests/unit/kv_pool_test.c tests/unit/unit.h
 tests_unit_kv_pool_test_CFLAGS = $(unit_cflags)
@@ -35,12 +36,20 @@ tests_unit_prompt_test_SOURCES = tests/unit/prompt_test.c tests/unit/unit.h
 tests_unit_prompt_test_CFLAGS = $(unit_cflags)
 tests_unit_prompt_test_LDADD = $(engine_test_libs)
 
+# The CPU back end in place of the fake one.
+check_PROGRAMS += tests/unit/exact_test
+TESTS += tests/unit/exact_test
+tests_unit_exact_test_SOURCES = tests/unit/exact_test.c tests/unit/unit.h \
+	tests/fake/random_model.c tests/fake/random_model.h
+tests_unit_exact_test_CFLAGS = $(unit_cflags)
+tests_unit_exact_test_LDADD = $(engine_libs) $(unit_libs)
+
 if SERVING
 check_PROGRAMS += tests/unit/serve_test
 TESTS += tests/unit/serve_test
 tests_unit_serve_test_SOURCES = tests/unit/serve_test.c tests/unit/unit.h
 tests_unit_serve_test_CFLAGS = $(unit_cflags)
-tests_unit_serve_test_LDADD = $(serve_libs) libfake.a $(unit_libs)
+tests_unit_serve_test_LDADD = libserve.a libengine.a libfake.a $(serve_libs) $(unit_libs)
 
 check_PROGRAMS += tests/unit/serve_args_test
 TESTS += tests/unit/serve_args_test
@@ -54,5 +63,11 @@ endif
 if SERVING
 check_PROGRAMS += tests/tools/fake_worker
 tests_tools_fake_worker_SOURCES = tests/tools/fake_worker.c
-tests_tools_fake_worker_LDADD = $(serve_libs) libfake.a $(lib_libs)
+tests_tools_fake_worker_LDADD = libserve.a libengine.a libfake.a $(serve_libs) $(lib_libs)
+endif
+
+if SERVING
+TESTS += tests/box/worker_start.sh
+dist_check_SCRIPTS += tests/box/worker_start.sh
+tests/box/worker_start.log: bin/hearth-worker
 endif
