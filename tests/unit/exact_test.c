@@ -24,7 +24,7 @@ enum {
 	MAX_POS = 400,
 	N_SLOTS = 4,
 	ROWS = N_SLOTS + STEP_GRID,
-	CROWDED = 9,			/* blocks: two sequences fit, a third does not */
+	CROWDED = 6,			/* blocks: two sequences fit, a third does not */
 };
 
 /* One step's marks, by the position at which it ended. */
@@ -145,7 +145,7 @@ static void add(uint32_t id, uint32_t n_known)
 	uint32_t prompt[200];
 	struct seq_spec spec = { .id = id, .prompt = prompt, .n_prompt = lengths[id],
 				 .known = w.alone[id].tokens, .n_known = n_known,
-				 .max_output = 70 + 5 * id, .sampling = sampling_of(id) };
+				 .max_output = 36 + 4 * id, .sampling = sampling_of(id) };
 	struct seq *q;
 
 	for (uint32_t i = 0; i < spec.n_prompt; i++)
@@ -238,7 +238,7 @@ static void crowd(uint32_t n_blocks, uint32_t replay_rows)
 		/* the pool never takes from the oldest, so each is also forced three times, and
 		 * now and then in the midst of a prefill or a replay */
 		for (uint32_t i = 0; i < next; i++)
-			if (n_forced[i] < 3 && w.crowd[i].n_so_far > 20 * n_forced[i] + i &&
+			if (n_forced[i] < 3 && w.crowd[i].n_so_far > 10 * n_forced[i] + i &&
 			    sched_preempt(w.sched, i) == 0)
 				n_forced[i]++;
 		if (rnd(12) == 0)
@@ -250,7 +250,7 @@ static void crowd(uint32_t n_blocks, uint32_t replay_rows)
 	compare_tokens();
 	for (uint32_t i = 0; i < N_SEQS; i++)
 		assert_true(w.crowd[i].n_preempted >= 2);
-	assert_true(w.n_compared > 600);
+	assert_true(w.n_compared > 400);
 }
 
 TEST(among_others_and_preempted_each_step_has_the_same_crcs)
@@ -261,7 +261,6 @@ TEST(among_others_and_preempted_each_step_has_the_same_crcs)
 TEST(replayed_several_a_step_it_still_has_them)
 {
 	crowd(CROWDED, 5);
-	crowd(CROWDED, 64);
 }
 
 TEST(with_room_for_all_it_has_them_too)
@@ -281,7 +280,7 @@ TEST(with_room_for_all_it_has_them_too)
 
 TEST(continued_from_known_tokens_it_goes_on_bit_for_bit)
 {
-	static const uint32_t known[] = { 1, 2, 17, 63, 69 };
+	static const uint32_t known[] = { 1, 17, 35 };
 
 	for (size_t k = 0; k < sizeof(known) / sizeof(*known); k++) {
 		memset(w.crowd, 0, sizeof(w.crowd));
