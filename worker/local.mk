@@ -4,6 +4,7 @@ libtext_a_SOURCES =
 include worker/text/tokenizer.mk
 include worker/text/template.mk
 include worker/text/parser.mk
+include worker/weights.mk
 
 bin_PROGRAMS += bin/hearth-worker
 bin_hearth_worker_SOURCES = worker/main.c
