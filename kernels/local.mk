@@ -1,0 +1,14 @@
+# The boundary and the CPU back end.  The hot loops are compiled once an instruction set;
+# each path_*.c asks for its own, so the rest stays at the distribution's baseline.
+noinst_LIBRARIES += libkernels.a
+libkernels_a_SOURCES = \
+	kernels/backend.h kernels/device.c kernels/step.h \
+	kernels/model.c kernels/model.h kernels/noise.h \
+	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
+	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c \
+	kernels/cpu/cpu_step.c \
+	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \
+	kernels/cpu/path_avx2.c kernels/cpu/path_avx512.c \
+	kernels/cpu/pool.c kernels/cpu/pool.h \
+	kernels/cpu/sample.c kernels/cpu/sample.h
+kernels_libs = libkernels.a
