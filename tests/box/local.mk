@@ -1,0 +1,7 @@
+# Real processes on loopback.  The scripts skip (77) when their Python lacks what they need.
+if SERVING
+check_PROGRAMS += tests/box/mock_worker
+tests_box_mock_worker_SOURCES = tests/box/mock_worker.c
+tests_box_mock_worker_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_box_mock_worker_LDADD = $(wire_libs) $(lib_libs)
+endif
