@@ -315,11 +315,11 @@ void conn_call_over(struct http_call *c)
 		return;
 	}
 	c->state = CONN_IDLE;
+	set_timer(c, c->server->limits.idle_ms);
 	if (evbuffer_get_length(bufferevent_get_input(c->bev))) {
-		c->kick = true;
+		c->kick = true;		/* after set_timer(): event_add() takes activity back */
 		event_active(c->timer, EV_TIMEOUT, 0);
 	}
-	set_timer(c, c->server->limits.idle_ms);
 }
 
 static void name_peer(struct http_call *c, const struct sockaddr *sa)

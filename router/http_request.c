@@ -98,6 +98,16 @@ static int split_url(struct http_request *r)
 	return 0;
 }
 
+/* http-parser as Debian builds it lets a blank into a header's name and still reads
+ * "Content-Length : 3" as a length: a request that others read differently. */
+static bool is_token(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s == 127 || (*s & 0x80) || strchr("\"(),/:;<=>?@[\\]{}", *s))
+			return false;
+	return true;
+}
+
 /* Proxies and we must agree where a request ends, or one can be smuggled inside another. */
 static int check_framing(struct http_request *r)
 {
@@ -107,6 +117,8 @@ static int check_framing(struct http_request *r)
 		const char *name = r->text.p + r->header[i].name;
 		const char *value = r->text.p + r->header[i].value;
 
+		if (!*name || !is_token(name))
+			return refuse(r, 400, "a header's name has characters that do not belong there");
 		if (!strcmp(name, "transfer-encoding")) {
 			n_te++;
 			if (strcasecmp(value, "chunked") != 0)
