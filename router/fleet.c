@@ -15,7 +15,7 @@
 #include "lib/log.h"
 #include "lib/own.h"
 
-enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, MAX_CHOICES = 128 };
+enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, TICKS = 4, MAX_CHOICES = 128 };
 
 struct gen {
 	struct fleet *fleet;
@@ -41,7 +41,8 @@ struct fleet {
 	struct worker *workers;
 	struct model_name *models;
 	uint64_t next_uid, boot;
-	uint32_t beat_ms, dead_ms;
+	uint32_t beat_ms, dead_ms, tick_ms;
+	unsigned tick;
 	struct gen **slots;		/* a request's id holds its slot in the low 20 bits */
 	uint32_t n_slots, *free_slots, n_free;
 	uint64_t next_serial;
@@ -271,18 +272,24 @@ static int worker_new(const struct link_in *in, struct worker **ret)
 	return 0;
 }
 
+/* Tells it, too: one that was only stopped for a while must know to greet again. */
+static void send_away(struct fleet *f, struct worker *w, const char *why)
+{
+	Hw__Goodbye bye = HW__GOODBYE__INIT;
+
+	bye.reason = (char *)(uintptr_t)why;
+	(void)send_to(f, w, WIRE_GOODBYE, &bye.base);
+	link_server_drop(f->link, w->peer);
+	lose_worker(f, w, why);
+}
+
 static void replace_older(struct fleet *f, const char *name)
 {
 	for (struct worker *w = f->workers; w; w = w->next) {
-		Hw__Goodbye bye = HW__GOODBYE__INIT;
-
-		if (strcmp(w->name, name) != 0)
-			continue;
-		bye.reason = "another worker of this name has come";
-		(void)send_to(f, w, WIRE_GOODBYE, &bye.base);
-		link_server_drop(f->link, w->peer);
-		lose_worker(f, w, "replaced by a new worker of this name");
-		return;
+		if (!strcmp(w->name, name)) {
+			send_away(f, w, "another worker of this name has come");
+			return;
+		}
 	}
 }
 
@@ -475,11 +482,12 @@ static void beat_worker(struct fleet *f, struct worker *w, uint64_t now)
 {
 	Hw__RouterBeat m = HW__ROUTER_BEAT__INIT;
 
-	if (now - w->heard_ns > f->dead_ms * NS_PER_MS) {
-		link_server_drop(f->link, w->peer);
-		lose_worker(f, w, "silent for too long");
+	if (now - w->heard_ns + f->tick_ms * NS_PER_MS > f->dead_ms * NS_PER_MS) {
+		send_away(f, w, "silent for too long");
 		return;
 	}
+	if (f->tick % TICKS)
+		return;
 	m.has_time_ms = 1;
 	m.time_ms = now / NS_PER_MS;
 	(void)send_to(f, w, WIRE_ROUTER_BEAT, &m.base);
@@ -490,6 +498,7 @@ static void on_beat_time(evutil_socket_t fd, short what, void *arg)
 	struct fleet *f = arg;
 	uint64_t now = clock_ns();
 
+	f->tick++;
 	on_readable(fd, what, arg);
 	for (struct worker *w = f->workers, *next; w; w = next) {
 		next = w->next;
@@ -506,7 +515,8 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	       struct err *e)
 {
 	CLEANUP(fleet_closep) struct fleet *f = calloc(1, sizeof(*f));
-	struct timeval tv = { .tv_sec = s->beat_ms / 1000, .tv_usec = s->beat_ms % 1000 * 1000 };
+	uint32_t tick_ms = s->beat_ms / TICKS;	/* silence is looked for more often than beats go out */
+	struct timeval tv = { .tv_sec = tick_ms / 1000, .tv_usec = tick_ms % 1000 * 1000 };
 	int r;
 
 	if (!f)
@@ -514,6 +524,7 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	f->base = base;
 	f->beat_ms = s->beat_ms;
 	f->dead_ms = s->dead_ms;
+	f->tick_ms = tick_ms;
 	if (getrandom(&f->boot, sizeof(f->boot), 0) != sizeof(f->boot))
 		return err_set(e, -EIO, "no random numbers");
 	r = link_server_open(s->endpoints, s->n_endpoints, s->curve, &f->link, e);

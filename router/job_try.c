@@ -480,6 +480,7 @@ static void on_accepted(void *arg, uint32_t prompt_tokens, const uint64_t *seed)
 	struct job *j = arg;
 
 	j->accepted = true;
+	job_arm(j, j->try_began_ns + j->try_first_ms * NS_PER_MS);
 	if (j->phase == JOB_QUEUE)
 		j->phase = JOB_PROMPT;
 	j->out.usage.prompt = prompt_tokens;

@@ -177,27 +177,29 @@ def read_all(s, timeout=20):
 
 def read_until(s, mark, timeout=20):
     s.settimeout(timeout)
-    out = b""
-    while mark not in out:
+    out = bytearray()
+    seen = 0
+    while out.find(mark, seen) < 0:
+        seen = max(0, len(out) - len(mark))
         d = s.recv(65536)
         if not d:
-            raise AssertionError("closed before %r: %r" % (mark, out[-500:]))
+            raise AssertionError("closed before %r: %r" % (mark, bytes(out[-500:])))
         out += d
-    return out
+    return bytes(out)
 
 
 def content_of(raw):
     """The content of choice 0 in the raw bytes of a chunked stream, and whether it has [DONE] and an error."""
     text, error, done = "", None, False
-    body = raw.split(b"\r\n\r\n", 1)[1]
-    data = b""
-    while body:
-        n, _, body = body.partition(b"\r\n")
-        n = int(n or b"0", 16)
+    at = raw.index(b"\r\n\r\n") + 4
+    data = bytearray()
+    while at < len(raw):
+        end = raw.index(b"\r\n", at)
+        n = int(raw[at:end], 16)
+        data += raw[end + 2:end + 2 + n]
+        at = end + 4 + n
         if n == 0:
             break
-        data += body[:n]
-        body = body[n + 2:]
     for line in data.decode().split("\n"):
         if not line.startswith("data: "):
             continue

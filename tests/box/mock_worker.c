@@ -336,6 +336,10 @@ static void on_message(const struct wire_msg *m)
 		if (r)
 			r->credit += m->body.credit->more;
 		break;
+	case WIRE_GOODBYE:	/* given up while we were stopped: greet again */
+		memset(reqs, 0, sizeof(reqs));
+		(void)link_client_renew(link_);
+		break;
 	default:
 		break;
 	}
