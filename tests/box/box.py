@@ -190,7 +190,7 @@ def read_until(s, mark, timeout=20):
 
 def content_of(raw):
     """The content of choice 0 in the raw bytes of a chunked stream, and whether it has [DONE] and an error."""
-    text, error, done = "", None, False
+    parts, error, done = [], None, False
     at = raw.index(b"\r\n\r\n") + 4
     data = bytearray()
     while at < len(raw):
@@ -212,8 +212,8 @@ def content_of(raw):
             continue
         for c in v["choices"]:
             if c["index"] == 0:
-                text += c["delta"].get("content") or ""
-    return text, done, error
+                parts.append(c["delta"].get("content") or "")
+    return "".join(parts), done, error
 
 
 class Cloud:

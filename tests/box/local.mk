@@ -4,4 +4,10 @@ check_PROGRAMS += tests/box/mock_worker
 tests_box_mock_worker_SOURCES = tests/box/mock_worker.c
 tests_box_mock_worker_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_box_mock_worker_LDADD = $(wire_libs) $(lib_libs)
+TESTS += tests/box/router_http.py tests/box/router_faults.py tests/box/router_openai.py
+tests/box/router_http.log tests/box/router_faults.log tests/box/router_openai.log: \
+	bin/hearth-router tests/box/mock_worker
 endif
+PY_LOG_COMPILER = $(PYTHON)
+EXTRA_DIST += tests/box/box.py tests/box/router_http.py tests/box/router_faults.py \
+	tests/box/router_openai.py

@@ -345,14 +345,15 @@ static void on_message(const struct wire_msg *m)
 	}
 }
 
-static void take(void)
+/* Whether there was anything. */
+static bool take(void)
 {
 	struct link_in in;
 
-	for (;;) {
+	for (bool any = false;; any = true) {
 		memset(&in, 0, sizeof(in));
 		if (link_client_recv(link_, &in) < 0)
-			return;
+			return any;
 		if (in.event == LINK_NEW)
 			send_hello();
 		else if (in.event == LINK_MESSAGE)
@@ -400,7 +401,8 @@ int main(int argc, char **argv)
 		take();
 		beat(&next_beat);
 		wait = work();
-		take();
+		if (take())		/* sends share the edge with what arrives */
+			wait = 0;
 		if (poll(&p, 1, wait) < 0)
 			return 1;
 	}
