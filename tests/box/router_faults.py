@@ -10,7 +10,7 @@ import os
 import signal
 import time
 
-from box import LONG, Cloud, Router, content_of, main, percentile, post, read_all, read_until, wait_for
+from box import LONG, SANITIZED, Cloud, Router, content_of, main, percentile, post, read_all, read_until, wait_for
 
 CHAIN = """
 [upstream cloud]
@@ -47,7 +47,7 @@ def test_killed_worker_with_16_streams_tells_every_client():
                 fds, rss = r.fds(), r.rss_kib()
         fds2, rss2 = r.fds(), r.rss_kib()
         assert fds2 <= fds + 1, (fds, fds2)
-        assert rss2 - rss <= 1024, (rss, rss2)
+        assert SANITIZED or rss2 - rss <= 1024, (rss, rss2)
         r.worker()
         assert r.chat("tokens=2")[0] == 200
     return "%d kills: descriptors %d -> %d, memory %+d KiB" % (rounds, fds, fds2, rss2 - rss)

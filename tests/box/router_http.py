@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from box import LONG, Router, content_of, main, percentile, post, read_all, read_until, wait_for
+from box import LONG, SANITIZED, Router, content_of, main, percentile, post, read_all, read_until, wait_for
 
 
 def test_client_gone_before_first_byte_reaches_the_worker_within_100_ms():
@@ -85,7 +85,7 @@ def test_200_mb_pushed_during_a_stream_cost_no_memory():
         s.close()
         t.join()
         assert r.chat("tokens=1")[0] == 200
-        assert peak - before <= 1024, "%d KiB more" % (peak - before)
+        assert SANITIZED or peak - before <= 1024, "%d KiB more" % (peak - before)
     return "%d MB, %d KiB more" % (mb, peak - before)
 
 
@@ -151,7 +151,7 @@ def test_idle_connections_and_a_stalled_reader_do_not_slow_others():
             s.close()
         stalled.close()
         assert busy[1] < quiet[1] * 2 + 5, (quiet, busy)
-        assert grown < n * 4 + 8192, grown
+        assert SANITIZED or grown < n * 4 + 8192, grown
     return "%d idle (%.0f bytes each): p50 %.2f -> %.2f ms, p99 %.2f -> %.2f ms" % (
         n, per, quiet[0], busy[0], quiet[1], busy[1])
 
@@ -223,7 +223,7 @@ def test_large_bodies_are_refused_before_they_are_sent():
         for x in s:
             x.sendall(head + b"Content-Length: 1000000\r\n\r\n{")
         time.sleep(0.2)
-        assert r.rss_kib() - before < 8000
+        assert SANITIZED or r.rss_kib() - before < 8000
 
 
 def test_expect_chunked_head_options_and_http_1_0():
