@@ -33,8 +33,8 @@ struct attempt_failure {
 };
 
 struct attempt_hooks {
-	/* The prompt is in; seed: the one in use (NULL: not known). */
-	void (*accepted)(void *arg, uint32_t prompt_tokens, const uint64_t *seed);
+	/* The prompt is in. */
+	void (*accepted)(void *arg, const Hw__Accepted *m);
 	void (*alive)(void *arg);
 	void (*delta)(void *arg, const Hw__Delta *d);
 	void (*done)(void *arg, const Hw__Done *d);

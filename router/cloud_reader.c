@@ -332,12 +332,15 @@ int cloud_reader_feed(struct cloud_reader *r, const char *p, size_t n)
 
 int cloud_reader_end(struct cloud_reader *r)
 {
+	Hw__Accepted in = HW__ACCEPTED__INIT;
+
 	if (!r->any)
 		return fail(r, -EPIPE, FAULT_GARBAGE, "a stream without a chunk");
 	for (uint32_t i = 0; i < r->n; i++)
 		if (!r->choice[i].finished)
 			return fail(r, -EPIPE, FAULT_LOST, "the stream was cut");
-	r->hooks->accepted(r->arg, r->prompt_tokens, NULL);
+	in.prompt_tokens = r->prompt_tokens;
+	r->hooks->accepted(r->arg, &in);
 	for (uint32_t i = 0; i < r->n && !*r->gone; i++) {
 		Hw__Done d = HW__DONE__INIT;
 

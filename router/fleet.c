@@ -416,8 +416,7 @@ static void on_message(struct fleet *f, struct worker *w, const struct wire_msg 
 	case WIRE_ACCEPTED:
 		g = find_gen(f, w, m->body.accepted->request);
 		if (g)
-			g->hooks->accepted(g->arg, m->body.accepted->prompt_tokens,
-					   m->body.accepted->has_seed ? &m->body.accepted->seed : NULL);
+			g->hooks->accepted(g->arg, m->body.accepted);
 		break;
 	case WIRE_REFUSED:
 		g = find_gen(f, w, m->body.refused->request);

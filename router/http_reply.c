@@ -37,11 +37,6 @@ const char *http_call_path(const struct http_call *c)
 	return c->req->text.p + c->req->path;
 }
 
-const char *http_call_query(const struct http_call *c)
-{
-	return c->req->text.p + c->req->query;
-}
-
 const char *http_call_header(const struct http_call *c, const char *name)
 {
 	return http_request_header(c->req, name);
@@ -51,13 +46,6 @@ const char *http_call_body(const struct http_call *c, size_t *ret_n)
 {
 	*ret_n = c->req->body.n;
 	return c->req->body.p ? c->req->body.p : "";
-}
-
-void http_call_drop_body(struct http_call *c)
-{
-	buf_done(&c->req->body);
-	c->server->bodies -= c->body_charged;
-	c->body_charged = 0;
 }
 
 const char *http_call_peer(const struct http_call *c)

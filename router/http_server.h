@@ -73,14 +73,11 @@ bool http_is_loopback(const char *address);
 
 const char *http_call_method(const struct http_call *c);	/* "GET" */
 const char *http_call_path(const struct http_call *c);		/* without query */
-const char *http_call_query(const struct http_call *c);		/* "" when none */
 const char *http_call_header(const struct http_call *c, const char *lower_case_name);
 const char *http_call_body(const struct http_call *c, size_t *ret_n);
 const char *http_call_peer(const struct http_call *c);		/* address, without port */
 bool http_call_is_local(const struct http_call *c);		/* from loopback */
 uint64_t http_call_started_ns(const struct http_call *c);	/* first byte of the request */
-/* Gives the body's memory back before the reply ends. */
-void http_call_drop_body(struct http_call *c);
 
 /* gone: the client left; the call is over.  drained: the reader caught up. */
 void http_call_watch(struct http_call *c, void (*gone)(void *arg), void (*drained)(void *arg),

@@ -24,6 +24,7 @@ void job_free(struct job *j)
 	oa_request_done(&j->req);
 	oa_out_done(&j->out);
 	buf_done(&j->attempts);
+	buf_done(&j->notes);
 	buf_done(&j->frames);
 	free(j->numeric_class);
 	free(j->known);
@@ -138,15 +139,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct job *j = arg;
 	uint64_t now = clock_ns(), deadline, at, limit;
+	uint32_t budget_ms;
 	struct oa_error e;
 
 	(void)fd, (void)what;
 	j->timer_ns = 0;
-	deadline = j->started_ns + j->settings->deadline_ms * NS_PER_MS;
+	/* one budget for all tries until there is an answer, a larger one for the whole of it */
+	budget_ms = j->first_ns ? j->settings->deadline_ms : j->settings->answer_ms;
+	deadline = j->started_ns + budget_ms * NS_PER_MS;
 	if (now >= deadline) {
 		job_drop_try(j, "deadline");
-		oa_error_set(&e, 504, "timeout", NULL, "no answer within %u s",
-			     j->settings->deadline_ms / 1000);
+		oa_error_set(&e, 504, "timeout", NULL, "%s within %u s",
+			     j->first_ns ? "not finished" : "no answer", budget_ms / 1000);
 		job_fail(j, &e, 'R');
 		return;
 	}
@@ -208,7 +212,8 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	if (r < 0)
 		return r;
 	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl", j->id);
-	j->seed = j->req.sampling.has_seed ? j->req.sampling.seed : new_seed();
+	j->client_seed = j->req.sampling.has_seed;
+	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;
 	r = oa_out_init(&j->out, &j->req, id, reasoning);
 	if (r < 0)

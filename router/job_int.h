@@ -51,6 +51,7 @@ struct job {
 		const char *model;
 	} tried[JOB_MAX_TARGETS];
 	uint32_t n_tried, n_tries;
+	struct buf notes;		/* what the worker changed on the way in */
 	struct buf attempts;		/* worker:a=lost, worker:b=ok */
 	struct attempt_failure last;	/* the failure the client hears of, if it must */
 	bool has_last;
@@ -58,6 +59,7 @@ struct job {
 	/* for an exact continuation */
 	char *numeric_class;
 	uint64_t seed;
+	bool client_seed;		/* the client gave it */
 	uint32_t *known;
 	size_t n_known, cap_known;
 	bool cannot_continue;		/* a delta without token ids came, or n > 1 */

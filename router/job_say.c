@@ -21,8 +21,10 @@ static void put_headers(const struct job *j, bool answered, struct buf *h)
 		buf_printf(h, "x-hearth-attempts: %s%s%s%s\r\n", j->attempts.n ? j->attempts.p : "",
 			   j->attempts.n && answered && j->gen ? ", " : "",
 			   answered && j->gen ? j->target : "", answered && j->gen ? "=ok" : "");
-	if (answered)
+	if (answered && (j->try_worker || j->client_seed))
 		buf_printf(h, "x-hearth-seed: %" PRIu64 "\r\n", j->seed);
+	if (answered && j->notes.n)
+		buf_printf(h, "x-hearth-note: %s\r\n", j->notes.p);
 	if (j->req.ignored.n)
 		buf_printf(h, "x-hearth-ignored: %s\r\n", j->req.ignored.p);
 }
@@ -33,7 +35,9 @@ void job_put_provenance(const struct job *j, struct buf *out)
 	buf_puts(out, j->id);
 	buf_puts(out, "\",\"served_by\":");
 	jx_put_str(out, j->target, strlen(j->target));
-	buf_printf(out, ",\"seed\":%" PRIu64 ",\"attempts\":", j->seed);
+	if (j->try_worker || j->client_seed)
+		buf_printf(out, ",\"seed\":%" PRIu64, j->seed);
+	buf_puts(out, ",\"attempts\":");
 	jx_put_str(out, j->attempts.n ? j->attempts.p : "", j->attempts.n);
 	buf_putc(out, '}');
 }

@@ -235,7 +235,7 @@ static int begin(struct job *j, const struct job_target *t)
 	if (!j->sent) {
 		j->n_known = 0;
 		oa_out_restart(&j->out);
-		if (w && oa_out_fingerprint(&j->out, w->numeric_class) < 0)
+		if (oa_out_fingerprint(&j->out, w ? w->numeric_class : NULL) < 0)
 			return -ENOMEM;
 	}
 	r = w ? begin_worker(j, w) : begin_upstream(j, t);
@@ -475,7 +475,20 @@ static void on_failed(void *arg, const struct attempt_failure *f)
 	job_try_failed(j, f);
 }
 
-static void on_accepted(void *arg, uint32_t prompt_tokens, const uint64_t *seed)
+/* Into a header line: what does not belong there is left out. */
+static void note_changes(struct job *j, const Hw__Accepted *m)
+{
+	buf_clear(&j->notes);
+	for (size_t i = 0; i < m->n_note && j->notes.n < 500; i++) {
+		if (j->notes.n)
+			buf_puts(&j->notes, "; ");
+		for (const char *p = m->note[i]; *p; p++)
+			if (*p >= ' ' && *p <= '~')
+				buf_putc(&j->notes, *p);
+	}
+}
+
+static void on_accepted(void *arg, const Hw__Accepted *m)
 {
 	struct job *j = arg;
 
@@ -483,9 +496,10 @@ static void on_accepted(void *arg, uint32_t prompt_tokens, const uint64_t *seed)
 	job_arm(j, j->try_began_ns + j->try_first_ms * NS_PER_MS);
 	if (j->phase == JOB_QUEUE)
 		j->phase = JOB_PROMPT;
-	j->out.usage.prompt = prompt_tokens;
-	if (seed)
-		j->seed = *seed;
+	j->out.usage.prompt = m->prompt_tokens;
+	if (m->has_seed)
+		j->seed = m->seed;
+	note_changes(j, m);
 	j->last_heard_ns = clock_ns();
 }
 

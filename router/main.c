@@ -237,7 +237,7 @@ static int open_http(struct router *rt, struct err *e)
 	if (r == 0 && cors && *cors) {
 		buf_printf(&h, "Access-Control-Allow-Origin: %s\r\n"
 			   "Access-Control-Expose-Headers: x-request-id, x-hearth-served-by, "
-			   "x-hearth-attempts, x-hearth-seed, x-hearth-ignored, retry-after\r\n", cors);
+			   "x-hearth-attempts, x-hearth-seed, x-hearth-note, x-hearth-ignored, retry-after\r\n", cors);
 		http_server_set_headers(rt->http, h.p);
 		buf_done(&h);
 	}

@@ -88,9 +88,9 @@ void oa_out_done(struct oa_out *o)
 
 int oa_out_fingerprint(struct oa_out *o, const char *numeric_class)
 {
-	char *copy = strdup(numeric_class);
+	char *copy = numeric_class ? strdup(numeric_class) : NULL;
 
-	if (!copy)
+	if (numeric_class && !copy)
 		return -ENOMEM;
 	free(o->fingerprint);
 	o->fingerprint = copy;

@@ -55,7 +55,7 @@ int oa_out_init(struct oa_out *o, const struct oa_request *r, const char *id,
 void oa_out_done(struct oa_out *o);
 /* Forgets what an attempt said; only while nothing was sent. */
 void oa_out_restart(struct oa_out *o);
-/* Who answers; before the first delta. */
+/* Who answers (NULL: not one of ours); before the first delta. */
 int oa_out_fingerprint(struct oa_out *o, const char *numeric_class);
 
 /* Streaming: appends frames to out.  Collecting: out is not touched.

@@ -58,9 +58,10 @@ static const struct conf_key keys[] = {
 	K("route", "grace_ms", INT, 0, 240000, "8000", true,
 	  "nothing is sent before the first token or this time, ms"),
 	K("route", "keepalive_ms", INT, 100, 10000, "9000", true, "a comment in a silent stream, ms"),
-	K("route", "deadline_s", INT, 1, DAY_S, "900", true, "all attempts of a request together, s"),
+	K("route", "answer_s", INT, 1, DAY_S, "600", true, "all attempts together, until the first token, s"),
+	K("route", "deadline_s", INT, 1, DAY_S, "3600", true, "a request as a whole, s"),
 	K("route", "accept_ms", INT, 10, 600000, "10000", true, "a worker must accept or refuse within, ms"),
-	K("route", "first_token_s", INT, 1, DAY_S, "600", true, "a worker's first token, s"),
+	K("route", "first_token_s", INT, 1, DAY_S, "300", true, "a worker's first token, s"),
 	K("route", "idle_s", INT, 1, DAY_S, "120", true, "longest silence of a worker in a stream, s"),
 	K("route", "credit", INT, 2, 4096, "64", true, "deltas a worker may be ahead of its reader"),
 	K("route", "breaker_failures", INT, 1, 1000, "3", true, "failures in a row that open a target's breaker"),
@@ -384,6 +385,7 @@ static void load_route(struct settings *s)
 	s->grace_ms = get_u32(c, "route", NULL, "grace_ms");
 	s->keepalive_ms = get_u32(c, "route", NULL, "keepalive_ms");
 	s->deadline_ms = get_u32(c, "route", NULL, "deadline_s") * 1000;
+	s->answer_ms = get_u32(c, "route", NULL, "answer_s") * 1000;
 	s->accept_ms = get_u32(c, "route", NULL, "accept_ms");
 	s->first_ms = get_u32(c, "route", NULL, "first_token_s") * 1000;
 	s->idle_ms = get_u32(c, "route", NULL, "idle_s") * 1000;

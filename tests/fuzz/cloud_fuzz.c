@@ -14,10 +14,9 @@ struct sink {
 	bool gone;
 };
 
-static void on_accepted(void *arg, uint32_t prompt, const uint64_t *seed)
+static void on_accepted(void *arg, const Hw__Accepted *m)
 {
-	(void)seed;
-	((struct sink *)arg)->out.usage.prompt = prompt;
+	((struct sink *)arg)->out.usage.prompt = m->prompt_tokens;
 }
 
 /* The reader repairs order, so the writer must never find anything wrong. */

@@ -25,10 +25,9 @@ static void add(struct seen *s, const char *fmt, ...)
 	va_end(ap);
 }
 
-static void on_accepted(void *arg, uint32_t prompt, const uint64_t *seed)
+static void on_accepted(void *arg, const Hw__Accepted *m)
 {
-	(void)seed;
-	((struct seen *)arg)->prompt = prompt;
+	((struct seen *)arg)->prompt = m->prompt_tokens;
 }
 
 static void on_delta(void *arg, const Hw__Delta *d)
