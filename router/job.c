@@ -188,6 +188,7 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->settings = settings_share(rt->settings);
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
+	snprintf(j->peer, sizeof(j->peer), "%s", http_call_peer(call));
 	snprintf(j->id, sizeof(j->id), "%016" PRIx64 "%08" PRIx64, rt->id_salt, ++rt->next_request);
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;

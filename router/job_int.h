@@ -28,6 +28,7 @@ struct job {
 	struct oa_request req;
 	struct oa_out out;
 	char id[40];			/* req-... */
+	char peer[48];			/* the client's address */
 	const char *key_name;		/* borrowed from settings */
 	const char *body;		/* the client's bytes, until the call ends */
 	size_t n_body;

@@ -23,6 +23,9 @@ with open(BUILD + "/bin/hearth-router", "rb") as f_:
 LONG = os.environ.get("HEARTH_LONG") == "1"
 
 
+os.environ.setdefault("TSAN_OPTIONS", "suppressions=%s/tsan.supp" % os.path.dirname(os.path.abspath(__file__)))
+
+
 class Skip(Exception):
     pass
 

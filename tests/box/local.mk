@@ -11,5 +11,5 @@ tests/box/router_http.log tests/box/router_faults.log tests/box/router_openai.lo
 	bin/hearth-router tests/box/mock_worker
 endif
 PY_LOG_COMPILER = $(PYTHON)
-EXTRA_DIST += tests/box/box.py tests/box/router_http.py tests/box/router_faults.py \
+EXTRA_DIST += tests/box/box.py tests/box/tsan.supp tests/box/router_http.py tests/box/router_faults.py \
 	tests/box/router_openai.py tests/box/router_ctl.py
