@@ -12,4 +12,4 @@ tests/box/router_http.log tests/box/router_faults.log tests/box/router_openai.lo
 endif
 PY_LOG_COMPILER = $${HEARTH_PYTHON:-python3}
 EXTRA_DIST += tests/box/box.py tests/box/tsan.supp tests/box/router_http.py tests/box/router_faults.py \
-	tests/box/router_openai.py tests/box/router_ctl.py tests/box/real_worker.py
+	tests/box/router_openai.py tests/box/router_ctl.py tests/box/real_worker.py tests/box/router_speed.py
