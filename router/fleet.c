@@ -485,6 +485,10 @@ static void beat_worker(struct fleet *f, struct worker *w, uint64_t now)
 		send_away(f, w, "silent for too long");
 		return;
 	}
+	if (w->doomed) {
+		send_away(f, w, "nothing can be sent to it");
+		return;
+	}
 	if (f->tick % TICKS)
 		return;
 	m.has_time_ms = 1;

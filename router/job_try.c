@@ -222,6 +222,19 @@ static void note_attempt(struct job *j, const char *result)
 	metrics_add(j->rt->metrics, "hearth_attempts", labels, 1);
 }
 
+/* What a person is told when a try could not even begin. */
+static void could_not_begin(struct job *j, int code)
+{
+	bool large = code == -EMSGSIZE;
+
+	note_attempt(j, large ? "too_large" : "refused");
+	j->last = (struct attempt_failure){ .fault = large ? FAULT_REJECTED : FAULT_LOST,
+					    .status = large ? 413 : 0 };
+	snprintf(j->last.message, sizeof(j->last.message), "%s: %s", j->target,
+		 large ? "the request is larger than a worker takes" : strerror(-code));
+	j->has_last = true;
+}
+
 static int begin(struct job *j, const struct job_target *t)
 {
 	struct worker *w = t->worker_uid ? fleet_worker(j->rt->fleet, t->worker_uid) : NULL;
@@ -240,7 +253,7 @@ static int begin(struct job *j, const struct job_target *t)
 	}
 	r = w ? begin_worker(j, w) : begin_upstream(j, t);
 	if (r < 0)
-		note_attempt(j, r == -EMSGSIZE ? "too_large" : "refused");
+		could_not_begin(j, r);
 	return r;
 }
 
