@@ -124,10 +124,6 @@ NUMBERS = ["0", "-0", "1", "-7", "12345678901234567890123456789", "-987654321098
            "1e-7", "1e22", "1E400", "3.0", "123456789.125", "9223372036854775807", "9223372036854775808", "5e-324"]
 
 
-class Raw(float):
-    """A number that is written as it is spelt."""
-
-
 def text(r, most=8):
     parts = [r.choice(WORDS) if r.random() < 0.7 else "".join(chr(r.choice((r.randrange(32, 127), r.randrange(0xA1, 0x500))))
                                                               for _ in range(r.randrange(6))) for _ in range(r.randrange(most))]
@@ -196,6 +192,8 @@ def conversation(r):
     messages = []
     if r.random() < 0.4:
         messages.append(message(r, "system"))
+    if r.random() < 0.9:
+        messages.append({"role": "user", "content": text(r) + "?"})
     for _ in range(r.randrange(1, 7)):
         role = r.choices(("user", "assistant", "tool"), (4, 4, 3))[0]
         messages.extend(message(r, role) for _ in range(r.randrange(1, 3) if role == "tool" else 1))
@@ -284,12 +282,10 @@ def main():
     count = Count(a.show)
     compare_lines(driver, count)
     report("lines", count)
-    for path in [TOP / "../shared/data/qwen3.6/chat_template.jinja", TOP / "models/tiny/chat_template.jinja",
+    shared = next((p / "shared" for p in TOP.parents if (p / "shared/data/qwen3.6").exists()), TOP.parent / "shared")
+    for path in [shared / "data/qwen3.6/chat_template.jinja", TOP / "models/tiny/chat_template.jinja",
                  *sorted((HERE / "templates").glob("*.jinja")), *a.template]:
         path = pathlib.Path(path).resolve()
-        if not path.exists() and path.is_relative_to(TOP.parent.parent):
-            alternative = pathlib.Path("/work/shared/data/qwen3.6/chat_template.jinja")
-            path = alternative if "qwen3.6" in str(path) and alternative.exists() else path
         if not path.exists():
             print(f"{path}: not there, skipped")
             continue

@@ -75,9 +75,7 @@ static struct list *split_space(struct run *r, struct str *s, int64_t max)
 	for (at = skip_space(s, 0); at < s->n; at = skip_space(s, end), max--) {
 		end = skip_word(s, at);
 		if (max == 0) {
-			struct str *rest = str_cut(&r->j, s, at, s->n);
-
-			list_push(&r->j, l, v_str(str_strip(&r->j, rest, NULL, STR_RIGHT)));
+			list_push(&r->j, l, v_str(str_cut(&r->j, s, at, s->n)));
 			break;
 		}
 		list_push(&r->j, l, v_str(str_cut(&r->j, s, at, end)));
@@ -121,9 +119,7 @@ static struct list *rsplit_space(struct run *r, struct str *s, int64_t max)
 		if (!end)
 			break;
 		if (max-- == 0) {
-			struct str *rest = str_cut(&r->j, s, 0, end);
-
-			list_push(&r->j, l, v_str(str_strip(&r->j, rest, NULL, STR_LEFT)));
+			list_push(&r->j, l, v_str(str_cut(&r->j, s, 0, end)));
 			break;
 		}
 		for (at = end; at > 0 && (from = char_before(s, at, &c), !char_is_space(c)); at = from)
@@ -669,6 +665,8 @@ static struct value m_get(struct run *r, struct value self, const struct args *a
 {
 	struct value v[2], *have;
 
+	if (a->n_kw)
+		jinja_fail(&r->j, "dict.get() takes no keyword arguments");
 	bind_args(r, a, "get", 1, "key default", v);
 	if (!v_hashable(v[0]))
 		jinja_fail(&r->j, "unhashable type: '%s'", v_type_name(v[0]));
