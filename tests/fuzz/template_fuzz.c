@@ -11,9 +11,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static const char usual[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"\\u00e9 x\"}],\"tools\":[{\"type\":"
-	"\"function\",\"function\":{\"name\":\"f\"}}],\"chat_template_kwargs\":{\"s\":\"a b\",\"i\":7,\"f\":2.5,"
-	"\"big\":123456789012345678901,\"l\":[3,1,2],\"d\":{\"a\":1,\"b\":[null,true]},\"t\":true,\"nil\":null}}";
+static const char usual[] =
+	"{\"messages\":[{\"role\":\"user\",\"content\":\"\\u00e9 x\"}],"
+	"\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
+	"\"chat_template_kwargs\":{\"s\":\"a b\",\"i\":7,\"f\":2.5,\"big\":123456789012345678901,"
+	"\"l\":[3,1,2],\"d\":{\"a\":1,\"b\":[null,true]},\"t\":true,\"nil\":null}}";
 
 static void check(const struct rendered *out)
 {

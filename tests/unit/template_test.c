@@ -285,8 +285,8 @@ TEST(a_folders_template_is_found_where_models_keep_it)
 
 	assert_non_null(mkdtemp(f.path));
 	EQ(template_open(f.path, &t, &e), -ENOENT);
-	put_file(&f, "tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
-		 "\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
+	put_file(&f, "tokenizer_config.json",
+		 "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
 	folder_gives(&f, "a<s></s>False");
 	put_file(&f, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":"
 		 "\"t\"},{\"name\":\"default\",\"template\":\"d\"}]}");
@@ -337,16 +337,22 @@ static void sha256(const struct buf *b, char ret[65])
 	ret[64] = '\0';
 }
 
-#define TOOL "{\"type\": \"function\", \"function\": {\"name\": \"get_weather\", \"description\": " \
-	"\"Get weather\", \"parameters\": {\"type\": \"object\", \"properties\": {\"city\": {\"type\": "   \
-	"\"string\"}, \"days\": {\"type\": \"integer\"}}, \"required\": [\"city\"]}}}"
-#define THINK "{\"role\":\"system\",\"content\":\" Be brief. \"},{\"role\":\"user\",\"content\":\"A\"}," \
-	"{\"role\":\"assistant\",\"content\":\"<think>\\nr1\\n</think>\\n\\nB\"},{\"role\":\"user\",\"content\":\"C\"}"
-#define T "{\"role\":\"user\",\"content\":\"Weather in Rom?\"},{\"role\":\"assistant\",\"content\":\"Let me look.\"," \
-	"\"reasoning_content\":\"need tool\",\"tool_calls\":[{\"function\":{\"name\":\"get_weather\"," \
-	"\"arguments\":{\"city\":\"Rom\",\"days\":2,\"deep\":{\"a\":[1,true,null]}}}},{\"function\":{\"name\":" \
-	"\"get_weather\",\"arguments\":{\"city\":\"K\xc3\xb6ln\"}}}]},{\"role\":\"tool\",\"content\":\"sunny\"}," \
-	"{\"role\":\"tool\",\"content\":\"rain\"}"
+#define TOOL                                                                                \
+	"{\"type\": \"function\", \"function\": {\"name\": \"get_weather\", "               \
+	"\"description\": \"Get weather\", \"parameters\": {\"type\": \"object\", "         \
+	"\"properties\": {\"city\": {\"type\": \"string\"}, \"days\": {\"type\": "          \
+	"\"integer\"}}, \"required\": [\"city\"]}}}"
+#define THINK                                                                               \
+	"{\"role\":\"system\",\"content\":\" Be brief. \"},"                                \
+	"{\"role\":\"user\",\"content\":\"A\"},{\"role\":\"assistant\",\"content\":"        \
+	"\"<think>\\nr1\\n</think>\\n\\nB\"},{\"role\":\"user\",\"content\":\"C\"}"
+#define T                                                                                   \
+	"{\"role\":\"user\",\"content\":\"Weather in Rom?\"},{\"role\":\"assistant\","      \
+	"\"content\":\"Let me look.\",\"reasoning_content\":\"need tool\",\"tool_calls\":"  \
+	"[{\"function\":{\"name\":\"get_weather\",\"arguments\":{\"city\":\"Rom\","         \
+	"\"days\":2,\"deep\":{\"a\":[1,true,null]}}}},{\"function\":{\"name\":"             \
+	"\"get_weather\",\"arguments\":{\"city\":\"K\xc3\xb6ln\"}}}]},"                     \
+	"{\"role\":\"tool\",\"content\":\"sunny\"},{\"role\":\"tool\",\"content\":\"rain\"}"
 #define HI "{\"role\":\"user\",\"content\":\"Hi\"}"
 
 /* spec/qwen36.md 6.3a: made by Jinja2 in transformers' environment. */
