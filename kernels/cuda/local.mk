@@ -19,5 +19,5 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pack.c \
 	kernels/cuda/rows.cu
 -include $(libcudakernels_a_OBJECTS:=.d)
-CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d
+CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
 endif
