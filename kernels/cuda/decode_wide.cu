@@ -61,7 +61,7 @@ static struct wide_layout wide_choose(const struct matmul_params *p, enum matmul
 {
 	static const struct { int m_warps, k_warps, col_tiles, cost; } tried[] = {
 		{ 2, 4, 4, 58 }, { 3, 4, 4, 72 }, { 4, 2, 4, 86 }, { 6, 2, 4, 114 },
-		{ 2, 4, 8, 84 }, { 4, 2, 8, 128 }, { 5, 2, 8, 150 }, { 6, 2, 8, 172 },
+		{ 4, 2, 8, 128 }, { 5, 2, 8, 150 }, { 6, 2, 8, 172 },
 	};
 	struct wide_layout best = { 1, 8, 6, 1 };
 	uint64_t least = UINT64_MAX;
