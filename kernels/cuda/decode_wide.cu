@@ -56,7 +56,7 @@ static uint32_t wide_blocks(const struct matmul_params *p, int m_warps, int col_
 }
 
 /* The layout with the least estimated time: waves of blocks times what a block takes, a line
- * fitted to the sweep in docs/measurements/2026-11-21-cuda-probe.md.  No bit depends on it. */
+ * fitted to docs/measurements/2026-11-21-cuda-probe-sweep.txt.  No bit depends on it. */
 static struct wide_layout wide_choose(const struct matmul_params *p, enum matmul_format f, int sms)
 {
 	static const struct { int m_warps, k_warps, col_tiles, cost; } tried[] = {
