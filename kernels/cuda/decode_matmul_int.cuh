@@ -24,7 +24,6 @@ struct matmul_params {
 	uint32_t n_cols;		/* dense: columns of the product, the rows of x and y */
 	uint32_t n_tiles, n_slices;	/* of W: ceil(n / 16), ceil(k / 256) */
 	bool out_bf16;
-	/* narrow */
 	uint32_t k_warps, m_warps;	/* warps of a block: along K x tiles side by side */
 	/* wide */
 	float *partial;			/* [slice][col][row], rows padded to 16; NULL: K is not
@@ -62,8 +61,9 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 int matmul_launch_wide(const struct decode_matmul_args *a, bool split, cudaStream_t stream);
 /* The wide form laid out as said: what the choice in decode_wide.cu chooses from. */
 struct wide_layout {
-	int tiles, col_tiles;	/* row tiles a warp, column tiles a block: (1, 4) (1, 8) (2, 8) */
-	int warps;		/* of a block, 1..8 */
+	int tiles, col_tiles;	/* row tiles a warp, column tiles a block: (1, 4) (1, 8); NVFP4
+				 * also (2, 8) */
+	int m_warps, k_warps;	/* of a block: along rows x along K; the product is 1..12 */
 	uint32_t parts;		/* blocks along K */
 };
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,

@@ -30,22 +30,28 @@ template <int NT> struct narrow_x {
 	__device__ __forceinline__ void load(const struct matmul_params &p, const struct columns &c,
 					     uint32_t first, uint32_t slice, int lane)
 	{
+		const uint32_t k = slice * MATMUL_SLICE + lane % 4 * 8;
+		const uint4 *from[NT];
+
 #pragma unroll
 		for (int t = 0; t < NT; t++) {
 			uint32_t col = first + 8 * t + lane / 4;
-			uint32_t k = slice * MATMUL_SLICE + lane % 4 * 8;
 			size_t row = col;
 
 			if (c.pair && col < c.n)
 				row = p.x_per_slot ? c.pair[col] : c.pair[col] / p.n_slots;
-			const uint4 *from = (const uint4 *)(p.x + row * p.ldx + k);
-#pragma unroll
-			for (int j = 0; j < 8; j++) {
-				b[t][j] = make_uint4(0, 0, 0, 0);
-				if (col < c.n && k + 32 * j < p.k)
-					b[t][j] = __ldg(from + 4 * j);
-			}
+			from[t] = col < c.n ? (const uint4 *)(p.x + row * p.ldx + k) : NULL;
 		}
+		/* Steps outermost: the first product starts when its own columns are there, and
+		 * from then on weights and the rest of x come in side by side. */
+#pragma unroll
+		for (int j = 0; j < 8; j++)
+#pragma unroll
+			for (int t = 0; t < NT; t++) {
+				b[t][j] = make_uint4(0, 0, 0, 0);
+				if (from[t] && k + 32 * j < p.k)
+					b[t][j] = __ldg(from[t] + 4 * j);
+			}
 	}
 };
 

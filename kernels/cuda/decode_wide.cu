@@ -28,26 +28,27 @@ __global__ void __launch_bounds__(256) merge_kernel(const __grid_constant__ stru
 
 /* ---- launches -------------------------------------------------------------- */
 
-template <enum matmul_format F, int MT, int NT, bool SPLIT>
-static int wide_launch(const struct matmul_params *p, const struct wide_layout *l,
-		       cudaStream_t stream)
+template <enum matmul_format F, int MT, int NT>
+static int wide_launch(struct matmul_params p, const struct wide_layout *l, cudaStream_t stream)
 {
-	void (*kernel)(struct matmul_params) = SPLIT ? split_kernel<F, MT, NT> :
-						       wide_kernel<F, MT, NT, true>;
-	const int shared = STAGES * stage_uint4<NT> * 16;
-	const uint32_t rows = l->warps * MT;
-	const dim3 grid((p->n_cols + 8 * NT - 1) / (8 * NT), (p->n_tiles + rows - 1) / rows, l->parts);
+	void (*kernel)(struct matmul_params) = p.partial ? split_kernel<F, MT, NT> :
+							   wide_kernel<F, MT, NT, true>;
+	const size_t shared = wide_shared<MT, NT>(l->m_warps, l->k_warps);
+	const uint32_t tiles = l->m_warps * MT;
+	const dim3 grid((p.n_cols + 8 * NT - 1) / (8 * NT), (p.n_tiles + tiles - 1) / tiles, l->parts);
 
-	if (shared > SHARED_MAX || grid.y > 65535)
+	p.m_warps = l->m_warps;
+	p.k_warps = l->k_warps;
+	if (l->m_warps * l->k_warps > wide_warps<MT> || shared > SHARED_MAX || grid.y > 65535)
 		return -EINVAL;
-	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) !=
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) !=
 	    cudaSuccess)
 		return -ENODEV;
-	kernel<<<grid, l->warps * WARP, shared, stream>>>(*p);
-	if (SPLIT) {
-		const dim3 merge((p->n_tiles * MATMUL_TILE + 1023) / 1024, p->n_cols);
+	kernel<<<grid, l->m_warps * l->k_warps * WARP, shared, stream>>>(p);
+	if (p.partial) {
+		const dim3 merge((p.n_tiles * MATMUL_TILE + 1023) / 1024, p.n_cols);
 
-		merge_kernel<<<merge, 256, 0, stream>>>(*p);
+		merge_kernel<<<merge, 256, 0, stream>>>(p);
 	}
 	return cuda_code(cudaGetLastError());
 }
@@ -56,25 +57,22 @@ template <enum matmul_format F>
 static int wide_launch_format(const struct matmul_params *p, const struct wide_layout *l,
 			      cudaStream_t stream)
 {
-	const bool split = p->partial;
-
 	if (l->tiles == 1 && l->col_tiles == 4)
-		return split ? wide_launch<F, 1, 4, true>(p, l, stream) :
-			       wide_launch<F, 1, 4, false>(p, l, stream);
+		return wide_launch<F, 1, 4>(*p, l, stream);
 	if (l->tiles == 1 && l->col_tiles == 8)
-		return split ? wide_launch<F, 1, 8, true>(p, l, stream) :
-			       wide_launch<F, 1, 8, false>(p, l, stream);
+		return wide_launch<F, 1, 8>(*p, l, stream);
 	if constexpr (F == MATMUL_NVFP4)
 		if (l->tiles == 2 && l->col_tiles == 8)
-			return split ? wide_launch<F, 2, 8, true>(p, l, stream) :
-				       wide_launch<F, 2, 8, false>(p, l, stream);
+			return wide_launch<F, 2, 8>(*p, l, stream);
 	return -EINVAL;
 }
 
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream)
 {
-	if (l->warps < 1 || l->warps > WIDE_WARPS || !l->parts || l->parts > p->n_slices)
+	/* Turns: with fewer slices than groups some groups would have none to take. */
+	if (l->m_warps < 1 || l->k_warps < 1 || l->m_warps * l->k_warps > WIDE_WARPS || !l->parts ||
+	    l->parts * l->k_warps > p->n_slices || (l->parts > 1 && !p->partial))
 		return -EINVAL;
 	switch (f) {
 	case MATMUL_BF16: return wide_launch_format<MATMUL_BF16>(p, l, stream);
@@ -85,32 +83,33 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 	return -EINVAL;
 }
 
-/* Warps so that the blocks along N are about as many as the multiprocessors. */
-static int wide_warps(uint32_t n_tiles, int sms)
+/* Rows so that the blocks are about as many as the multiprocessors, K for the rest of the warps. */
+static struct wide_layout wide_choose(const struct matmul_params *p, int sms)
 {
-	uint32_t each = (n_tiles + sms - 1) / sms;
+	uint32_t each = (p->n_tiles + sms - 1) / sms;
+	struct wide_layout l = { 1, p->n_cols > 32 ? 8 : 4, 0, 1, 1 };
 
-	return (int)(each < 4 ? 4 : each > WIDE_WARPS ? WIDE_WARPS : each);
+	l.m_warps = (int)(each < 4 ? 4 : each > 6 ? 6 : each);
+	l.k_warps = p->n_slices > 1 ? 2 : 1;
+	return l;
 }
 
 int matmul_launch_wide(const struct decode_matmul_args *a, bool split, cudaStream_t stream)
 {
 	struct matmul_params p = matmul_params_of(a);
 	const int sms = device_sms();
-	struct wide_layout l = { 1, a->n_rows > 32 ? 8 : 4, 0, 1 };
+	struct wide_layout l;
 
 	if (!sms)
 		return -ENODEV;
-	l.warps = wide_warps(p.n_tiles, sms);
+	l = wide_choose(&p, sms);
 	/* AUTO asks for a split wherever there is room for it; it pays where blocks are few. */
-	if (split && (a->form == MATMUL_SPLIT || p.n_tiles * 2 < (uint32_t)(sms * l.warps))) {
-		uint32_t groups;
+	if (split && (a->form == MATMUL_SPLIT || p.n_tiles * 2 < (uint32_t)(sms * l.m_warps))) {
+		uint32_t groups = (p.n_tiles + l.m_warps - 1) / l.m_warps;
 
 		if (!a->workspace || (uintptr_t)a->workspace % 16)
 			return -EINVAL;
-		l.warps = WIDE_WARPS;
-		groups = (p.n_tiles + l.warps - 1) / l.warps;
-		l.parts = max(1u, min(p.n_slices, (uint32_t)sms / groups));
+		l.parts = max(1u, min(p.n_slices / l.k_warps, (uint32_t)sms / groups));
 		p.partial = (float *)a->workspace;
 	}
 	return matmul_launch_wide_as(&p, a->format, &l, stream);

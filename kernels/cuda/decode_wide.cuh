@@ -1,14 +1,18 @@
 /* decode_wide.cuh - the decode product for many columns: weights once, tensor core busy.
  *
- * A warp owns one or two tiles of 16 rows and walks K in order; all warps of a block multiply
- * with the same columns, which pass through shared memory in stages of 128 columns of
- * K, in fragment order (cp.async, 16 bytes a lane, no bank conflicts either way).  Weights go from
- * memory to registers as in the narrow form.
+ * A block owns m_warps x MT tiles of 16 rows and 8 NT columns.  Its warps form k_warps groups; group
+ * g multiplies the slices g, g + k_warps, ... of K, all warps of a group with the same
+ * columns, which pass through shared memory in stages of 64 of K, in fragment order
+ * (cp.async; no bank conflicts either way).  Weights go from memory to registers as in
+ * the narrow form.
  *
- * The order of additions is that of the narrow form: each slice of K starts from zero, and its sum is
- * folded into a second set of accumulators.  Where there are too few rows to fill the
- * device, K is split over blocks: every slice's sum goes to the workspace by itself
- * and a second kernel folds them, in slice order again.
+ * The order of additions is that of the narrow form: each slice starts from zero, and its sum is
+ * added to a total in shared memory when its turn comes: the groups take turns by
+ * named barriers, so they run about a group's turn apart and seldom wait.
+ *
+ * Where there are too few rows to fill the device, K is split over blocks as well: every
+ * slice's sum goes to the workspace by itself and a second kernel adds them, in slice order
+ * again.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_WIDE_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_WIDE_CUH
@@ -17,31 +21,24 @@
 
 #include "kernels/cuda/decode_matmul_int.cuh"
 
-#define STAGES 3
-#define STAGE_K 128
-#define WIDE_WARPS 8		/* at most */
+#define WIDE_STAGES 4
+#define WIDE_STAGE_K 64
+#define WIDE_WARPS 12		/* at most; 8 with two tiles a warp */
 
-template <int NT> constexpr int stage_uint4 = NT * 8 * STAGE_K * 2 / 16;
+template <int MT> constexpr int wide_warps = MT == 1 ? WIDE_WARPS : 8;
+template <int NT> constexpr int stage_uint4 = NT * 8 * WIDE_STAGE_K * 2 / 16;
 
-/* Columns first..first + 8 NT of x, K from k on, into one stage: [column tile][32 of K][lane]. */
-template <int NT>
-static __device__ __forceinline__ void stage_load(const struct matmul_params &p, uint4 *stage,
-						  uint32_t first, uint32_t k)
+template <int MT, int NT> static inline size_t wide_shared(int m_warps, int k_warps)
 {
-	for (int i = threadIdx.x; i < stage_uint4<NT>; i += blockDim.x) {
-		uint32_t q = i % 4, g = i / 4 % 8, j = i / 32 % 4, t = i / 128;
-		uint32_t col = first + 8 * t + g, at = k + 32 * j + 8 * q;
-		bool there = col < p.n_cols && at < p.k;
-		const __nv_bfloat16 *from = p.x + (there ? (size_t)col * p.ldx + at : 0);
-
-		/* Bytes that are not there arrive as zeros. */
-		__pipeline_memcpy_async(stage + i, from, 16, there ? 0 : 16);
-	}
+	return k_warps * WIDE_STAGES * stage_uint4<NT> * 16 + (size_t)m_warps * MT * NT * WARP * 16;
 }
 
+/* One warp's place in the product. */
 struct wide_place {
-	uint32_t first_col, first_slice, end_slice;
-	uint32_t first_tile;	/* of this warp */
+	uint32_t first_col, first_tile;
+	uint32_t slice, end_slice;	/* own slices: slice, slice + k_warps, ... */
+	uint32_t group, m;		/* along K, along rows */
+	uint32_t group_threads;
 };
 
 /* Blocks: x along columns (so that those of the same rows run together and find the weights
@@ -49,80 +46,127 @@ struct wide_place {
 static __device__ __forceinline__ struct wide_place wide_place_of(const struct matmul_params &p,
 								  int tiles, int cols)
 {
+	const uint32_t warp = threadIdx.x / WARP;
 	struct wide_place at;
 
+	at.group = warp / p.m_warps;
+	at.m = warp % p.m_warps;
+	at.group_threads = p.m_warps * WARP;
 	at.first_col = blockIdx.x * cols;
-	at.first_tile = (blockIdx.y * (blockDim.x / WARP) + threadIdx.x / WARP) * tiles;
-	at.first_slice = p.n_slices * blockIdx.z / gridDim.z;
+	at.first_tile = (blockIdx.y * p.m_warps + at.m) * tiles;
+	at.slice = p.n_slices * blockIdx.z / gridDim.z + at.group;
 	at.end_slice = p.n_slices * (blockIdx.z + 1) / gridDim.z;
 	return at;
 }
 
-/* Walks the slices of one warp.  done(slice, sums) gets each slice's sums. */
+static __device__ __forceinline__ void barrier_sync(uint32_t id, uint32_t threads)
+{
+	asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+static __device__ __forceinline__ void barrier_arrive(uint32_t id, uint32_t threads)
+{
+	asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/* Loads stay behind this: hoisting them all to the front costs registers that are not there. */
+static __device__ __forceinline__ void keep_order(void)
+{
+	asm volatile("" ::: "memory");
+}
+
+/* The group's columns of x, K from k on, into one stage: [column tile][32 of K][lane]. */
+template <int NT>
+static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
+						  const struct wide_place &at, uint4 *stage, uint32_t k)
+{
+#pragma unroll 1
+	for (uint32_t i = at.m * WARP + threadIdx.x % WARP; i < stage_uint4<NT>; i += at.group_threads) {
+		uint32_t q = i % 4, g = i / 4 % 8, j = i / 32 % 2, t = i / 64;
+		uint32_t col = at.first_col + 8 * t + g, from_k = k + 32 * j + 8 * q;
+		bool there = col < p.n_cols && from_k < p.k;
+		const __nv_bfloat16 *from = p.x + (there ? (size_t)col * p.ldx + from_k : 0);
+
+		/* Bytes that are not there arrive as zeros. */
+		__pipeline_memcpy_async(stage + i, from, 16, there ? 0 : 16);
+	}
+}
+
+/* The columns of K where stage i of this warp's group begins. */
+static __device__ __forceinline__ uint32_t stage_k(const struct matmul_params &p,
+						   const struct wide_place &at, uint32_t i)
+{
+	return (at.slice + i / 4 * p.k_warps) * MATMUL_SLICE + i % 4 * WIDE_STAGE_K;
+}
+
+/* Walks the slices of one warp.  done(slice, sums) gets each slice's sums.  FOLD false lets the
+ * tensor core carry one sum through all of them. */
 template <enum matmul_format F, int MT, int NT, bool FOLD, class Done>
 static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
-						 const struct wide_place &at, Done done)
+						 const struct wide_place &at, uint4 *stages, Done done)
 {
-	extern __shared__ uint4 stages[];	/* [STAGES][stage_uint4] */
 	const int lane = threadIdx.x % WARP;
-	const uint32_t n_stages = (at.end_slice - at.first_slice) * 2;
-	const uint32_t k0 = at.first_slice * MATMUL_SLICE;
+	const uint32_t mine = at.slice < at.end_slice ?
+				      (at.end_slice - at.slice + p.k_warps - 1) / p.k_warps : 0;
+	const uint32_t n_stages = mine * (MATMUL_SLICE / WIDE_STAGE_K);
 	struct unit<F> w[MT];
 	const uint4 *from[MT];
 	float sum[MT][NT][4], part[MT][NT][4];
 	uint32_t stage = 0;
 
+	if (!mine)
+		return;
 #pragma unroll
 	for (int m = 0; m < MT; m++) {
 		uint32_t tile = min(at.first_tile + m, p.n_tiles - 1);
 
-		from[m] = (const uint4 *)(p.w + ((size_t)tile * p.n_slices + at.first_slice) *
-						   unit<F>::bytes);
+		from[m] = (const uint4 *)(p.w + ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
 #pragma unroll
-	for (int s = 0; s < STAGES - 1; s++) {
+	for (int s = 0; s < WIDE_STAGES - 1; s++) {
 		if (s < n_stages)
-			stage_load<NT>(p, stages + s * stage_uint4<NT>, at.first_col,
-				       k0 + s * STAGE_K);
+			stage_load<NT>(p, at, stages + s * stage_uint4<NT>, stage_k(p, at, s));
 		__pipeline_commit();
 	}
 
-	for (uint32_t slice = at.first_slice; slice < at.end_slice; slice++) {
-		const bool more = slice + 1 < at.end_slice;
+	for (uint32_t slice = at.slice; slice < at.end_slice; slice += p.k_warps) {
+		const bool more = slice + p.k_warps < at.end_slice;
 
 #pragma unroll
 		for (int m = 0; m < MT; m++) {
-			from[m] += unit<F>::bytes / 16;
+			from[m] += p.k_warps * (unit<F>::bytes / 16);
 			w[m].begin(from[m], lane, more);
 #pragma unroll
 			for (int t = 0; t < NT; t++)
 #pragma unroll
 				for (int i = 0; i < 4; i++)
-					if (FOLD || slice == at.first_slice)
+					if (FOLD || slice == at.slice)
 						sum[m][t][i] = 0;
 		}
 #pragma unroll
-		for (int half = 0; half < 2; half++, stage++) {
-			const uint4 *x = stages + stage % STAGES * stage_uint4<NT> + lane;
-			const uint32_t ahead = stage + STAGES - 1;
+		for (int quarter = 0; quarter < 4; quarter++, stage++) {
+			const uint4 *x = stages + stage % WIDE_STAGES * stage_uint4<NT> + lane;
+			const uint32_t ahead = stage + WIDE_STAGES - 1;
 
-			__pipeline_wait_prior(STAGES - 2);
-			__syncthreads();	/* the stage is there, and the one before is free */
+			__pipeline_wait_prior(WIDE_STAGES - 2);
+			/* Now the stage is there, and the one before is free. */
+			barrier_sync(1 + at.group, at.group_threads);
 			if (ahead < n_stages)
-				stage_load<NT>(p, stages + ahead % STAGES * stage_uint4<NT>,
-					       at.first_col, k0 + ahead * STAGE_K);
+				stage_load<NT>(p, at, stages + ahead % WIDE_STAGES * stage_uint4<NT>,
+					       stage_k(p, at, ahead));
 			__pipeline_commit();
 #pragma unroll
-			for (int j = 0; j < 4; j++) {
+			for (int j = 0; j < 2; j++) {
 				uint4 b[NT];
 
+				keep_order();
 #pragma unroll
 				for (int t = 0; t < NT; t++)
-					b[t] = x[(t * 4 + j) * 32];
+					b[t] = x[(t * 2 + j) * 32];
 #pragma unroll
 				for (int odd = 0; odd < 2; odd++) {
-					const int step = half * 8 + j * 2 + odd;
+					const int step = quarter * 4 + j * 2 + odd;
 
 #pragma unroll
 					for (int m = 0; m < MT; m++) {
@@ -137,21 +181,25 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 				}
 			}
 			if constexpr (unit<F>::scaled_halves)
+				if (quarter % 2)
 #pragma unroll
-				for (int m = 0; m < MT; m++)
-					join_halves<4 * NT>(half, w[m].scale[half], &sum[m][0][0],
-							    &part[m][0][0]);
+					for (int m = 0; m < MT; m++)
+						join_halves<4 * NT>(quarter / 2, w[m].scale[quarter / 2],
+								    &sum[m][0][0], &part[m][0][0]);
 		}
 		done(slice, sum);
 	}
 }
 
-/* Calls put(row, column, value index) for the lane's outputs that exist. */
+/* Calls put(row, column, m, t, i) for the lane's sums of columns that exist. */
 template <int MT, int NT, class Put>
 static __device__ __forceinline__ void wide_each(const struct matmul_params &p,
 						 const struct wide_place &at, uint32_t rows, Put put)
 {
-	const int lane = threadIdx.x % WARP;
+	int lane = threadIdx.x % WARP;
+
+	/* Or the compiler would compute all addresses before the walk, and keep them. */
+	asm volatile("" : "+r"(lane));
 
 #pragma unroll
 	for (int m = 0; m < MT; m++)
@@ -167,46 +215,89 @@ static __device__ __forceinline__ void wide_each(const struct matmul_params &p,
 			}
 }
 
-/* FOLD false lets the tensor core carry a sum through all of K: other bits, what a kernel
- * without slices would do.  Only the bench instantiates it, to see what slices cost. */
+/* The groups' turns at the total: group g waits for g - 1, and says so to g + 1. */
+static __device__ __forceinline__ void turn_wait(const struct matmul_params &p,
+						 const struct wide_place &at, uint32_t slice)
+{
+	if (p.k_warps > 1 && slice)
+		barrier_sync(1 + p.k_warps + at.group, 2 * at.group_threads);
+}
+
+static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
+						 const struct wide_place &at, uint32_t slice)
+{
+	if (p.k_warps > 1 && slice + 1 < p.n_slices)
+		barrier_arrive(1 + p.k_warps + (at.group + 1) % p.k_warps, 2 * at.group_threads);
+}
+
+/* Writes the block's totals, neighbours in a row of y side by side. */
+template <int MT, int NT>
+static __device__ __forceinline__ void wide_finish(const struct matmul_params &p, const uint4 *total)
+{
+	const uint32_t rows = p.m_warps * MT * MATMUL_TILE;
+
+#pragma unroll 1
+	for (uint32_t i = threadIdx.x; i < rows * 8 * NT; i += blockDim.x) {
+		uint32_t r = i % rows, c = i / rows;
+		uint32_t row = blockIdx.y * rows + r, col = blockIdx.x * 8 * NT + c;
+		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
+		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + r % 16 / 8 * 2 + c % 2;
+
+		if (row < p.n && col < p.n_cols)
+			store_out(p, (size_t)col * p.ldy + row, __fmul_rn(((const float *)total)[at], p.scale));
+	}
+}
+
+/* FOLD false gives other bits, and with k_warps > 1 no product at all: it shows the bench what
+ * the order of sums costs. */
 template <enum matmul_format F, int MT, int NT, bool FOLD>
-__global__ void __launch_bounds__(WIDE_WARPS *WARP, 1)
+__global__ void __launch_bounds__(wide_warps<MT> *WARP, 1)
 	wide_kernel(const __grid_constant__ struct matmul_params p)
 {
+	extern __shared__ uint4 shared[];	/* stages of each group, then the total */
 	const struct wide_place at = wide_place_of(p, MT, 8 * NT);
-	float total[MT][NT][4];
+	uint4 *stages = shared + at.group * WIDE_STAGES * stage_uint4<NT>;
+	float4 *total = (float4 *)(shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>) +
+			at.m * MT * NT * WARP + threadIdx.x % WARP;
 
-#pragma unroll
-	for (int m = 0; m < MT; m++)
-#pragma unroll
-		for (int t = 0; t < NT; t++)
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				total[m][t][i] = -0.0f;
-	wide_walk<F, MT, NT, FOLD>(p, at, [&](uint32_t, float(&sum)[MT][NT][4]) {
+	wide_walk<F, MT, NT, FOLD>(p, at, stages, [&](uint32_t slice, float(&sum)[MT][NT][4]) {
+		if (!FOLD && slice + p.k_warps < p.n_slices)
+			return;
+		if (FOLD)
+			turn_wait(p, at, slice);
 #pragma unroll
 		for (int m = 0; m < MT; m++)
 #pragma unroll
-			for (int t = 0; t < NT; t++)
-#pragma unroll
-				for (int i = 0; i < 4; i++)
-					total[m][t][i] = FOLD ? fold(total[m][t][i], sum[m][t][i]) :
-								sum[m][t][i];
+			for (int t = 0; t < NT; t++) {
+				float4 v = make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
+
+				if (FOLD && slice)
+					v = total[(m * NT + t) * WARP];
+				v.x = fold(v.x, sum[m][t][0]);
+				v.y = fold(v.y, sum[m][t][1]);
+				v.z = fold(v.z, sum[m][t][2]);
+				v.w = fold(v.w, sum[m][t][3]);
+				total[(m * NT + t) * WARP] = v;
+				keep_order();
+			}
+		if (FOLD)
+			turn_pass(p, at, slice);
 	});
-	wide_each<MT, NT>(p, at, p.n, [&](uint32_t row, uint32_t col, int m, int t, int i) {
-		store_out(p, (size_t)col * p.ldy + row, __fmul_rn(total[m][t][i], p.scale));
-	});
+	__syncthreads();
+	wide_finish<MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
 }
 
 /* Every slice's sum by itself, for merge_kernel(). */
 template <enum matmul_format F, int MT, int NT>
-__global__ void __launch_bounds__(WIDE_WARPS *WARP, 1)
+__global__ void __launch_bounds__(wide_warps<MT> *WARP, 1)
 	split_kernel(const __grid_constant__ struct matmul_params p)
 {
+	extern __shared__ uint4 shared[];
 	const struct wide_place at = wide_place_of(p, MT, 8 * NT);
 	const uint32_t rows = p.n_tiles * MATMUL_TILE;
 
-	wide_walk<F, MT, NT, true>(p, at, [&](uint32_t slice, float(&sum)[MT][NT][4]) {
+	wide_walk<F, MT, NT, true>(p, at, shared + at.group * WIDE_STAGES * stage_uint4<NT>,
+				   [&](uint32_t slice, float(&sum)[MT][NT][4]) {
 		float *to = p.partial + (size_t)slice * p.n_cols * rows;
 
 		wide_each<MT, NT>(p, at, rows, [&](uint32_t row, uint32_t col, int m, int t, int i) {

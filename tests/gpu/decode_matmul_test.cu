@@ -266,7 +266,7 @@ static void dense_check_values(const struct dense *d, const struct out *o,
 		double off = magnitude > 0 ? fabs(got - sum) / magnitude : fabs(got);
 		worst = off == off ? std::max(worst, off) : HUGE_VAL;
 	}
-	claim(worst < 4 * FLT_EPSILON, "is W x", d->name, o->rows, form);
+	claim(worst < 16 * FLT_EPSILON, "is W x", d->name, o->rows, form);
 }
 
 static std::vector<uint32_t> some_rows(uint32_t n_pool, uint32_t n)
@@ -302,13 +302,13 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	}
 	for (enum matmul_form form : forms)
 		for (uint32_t count : counts)
-			for (int trial = 0; trial < (quick ? 1 : 3); trial++) {
-				std::vector<uint32_t> pick = some_rows(d.n_pool, count);
-				struct out o = dense_run(&d, pick, form);
+			for (int trial = 0; trial < (quick ? 1 : 2); trial++) {
 				uint32_t here = 0;
 
 				if (quick && count > 65)
 					continue;
+				std::vector<uint32_t> pick = some_rows(d.n_pool, count);
+				struct out o = dense_run(&d, pick, form);
 				for (uint32_t r = 0; r < count; r++)
 					here += crc(out_row(&o, r), n * 4) == alone[pick[r]];
 				claim(here == count, "a row's bits are its own", d.name, count, form);
@@ -542,7 +542,7 @@ static void experts_check_values(const struct experts *e, const struct out *o, c
 		total += ref_bf16(e->residual[(size_t)pick[r] * e->n + row]);
 		sums = sums && combined[(size_t)r * e->n + row] == to_bf16(total);
 	}
-	claim(worst < 4 * FLT_EPSILON, "a slot is its expert's W x", e->name, o->rows, 0);
+	claim(worst < 16 * FLT_EPSILON, "a slot is its expert's W x", e->name, o->rows, 0);
 	claim(sums, "slots are added in order", e->name, o->rows, 0);
 }
 
