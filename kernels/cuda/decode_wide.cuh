@@ -99,6 +99,19 @@ static __device__ __forceinline__ uint32_t stage_k(const struct matmul_params &p
 	return (at.slice + i / 4 * p.k_warps) * MATMUL_SLICE + i % 4 * WIDE_STAGE_K;
 }
 
+/* The columns of one step, where those of two are 16 bytes. */
+template <int NT>
+static __device__ __forceinline__ void stage_step(const uint4 *x, int odd, uint4 b[NT])
+{
+	keep_order();
+#pragma unroll
+	for (int t = 0; t < NT; t++) {
+		uint2 v = ((const uint2 *)(x + t * 64))[odd];
+
+		b[t] = make_uint4(v.x, v.y, v.x, v.y);
+	}
+}
+
 /* Walks the slices of one warp.  done(slice, sums) gets each slice's sums.  FOLD false lets the
  * tensor core carry one sum through all of them. */
 template <enum matmul_format F, int MT, int NT, bool FOLD, class Done>
@@ -163,11 +176,15 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 				keep_order();
 #pragma unroll
 				for (int t = 0; t < NT; t++)
-					b[t] = x[(t * 2 + j) * 32];
+					if (!unit<F>::scaled_halves)
+						b[t] = x[(t * 2 + j) * 32];
 #pragma unroll
 				for (int odd = 0; odd < 2; odd++) {
 					const int step = quarter * 4 + j * 2 + odd;
 
+					/* Where registers are short, a step at a time. */
+					if (unit<F>::scaled_halves)
+						stage_step<NT>(x + j * 32, odd, b);
 #pragma unroll
 					for (int m = 0; m < MT; m++) {
 						struct frag f = w[m].frag_of(step);
