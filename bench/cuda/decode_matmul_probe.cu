@@ -1,6 +1,7 @@
 /* decode_matmul_probe.cu - how near the decode matrix kernels come to the read roof, as markdown.
  *
  *	decode_matmul_probe [--sweep] > table.md
+ *	decode_matmul_probe --only MATRIX FORMAT ROWS	(for ncu; MATRIX as "head" or "down")
  *
  * Every time is the median of replays of a CUDA graph of several launches, each on another
  * copy of the weights, so that L2 serves none of them; nothing overlaps between the
@@ -37,6 +38,7 @@
 #define MAX_COPIES 24
 
 static bool sweep;
+static char **only;	/* MATRIX, FORMAT, ROWS, or NULL */
 static char *arena;
 static cudaStream_t stream;
 static uint32_t *read_sink;
@@ -260,6 +262,12 @@ static void free_is(struct cell *c, double t, const char *name)
 	}
 }
 
+static bool skipped(const char *what, enum matmul_format f, uint32_t rows)
+{
+	return only && (!strstr(what, only[0]) || strcmp(matmul_format_name(f), only[1]) ||
+			(uint32_t)atoi(only[2]) != rows);
+}
+
 /* ---- dense -------------------------------------------------------------------- */
 
 static __nv_bfloat16 *x_all;	/* random, large enough for every x */
@@ -274,7 +282,7 @@ static int free_wide_launch(struct matmul_params p, const struct wide_layout *l)
 
 	p.m_warps = l->m_warps;
 	p.k_warps = l->k_warps;
-	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<MT>)
+	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<F, MT>)
 		return -EINVAL;
 	CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
 	kernel<<<dim3((p.n_cols + 8 * NT - 1) / (8 * NT), (p.n_tiles + tiles - 1) / tiles),
@@ -324,6 +332,8 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 	struct decode_matmul_args a = {};
 	struct cell c = {};
 
+	if (skipped(what, f, rows))
+		return;
 	a.x = x_all;
 	a.y = y_all;
 	a.workspace = workspace;
@@ -347,6 +357,10 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 		});
 	};
 	c.ours = with(MATMUL_AUTO);
+	if (only) {
+		printf("%s %s %u: %.2f us\n", what, only[1], rows, c.ours * 1e6);
+		return;
+	}
 	c.same_bytes = time_same_bytes(c.read, copies, launches);
 	each_layout(n, [&](const struct wide_layout *l) {
 		struct matmul_params p = matmul_params_of(&a);
@@ -424,6 +438,8 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 	uint32_t *d_ids[ROUTINGS];
 	void *mem[ROUTINGS];
 
+	if (skipped(what, f, rows))
+		return;
 	srand(rows);
 	for (int i = 0; i < ROUTINGS; i++) {
 		bool hit[EXPERTS] = {};
@@ -462,6 +478,10 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 		a.list = &lists[i];
 		return decode_experts(&a, stream);
 	});
+	if (only) {
+		printf("%s %s %u: %.2f us\n", what, only[1], rows, c.ours * 1e6);
+		return;
+	}
 	c.same_bytes = time_same_bytes(c.read, (int)std::min<size_t>(MAX_COPIES, ARENA / (size_t)c.read), ROUTINGS);
 	c.free = c.same_bytes;
 	c.free_name = "read";
@@ -511,6 +531,8 @@ int main(int argc, char **argv)
 	time_t now = time(NULL);
 
 	sweep = argc > 1 && !strcmp(argv[1], "--sweep");
+	if (argc == 5 && !strcmp(argv[1], "--only"))
+		only = argv + 2;
 	if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
 		fprintf(stderr, "no GPU here\n");
 		return 77;

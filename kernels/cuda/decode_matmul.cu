@@ -65,6 +65,7 @@ static void narrow_split(struct matmul_params *p)
 	while (p->k_warps / 2 >= p->n_slices)
 		p->k_warps /= 2;
 	p->m_warps = NARROW_WARPS / p->k_warps;
+	p->groups = (p->n_tiles + p->m_warps - 1) / p->m_warps;
 }
 
 static size_t narrow_shared(const struct matmul_params *p, int nt)
@@ -72,10 +73,10 @@ static size_t narrow_shared(const struct matmul_params *p, int nt)
 	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS, int BLOCKS>
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
 static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream_t stream)
 {
-	auto kernel = narrow_kernel<F, NT, EXPERTS, BLOCKS>;
+	auto kernel = narrow_kernel<F, NT, EXPERTS, DEPTH, BLOCKS>;
 	const size_t shared = narrow_shared(&p, NT);
 	/* GB10 and RTX PRO have 100 KB of shared memory in all: what does not fit twice
 	 * queues, which is only slower. */
@@ -93,19 +94,20 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 	return cuda_code(cudaGetLastError());
 }
 
-/* Blocks an SM: as many as the registers of a unit and of x allow without spilling. */
+/* Units in flight a warp and blocks an SM: what the registers of units and x allow without
+ * spilling; H200 wants about 50 KB in flight an SM, GB10 is content with 5. */
 template <enum matmul_format F, bool EXPERTS>
 static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t items,
 			  cudaStream_t stream)
 {
-	constexpr int two = F == MATMUL_NVFP4 && !EXPERTS ? 2 : 1;
+	constexpr int deep = F == MATMUL_NVFP4 ? 4 : F == MATMUL_FP8 ? 2 : 1;
 
 	if constexpr (!EXPERTS)
 		if (cols > 16 && narrow_shared(p, 3) <= SHARED_MAX)
-			return narrow_launch<F, 3, EXPERTS, 1>(*p, items, stream);
+			return narrow_launch<F, 3, EXPERTS, F == MATMUL_NVFP4 ? 3 : 1, 1>(*p, items, stream);
 	if (cols > 8 && narrow_shared(p, 2) <= SHARED_MAX)
-		return narrow_launch<F, 2, EXPERTS, two>(*p, items, stream);
-	return narrow_launch<F, 1, EXPERTS, 2>(*p, items, stream);
+		return narrow_launch<F, 2, EXPERTS, deep, 1>(*p, items, stream);
+	return narrow_launch<F, 1, EXPERTS, F == MATMUL_NVFP4 ? 2 : 1, 2>(*p, items, stream);
 }
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream)
@@ -114,7 +116,7 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 	uint32_t items;
 
 	narrow_split(&p);
-	items = (p.n_tiles + p.m_warps - 1) / p.m_warps;
+	items = p.groups;
 	switch (a->format) {
 	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
 	case MATMUL_FP8: return narrow_by_cols<MATMUL_FP8, false>(&p, a->n_rows, items, stream);
@@ -147,7 +149,7 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 {
 	const uint32_t pairs = a->n_rows * a->n_slots;
 	struct matmul_params p = {};
-	uint32_t groups, most_active, cols;
+	uint32_t most_items, cols;
 
 	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
 	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
@@ -171,18 +173,17 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 
 	/* How many experts are active is known on the device only: blocks beyond the work leave
 	 * at once.  Column tiles by the mean number of pairs an expert has. */
-	groups = (p.n_tiles + p.m_warps - 1) / p.m_warps;
-	most_active = min(pairs, a->n_experts);
+	most_items = p.groups * min(pairs, a->n_experts);
 	cols = pairs >= 5 * a->n_experts ? 16 : 8;
 	switch (a->format) {
 	case MATMUL_BF16:
-		return narrow_by_cols<MATMUL_BF16, true>(&p, cols, groups * most_active,
+		return narrow_by_cols<MATMUL_BF16, true>(&p, cols, most_items,
 							 (cudaStream_t)stream);
 	case MATMUL_FP8:
-		return narrow_by_cols<MATMUL_FP8, true>(&p, cols, groups * most_active,
+		return narrow_by_cols<MATMUL_FP8, true>(&p, cols, most_items,
 							(cudaStream_t)stream);
 	case MATMUL_NVFP4:
-		return narrow_by_cols<MATMUL_NVFP4, true>(&p, cols, groups * most_active,
+		return narrow_by_cols<MATMUL_NVFP4, true>(&p, cols, most_items,
 							  (cudaStream_t)stream);
 	case MATMUL_N_FORMATS: break;
 	}

@@ -25,6 +25,7 @@ struct matmul_params {
 	uint32_t n_tiles, n_slices;	/* of W: ceil(n / 16), ceil(k / 256) */
 	bool out_bf16;
 	uint32_t k_warps, m_warps;	/* warps of a block: along K x tiles side by side */
+	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
 	/* wide */
 	float *partial;			/* [slice][col][row], rows padded to 16; NULL: K is not
 					 * split over blocks */

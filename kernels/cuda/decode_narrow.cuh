@@ -4,7 +4,8 @@
  * is short).  Each warp has its slices of K: it keeps its part of x in registers, a
  * unit of weights in registers, and refills each 16 bytes of weights from the next tile right
  * after the tensor core took them; so loads never stop, and need neither shared memory
- * nor barriers.  The slices' sums meet in shared memory, one barrier a tile, and are
+ * nor barriers.  Quantised weights are few
+ * bytes, so a warp has several units in flight.  The slices' sums meet in shared memory, one barrier a tile, and are
  * added in slice order.  Blocks are persistent: each walks a run of tiles.
  *
  * With experts, a tile belongs to an expert and its columns are that expert's pairs; more than
@@ -63,7 +64,6 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 {
 	float part[NT][4];	/* formats with scaled halves only */
 
-	w.begin(next, lane, more);
 #pragma unroll
 	for (int t = 0; t < NT; t++)
 #pragma unroll
@@ -85,6 +85,7 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 				join_halves<4 * NT>(step / 8, w.scale[step / 8], &sum[0][0],
 						    &part[0][0]);
 	}
+	w.refill_scales(next, lane, more);
 }
 
 /* Adds the slices of every output of this block's tiles and writes them. */
@@ -92,9 +93,13 @@ template <int NT>
 static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
 						     const struct columns &c, const float *sums,
 						     uint32_t first_tile, uint32_t first_col,
-						     float scale)
+						     uint32_t expert_index)
 {
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
+	float scale = p.scale;
+
+	if (p.scales)
+		scale = __fmul_rn(scale, p.scales[p.list.active[expert_index]]);
 
 	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
 		uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16;
@@ -110,83 +115,132 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 	}
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS>
-static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmul_params &p,
-							      uint32_t groups, uint32_t item,
-							      uint32_t slice, uint32_t m)
-{
-	uint32_t expert = EXPERTS ? p.list.active[item / groups] : 0;
-	uint32_t tile = min(item % groups * p.m_warps + m, p.n_tiles - 1);
-	size_t unit_index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + slice;
+/* What a warp of the narrow form knows about its walk. */
+struct narrow_walk {
+	uint32_t end;		/* of the block's items */
+	uint32_t kw, m;		/* the warp's place in the block */
+};
 
-	return (const uint4 *)(p.w + unit_index * unit<F>::bytes);
+/* A warp's only unit of an item serves all chunks of columns. */
+static __device__ __forceinline__ bool narrow_stays(const struct matmul_params &p)
+{
+	return p.n_slices <= p.k_warps;
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS>
-static __device__ __forceinline__ void narrow_walk(const struct matmul_params &p)
+/* A position: item (expert and group of row tiles), chunk of columns, one of the own slices. */
+struct narrow_at {
+	uint32_t item, chunk, own;
+};
+
+template <int NT, bool EXPERTS>
+static __device__ __forceinline__ uint32_t narrow_chunks(const struct matmul_params &p, uint32_t item)
+{
+	uint32_t n = p.n_cols;
+
+	if (EXPERTS)
+		n = p.list.offset[item / p.groups + 1] - p.list.offset[item / p.groups];
+	return (n + 8 * NT - 1) / (8 * NT);
+}
+
+/* The position that wants the next unit of weights. */
+template <int NT, bool EXPERTS>
+static __device__ __forceinline__ struct narrow_at narrow_next(const struct matmul_params &p,
+							       const struct narrow_walk &w,
+							       struct narrow_at at)
+{
+	if (narrow_stays(p))
+		return { at.item + 1, 0, 0 };
+	if (w.kw + ++at.own * p.k_warps < p.n_slices)
+		return at;
+	at.own = 0;
+	if (++at.chunk < narrow_chunks<NT, EXPERTS>(p, at.item))
+		return at;
+	return { at.item + 1, 0, 0 };
+}
+
+template <enum matmul_format F, bool EXPERTS>
+static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmul_params &p,
+							      const struct narrow_walk &w,
+							      const struct narrow_at &at)
+{
+	uint32_t item = min(at.item, w.end - 1);
+	uint32_t expert = EXPERTS ? p.list.active[item / p.groups] : 0;
+	uint32_t tile = min(item % p.groups * p.m_warps + w.m, p.n_tiles - 1);
+	size_t index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + w.kw + at.own * p.k_warps;
+
+	return (const uint4 *)(p.w + index * unit<F>::bytes);
+}
+
+/* DEPTH units are in flight; units[turn] is next, and is refilled for the position `ahead`. */
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH>
+static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
 	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	const uint32_t kw = warp % p.k_warps, m = warp / p.k_warps;
-	const uint32_t own_slices = (p.n_slices + p.k_warps - 1 - kw) / p.k_warps;
-	const uint32_t groups = (p.n_tiles + p.m_warps - 1) / p.m_warps;
-	const uint32_t items = EXPERTS ? groups * *p.list.n_active : groups;
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
 	const uint32_t buffer = p.n_slices * p.m_warps * tile_floats;
+	struct narrow_walk walk;
+	struct unit<F> units[DEPTH];
+	struct narrow_x<NT> x;
+	uint32_t x_holds = ~0u, flip = 0, turn = 0;
+
+	walk.kw = warp % p.k_warps;
+	walk.m = warp / p.k_warps;
 
 	/* The first items % blocks blocks have one more. */
+	const uint32_t items = EXPERTS ? p.groups * *p.list.n_active : p.groups;
 	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
 	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
-	const uint32_t end = begin + each + (blockIdx.x < extra);
 
-	struct unit<F> w;
-	struct narrow_x<NT> x;
-	uint32_t x_holds = ~0u;
-	uint32_t flip = 0;
-
-	if (begin >= end)
+	walk.end = begin + each + (blockIdx.x < extra);
+	if (begin >= walk.end)
 		return;
-	if (own_slices)
-		w.load(narrow_unit_at<F, NT, EXPERTS>(p, groups, begin, kw, m), lane);
 
-	for (uint32_t item = begin; item < end; item++) {
+	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
+#pragma unroll
+	for (int i = 0; i < DEPTH; i++) {
+		if (ahead.item < walk.end)
+			units[i].load(narrow_unit_at<F, EXPERTS>(p, walk, ahead), lane);
+		ahead = ahead.item < walk.end ? narrow_next<NT, EXPERTS>(p, walk, ahead) : ahead;
+	}
+
+	for (uint32_t item = begin; item < walk.end; item++) {
 		struct columns c = { NULL, p.n_cols };
 		uint32_t index = 0;
-		float scale = p.scale;
 
 		if (EXPERTS) {
-			index = item / groups;
+			index = item / p.groups;
 			c.pair = p.list.pair + p.list.offset[index];
 			c.n = p.list.offset[index + 1] - p.list.offset[index];
-			if (p.scales)
-				scale = __fmul_rn(p.scale, p.scales[p.list.active[index]]);
 		}
 		const uint32_t chunks = (c.n + 8 * NT - 1) / (8 * NT);
 
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
 			float *to = sums + flip * buffer;
 
-			for (uint32_t own = 0; own < own_slices; own++) {
-				const uint32_t slice = kw + own * p.k_warps;
-				const bool last_own = own + 1 == own_slices;
-				const bool last_chunk = chunk + 1 == chunks;
+			for (uint32_t slice = walk.kw; slice < p.n_slices; slice += p.k_warps) {
 				const uint32_t want = index << 16 | chunk << 8 | slice;
-				float sum[NT][4];
-
 				/* Weights stay for the next chunk when they are all this warp has. */
-				uint32_t next_item = item + (last_own && last_chunk);
-				uint32_t next_slice = last_own ? kw : slice + p.k_warps;
-				bool more = next_item < end && (own_slices > 1 || last_chunk);
-				const uint4 *next = narrow_unit_at<F, NT, EXPERTS>(
-					p, groups, more ? next_item : item, next_slice, m);
+				const bool used_up = !narrow_stays(p) || chunk + 1 == chunks;
+				const bool more = used_up && ahead.item < walk.end;
+				const uint4 *next = narrow_unit_at<F, EXPERTS>(p, walk, ahead);
+				float sum[NT][4];
 
 				if (want != x_holds) {
 					x.load(p, c, chunk * 8 * NT, slice, lane);
 					x_holds = want;
 				}
-				narrow_unit<F, NT>(w, x, next, more, lane, sum);
+				/* A register array is indexed by constants only. */
+#pragma unroll
+				for (int i = 0; i < DEPTH; i++)
+					if (turn == i)
+						narrow_unit<F, NT>(units[i], x, next, more, lane, sum);
+				if (used_up)
+					turn = turn + 1 == DEPTH ? 0 : turn + 1;
+				if (more)
+					ahead = narrow_next<NT, EXPERTS>(p, walk, ahead);
 
-				float *at = to + (slice * p.m_warps + m) * tile_floats +
+				float *at = to + (slice * p.m_warps + walk.m) * tile_floats +
 					    lane % 4 * 2 * NARROW_COL + lane / 4;
 #pragma unroll
 				for (int t = 0; t < NT; t++, at += 8 * NARROW_COL) {
@@ -198,16 +252,17 @@ static __device__ __forceinline__ void narrow_walk(const struct matmul_params &p
 			}
 			__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
-			narrow_finish<NT>(p, c, to, item % groups * p.m_warps, chunk * 8 * NT, scale);
+			narrow_finish<NT>(p, c, to, item % p.groups * p.m_warps, chunk * 8 * NT,
+					  index);
 		}
 	}
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS, int BLOCKS>
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_kernel(const __grid_constant__ struct matmul_params p)
 {
-	narrow_walk<F, NT, EXPERTS>(p);
+	narrow_block<F, NT, EXPERTS, DEPTH>(p);
 }
 
 #endif

@@ -39,7 +39,7 @@ static int wide_launch(struct matmul_params p, const struct wide_layout *l, cuda
 
 	p.m_warps = l->m_warps;
 	p.k_warps = l->k_warps;
-	if (l->m_warps * l->k_warps > wide_warps<MT> || shared > SHARED_MAX || grid.y > 65535)
+	if (l->m_warps * l->k_warps > wide_warps<F, MT> || shared > SHARED_MAX || grid.y > 65535)
 		return -EINVAL;
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) !=
 	    cudaSuccess)
@@ -84,12 +84,14 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 }
 
 /* Rows so that the blocks are about as many as the multiprocessors, K for the rest of the warps. */
-static struct wide_layout wide_choose(const struct matmul_params *p, int sms)
+static struct wide_layout wide_choose(const struct matmul_params *p, enum matmul_format f, int sms)
 {
 	uint32_t each = (p->n_tiles + sms - 1) / sms;
 	struct wide_layout l = { 1, p->n_cols > 32 ? 8 : 4, 0, 1, 1 };
 
 	l.m_warps = (int)(each < 4 ? 4 : each > 6 ? 6 : each);
+	if (f == MATMUL_FP8)
+		l.m_warps = 4;
 	l.k_warps = p->n_slices > 1 ? 2 : 1;
 	return l;
 }
@@ -102,7 +104,7 @@ int matmul_launch_wide(const struct decode_matmul_args *a, bool split, cudaStrea
 
 	if (!sms)
 		return -ENODEV;
-	l = wide_choose(&p, sms);
+	l = wide_choose(&p, a->format, sms);
 	/* AUTO asks for a split wherever there is room for it; it pays where blocks are few. */
 	if (split && (a->form == MATMUL_SPLIT || p.n_tiles * 2 < (uint32_t)(sms * l.m_warps))) {
 		uint32_t groups = (p.n_tiles + l.m_warps - 1) / l.m_warps;

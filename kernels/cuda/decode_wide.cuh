@@ -23,9 +23,11 @@
 
 #define WIDE_STAGES 4
 #define WIDE_STAGE_K 64
-#define WIDE_WARPS 12		/* at most; 8 with two tiles a warp */
+#define WIDE_WARPS 12		/* at most: wide_warps */
 
-template <int MT> constexpr int wide_warps = MT == 1 ? WIDE_WARPS : 8;
+/* What the registers allow: F's unpacking, MT's sums. */
+template <enum matmul_format F, int MT>
+constexpr int wide_warps = MT == 2 || F == MATMUL_FP8 ? 8 : WIDE_WARPS;
 template <int NT> constexpr int stage_uint4 = NT * 8 * WIDE_STAGE_K * 2 / 16;
 
 template <int MT, int NT> static inline size_t wide_shared(int m_warps, int k_warps)
@@ -149,7 +151,6 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 #pragma unroll
 		for (int m = 0; m < MT; m++) {
 			from[m] += p.k_warps * (unit<F>::bytes / 16);
-			w[m].begin(from[m], lane, more);
 #pragma unroll
 			for (int t = 0; t < NT; t++)
 #pragma unroll
@@ -204,6 +205,9 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 						join_halves<4 * NT>(quarter / 2, w[m].scale[quarter / 2],
 								    &sum[m][0][0], &part[m][0][0]);
 		}
+#pragma unroll
+		for (int m = 0; m < MT; m++)
+			w[m].refill_scales(from[m], lane, more);
 		done(slice, sum);
 	}
 }
@@ -268,7 +272,7 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 /* FOLD false gives other bits, and with k_warps > 1 no product at all: it shows the bench what
  * the order of sums costs. */
 template <enum matmul_format F, int MT, int NT, bool FOLD>
-__global__ void __launch_bounds__(wide_warps<MT> *WARP, 1)
+__global__ void __launch_bounds__(wide_warps<F, MT> *WARP, 1)
 	wide_kernel(const __grid_constant__ struct matmul_params p)
 {
 	extern __shared__ uint4 shared[];	/* stages of each group, then the total */
@@ -306,7 +310,7 @@ __global__ void __launch_bounds__(wide_warps<MT> *WARP, 1)
 
 /* Every slice's sum by itself, for merge_kernel(). */
 template <enum matmul_format F, int MT, int NT>
-__global__ void __launch_bounds__(wide_warps<MT> *WARP, 1)
+__global__ void __launch_bounds__(wide_warps<F, MT> *WARP, 1)
 	split_kernel(const __grid_constant__ struct matmul_params p)
 {
 	extern __shared__ uint4 shared[];

@@ -2,8 +2,8 @@
  *
  * unit<F> holds what a lane keeps of one unit (16 rows x 256 columns, pack.h): plain
  * bfloat16 fragments, or codes and scales.  load() fetches all of it; frag() makes the
- * fragment of one step, and refill() replaces the 16 bytes that just ran empty by the
- * same bytes of the next unit.  So a warp always has a whole unit in flight, and pays
+ * fragment of one step, refill() replaces the 16 bytes that just ran empty by the
+ * same bytes of another unit, and refill_scales() does so for the scales at the end.  So a warp always has a whole unit in flight, and pays
  * for it no more registers than the unit itself.
  *
  * Quantised weights become bfloat16 exactly, so a format's only roundings are those
@@ -79,7 +79,6 @@ template <> struct unit<MATMUL_BF16> {
 		for (int i = 0; i < 16; i++)
 			a[i] = load_once(from + i * 32 + lane);
 	}
-	__device__ __forceinline__ void begin(const uint4 *, int, bool) {}
 	__device__ __forceinline__ struct frag frag_of(int step) const
 	{
 		return { a[step].x, a[step].y, a[step].z, a[step].w };
@@ -88,6 +87,7 @@ template <> struct unit<MATMUL_BF16> {
 	{
 		load_once_if(&a[step], next + step * 32 + lane, more);
 	}
+	__device__ __forceinline__ void refill_scales(const uint4 *, int, bool) {}
 	static constexpr bool scaled_halves = false;
 };
 
@@ -96,7 +96,7 @@ template <> struct unit<MATMUL_BF16> {
 template <> struct unit<MATMUL_FP8> {
 	static constexpr int bytes = MATMUL_FP8_UNIT;
 	uint4 a[8];
-	float scale[2], scale_next[2];
+	float scale[2];
 
 	__device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
@@ -104,18 +104,8 @@ template <> struct unit<MATMUL_FP8> {
 		for (int i = 0; i < 8; i++)
 			a[i] = load_once(from + i * 32 + lane);
 		uint4 t = load_once(from + 256);
-		scale_next[0] = __uint_as_float(t.x);
-		scale_next[1] = __uint_as_float(t.y);
-	}
-	__device__ __forceinline__ void begin(const uint4 *next, int, bool more)
-	{
-		uint4 t = { __float_as_uint(scale_next[0]), __float_as_uint(scale_next[1]), 0, 0 };
-
-		scale[0] = scale_next[0];
-		scale[1] = scale_next[1];
-		load_once_if(&t, next + 256, more);
-		scale_next[0] = __uint_as_float(t.x);
-		scale_next[1] = __uint_as_float(t.y);
+		scale[0] = __uint_as_float(t.x);
+		scale[1] = __uint_as_float(t.y);
 	}
 	/* Two pairs of one word: pack.c, fp8_scatter(). */
 	static __device__ __forceinline__ void word(uint32_t w, uint32_t *first, uint32_t *second)
@@ -139,6 +129,13 @@ template <> struct unit<MATMUL_FP8> {
 		if (step % 2)
 			load_once_if(&a[step / 2], next + step / 2 * 32 + lane, more);
 	}
+	__device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
+	{
+		asm volatile("{ .reg .pred m; setp.ne.u32 m, %3, 0;\n"
+			     "@m ld.global.nc.v2.f32 {%0, %1}, [%2]; }"
+			     : "+f"(scale[0]), "+f"(scale[1])
+			     : "l"(next + 256), "r"((uint32_t)more));
+	}
 	static constexpr bool scaled_halves = true;	/* the unit is two blocks of 128 columns */
 };
 
@@ -146,7 +143,7 @@ template <> struct unit<MATMUL_FP8> {
 
 template <> struct unit<MATMUL_NVFP4> {
 	static constexpr int bytes = MATMUL_NVFP4_UNIT;
-	uint4 a[4], scale, scale_next;
+	uint4 a[4], scale;
 
 	__device__ __forceinline__ const uint4 *scale_at(const uint4 *from, int lane) const
 	{
@@ -157,12 +154,11 @@ template <> struct unit<MATMUL_NVFP4> {
 #pragma unroll
 		for (int i = 0; i < 4; i++)
 			a[i] = load_once(from + i * 32 + lane);
-		scale_next = load_once(scale_at(from, lane));
+		scale = load_once(scale_at(from, lane));
 	}
-	__device__ __forceinline__ void begin(const uint4 *next, int lane, bool more)
+	__device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
 	{
-		scale = scale_next;
-		load_once_if(&scale_next, scale_at(next, lane), more);
+		load_once_if(&scale, scale_at(next, lane), more);
 	}
 	/* s * 2^74 twice, from byte `i` of the scales. */
 	__device__ __forceinline__ uint32_t scale_pair(int i) const
