@@ -66,6 +66,7 @@ static void narrow_split(struct matmul_params *p)
 		p->k_warps /= 2;
 	p->m_warps = NARROW_WARPS / p->k_warps;
 	p->groups = (p->n_tiles + p->m_warps - 1) / p->m_warps;
+	p->groups_inverse = (uint32_t)(((1ull << 32) + p->groups - 1) / p->groups);
 }
 
 static size_t narrow_shared(const struct matmul_params *p, int nt)
@@ -100,14 +101,14 @@ template <enum matmul_format F, bool EXPERTS>
 static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t items,
 			  cudaStream_t stream)
 {
-	constexpr int deep = F == MATMUL_NVFP4 ? 4 : F == MATMUL_FP8 ? 2 : 1;
+	constexpr bool fp4 = F == MATMUL_NVFP4;
 
 	if constexpr (!EXPERTS)
 		if (cols > 16 && narrow_shared(p, 3) <= SHARED_MAX)
-			return narrow_launch<F, 3, EXPERTS, F == MATMUL_NVFP4 ? 3 : 1, 1>(*p, items, stream);
+			return narrow_launch<F, 3, EXPERTS, fp4 ? 3 : 1, 1>(*p, items, stream);
 	if (cols > 8 && narrow_shared(p, 2) <= SHARED_MAX)
-		return narrow_launch<F, 2, EXPERTS, deep, 1>(*p, items, stream);
-	return narrow_launch<F, 1, EXPERTS, F == MATMUL_NVFP4 ? 2 : 1, 2>(*p, items, stream);
+		return narrow_launch<F, 2, EXPERTS, F == MATMUL_FP8 ? 2 : 1, fp4 ? 2 : 1>(*p, items, stream);
+	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream)
@@ -153,7 +154,8 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 
 	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
 	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
-	    a->n_experts > MATMUL_MAX_EXPERTS || !shape_ok(a->n, a->k, a->ldx, a->ldy))
+	    a->n_experts > MATMUL_MAX_EXPERTS || a->n > MATMUL_MAX_EXPERT_ROWS ||
+	    !shape_ok(a->n, a->k, a->ldx, a->ldy))
 		return -EINVAL;
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;

@@ -28,6 +28,7 @@ extern "C" {
 
 #define MATMUL_MAX_ROWS 256
 #define MATMUL_MAX_EXPERTS 512
+#define MATMUL_MAX_EXPERT_ROWS 32768
 #define MATMUL_MAX_K 24576
 
 enum matmul_out { MATMUL_OUT_F32, MATMUL_OUT_BF16 };
@@ -88,7 +89,7 @@ struct decode_experts_args {
 	float *y;		/* device, [n_rows * n_slots][ldy] float32: a slot's own sum */
 	const struct expert_list *list;	/* device memory behind it; the struct is read now */
 	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */
-	uint32_t n, k, ldx, ldy;	/* of one expert; as above */
+	uint32_t n, k, ldx, ldy;	/* of one expert; as above, n <= MATMUL_MAX_EXPERT_ROWS */
 	int x_per_slot;		/* x has a row per pair (down), not per row (gate, up) */
 	enum matmul_format format;
 };

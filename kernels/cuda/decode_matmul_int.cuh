@@ -26,6 +26,8 @@ struct matmul_params {
 	bool out_bf16;
 	uint32_t k_warps, m_warps;	/* warps of a block: along K x tiles side by side */
 	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
+	uint32_t groups_inverse;	/* ceil(2^32 / groups): item / groups is the upper half of
+					 * item * this, exact while item * groups < 2^32 */
 	/* wide */
 	float *partial;			/* [slice][col][row], rows padded to 16; NULL: K is not
 					 * split over blocks */

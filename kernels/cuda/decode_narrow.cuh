@@ -25,6 +25,19 @@ struct columns {
 	uint32_t n;
 };
 
+/* Asked again after every barrier: cheaper than registers that hold the answer. */
+template <bool EXPERTS>
+static __device__ __forceinline__ struct columns columns_of(const struct matmul_params &p, uint32_t index)
+{
+	struct columns c = { NULL, p.n_cols };
+
+	if (EXPERTS) {
+		c.pair = p.list.pair + p.list.offset[index];
+		c.n = p.list.offset[index + 1] - p.list.offset[index];
+	}
+	return c;
+}
+
 template <int NT> struct narrow_x {
 	uint4 b[NT][8];		/* two steps each */
 
@@ -121,6 +134,19 @@ struct narrow_walk {
 	uint32_t kw, m;		/* the warp's place in the block */
 };
 
+/* Which of the active experts an item belongs to, and which group of its row tiles it is. */
+template <bool EXPERTS>
+static __device__ __forceinline__ uint32_t item_expert(const struct matmul_params &p, uint32_t item)
+{
+	return !EXPERTS ? 0 : p.groups == 1 ? item : __umulhi(item, p.groups_inverse);
+}
+
+template <bool EXPERTS>
+static __device__ __forceinline__ uint32_t item_group(const struct matmul_params &p, uint32_t item)
+{
+	return item - item_expert<EXPERTS>(p, item) * p.groups;
+}
+
 /* A warp's only unit of an item serves all chunks of columns. */
 static __device__ __forceinline__ bool narrow_stays(const struct matmul_params &p)
 {
@@ -137,8 +163,11 @@ static __device__ __forceinline__ uint32_t narrow_chunks(const struct matmul_par
 {
 	uint32_t n = p.n_cols;
 
-	if (EXPERTS)
-		n = p.list.offset[item / p.groups + 1] - p.list.offset[item / p.groups];
+	if (EXPERTS) {
+		uint32_t index = item_expert<EXPERTS>(p, item);
+
+		n = p.list.offset[index + 1] - p.list.offset[index];
+	}
 	return (n + 8 * NT - 1) / (8 * NT);
 }
 
@@ -164,8 +193,8 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 							      const struct narrow_at &at)
 {
 	uint32_t item = min(at.item, w.end - 1);
-	uint32_t expert = EXPERTS ? p.list.active[item / p.groups] : 0;
-	uint32_t tile = min(item % p.groups * p.m_warps + w.m, p.n_tiles - 1);
+	uint32_t expert = EXPERTS ? p.list.active[item_expert<EXPERTS>(p, item)] : 0;
+	uint32_t tile = min(item_group<EXPERTS>(p, item) * p.m_warps + w.m, p.n_tiles - 1);
 	size_t index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + w.kw + at.own * p.k_warps;
 
 	return (const uint4 *)(p.w + index * unit<F>::bytes);
@@ -205,29 +234,27 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	}
 
 	for (uint32_t item = begin; item < walk.end; item++) {
-		struct columns c = { NULL, p.n_cols };
-		uint32_t index = 0;
-
-		if (EXPERTS) {
-			index = item / p.groups;
-			c.pair = p.list.pair + p.list.offset[index];
-			c.n = p.list.offset[index + 1] - p.list.offset[index];
-		}
-		const uint32_t chunks = (c.n + 8 * NT - 1) / (8 * NT);
+		const uint32_t index = item_expert<EXPERTS>(p, item);
+		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
 
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
 			float *to = sums + flip * buffer;
 
-			for (uint32_t slice = walk.kw; slice < p.n_slices; slice += p.k_warps) {
+			for (uint32_t own = 0; walk.kw + own * p.k_warps < p.n_slices; own++) {
+				const uint32_t slice = walk.kw + own * p.k_warps;
 				const uint32_t want = index << 16 | chunk << 8 | slice;
 				/* Weights stay for the next chunk when they are all this warp has. */
 				const bool used_up = !narrow_stays(p) || chunk + 1 == chunks;
+
+				if (DEPTH == 1)		/* not worth the registers from turn to turn */
+					ahead = narrow_next<NT, EXPERTS>(p, walk, { item, chunk, own });
 				const bool more = used_up && ahead.item < walk.end;
 				const uint4 *next = narrow_unit_at<F, EXPERTS>(p, walk, ahead);
 				float sum[NT][4];
 
 				if (want != x_holds) {
-					x.load(p, c, chunk * 8 * NT, slice, lane);
+					x.load(p, columns_of<EXPERTS>(p, index), chunk * 8 * NT, slice,
+					       lane);
 					x_holds = want;
 				}
 				/* A register array is indexed by constants only. */
@@ -237,7 +264,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 						narrow_unit<F, NT>(units[i], x, next, more, lane, sum);
 				if (used_up)
 					turn = turn + 1 == DEPTH ? 0 : turn + 1;
-				if (more)
+				if (DEPTH > 1 && more)
 					ahead = narrow_next<NT, EXPERTS>(p, walk, ahead);
 
 				float *at = to + (slice * p.m_warps + walk.m) * tile_floats +
@@ -252,8 +279,9 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 			}
 			__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
-			narrow_finish<NT>(p, c, to, item % p.groups * p.m_warps, chunk * 8 * NT,
-					  index);
+			narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), to,
+					  item_group<EXPERTS>(p, item) * p.m_warps,
+					  chunk * 8 * NT, index);
 		}
 	}
 }

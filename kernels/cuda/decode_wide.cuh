@@ -77,20 +77,31 @@ static __device__ __forceinline__ void keep_order(void)
 	asm volatile("" ::: "memory");
 }
 
-/* The group's columns of x, K from k on, into one stage: [column tile][32 of K][lane]. */
+static __device__ __forceinline__ void stage_copy(uint4 *to, const void *from, uint32_t bytes)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::
+		     "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes) : "memory");
+}
+
+/* The group's columns of x, K from k on, into one stage: [column tile][32 of K][lane].  A warp
+ * brings 512 bytes at a time, and its lanes always the same columns of a tile and of K: `from` is
+ * theirs for column tile 0 and k 0. */
 template <int NT>
 static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
-						  const struct wide_place &at, uint4 *stage, uint32_t k)
+						  const struct wide_place &at,
+						  const __nv_bfloat16 *from, uint4 *stage, uint32_t k)
 {
-#pragma unroll 1
-	for (uint32_t i = at.m * WARP + threadIdx.x % WARP; i < stage_uint4<NT>; i += at.group_threads) {
-		uint32_t q = i % 4, g = i / 4 % 8, j = i / 32 % 2, t = i / 64;
-		uint32_t col = at.first_col + 8 * t + g, from_k = k + 32 * j + 8 * q;
-		bool there = col < p.n_cols && from_k < p.k;
-		const __nv_bfloat16 *from = p.x + (there ? (size_t)col * p.ldx + from_k : 0);
+	const uint32_t lane = threadIdx.x % WARP;
+	const uint32_t col = at.first_col + lane / 4, own_k = k + lane % 4 * 8;
 
-		/* Bytes that are not there arrive as zeros. */
-		__pipeline_memcpy_async(stage + i, from, 16, there ? 0 : 16);
+#pragma unroll 1
+	for (uint32_t piece = at.m; piece < 2 * NT; piece += p.m_warps) {
+		const uint32_t t = piece / 2, j = piece % 2;
+		const bool there = col + 8 * t < p.n_cols && own_k + 32 * j < p.k;
+
+		/* Bytes that are not there arrive as zeros; their address is not read. */
+		stage_copy(stage + piece * WARP + lane, from + (size_t)(8 * t * p.ldx) + k + 32 * j,
+			   there ? 16 : 0);
 	}
 }
 
@@ -127,6 +138,7 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 	struct unit<F> w[MT];
 	const uint4 *from[MT];
 	float sum[MT][NT][4], part[MT][NT][4];
+	const __nv_bfloat16 *x_lane = p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 	uint32_t stage = 0;
 
 	if (!mine)
@@ -141,7 +153,7 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 #pragma unroll
 	for (int s = 0; s < WIDE_STAGES - 1; s++) {
 		if (s < n_stages)
-			stage_load<NT>(p, at, stages + s * stage_uint4<NT>, stage_k(p, at, s));
+			stage_load<NT>(p, at, x_lane, stages + s * stage_uint4<NT>, stage_k(p, at, s));
 		__pipeline_commit();
 	}
 
@@ -167,7 +179,8 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 			/* Now the stage is there, and the one before is free. */
 			barrier_sync(1 + at.group, at.group_threads);
 			if (ahead < n_stages)
-				stage_load<NT>(p, at, stages + ahead % WIDE_STAGES * stage_uint4<NT>,
+				stage_load<NT>(p, at, x_lane,
+					       stages + ahead % WIDE_STAGES * stage_uint4<NT>,
 					       stage_k(p, at, ahead));
 			__pipeline_commit();
 #pragma unroll
