@@ -193,7 +193,7 @@ __device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 t
 		for (uint32_t i = threadIdx.x; i < BINS; i += THREADS)
 			s.low[i] = s.high[i] = 0;
 		__syncthreads();
-#pragma unroll 4
+#pragma unroll 2
 		for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
 			key_t64 key = from.at(i);
 			uint32_t bin = (uint32_t)(key >> shift[round]) & mask, m;
@@ -285,9 +285,10 @@ template <typename F> __device__ uint32_t collect(shared &s, const F &from, key_
 	return s.n_list;
 }
 
-/* top_k, top_p, noise; keys below floor are out already. */
+/* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what 1,024
+ * threads have, and all phases inlined into one need more. */
 template <typename F>
-__device__ uint32_t draw(shared &s, const F &from, const sample_params &p, uint32_t position, key_t64 floor,
+__device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_params &p, uint32_t position, key_t64 floor,
 			 float top)
 {
 	key_t64 best = 0;
@@ -306,7 +307,7 @@ __device__ uint32_t draw(shared &s, const F &from, const sample_params &p, uint3
 
 		floor = select_key<true>(s, from, floor, target ? target : 1, top);
 	}
-#pragma unroll 4
+#pragma unroll 1
 	for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
 		key_t64 key = from.at(i);
 
@@ -347,7 +348,7 @@ __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_pa
 }
 
 /* log(sum of exp) of the raw logits, and the n most likely of them. */
-__device__ float report(shared &s, const from_raw &from, const sample_params &p, sample_out *out)
+__device__ __noinline__ float report(shared &s, const from_raw &from, const sample_params &p, sample_out *out)
 {
 	key_t64 own, last, max_key = largest(s, from, ~0ull, &own);
 	const float top = key_value(max_key);
