@@ -526,17 +526,19 @@ size_t cuda_block_bytes(const struct cuda_device *d)
 	return d->n_attn * 2 * (d->kv_half / d->limits.n_blocks);
 }
 
+/* On the stream and waited for: a plain cudaMemcpy() in may return before it has arrived. */
 static int copy(struct cuda_device *d, void *device, void *host, size_t bytes, bool save)
 {
-	return code_of(d, cudaMemcpy(save ? host : device, save ? device : host, bytes,
-				     save ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice));
+	return code_of(d, cudaMemcpyAsync(save ? host : device, save ? device : host, bytes,
+					  save ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, d->stream)) ?:
+	       code_of(d, cudaStreamSynchronize(d->stream));
 }
 
 static int state_copy(struct cuda_device *d, uint32_t slot, char *host, bool save)
 {
 	if (!d->loaded || slot >= d->limits.n_slots)
 		return -EINVAL;
-	if (d->lost || code_of(d, cudaStreamSynchronize(d->stream)))
+	if (d->lost)
 		return -ENODEV;
 	for (uint32_t l = 0; l < d->n_gdn; l++) {
 		if (copy(d, state_at(d, l, slot), host, d->state_slot, save) ||
@@ -553,7 +555,7 @@ static int block_copy(struct cuda_device *d, kv_block b, char *host, bool save)
 
 	if (!d->loaded || b >= d->limits.n_blocks)
 		return -EINVAL;
-	if (d->lost || code_of(d, cudaStreamSynchronize(d->stream)))
+	if (d->lost)
 		return -ENODEV;
 	for (uint32_t l = 0; l < d->n_attn; l++)
 		for (int half = 0; half < 2; half++, host += each)

@@ -418,7 +418,7 @@ int forward_graph(struct cuda_device *d, const struct pass *pass)
 	if (at != d->graphs.end())
 		return cudaGraphLaunch(at->second, d->stream) == cudaSuccess ? 0 : -ENODEV;
 	graphs_bound(d);
-	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
+	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed) != cudaSuccess)
 		return -ENODEV;
 	rc = layers(d, pass);
 	rc = rc ? rc : head(d, pass);
