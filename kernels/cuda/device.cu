@@ -254,7 +254,8 @@ static int load(struct cuda_device *d, const struct weight_source *w, uint64_t s
 	/* Nothing may be uninitialised where a kernel reads before a sequence began. */
 	if (cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) != cudaSuccess ||
 	    cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) != cudaSuccess ||
-	    cudaMemset(d->ws.active, 0, 8) != cudaSuccess || rotation_load(d))
+	    cudaMemset(d->ws.active, 0, 8) != cudaSuccess ||
+	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, seed, progress, ctx, &d->w, e);
 	d->loaded = !rc;
