@@ -1,10 +1,12 @@
 /* device.h - the CUDA back end: the calls of kernels/step.h for devices named "cuda:N", BF16 weights.
  *
  * Signatures and meanings are those of step.h, with a type of its own; kernels/device.c picks the back
- * end by name.  Of step.h this version leaves out: `draft` (-ENOTSUP), NUMERICS_F32 (-ENOTSUP), and
- * logits that are wanted back: device_submit() waits for them when the caller's memory is not
- * pinned.  Prompt rows go through the decode kernels, MATMUL_MAX_ROWS at a time; so a prompt may be cut
- * anywhere, and replay and prefill give the same bits.
+ * end by name.  What this version does not do: `draft` and NUMERICS_F32 answer -ENOTSUP.  What it does
+ * otherwise than step.h says: device_submit() waits where a run wants logits back in memory that is not
+ * pinned, and everywhere with `digests`; the digest of logits is taken after the slot's biases.
+ *
+ * Prompt rows go through the decode kernels, MATMUL_MAX_ROWS at a time; so a prompt may be cut anywhere,
+ * and replay and prefill give the same bits.
  */
 #ifndef HEARTH_KERNELS_CUDA_DEVICE_H
 #define HEARTH_KERNELS_CUDA_DEVICE_H
