@@ -271,7 +271,7 @@ static bool skipped(const char *what, enum matmul_format f, uint32_t rows)
 /* ---- dense -------------------------------------------------------------------- */
 
 static __nv_bfloat16 *x_all;	/* random, large enough for every x */
-static char *y_all;
+static char *y_all, *workspace;
 
 template <enum matmul_format F, int MT, int NT>
 static int free_wide_launch(struct matmul_params p, const struct wide_layout *l)
@@ -282,8 +282,7 @@ static int free_wide_launch(struct matmul_params p, const struct wide_layout *l)
 
 	p.m_warps = l->m_warps;
 	p.k_warps = l->k_warps;
-	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<F, MT, NT> ||
-	    (uint32_t)l->k_warps > p.n_slices)
+	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<F, MT>)
 		return -EINVAL;
 	CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
 	kernel<<<dim3((p.n_cols + 8 * NT - 1) / (8 * NT), (p.n_tiles + tiles - 1) / tiles),
@@ -311,17 +310,18 @@ static int free_wide_of(enum matmul_format f, const struct matmul_params &p, con
 }
 
 /* Calls with every layout worth a look. */
-static void each_layout(const std::function<void(const struct wide_layout *)> &call)
+static void each_layout(uint32_t n, const std::function<void(const struct wide_layout *)> &call)
 {
 	for (int mt : { 1, 2 })
 		for (int nt : { 4, 8 })
 			for (int mw : { 2, 3, 4, 5, 6 })
 				for (int kw : { 1, 2, 4 })
-					if (mw * kw >= 4 && mw * kw <= WIDE_WARPS) {
-						struct wide_layout l = { mt, nt, mw, kw };
+					for (uint32_t parts : { 1, 2, 4, 8 })
+						if (mw * kw >= 4 && mw * kw <= WIDE_WARPS && (parts == 1 || n <= 4096)) {
+							struct wide_layout l = { mt, nt, mw, kw, parts };
 
-						call(&l);
-					}
+							call(&l);
+						}
 }
 
 static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint32_t k, uint32_t rows,
@@ -336,6 +336,7 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 		return;
 	a.x = x_all;
 	a.y = y_all;
+	a.workspace = workspace;
 	a.n_rows = rows;
 	a.n = a.ldy = n;
 	a.k = a.ldx = k;
@@ -361,28 +362,29 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 		return;
 	}
 	c.same_bytes = time_same_bytes(c.read, copies, launches);
-	each_layout([&](const struct wide_layout *l) {
+	each_layout(n, [&](const struct wide_layout *l) {
 		struct matmul_params p = matmul_params_of(&a);
 		char name[64];
 		double exact, free;
 
 		if (n > 100000 && !(l->m_warps >= 4 && l->k_warps <= 2))
 			return;
-		snprintf(name, sizeof(name), "%dx%d %dx%d", l->tiles * 16, l->col_tiles * 8, l->m_warps,
-			 l->k_warps);
-		free = time_launches(launches, [&](int i) {
+		snprintf(name, sizeof(name), "%dx%d %dx%d /%u", l->tiles * 16, l->col_tiles * 8, l->m_warps,
+			 l->k_warps, l->parts);
+		if (l->parts > 1)
+			p.partial = (float *)workspace;
+		exact = !sweep ? NAN : time_launches(launches, [&](int i) {
+			p.w = arena + i % copies * bytes;
+			return matmul_launch_wide_as(&p, f, l, stream);
+		});
+		free = l->parts > 1 ? NAN : time_launches(launches, [&](int i) {
 			p.w = arena + i % copies * bytes;
 			return free_wide_of(f, p, l);
 		});
 		free_is(&c, free, name);
-		if (!sweep || free != free)
-			return;
-		exact = time_launches(launches, [&](int i) {
-			p.w = arena + i % copies * bytes;
-			return matmul_launch_wide_as(&p, f, l, stream);
-		});
-		fprintf(stderr, "%s|%s|%u|%s|%.2f|%.2f\n", what, matmul_format_name(f), rows, name,
-			exact * 1e6, free * 1e6);
+		if (exact == exact)
+			fprintf(stderr, "%s|%s|%u|%s|%.2f|%.2f\n", what, matmul_format_name(f), rows, name,
+				exact * 1e6, free * 1e6);
 	});
 	if (sweep)
 		fprintf(stderr, "%s|%s|%u|auto|%.2f|0\n%s|%s|%u|narrow|%.2f|0\n", what, matmul_format_name(f),
@@ -540,6 +542,7 @@ int main(int argc, char **argv)
 	CUDA(cudaMalloc(&read_sink, 4));
 	CUDA(cudaMalloc(&x_all, 64 << 20));
 	CUDA(cudaMalloc(&y_all, 320 << 20));
+	CUDA(cudaMalloc(&workspace, decode_matmul_workspace(256, 12352, 4096)));
 	fill_kernel<<<1024, 256, 0, stream>>>((uint32_t *)x_all, 16 << 20, true);
 	fill_kernel<<<1024, 256, 0, stream>>>((uint32_t *)y_all, 80 << 20, true);
 	measure_yardsticks();

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "kernels/cpu/ref_matmul.h"
-#include "kernels/cuda/decode_matmul_int.cuh"
+#include "kernels/cuda/decode_matmul.h"
 
 typedef std::vector<uint16_t> halves;
 
@@ -215,14 +215,14 @@ static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint
 struct dense {
 	struct matrix m;
 	uint8_t *w;
+	void *workspace;
 	halves pool;		/* [n_pool][k] */
 	uint32_t n_pool;
 	char name[64];
 };
 
-/* `layout` not NULL: the wide form laid out so. */
 static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &pick,
-			    enum matmul_form form, const struct wide_layout *layout = NULL)
+			    enum matmul_form form)
 {
 	const uint32_t k = d->m.ref.k, ldx = k + 8;
 	uint16_t *x = to_device(gather(d->pool, pick, k, ldx));
@@ -233,6 +233,7 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.w = d->w;
 	a.x = x;
 	a.y = o.device + GUARD;
+	a.workspace = d->workspace;
 	a.n_rows = o.rows;
 	a.n = d->m.ref.n;
 	a.k = k;
@@ -241,13 +242,7 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.scale = d->m.ref.global;
 	a.format = d->m.format;
 	a.form = form;
-	if (layout) {
-		struct matmul_params p = matmul_params_of(&a);
-
-		claim(matmul_launch_wide_as(&p, a.format, layout, NULL) == 0, "launches", d->name, o.rows, form);
-	} else {
-		claim(decode_matmul(&a, NULL) == 0, "launches", d->name, o.rows, form);
-	}
+	claim(decode_matmul(&a, NULL) == 0, "launches", d->name, o.rows, form);
 	out_read(&o);
 	CUDA(cudaFree(x));
 	claim(out_kept(&o), "writes its rows and nothing else", d->name, o.rows, form);
@@ -286,11 +281,7 @@ static std::vector<uint32_t> some_rows(uint32_t n_pool, uint32_t n)
 static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 {
 	static const uint32_t counts[] = { 1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 31, 33, 64, 65, 128, 200, 256 };
-	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE };
-	static const struct wide_layout layouts[] = {
-		{ 1, 4, 1, 1 }, { 1, 4, 2, 4 }, { 1, 4, 3, 3 }, { 1, 4, 6, 2 }, { 1, 8, 2, 2 },
-		{ 1, 8, 4, 1 }, { 1, 8, 4, 2 }, { 1, 8, 6, 2 }, { 2, 8, 4, 1 }, { 2, 8, 4, 2 },
-	};
+	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE, MATMUL_SPLIT };
 	std::vector<uint32_t> alone;
 	struct dense d;
 	uint32_t same = 0, asked = 0;
@@ -298,6 +289,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	matrix_make(&d.m, f, n, k);
 	snprintf(d.name, sizeof(d.name), "%s [%u, %u]", matmul_format_name(f), n, k);
 	d.w = to_device(d.m.packed);
+	CUDA(cudaMalloc(&d.workspace, decode_matmul_workspace(MATMUL_MAX_ROWS, n, k)));
 	d.n_pool = quick ? 20 : 200;
 	d.pool.resize((size_t)d.n_pool * k);
 	for (auto &v : d.pool)
@@ -325,23 +317,9 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 				if (!trial)
 					dense_check_values(&d, &o, pick, form);
 			}
-	for (const struct wide_layout &l : layouts) {
-		std::vector<uint32_t> pick = some_rows(d.n_pool, quick ? 20 : 70);
-		uint32_t here = 0;
-
-		if ((uint32_t)l.k_warps > (k + MATMUL_SLICE - 1) / MATMUL_SLICE ||
-		    (l.tiles == 2 && f != MATMUL_NVFP4) ||
-		    (f == MATMUL_FP8 && l.col_tiles == 8 && l.m_warps * l.k_warps > 8))
-			continue;
-		struct out o = dense_run(&d, pick, MATMUL_WIDE, &l);
-		for (uint32_t r = 0; r < pick.size(); r++)
-			here += crc(out_row(&o, r), n * 4) == alone[pick[r]];
-		claim(here == pick.size(), "no layout changes a bit", d.name, (uint32_t)pick.size(), l.m_warps);
-		same += here;
-		asked += pick.size();
-	}
 	printf("%-22s %u of %u rows bit-equal to the row alone\n", d.name, same, asked);
 	CUDA(cudaFree(d.w));
+	CUDA(cudaFree(d.workspace));
 }
 
 /* bfloat16 output is the float32 output, rounded once. */
@@ -357,12 +335,13 @@ static void bf16_out_test(void)
 	matrix_make(&m, MATMUL_BF16, n, k);
 	for (auto &v : x)
 		v = some_bf16();
-	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE }) {
+	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE, MATMUL_SPLIT }) {
 		float *d32 = to_device(y32);
 		uint16_t *d16 = to_device(y16);
 
 		a.w = to_device(m.packed);
 		a.x = to_device(x);
+		CUDA(cudaMalloc(&a.workspace, decode_matmul_workspace(rows, n, k)));
 		a.n_rows = rows;
 		a.n = a.ldy = n;
 		a.k = a.ldx = k;
@@ -379,7 +358,8 @@ static void bf16_out_test(void)
 		for (size_t i = 0; i < y32.size(); i++)
 			ok = ok && to_bf16(y32[i]) == y16[i];
 		claim(ok, "rounds once to bfloat16", "BF16", rows, form);
-		for (const void *p : { (const void *)d32, (const void *)d16, a.w, a.x })
+		for (const void *p : { (const void *)d32, (const void *)d16, a.w, a.x,
+				       (const void *)a.workspace })
 			CUDA(cudaFree((void *)p));
 	}
 }
@@ -621,7 +601,6 @@ static void refusal_test(void)
 	struct decode_matmul_args good = {}, a;
 
 	CUDA(cudaMalloc(&mem, 1 << 20));
-	CUDA(cudaMemset(mem, 0, 1 << 20));
 	good.w = mem;
 	good.x = mem + 65536;
 	good.y = mem + 131072;
@@ -650,7 +629,7 @@ static void refusal_test(void)
 	REFUSED(a.ldx = 260);
 	REFUSED(a.ldy = 15);
 	REFUSED(a.format = MATMUL_N_FORMATS);
-	REFUSED(a.form = (enum matmul_form)9);
+	REFUSED(a.form = MATMUL_SPLIT);
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
@@ -670,7 +649,6 @@ int main(int argc, char **argv)
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);
 		dense_test(f, quick ? 130 : 1000, 512);
-		dense_test(f, 50, 1296);	/* six slices: warps without one */
 		experts_test(f, 12, 4, 40, 528, false);
 		experts_test(f, 24, 8, 70, 512, true);
 		if (quick)
