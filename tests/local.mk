@@ -1,4 +1,5 @@
 include tests/unit/local.mk
+include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
