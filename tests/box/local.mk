@@ -5,11 +5,11 @@ tests_box_mock_worker_SOURCES = tests/box/mock_worker.c
 tests_box_mock_worker_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_box_mock_worker_LDADD = $(wire_libs) $(lib_libs)
 TESTS += tests/box/router_http.py tests/box/router_faults.py tests/box/router_openai.py \
-	tests/box/router_ctl.py tests/box/real_worker.py
+	tests/box/router_ctl.py tests/box/real_worker.py tests/box/same_answer.py
 tests/box/router_http.log tests/box/router_faults.log tests/box/router_openai.log \
-	tests/box/router_ctl.log tests/box/real_worker.log: bin/hearth-worker bin/hearthctl \
+	tests/box/router_ctl.log tests/box/real_worker.log tests/box/same_answer.log: bin/hearth-worker bin/hearthctl \
 	bin/hearth-router tests/box/mock_worker
 endif
 PY_LOG_COMPILER = $${HEARTH_PYTHON:-python3}
-EXTRA_DIST += tests/box/box.py tests/box/tsan.supp tests/box/router_http.py tests/box/router_faults.py \
+EXTRA_DIST += tests/box/box.py tests/box/rack.py tests/box/same_answer.py tests/box/tsan.supp tests/box/router_http.py tests/box/router_faults.py \
 	tests/box/router_openai.py tests/box/router_ctl.py tests/box/real_worker.py tests/box/router_speed.py
