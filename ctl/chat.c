@@ -108,7 +108,8 @@ static int on_event(void *arg, const char *name, const char *data, size_t n)
 		a->first_ns = clock_ns();
 	choice = json_array_get(json_object_get(v, "choices"), 0);
 	show_delta(a, json_object_get(choice, "delta"));
-	(void)jx_int64(json_object_get(json_object_get(v, "usage"), "completion_tokens"), &a->tokens);
+	(void)jx_int64(json_object_get(json_object_get(v, "usage"), "completion_tokens"),
+		       &a->tokens);
 	s = jx_str(json_object_get(json_object_get(v, "hearth"), "served_by"), NULL);
 	if (s)
 		snprintf(a->served_by, sizeof(a->served_by), "%s", s);
@@ -147,8 +148,10 @@ static int ask(const struct ctl *c, struct buf *history, struct err *e)
 
 	buf_puts(&body, "{\"model\":");
 	jx_put_str(&body, c->model, strlen(c->model));
-	buf_printf(&body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[%s]}",
-		   history->p);
+	buf_printf(
+		&body,
+		",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[%s]}",
+		history->p);
 	r = buf_ok(&body) ? ctl_request(c, "/v1/chat/completions", &body, NULL, on_bytes, &sse, e) :
 			    err_set(e, -ENOMEM, "out of memory");
 	if (a.reasoning)
@@ -177,7 +180,8 @@ static int first_model(const struct ctl *c, char **ret, struct err *e)
 	if (r < 0)
 		return r;
 	if (jx_load(text.n ? text.p : "", text.n, &v, NULL) == 0)
-		s = jx_str(json_object_get(json_array_get(json_object_get(v, "data"), 0), "id"), NULL);
+		s = jx_str(json_object_get(json_array_get(json_object_get(v, "data"), 0), "id"),
+			   NULL);
 	if (!s)
 		return err_set(e, -ENOENT, "the router has no model");
 	*ret = strdup(s);

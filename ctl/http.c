@@ -37,12 +37,14 @@ static int say_status(const struct transfer *t, long status, struct err *e)
 
 	if (jx_load(t->error.n ? t->error.p : "", t->error.n, &v, NULL) == 0)
 		text = jx_str(json_object_get(json_object_get(v, "error"), "message"), NULL);
-	return err_set(e, -EREMOTEIO, "the router answered %ld: %s", status, text ? text : "no reason");
+	return err_set(e, -EREMOTEIO, "the router answered %ld: %s", status,
+		       text ? text : "no reason");
 }
 
 static struct curl_slist *make_headers(const struct ctl *c, bool body)
 {
-	struct curl_slist *h = body ? curl_slist_append(NULL, "Content-Type: application/json") : NULL;
+	struct curl_slist *h =
+		body ? curl_slist_append(NULL, "Content-Type: application/json") : NULL;
 	CLEANUP(buf_donep) struct buf line = BUF_INIT;
 
 	if (!c->key)
@@ -84,7 +86,8 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	if (status && status != 200)
 		r = say_status(&t, status, e);
 	else if (code != CURLE_OK)
-		r = err_set(e, -ECONNREFUSED, "%s: %s", url.p, *why ? why : curl_easy_strerror(code));
+		r = err_set(e, -ECONNREFUSED, "%s: %s", url.p,
+			    *why ? why : curl_easy_strerror(code));
 	curl_easy_cleanup(t.easy);
 	curl_slist_free_all(headers);
 	buf_done(&t.error);

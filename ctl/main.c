@@ -44,10 +44,13 @@ static int read_key(const char *path, char **ret)
 static int parse(int argc, char **argv, struct ctl *c)
 {
 	static const struct option longs[] = {
-		{ "url", required_argument, NULL, 'u' }, { "key-file", required_argument, NULL, 'k' },
-		{ "model", required_argument, NULL, 'm' }, { "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
+		{"url", required_argument, NULL, 'u'},
+		{"key-file", required_argument, NULL, 'k'},
+		{"model", required_argument, NULL, 'm'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
 	int opt;
 

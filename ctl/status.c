@@ -21,9 +21,13 @@ static const struct column worker_columns[] = {
 	{ "TOKENS", "output_tokens", true }, { "UP S", "up_s", true }, { NULL, NULL, false },
 };
 static const struct column upstream_columns[] = {
-	{ "UPSTREAM", "name", false }, { "STATE", "state", false }, { "IN FLIGHT", "in_flight", true },
-	{ "REQUESTS", "requests", true }, { "FAILURES", "failures", true }, { "URL", "url", false },
-	{ NULL, NULL, false },
+	{"UPSTREAM", "name", false},
+	{"STATE", "state", false},
+	{"IN FLIGHT", "in_flight", true},
+	{"REQUESTS", "requests", true},
+	{"FAILURES", "failures", true},
+	{"URL", "url", false},
+	{NULL, NULL, false},
 };
 
 static void put_value(const json_t *o, const char *key, struct buf *out)
@@ -74,8 +78,10 @@ static int print_table(const struct column *columns, const json_t *list)
 	if (!t)
 		return -ENOMEM;
 	for (size_t i = 0; columns[i].title && r == 0; i++)
-		r = scols_table_new_column(t, columns[i].title, 0, columns[i].right ? SCOLS_FL_RIGHT : 0) ?
-			    0 : -ENOMEM;
+		r = scols_table_new_column(t, columns[i].title, 0,
+					   columns[i].right ? SCOLS_FL_RIGHT : 0)
+			    ? 0
+			    : -ENOMEM;
 	for (size_t i = 0; i < json_array_size(list) && r == 0; i++)
 		r = add_row(t, columns, json_array_get(list, i));
 	if (r == 0)
@@ -93,7 +99,8 @@ static void print_aliases(const json_t *list)
 		for (size_t k = 0; k < json_array_size(chain); k++) {
 			const json_t *step = json_array_get(chain, k);
 
-			printf("%s %s %s", k ? ", then" : "", jx_str(json_object_get(step, "kind"), NULL),
+			printf("%s %s %s", k ? ", then" : "",
+			       jx_str(json_object_get(step, "kind"), NULL),
 			       jx_str(json_object_get(step, "name"), NULL));
 		}
 		putchar('\n');

@@ -144,14 +144,17 @@ static int check_value(const struct conf_key *k, const char *text, struct err *e
 	switch (k->type) {
 	case CONF_BOOL:
 		if (parse_bool(text, &b) < 0)
-			return err_set(e, -EINVAL, "%s: '%.60s' is neither yes nor no", k->key, text);
+			return err_set(e, -EINVAL, "%s: '%.60s' is neither yes nor no", k->key,
+				       text);
 		return 0;
 	case CONF_INT:
 		if (parse_int(text, &x) < 0)
-			return err_set(e, -EINVAL, "%s: '%.60s' is not a whole number", k->key, text);
+			return err_set(e, -EINVAL, "%s: '%.60s' is not a whole number", k->key,
+				       text);
 		if (x < k->min || x > k->max)
-			return err_set(e, -EINVAL, "%s: %" PRId64 " is not in %" PRId64 "..%" PRId64,
-				       k->key, x, k->min, k->max);
+			return err_set(e, -EINVAL,
+				       "%s: %" PRId64 " is not in %" PRId64 "..%" PRId64, k->key, x,
+				       k->min, k->max);
 		return 0;
 	case CONF_CHOICE:
 		if (!is_choice(k->choices, text))
@@ -282,8 +285,9 @@ static void look_at_header(struct reading *rd, const char *line, size_t n)
 		return;			/* inih says so itself */
 	len = (size_t)(close - line) - 1;
 	if (len >= sizeof(header)) {
-		rd->r = err_set(rd->e, -EINVAL, "%s:%d: a section name of %zu bytes, the limit is %d",
-				rd->file, rd->line, len, MAX_SECTION_NAME);
+		rd->r = err_set(rd->e, -EINVAL,
+				"%s:%d: a section name of %zu bytes, the limit is %d", rd->file,
+				rd->line, len, MAX_SECTION_NAME);
 		return;
 	}
 	memcpy(header, line + 1, len);
@@ -332,8 +336,9 @@ static int parse_text(struct conf *c, const char *file, const char *text, size_t
 	if (line < 0)
 		return err_set(e, -ENOMEM, "%s: out of memory", file);
 	if (line > 0)
-		return err_set(e, -EINVAL, "%s:%d: neither a section, a key with a value nor a comment",
-			       file, line);
+		return err_set(e, -EINVAL,
+			       "%s:%d: neither a section, a key with a value nor a comment", file,
+			       line);
 	return 0;
 }
 

@@ -45,7 +45,8 @@ static void put_model(struct buf *out, const char *id, uint64_t created, uint32_
 {
 	buf_puts(out, "{\"id\":");
 	jx_put_str(out, id, strlen(id));
-	buf_printf(out, ",\"object\":\"model\",\"created\":%" PRIu64 ",\"owned_by\":\"hearth\"", created);
+	buf_printf(out, ",\"object\":\"model\",\"created\":%" PRIu64 ",\"owned_by\":\"hearth\"",
+		   created);
 	if (context)
 		buf_printf(out, ",\"max_model_len\":%" PRIu32, context);
 	buf_putc(out, '}');
@@ -230,7 +231,8 @@ static const struct path *find_path(const char *path, const char **ret_rest)
 		*ret_rest = path + n;
 		if (!strcmp(path, paths[i].path) && strcmp(path, "/models/") != 0)
 			return &paths[i];
-		if (n > 1 && paths[i].path[n - 1] == '/' && !strncmp(path, paths[i].path, n) && path[n])
+		if (n > 1 && paths[i].path[n - 1] == '/' && !strncmp(path, paths[i].path, n) &&
+		    path[n])
 			return &paths[i];
 	}
 	return NULL;

@@ -62,7 +62,8 @@ static void drive(struct cloud *c, curl_socket_t fd, int what)
 
 static void on_socket_ready(evutil_socket_t fd, short what, void *arg)
 {
-	drive(arg, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+	drive(arg, fd,
+	      (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -81,8 +82,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 {
 	struct cloud *c = arg;
 	struct sock *s = sock_arg;
-	short events = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0) |
-			       EV_PERSIST);
+	short events = (short)((what & CURL_POLL_IN ? EV_READ : 0) |
+			       (what & CURL_POLL_OUT ? EV_WRITE : 0) | EV_PERSIST);
 
 	(void)easy;
 	if (s) {
@@ -177,7 +178,8 @@ static size_t on_header(char *p, size_t one, size_t n, void *arg)
 		memcpy(text, p, n);
 		text[n] = '\0';
 		if (!call->retry_after_ms)
-			call->retry_after_ms = (uint32_t)(strtod(text + 13, NULL) * 1000) % 86400000;
+			call->retry_after_ms =
+				(uint32_t)(strtod(text + 13, NULL) * 1000) % 86400000;
 	} else if (n > 16 && n < sizeof(text) && !strncasecmp(p, "retry-after-ms: ", 16)) {
 		memcpy(text, p, n);
 		text[n] = '\0';

@@ -120,8 +120,8 @@ static int take_tool(struct cloud_reader *r, uint32_t choice, const json_t *t)
 		rc = begin_tool(r, choice, id, index, jx_str(json_object_get(fn, "name"), NULL));
 	if (rc < 0)
 		return rc;
-	return give_text(r, choice, HW__CHANNEL__CALL_ARGS, at, json_object_get(fn, "arguments"), NULL,
-			 0);
+	return give_text(r, choice, HW__CHANNEL__CALL_ARGS, at, json_object_get(fn, "arguments"),
+			 NULL, 0);
 }
 
 /* ---- log-probabilities --------------------------------------------------------------- */
@@ -197,7 +197,8 @@ static int take_delta(struct cloud_reader *r, uint32_t choice, const json_t *d,
 			       l->token_p, l->n);
 		free(l);
 	} else if (rc == 0) {
-		rc = give_text(r, choice, HW__CHANNEL__CONTENT, 0, json_object_get(d, "content"), NULL, 0);
+		rc = give_text(r, choice, HW__CHANNEL__CONTENT, 0, json_object_get(d, "content"),
+			       NULL, 0);
 	}
 	for (size_t i = 0; i < json_array_size(tools) && rc == 0; i++)
 		rc = take_tool(r, choice, json_array_get(tools, i));
@@ -229,8 +230,8 @@ static int take_choice(struct cloud_reader *r, const json_t *v)
 		rc = take_delta(r, (uint32_t)index, json_object_get(v, "delta"),
 				json_object_get(json_object_get(v, "logprobs"), "content"));
 	else
-		rc = give_text(r, (uint32_t)index, HW__CHANNEL__CONTENT, 0, json_object_get(v, "text"),
-			       NULL, 0);
+		rc = give_text(r, (uint32_t)index, HW__CHANNEL__CONTENT, 0,
+			       json_object_get(v, "text"), NULL, 0);
 	if (rc == 0)
 		take_finish(&r->choice[index], json_object_get(v, "finish_reason"));
 	return rc;
@@ -253,7 +254,8 @@ static void take_usage(struct cloud_reader *r, const json_t *u)
 	get_count(json_object_get(u, "completion_tokens"), &r->output_tokens);
 	get_count(json_object_get(json_object_get(u, "prompt_tokens_details"), "cached_tokens"),
 		  &r->cached_tokens);
-	get_count(json_object_get(json_object_get(u, "completion_tokens_details"), "reasoning_tokens"),
+	get_count(json_object_get(json_object_get(u, "completion_tokens_details"),
+				  "reasoning_tokens"),
 		  &r->reasoning_tokens);
 }
 
@@ -303,7 +305,7 @@ static int on_event(void *arg, const char *name, const char *data, size_t n)
 int cloud_reader_init(struct cloud_reader *r, enum oa_kind kind, uint32_t n,
 		      const struct attempt_hooks *hooks, void *arg, bool *gone)
 {
-	*r = (struct cloud_reader){ .kind = kind, .n = n, .hooks = hooks, .arg = arg, .gone = gone };
+	*r = (struct cloud_reader){.kind = kind, .n = n, .hooks = hooks, .arg = arg, .gone = gone};
 	r->sse.event = on_event;
 	r->sse.arg = r;
 	r->choice = calloc(n, sizeof(*r->choice));

@@ -154,8 +154,13 @@ int fleet_generate(struct fleet *f, struct worker *w, Hw__Generate *m,
 	g = m->n <= MAX_CHOICES ? calloc(1, sizeof(*g)) : NULL;
 	if (!g)
 		return -ENOMEM;
-	*g = (struct gen){ .fleet = f, .worker = w, .credit = m->credit, .n = m->n, .choices_left = m->n,
-			   .hooks = hooks, .arg = arg };
+	*g = (struct gen){.fleet = f,
+			  .worker = w,
+			  .credit = m->credit,
+			  .n = m->n,
+			  .choices_left = m->n,
+			  .hooks = hooks,
+			  .arg = arg};
 	g->slot = f->free_slots[--f->n_free];
 	g->id = ++f->next_serial * MAX_GENS + g->slot;
 	f->slots[g->slot] = g;
@@ -214,7 +219,8 @@ static void lose_worker(struct fleet *f, struct worker *w, const char *why)
 	while (*at != w)
 		at = &(*at)->next;
 	*at = w->next;
-	log_warn("worker %s (%s): lost, %s; %u requests move on", w->name, w->model, why, w->n_gens);
+	log_warn("worker %s (%s): lost, %s; %u requests move on", w->name, w->model, why,
+		 w->n_gens);
 	fail_gens(w, why);
 	worker_free(w);
 }
@@ -333,7 +339,8 @@ static void break_gen(struct gen *g, const char *why)
 {
 	struct attempt_failure failure = { .fault = FAULT_GARBAGE };
 
-	snprintf(failure.message, sizeof(failure.message), "worker %.64s: %s", g->worker->name, why);
+	snprintf(failure.message, sizeof(failure.message), "worker %.64s: %s", g->worker->name,
+		 why);
 	log_warn("request of worker %s: %s; the request moves on", g->worker->name, why);
 	g->worker->penalty += FAILURE_PENALTY;
 	send_cancel(g);
@@ -518,7 +525,8 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	       struct err *e)
 {
 	CLEANUP(fleet_closep) struct fleet *f = calloc(1, sizeof(*f));
-	uint32_t tick_ms = s->beat_ms / TICKS;	/* silence is looked for more often than beats go out */
+	uint32_t tick_ms =
+		s->beat_ms / TICKS; /* silence is looked for more often than beats go out */
 	struct timeval tv = { .tv_sec = tick_ms / 1000, .tv_usec = tick_ms % 1000 * 1000 };
 	int r;
 
@@ -533,7 +541,8 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	r = link_server_open(s->endpoints, s->n_endpoints, s->curve, &f->link, e);
 	if (r < 0)
 		return r;
-	f->readable = event_new(base, link_server_fd(f->link), EV_READ | EV_PERSIST, on_readable, f);
+	f->readable =
+		event_new(base, link_server_fd(f->link), EV_READ | EV_PERSIST, on_readable, f);
 	f->drain = event_new(base, -1, 0, on_readable, f);
 	f->beat = event_new(base, -1, EV_PERSIST, on_beat_time, f);
 	if (!f->readable || !f->drain || !f->beat)

@@ -332,8 +332,9 @@ static void name_peer(struct http_call *c, const struct sockaddr *sa)
 		c->local = (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
 	} else if (sa->sa_family == AF_INET6) {
 		inet_ntop(AF_INET6, &v6->sin6_addr, c->peer, sizeof(c->peer));
-		c->local = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
-			   (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
+		c->local =
+			IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+			(IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
 	}
 }
 

@@ -1,5 +1,5 @@
-/* http_int.h - what http_server.c (sockets), http_conn.c (one connection), http_request.c (parsing) and
- * http_reply.c share. */
+/* http_int.h - what http_server.c (sockets), http_conn.c (one connection), http_request.c (parsing)
+ * and http_reply.c share. */
 #ifndef HEARTH_ROUTER_HTTP_INT_H
 #define HEARTH_ROUTER_HTTP_INT_H
 

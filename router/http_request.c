@@ -118,7 +118,8 @@ static int check_framing(struct http_request *r)
 		const char *value = r->text.p + r->header[i].value;
 
 		if (!*name || !is_token(name))
-			return refuse(r, 400, "a header's name has characters that do not belong there");
+			return refuse(r, 400,
+				      "a header's name has characters that do not belong there");
 		if (!strcmp(name, "transfer-encoding")) {
 			n_te++;
 			if (strcasecmp(value, "chunked") != 0)

@@ -95,7 +95,8 @@ static int listen_on(struct http_server *s, const char *address, struct err *e)
 	if (r != 0)
 		return err_set(e, -EINVAL, "%s: %s", address, gai_strerror(r));
 	l = evconnlistener_new_bind(s->base, on_accept, s,
-				    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
+				    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+					    LEV_OPT_REUSEABLE,
 				    BACKLOG, ai->ai_addr, (int)ai->ai_addrlen);
 	freeaddrinfo(ai);
 	if (!l)

@@ -181,13 +181,16 @@ void job_log(struct job *j, int status, char who)
 	uint64_t now = clock_ns();
 
 	count_end(j, status);
-	log_note("request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u output=%u "
+	log_note("request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
+		 "output=%u "
 		 "first_ms=%llu total_ms=%llu attempts=\"%s\"",
 		 j->id, j->peer, j->key_name ? j->key_name : "-", j->req.model ? j->req.model : "-",
 		 j->req.stream, status, who, who == '-' ? '-' : phases[j->phase],
 		 j->out.usage.prompt, j->out.usage.completion,
-		 j->first_ns ? (unsigned long long)((j->first_ns - j->started_ns) / NS_PER_MS) : 0ULL,
-		 (unsigned long long)((now - j->started_ns) / NS_PER_MS), j->attempts.n ? j->attempts.p : "");
+		 j->first_ns ? (unsigned long long)((j->first_ns - j->started_ns) / NS_PER_MS)
+			     : 0ULL,
+		 (unsigned long long)((now - j->started_ns) / NS_PER_MS),
+		 j->attempts.n ? j->attempts.p : "");
 }
 
 static void end_well(struct job *j, const char *extra)

@@ -21,8 +21,9 @@ struct table {
 static bool was_tried(const struct job *j, const struct job_target *t)
 {
 	for (uint32_t i = 0; i < j->n_tried; i++)
-		if (t->worker_uid ? j->tried[i].worker_uid == t->worker_uid :
-				    j->tried[i].upstream == t->upstream && j->tried[i].model == t->model)
+		if (t->worker_uid
+			    ? j->tried[i].worker_uid == t->worker_uid
+			    : j->tried[i].upstream == t->upstream && j->tried[i].model == t->model)
 			return true;
 	return false;
 }
@@ -120,7 +121,8 @@ static void keep_equals(const struct job *j, struct table *t)
 		const struct worker *w = fleet_worker(j->rt->fleet, t->target[i].worker_uid);
 
 		t->route[i].up = t->route[i].up && w && j->numeric_class && !j->cannot_continue &&
-				 !strcmp(w->numeric_class, j->numeric_class) && !strcmp(w->model, j->model);
+				 !strcmp(w->numeric_class, j->numeric_class) &&
+				 !strcmp(w->model, j->model);
 	}
 }
 
@@ -430,7 +432,8 @@ void job_drop_try(struct job *j, const char *result)
 	j->cloud = NULL;
 }
 
-/* What a failure says about the target.  Called while worker or upstream still exist, if they do. */
+/* What a failure says about the target.  Called while worker or upstream still exist, if they do.
+ */
 static void teach_breaker(struct job *j, struct route_breaker *b, const struct attempt_failure *f)
 {
 	uint64_t now = clock_ns();

@@ -43,26 +43,33 @@ static void print_help(void)
 	conf_put_help(&settings_table, &b);
 	printf("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
 	       "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
-	       "  -c, --config FILE         default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it\n"
+	       "  -c, --config FILE         default " DEFAULT_CONFIG
+	       "; FILE.d/*.conf are read after it\n"
 	       "  -o, --option S.K=VALUE    one value over the file's\n"
-	       "      --check               read the configuration, say what is wrong; exit 0 or 78\n"
+	       "      --check               read the configuration, say what is wrong; exit 0 or "
+	       "78\n"
 	       "      --print-config-sample the sample file\n"
 	       "      --print-man-options   the option list as man(7) source\n"
 	       "      --print-port          write the port that was bound to stdout\n"
 	       "  -h, --help\n  -V, --version\n\n"
 	       "Signals: TERM ends after the requests under way, again at once; HUP reads the\n"
-	       "configuration again.\n\nConfiguration, section.key=default:\n%s", b.p ? b.p : "");
+	       "configuration again.\n\nConfiguration, section.key=default:\n%s",
+	       b.p ? b.p : "");
 	buf_done(&b);
 }
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' }, { "option", required_argument, NULL, 'o' },
-		{ "check", no_argument, NULL, 'C' }, { "print-config-sample", no_argument, NULL, 'S' },
-		{ "print-man-options", no_argument, NULL, 'M' }, { "print-port", no_argument, NULL, 'P' },
-		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
+		{"config", required_argument, NULL, 'c'},
+		{"option", required_argument, NULL, 'o'},
+		{"check", no_argument, NULL, 'C'},
+		{"print-config-sample", no_argument, NULL, 'S'},
+		{"print-man-options", no_argument, NULL, 'M'},
+		{"print-port", no_argument, NULL, 'P'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -235,9 +242,12 @@ static int open_http(struct router *rt, struct err *e)
 	r = http_server_open(rt->base, (const char *const *)rt->settings->listen,
 			     rt->settings->n_listen, &limits, &hooks, &rt->http, e);
 	if (r == 0 && cors && *cors) {
-		buf_printf(&h, "Access-Control-Allow-Origin: %s\r\n"
+		buf_printf(&h,
+			   "Access-Control-Allow-Origin: %s\r\n"
 			   "Access-Control-Expose-Headers: x-request-id, x-hearth-served-by, "
-			   "x-hearth-attempts, x-hearth-seed, x-hearth-note, x-hearth-ignored, retry-after\r\n", cors);
+			   "x-hearth-attempts, x-hearth-seed, x-hearth-note, x-hearth-ignored, "
+			   "retry-after\r\n",
+			   cors);
 		http_server_set_headers(rt->http, h.p);
 		buf_done(&h);
 	}
@@ -247,9 +257,10 @@ static int open_http(struct router *rt, struct err *e)
 static int open_fleet(struct router *rt, struct err *e)
 {
 	const struct settings *s = rt->settings;
-	const struct link_curve curve = { .own_public = s->curve_public, .own_secret = s->curve_secret,
-					  .allowed = (const char *const *)s->curve_allowed,
-					  .n_allowed = s->n_curve_allowed };
+	const struct link_curve curve = {.own_public = s->curve_public,
+					 .own_secret = s->curve_secret,
+					 .allowed = (const char *const *)s->curve_allowed,
+					 .n_allowed = s->n_curve_allowed};
 	const struct fleet_settings f = {
 		.endpoints = (const char *const *)s->bus, .n_endpoints = s->n_bus,
 		.curve = s->curve_secret ? &curve : NULL,

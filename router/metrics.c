@@ -120,10 +120,10 @@ static void put_histogram(const struct series *s, struct buf *out)
 	const char *comma = *s->labels ? "," : "";
 
 	for (int i = 0; i < N_BUCKETS; i++)
-		buf_printf(out, "%s_seconds_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", s->name, s->labels, comma,
-			   edges[i], s->bucket[i]);
-	buf_printf(out, "%s_seconds_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", s->name, s->labels, comma,
-		   s->n);
+		buf_printf(out, "%s_seconds_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", s->name,
+			   s->labels, comma, edges[i], s->bucket[i]);
+	buf_printf(out, "%s_seconds_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", s->name, s->labels,
+		   comma, s->n);
 	buf_printf(out, "%s_seconds_sum{%s} %.9g\n%s_seconds_count{%s} %" PRIu64 "\n", s->name,
 		   s->labels, s->sum, s->name, s->labels, s->n);
 }
@@ -143,10 +143,12 @@ int metrics_put(const struct metrics *m, struct buf *out)
 		if (s->timed)
 			put_histogram(s, out);
 		else
-			buf_printf(out, "%s_total%s%s%s %" PRIu64 "\n", s->name, *s->labels ? "{" : "",
-				   s->labels, *s->labels ? "}" : "", s->n);
+			buf_printf(out, "%s_total%s%s%s %" PRIu64 "\n", s->name,
+				   *s->labels ? "{" : "", s->labels, *s->labels ? "}" : "", s->n);
 	}
-	buf_printf(out, "# TYPE hearth_series_dropped counter\nhearth_series_dropped_total %" PRIu64 "\n",
+	buf_printf(out,
+		   "# TYPE hearth_series_dropped counter\nhearth_series_dropped_total %" PRIu64
+		   "\n",
 		   m->dropped);
 	return buf_ok(out) ? 0 : -ENOMEM;
 }

@@ -117,7 +117,8 @@ static bool function_name_ok(const char *s, size_t n)
 	if (!s || n == 0 || n > 64)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:", s[i]) ||
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:",
+			    s[i]) ||
 		    !s[i])
 			return false;
 	return true;

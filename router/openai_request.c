@@ -250,7 +250,8 @@ static int take_absent(struct oa_request *r, const struct field *f, const json_t
 		       struct oa_error *e)
 {
 	(void)r, (void)v;
-	return oa_error_set(e, 400, "unsupported_parameter", f->name, "%s is not supported", f->name);
+	return oa_error_set(e, 400, "unsupported_parameter", f->name, "%s is not supported",
+			    f->name);
 }
 
 static int add_stop(struct oa_request *r, const struct field *f, const json_t *v,

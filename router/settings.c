@@ -40,11 +40,15 @@ static const struct conf_key keys[] = {
 	  "memory that request bodies may take together, MiB"),
 	K("http", "max_header_kib", INT, 1, 1024, "32", false,
 	  "largest request line with headers, KiB"),
-	K("http", "header_s", INT, 1, DAY_S, "10", false, "from a request's first byte to the end of its headers, s"),
+	K("http", "header_s", INT, 1, DAY_S, "10", false,
+	  "from a request's first byte to the end of its headers, s"),
 	K("http", "body_s", INT, 1, DAY_S, "30", false, "longest silence inside a request body, s"),
-	K("http", "idle_s", INT, 1, DAY_S, "120", false, "a connection without a request is closed after, s"),
-	K("http", "stall_s", INT, 1, DAY_S, "120", false, "a reader that takes nothing is cut after, s"),
-	K("http", "max_connections", INT, 1, 1000000, "16384", false, "client connections at the same time"),
+	K("http", "idle_s", INT, 1, DAY_S, "120", false,
+	  "a connection without a request is closed after, s"),
+	K("http", "stall_s", INT, 1, DAY_S, "120", false,
+	  "a reader that takes nothing is cut after, s"),
+	K("http", "max_connections", INT, 1, 1000000, "16384", false,
+	  "client connections at the same time"),
 	K("http", "cors_origin", TEXT, 0, 0, "*", false,
 	  "Access-Control-Allow-Origin; empty: no such header"),
 	K("bus", "listen", TEXT, 1, 1000, "ipc:///run/hearth/bus", false,
@@ -54,37 +58,48 @@ static const struct conf_key keys[] = {
 	K("bus", "curve_allow_file", TEXT, 0, 0, NULL, false,
 	  "file of the workers' public CURVE keys, a line each"),
 	K("bus", "beat_ms", INT, 50, 60000, "1000", false, "a sign of life this often, ms"),
-	K("bus", "dead_ms", INT, 100, 600000, "3000", false, "a silent worker is given up after, ms"),
+	K("bus", "dead_ms", INT, 100, 600000, "3000", false,
+	  "a silent worker is given up after, ms"),
 	K("route", "grace_ms", INT, 0, 240000, "8000", true,
 	  "nothing is sent before the first token or this time, ms"),
-	K("route", "keepalive_ms", INT, 100, 10000, "9000", true, "a comment in a silent stream, ms"),
-	K("route", "answer_s", INT, 1, DAY_S, "600", true, "all attempts together, until the first token, s"),
+	K("route", "keepalive_ms", INT, 100, 10000, "9000", true,
+	  "a comment in a silent stream, ms"),
+	K("route", "answer_s", INT, 1, DAY_S, "600", true,
+	  "all attempts together, until the first token, s"),
 	K("route", "deadline_s", INT, 1, DAY_S, "3600", true, "a request as a whole, s"),
-	K("route", "accept_ms", INT, 10, 600000, "10000", true, "a worker must accept or refuse within, ms"),
+	K("route", "accept_ms", INT, 10, 600000, "10000", true,
+	  "a worker must accept or refuse within, ms"),
 	K("route", "first_token_s", INT, 1, DAY_S, "300", true, "a worker's first token, s"),
-	K("route", "idle_s", INT, 1, DAY_S, "120", true, "longest silence of a worker in a stream, s"),
-	K("route", "credit", INT, 2, 4096, "64", true, "deltas a worker may be ahead of its reader"),
-	K("route", "breaker_failures", INT, 1, 1000, "3", true, "failures in a row that open a target's breaker"),
-	K("route", "breaker_ms", INT, 10, 60000, "2000", true, "first time a breaker stays open, doubling to 60 s"),
-	K("route", "drain_s", INT, 0, DAY_S, "60", true, "requests under way get this long when we stop, s"),
-	{ "openai", "reasoning_fields", CONF_CHOICE, 0, 0, "both|reasoning_content|reasoning", "both",
-	  true, "names under which reasoning text is sent" },
+	K("route", "idle_s", INT, 1, DAY_S, "120", true,
+	  "longest silence of a worker in a stream, s"),
+	K("route", "credit", INT, 2, 4096, "64", true,
+	  "deltas a worker may be ahead of its reader"),
+	K("route", "breaker_failures", INT, 1, 1000, "3", true,
+	  "failures in a row that open a target's breaker"),
+	K("route", "breaker_ms", INT, 10, 60000, "2000", true,
+	  "first time a breaker stays open, doubling to 60 s"),
+	K("route", "drain_s", INT, 0, DAY_S, "60", true,
+	  "requests under way get this long when we stop, s"),
+	{"openai", "reasoning_fields", CONF_CHOICE, 0, 0, "both|reasoning_content|reasoning",
+	 "both", true, "names under which reasoning text is sent"},
 	K("alias", "chain", TEXT, 1, 4000, NULL, true,
 	  "worker:MODEL and upstream:NAME or upstream:NAME/ITS-MODEL, in order, a blank between"),
 	K("upstream", "url", TEXT, 1, 1000, NULL, true, "base URL, as https://api.example.com/v1"),
 	K("upstream", "key_file", TEXT, 0, 0, NULL, true, "file that holds its API key"),
 	K("upstream", "connect_ms", INT, 10, 60000, "5000", true, "time to connect, ms"),
-	K("upstream", "first_token_ms", INT, 10, 3600000, "60000", true, "time to its first token, ms"),
-	K("upstream", "idle_ms", INT, 10, 3600000, "60000", true, "longest silence in its stream, ms"),
+	K("upstream", "first_token_ms", INT, 10, 3600000, "60000", true,
+	  "time to its first token, ms"),
+	K("upstream", "idle_ms", INT, 10, 3600000, "60000", true,
+	  "longest silence in its stream, ms"),
 	K("upstream", "able", TEXT, 0, 1000,
 	  "chat completion tools logprobs n tool_choice json_object json_schema vision", true,
 	  "what it can do, a blank between"),
 	K("upstream", "max_context", INT, 0, 100000000, "0", true, "tokens; 0: unknown"),
-	{ "upstream", "probe", CONF_BOOL, 0, 0, NULL, "yes", true,
-	  "after failures, ask GET URL/models before a request is risked" },
-	{ "log", "level", CONF_CHOICE, 0, 0, "error|warning|notice|debug", "notice", true,
-	  "lines above this level are not written" },
-	{ .key = NULL },
+	{"upstream", "probe", CONF_BOOL, 0, 0, NULL, "yes", true,
+	 "after failures, ask GET URL/models before a request is risked"},
+	{"log", "level", CONF_CHOICE, 0, 0, "error|warning|notice|debug", "notice", true,
+	 "lines above this level are not written"},
+	{.key = NULL},
 };
 
 const struct conf_table settings_table = { sections, keys };
@@ -173,7 +188,8 @@ static int load_keys(struct settings *s, const char *path, struct err *e)
 		if (!name)
 			continue;
 		if (!secret || strlen(secret) < 8)
-			return err_set(e, -EINVAL, "%s:%d: write NAME KEY, the key with at least 8 characters",
+			return err_set(e, -EINVAL,
+				       "%s:%d: write NAME KEY, the key with at least 8 characters",
 				       path, line_no);
 		more = realloc(s->keys, (s->n_keys + 1) * sizeof(*more));
 		if (!more)
@@ -199,9 +215,11 @@ static int load_curve(struct settings *s, struct err *e)
 	int r;
 
 	if (!own)
-		return allow ? err_set(e, -EINVAL, "bus.curve_allow_file without bus.curve_file") : 0;
+		return allow ? err_set(e, -EINVAL, "bus.curve_allow_file without bus.curve_file")
+			     : 0;
 	if (!allow)
-		return err_set(e, -EINVAL, "bus.curve_file without bus.curve_allow_file lets anyone in");
+		return err_set(e, -EINVAL,
+			       "bus.curve_file without bus.curve_allow_file lets anyone in");
 	r = read_text(own, &text, e);
 	if (r == 0)
 		r = read_text(allow, &list, e);
@@ -256,7 +274,8 @@ static int load_upstream(const struct conf *c, const char *name, struct upstream
 	int r;
 
 	if (!url || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0))
-		return err_set(e, -EINVAL, "[upstream %s]: url must begin with http:// or https://", name);
+		return err_set(e, -EINVAL, "[upstream %s]: url must begin with http:// or https://",
+			       name);
 	u->name = strdup(name);
 	u->url = strdup(url);
 	if (!u->name || !u->url)
@@ -296,7 +315,8 @@ static int load_upstreams(struct settings *s, struct err *e)
 		return no_memory(e);
 	while (s->n_upstreams < n) {
 		size_t i = s->n_upstreams++;
-		int r = load_upstream(s->conf, conf_name(s->conf, "upstream", i), &s->upstreams[i], e);
+		int r = load_upstream(s->conf, conf_name(s->conf, "upstream", i), &s->upstreams[i],
+				      e);
 
 		if (r < 0)
 			return r;
@@ -325,11 +345,12 @@ static int load_step(const struct settings *s, const struct alias *a, const char
 		step->upstream = find_upstream(s, word + 9, model ? (size_t)(model - word - 9) :
 							     strlen(word + 9));
 		if (!step->upstream)
-			return err_set(e, -EINVAL, "[alias %s]: there is no [upstream] for '%s'", a->name,
-				       word);
+			return err_set(e, -EINVAL, "[alias %s]: there is no [upstream] for '%s'",
+				       a->name, word);
 		step->model = strdup(model && model[1] ? model + 1 : a->name);
 	} else {
-		return err_set(e, -EINVAL, "[alias %s]: '%s' is neither worker:MODEL nor upstream:NAME",
+		return err_set(e, -EINVAL,
+			       "[alias %s]: '%s' is neither worker:MODEL nor upstream:NAME",
 			       a->name, word);
 	}
 	return step->model ? 0 : no_memory(e);
@@ -400,7 +421,8 @@ static int load_all(struct settings *s, struct err *e)
 	const char *keys_file = conf_text(s->conf, "http", NULL, "keys_file");
 	int r = 0;
 
-	if (split(conf_text(s->conf, "http", NULL, "listen"), " \t,", &s->listen, &s->n_listen) < 0 ||
+	if (split(conf_text(s->conf, "http", NULL, "listen"), " \t,", &s->listen, &s->n_listen) <
+		    0 ||
 	    split(conf_text(s->conf, "bus", NULL, "listen"), " \t,", &s->bus, &s->n_bus) < 0)
 		return no_memory(e);
 	load_route(s);
@@ -408,7 +430,8 @@ static int load_all(struct settings *s, struct err *e)
 		r = load_keys(s, keys_file, e);
 	for (size_t i = 0; i < s->n_listen && r == 0; i++)
 		if (!s->n_keys && !http_is_loopback(s->listen[i]))
-			r = err_set(e, -EPERM, "http.listen: %s is not loopback, so http.keys_file is needed",
+			r = err_set(e, -EPERM,
+				    "http.listen: %s is not loopback, so http.keys_file is needed",
 				    s->listen[i]);
 	if (r == 0)
 		r = load_curve(s, e);

@@ -49,7 +49,8 @@ struct settings {
 	size_t n_upstreams;
 	struct alias *aliases;
 	size_t n_aliases;
-	uint32_t grace_ms, keepalive_ms, deadline_ms, answer_ms, accept_ms, first_ms, idle_ms, credit;
+	uint32_t grace_ms, keepalive_ms, deadline_ms, answer_ms, accept_ms, first_ms, idle_ms,
+		credit;
 	uint32_t breaker_failures, breaker_ms;
 	uint32_t drain_ms;
 };

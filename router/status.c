@@ -55,7 +55,10 @@ static void put_upstream(const struct router *rt, struct buf *out, const struct 
 	buf_putc(out, '{');
 	put_text(out, "name", u->name);
 	put_text(out, "url", u->url);
-	put_text(out, "state", until > clock_ns() ? "resting" : s && s->breaker.open_ms ? "suspect" : "up");
+	put_text(out, "state",
+		 until > clock_ns()	   ? "resting"
+		 : s && s->breaker.open_ms ? "suspect"
+					   : "up");
 	buf_printf(out, "\"in_flight\":%u,\"requests\":%" PRIu64 ",\"failures\":%" PRIu64 "}",
 		   s ? s->in_flight : 0, s ? s->requests : 0, s ? s->failures : 0);
 }
@@ -68,7 +71,8 @@ static void put_alias(struct buf *out, const struct alias *a)
 	for (size_t i = 0; i < a->n_steps; i++) {
 		const struct chain_step *s = &a->steps[i];
 
-		buf_printf(out, "%s{\"kind\":\"%s\",", i ? "," : "", s->upstream ? "upstream" : "worker");
+		buf_printf(out, "%s{\"kind\":\"%s\",", i ? "," : "",
+			   s->upstream ? "upstream" : "worker");
 		put_text(out, "name", s->upstream ? s->upstream->name : s->model);
 		buf_puts(out, "\"model\":");
 		jx_put_str(out, s->model, strlen(s->model));
@@ -82,10 +86,13 @@ void status_put_json(struct router *rt, struct buf *out)
 	const struct settings *s = rt->settings;
 	const char *comma = "";
 
-	buf_printf(out, "{\"version\":\"" PACKAGE_VERSION "\",\"up_s\":%" PRIu64 ",\"draining\":%s,\"generation\":%u,"
+	buf_printf(out,
+		   "{\"version\":\"" PACKAGE_VERSION "\",\"up_s\":%" PRIu64
+		   ",\"draining\":%s,\"generation\":%u,"
 		   "\"connections\":%u,\"requests\":%u,\"workers\":[",
-		   (uint64_t)((clock_ns() - rt->started_ns) / NS_PER_S), rt->draining ? "true" : "false",
-		   rt->generation, http_server_connections(rt->http), rt->n_jobs);
+		   (uint64_t)((clock_ns() - rt->started_ns) / NS_PER_S),
+		   rt->draining ? "true" : "false", rt->generation,
+		   http_server_connections(rt->http), rt->n_jobs);
 	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next, comma = ",") {
 		buf_puts(out, comma);
 		put_worker(out, w);
@@ -143,7 +150,8 @@ static void put_breakers(struct router *rt, struct buf *out)
 	for (size_t i = 0; i < rt->settings->n_upstreams; i++) {
 		struct upstream_state *s = cloud_state(rt->cloud, rt->settings->upstreams[i].name);
 
-		snprintf(labels, sizeof(labels), "upstream=\"%s\"", rt->settings->upstreams[i].name);
+		snprintf(labels, sizeof(labels), "upstream=\"%s\"",
+			 rt->settings->upstreams[i].name);
 		metrics_put_gauge(out, "hearth_breaker_open", labels, s && s->breaker.open_ms);
 	}
 }
@@ -162,5 +170,6 @@ void status_put_metrics(struct router *rt, struct buf *out)
 	metrics_put_gauge(out, "hearth_connections", "", http_server_connections(rt->http));
 	buf_puts(out, "# TYPE hearth_config_generation gauge\n");
 	metrics_put_gauge(out, "hearth_config_generation", "", rt->generation);
-	buf_puts(out, "# TYPE hearth_build info\nhearth_build_info{version=\"" PACKAGE_VERSION "\"} 1\n# EOF\n");
+	buf_puts(out, "# TYPE hearth_build info\nhearth_build_info{version=\"" PACKAGE_VERSION
+		      "\"} 1\n# EOF\n");
 }

@@ -8,8 +8,8 @@
  *	tokens=N  (default 8) deltas of content "t0 t1 ..";  reason=N reasoning deltas first
  *	delay=MS  before each delta;  first=MS before the first;  size=N bytes of each delta
  *	tools=N   calls f0..fN-1 with arguments {"a":<i>} in three pieces
- *	fault=refuse|bad|context|drain|hang|silent|die|garbage|gap|fail|overrun, at=N: at which delta
- *	logprobs are made up when asked for; known tokens are continued after.
+ *	fault=refuse|bad|context|drain|hang|silent|die|garbage|gap|fail|overrun, at=N: at which
+ *delta logprobs are made up when asked for; known tokens are continued after.
  *
  * Writes a line to stdout for what a test wants to time: "generate ID", "cancel ID NS",
  * "hello", NS of CLOCK_MONOTONIC.  One thread, poll(), no framework.
@@ -88,7 +88,8 @@ static void instructions(const Hw__Generate *g, char *out, size_t cap)
 		n = g->text.len;
 	} else if (g->has_chat && jx_load((const char *)g->chat.data, g->chat.len, &v, NULL) == 0) {
 		list = json_object_get(v, "messages");
-		content = json_object_get(json_array_get(list, json_array_size(list) - 1), "content");
+		content =
+			json_object_get(json_array_get(list, json_array_size(list) - 1), "content");
 		s = jx_str(content, &n);
 	}
 	if (s) {
@@ -145,12 +146,14 @@ static void on_generate(const Hw__Generate *g)
 		r->tokens = (long)g->max_tokens;
 	r->step = (long)g->n_known;
 	if (fault)
-		snprintf(r->fault, sizeof(r->fault), "%.*s", (int)strcspn(fault + 6, " "), fault + 6);
+		snprintf(r->fault, sizeof(r->fault), "%.*s", (int)strcspn(fault + 6, " "),
+			 fault + 6);
 	r->next_ns = clock_ns() + (uint64_t)word(text, "first=", 0) * NS_PER_MS;
 	if (g->n_known)		/* a fault happens once: the continuation is well */
 		r->fault[0] = '\0';
 	/* "who=w1": the fault is only this worker's */
-	if (strstr(text, "who=") && strncmp(strstr(text, "who=") + 4, worker_name, strlen(worker_name)))
+	if (strstr(text, "who=") &&
+	    strncmp(strstr(text, "who=") + 4, worker_name, strlen(worker_name)))
 		r->fault[0] = '\0';
 }
 
@@ -196,8 +199,8 @@ static bool misbehave(struct req *r)
 	return !strcmp(r->fault, "hang") || !r->used || silent;
 }
 
-static void send_piece(struct req *r, uint32_t choice, Hw__Channel channel, const char *text, size_t n,
-		       uint32_t call, const char *call_id)
+static void send_piece(struct req *r, uint32_t choice, Hw__Channel channel, const char *text,
+		       size_t n, uint32_t call, const char *call_id)
 {
 	Hw__Delta d = HW__DELTA__INIT;
 	Hw__Piece p = HW__PIECE__INIT, *pieces[] = { &p };
@@ -276,8 +279,9 @@ static void step(struct req *r)
 	while ((long)n < r->size && n < sizeof(text))
 		text[n++] = 'x';
 	for (uint32_t c = 0; c < r->n; c++)
-		send_piece(r, c, r->step < r->reason ? HW__CHANNEL__REASONING : HW__CHANNEL__CONTENT, text,
-			   n, 0, NULL);
+		send_piece(r, c,
+			   r->step < r->reason ? HW__CHANNEL__REASONING : HW__CHANNEL__CONTENT,
+			   text, n, 0, NULL);
 	r->step++;
 	r->next_ns = clock_ns() + (uint64_t)r->delay * NS_PER_MS;
 }
@@ -307,8 +311,10 @@ static int work(void)
 			r->used = false;
 			continue;
 		}
-		for (int burst = 0; r->used && !silent && r->next_ns <= now && may_step(r) && burst < 64 &&
-		     !(!strcmp(r->fault, "hang") && r->accepted && r->step >= r->at); burst++)
+		for (int burst = 0;
+		     r->used && !silent && r->next_ns <= now && may_step(r) && burst < 64 &&
+		     !(!strcmp(r->fault, "hang") && r->accepted && r->step >= r->at);
+		     burst++)
 			step(r);
 		if (r->used && may_step(r) && strcmp(r->fault, "hang") != 0 && r->next_ns < next)
 			next = r->next_ns;
@@ -327,7 +333,8 @@ static void on_message(const struct wire_msg *m)
 		break;
 	case WIRE_CANCEL:
 		r = find_req(m->body.cancel->request, false);
-		printf("cancel %016" PRIx64 " %" PRIu64 "\n", (uint64_t)m->body.cancel->request, clock_ns());
+		printf("cancel %016" PRIx64 " %" PRIu64 "\n", (uint64_t)m->body.cancel->request,
+		       clock_ns());
 		if (r)
 			r->used = false;
 		break;

@@ -46,7 +46,8 @@ static void on_done(void *arg, const Hw__Done *d)
 	((struct seen *)arg)->output += d->output_tokens;
 }
 
-static const struct attempt_hooks hooks = { .accepted = on_accepted, .delta = on_delta, .done = on_done };
+static const struct attempt_hooks hooks = {
+	.accepted = on_accepted, .delta = on_delta, .done = on_done};
 
 /* Feeds `text` cut after each `step` bytes. */
 static int read_stream(const char *text, size_t step, struct seen *seen)
@@ -58,7 +59,8 @@ static int read_stream(const char *text, size_t step, struct seen *seen)
 	memset(seen, 0, sizeof(*seen));
 	OK(cloud_reader_init(&r, OA_CHAT, 1, &hooks, seen, &gone));
 	for (size_t i = 0; i < strlen(text) && rc == 0; i += step)
-		rc = cloud_reader_feed(&r, text + i, step < strlen(text) - i ? step : strlen(text) - i);
+		rc = cloud_reader_feed(&r, text + i,
+				       step < strlen(text) - i ? step : strlen(text) - i);
 	if (rc >= 0)
 		rc = cloud_reader_end(&r);
 	cloud_reader_done(&r);
@@ -75,7 +77,8 @@ static void stream_is(const char *text, const char *want)
 	}
 }
 
-#define D(delta, finish) "data: {\"choices\":[{\"index\":0,\"delta\":" delta ",\"finish_reason\":" finish "}]}\n\n"
+#define D(delta, finish)                                                                           \
+	"data: {\"choices\":[{\"index\":0,\"delta\":" delta ",\"finish_reason\":" finish "}]}\n\n"
 #define CALL(fields) D("{\"tool_calls\":[{" fields "}]}", "null")
 #define STOP D("{}", "\"stop\"")
 
@@ -83,10 +86,15 @@ TEST(text_reasoning_and_usage_are_read)
 {
 	struct seen seen;
 
-	stream_is(D("{\"role\":\"assistant\",\"content\":\"\"}", "null") D("{\"reasoning\":\"why\"}", "null")
-		  D("{\"content\":\"h\\u00e9\"}", "null") STOP "data: [DONE]\n\n", "r0:why c0:h\xc3\xa9 done1");
-	OK(read_stream(D("{\"content\":\"x\"}", "null") STOP
-		       "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n", 9, &seen));
+	stream_is(D("{\"role\":\"assistant\",\"content\":\"\"}", "null")
+			  D("{\"reasoning\":\"why\"}", "null")
+				  D("{\"content\":\"h\\u00e9\"}", "null") STOP "data: [DONE]\n\n",
+		  "r0:why c0:h\xc3\xa9 done1");
+	OK(read_stream(
+		D("{\"content\":\"x\"}", "null") STOP
+		"data: "
+		"{\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n",
+		9, &seen));
 	EQ(seen.prompt, 3);
 	EQ(seen.output, 2);
 }
@@ -111,9 +119,11 @@ TEST(a_missing_index_is_inferred)
 TEST(interleaved_calls_follow_their_index)
 {
 	stream_is(CALL("\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\"}")
-		  CALL("\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"g\"}")
-		  CALL("\"index\":0,\"function\":{\"arguments\":\"1\"}")
-		  CALL("\"index\":1,\"function\":{\"arguments\":\"2\"}") STOP, "B0:f B1:g A0:1 A1:2 done1");
+			  CALL("\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"g\"}")
+				  CALL("\"index\":0,\"function\":{\"arguments\":\"1\"}")
+					  CALL("\"index\":1,\"function\":{\"arguments\":\"2\"}")
+						  STOP,
+		  "B0:f B1:g A0:1 A1:2 done1");
 }
 
 TEST(a_cut_stream_is_no_answer)
@@ -131,16 +141,20 @@ TEST(a_cut_stream_is_no_answer)
 
 TEST(what_is_ours_does_not_leave_the_house)
 {
-	static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"user\":\"me\","
-				   "\"temperature\":1.50,\"top_p\":null,\"chat_template_kwargs\":{},\"fallbacks\":[\"z\"]}";
+	static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":"
+				   "\"x\"}],\"user\":\"me\","
+				   "\"temperature\":1.50,\"top_p\":null,\"chat_template_kwargs\":{}"
+				   ",\"fallbacks\":[\"z\"]}";
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 	struct oa_request r;
 	struct oa_error e;
 
 	OK(oa_request_parse(OA_CHAT, body, sizeof(body) - 1, &r, &e));
 	OK(cloud_body(&r, "big", &b));
-	assert_string_equal(b.p, "{\"model\":\"big\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],"
-				 "\"temperature\":1.50,\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+	assert_string_equal(
+		b.p, "{\"model\":\"big\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],"
+		     "\"temperature\":1.50,\"stream\":true,\"stream_options\":{\"include_usage\":"
+		     "true}}");
 	oa_request_done(&r);
 }
 

@@ -77,7 +77,10 @@ TEST(chunks_are_joined)
 	struct http_request r;
 
 	http_request_init(&r, &limits);
-	feed(&r, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", 3);
+	feed(&r,
+	     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+	     "chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+	     3);
 	assert_true(r.complete);
 	assert_string_equal(r.body.p, "abcde");
 	http_request_done(&r);
@@ -89,7 +92,9 @@ TEST(doubtful_framing_is_refused)
 {
 	EQ(status_of(POST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
 	EQ(status_of(POST "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n"), 400);
-	EQ(status_of(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
+	EQ(status_of(POST
+		     "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+	   400);
 	EQ(status_of(POST "Transfer-Encoding: gzip\r\n\r\n"), 501);
 	EQ(status_of(POST "Transfer-Encoding: gzip, chunked\r\n\r\n"), 501);
 	EQ(status_of(POST "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx"), 400);
@@ -142,7 +147,8 @@ static void stream_is(const char *text, const char *want)
 		struct sse s = { .event = note, .arg = &seen };
 
 		for (size_t i = 0; i < strlen(text); i += step)
-			OK(sse_feed(&s, text + i, step < strlen(text) - i ? step : strlen(text) - i));
+			OK(sse_feed(&s, text + i,
+				    step < strlen(text) - i ? step : strlen(text) - i));
 		assert_string_equal(seen.text, want);
 		sse_done(&s);
 	}

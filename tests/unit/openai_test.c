@@ -32,9 +32,12 @@ TEST(fields_become_a_request)
 	struct oa_request r;
 	struct oa_error e;
 
-	OK(parse("{\"model\":\"m\"," MSG ",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-		 "\"max_tokens\":9,\"max_completion_tokens\":5,\"temperature\":0.5,\"seed\":18,\"stop\":[\"a\",\"b\"],"
-		 "\"logit_bias\":{\"7\":-1.5},\"n\":2,\"logprobs\":true,\"top_logprobs\":3,\"odd\":1,\"top_p\":null}",
+	OK(parse("{\"model\":\"m\"," MSG
+		 ",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+		 "\"max_tokens\":9,\"max_completion_tokens\":5,\"temperature\":0.5,\"seed\":18,"
+		 "\"stop\":[\"a\",\"b\"],"
+		 "\"logit_bias\":{\"7\":-1.5},\"n\":2,\"logprobs\":true,\"top_logprobs\":3,\"odd\":"
+		 "1,\"top_p\":null}",
 		 &r, &e));
 	assert_string_equal(r.model, "m");
 	assert_true(r.stream && r.include_usage);
@@ -62,8 +65,9 @@ TEST(what_is_wrong_is_named)
 	refused("{\"model\":\"m\"," MSG ",\"stop\":[\"\"]}", 400, "stop");
 	refused("{\"model\":\"m\"," MSG ",\"logit_bias\":{\"-1\":1}}", 400, "logit_bias");
 	refused("{\"model\":\"m\"," MSG ",\"logit_bias\":{\"99999999999\":1}}", 400, "logit_bias");
-	refused("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}", 400,
-		"messages[0]");
+	refused("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}"
+		"]}]}",
+		400, "messages[0]");
 }
 
 TEST(two_spellings_become_one)
@@ -71,9 +75,11 @@ TEST(two_spellings_become_one)
 	struct oa_request r;
 	struct oa_error e;
 
-	OK(parse("{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"d\"},{\"role\":\"assistant\","
+	OK(parse("{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"d\"},{"
+		 "\"role\":\"assistant\","
 		 "\"content\":null,\"reasoning\":\"why\"},{\"role\":\"user\",\"content\":\"x\"}],"
-		 "\"reasoning_effort\":\"none\",\"z\":123456789012345678901234567890.10}", &r, &e));
+		 "\"reasoning_effort\":\"none\",\"z\":123456789012345678901234567890.10}",
+		 &r, &e));
 	assert_true(r.rewritten);
 	assert_non_null(strstr(r.chat.p, "{\"role\":\"system\",\"content\":\"d\"}"));
 	assert_non_null(strstr(r.chat.p, "\"reasoning_content\":\"why\""));
@@ -109,8 +115,9 @@ TEST(an_error_has_four_keys)
 
 	oa_error_set(&e, 404, NULL, NULL, "no \"x\"");
 	oa_error_put(&e, &b);
-	assert_string_equal(b.p, "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"not_found_error\","
-				 "\"param\":null,\"code\":null}}");
+	assert_string_equal(b.p,
+			    "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"not_found_error\","
+			    "\"param\":null,\"code\":null}}");
 }
 
 /* ---- answers ---- */
@@ -145,9 +152,14 @@ static int piece(struct oa_out *o, Hw__Channel ch, const char *text, uint32_t ca
 	return oa_out_delta(o, &d, out);
 }
 
-#define HEAD "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\"," \
-	     "\"system_fingerprint\":\"cls\",\"choices\":["
-#define CHUNK(delta, finish) HEAD "{\"index\":0,\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":" finish "}]}\n\n"
+#define HEAD                                                                                       \
+	"data: "                                                                                   \
+	"{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":"     \
+	"\"m\","                                                                                   \
+	"\"system_fingerprint\":\"cls\",\"choices\":["
+#define CHUNK(delta, finish)                                                                       \
+	HEAD "{\"index\":0,\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":" finish        \
+	     "}]}\n\n"
 
 TEST(a_stream_of_text_and_a_call)
 {
@@ -163,13 +175,18 @@ TEST(a_stream_of_text_and_a_call)
 	done.finish = HW__FINISH__STOP;
 	OK(oa_out_finish(&o, &done, "\"hearth\":{}", &b));
 	OK(oa_out_end(&o, NULL, &b));
-	assert_string_equal(b.p,
-		CHUNK("{\"role\":\"assistant\",\"content\":\"\"}", "null")
-		CHUNK("{\"reasoning_content\":\"r\"}", "null")
-		CHUNK("{\"content\":\"a\\\"\\n\"}", "null")
-		CHUNK("{\"tool_calls\":[{\"index\":0,\"id\":\"id0\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}", "null")
-		CHUNK("{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}", "null")
-		HEAD "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],\"hearth\":{}}\n\n"
+	assert_string_equal(
+		b.p,
+		CHUNK("{\"role\":\"assistant\",\"content\":\"\"}",
+		      "null") CHUNK("{\"reasoning_content\":\"r\"}",
+				    "null") CHUNK("{\"content\":\"a\\\"\\n\"}", "null")
+			CHUNK("{\"tool_calls\":[{\"index\":0,\"id\":\"id0\",\"type\":\"function\","
+			      "\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}",
+			      "null") CHUNK("{\"tool_calls\":[{\"index\":0,\"function\":{"
+					    "\"arguments\":\"{}\"}}]}",
+					    "null") HEAD
+		"{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],"
+		"\"hearth\":{}}\n\n"
 		"data: [DONE]\n\n");
 	oa_out_done(&o);
 }

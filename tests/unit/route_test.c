@@ -34,7 +34,8 @@ TEST(of_equals_the_least_loaded_then_the_longest_unused)
 
 TEST(down_tried_full_and_resting_targets_are_passed_over)
 {
-	struct route_target t[] = { target(0, 0), target(1, 0), target(2, 10), target(3, 0), target(4, 0) };
+	struct route_target t[] = {target(0, 0), target(1, 0), target(2, 10), target(3, 0),
+				   target(4, 0)};
 
 	t[0].up = false;
 	t[1].tried = true;
