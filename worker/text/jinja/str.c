@@ -72,7 +72,7 @@ static void copy_leaf(const struct str *s, char *p, uint8_t *marks)
 	if (s->marks)
 		memcpy(marks, s->marks, s->n);
 	else
-		memset(marks, s->mark, s->n);
+		memset(marks, (int)s->mark, s->n);
 }
 
 static void flatten(struct jinja *j, struct str *sum)
@@ -491,7 +491,7 @@ void str_out_put(struct str_out *o, const char *p, size_t n, enum mark mark)
 	out_room(o, n);
 	jinja_work(o->j, n);
 	memcpy(o->p + o->n, p, n);
-	memset(o->marks + o->n, mark, n);
+	memset(o->marks + o->n, (int)mark, n);
 	o->n += n;
 	o->has[mark] = true;
 }
