@@ -41,7 +41,8 @@ static void refused(const char *messages, const char *want)
 
 #define S(text) "{\"role\":\"system\",\"content\":\"" text "\"}"
 #define U(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
-#define CALL(arguments) "[" U("q") ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":" \
+#define CALL(arguments)                                                                     \
+	"[" U("q") ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":"           \
 	"\"1\",\"function\":{\"name\":\"f\"" arguments "}}]}]"
 
 TEST(developer_is_system)

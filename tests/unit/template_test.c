@@ -286,7 +286,8 @@ TEST(a_folders_template_is_found_where_models_keep_it)
 	assert_non_null(mkdtemp(f.path));
 	EQ(template_open(f.path, &t, &e), -ENOENT);
 	put_file(&f, "tokenizer_config.json",
-		 "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
+		 "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
+		 "\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
 	folder_gives(&f, "a<s></s>False");
 	put_file(&f, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":"
 		 "\"t\"},{\"name\":\"default\",\"template\":\"d\"}]}");

@@ -231,9 +231,9 @@ static struct value f_first(struct run *r, struct value self, const struct args 
 
 	bind_args(r, a, "do_first", 0, "", NULL);
 	if (self.kind == V_STR && self.s->n) {
-		const char *p = str_bytes(&r->j, self.s);
+		struct str *s = v_to_str(&r->j, self);	/* what is safe gives plain characters */
 
-		return v_str(str_cut(&r->j, self.s, 0, char_len(*p)));
+		return v_str(str_cut(&r->j, s, 0, char_len(*str_bytes(&r->j, s))));
 	}
 	l = items_of(r, self);
 	return l->n ? l->v[0] : v_undefined(&r->j, "No first item, sequence was empty.");

@@ -91,14 +91,8 @@ static struct value f_string(struct run *r, struct value self, const struct args
 
 static struct value f_safe(struct run *r, struct value self, const struct args *a)
 {
-	struct str *s = v_to_str(&r->j, self), *safe;
-
 	bind_args(r, a, "do_mark_safe", 0, "", NULL);
-	str_bytes(&r->j, s);
-	safe = jinja_alloc(&r->j, 1, sizeof(*safe));
-	*safe = *s;
-	safe->safe = true;
-	return v_str(safe);
+	return v_str(str_as_safe(&r->j, soft_str(r, self), true));
 }
 
 static struct value f_escape(struct run *r, struct value self, const struct args *a)

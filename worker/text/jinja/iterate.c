@@ -50,7 +50,7 @@ struct list *items_of(struct run *r, struct value v)
 	case V_VIEW:
 		return v.l;
 	case V_STR:
-		return characters(r, v.s);
+		return characters(r, v_to_str(&r->j, v));
 	case V_DICT:
 		return keys(r, v.d);
 	case V_GENERATOR:

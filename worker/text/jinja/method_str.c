@@ -561,7 +561,7 @@ static struct value pad(struct run *r, struct value self, const struct args *a, 
 	str_out_str(&o, self.s);
 	for (int64_t i = left(missing, width); i < missing; i++)
 		str_out_str(&o, fill);
-	return v_str(str_out_done(&o));
+	return v_str(str_as_safe(&r->j, str_out_done(&o), self.s->safe));
 }
 
 static int64_t none_left(int64_t missing, int64_t width)

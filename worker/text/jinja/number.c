@@ -46,17 +46,13 @@ static struct value repeat(struct run *r, struct value v, int64_t times)
 {
 	struct str_out o = STR_OUT(&r->j);
 	struct list *l;
-	struct str *s;
 
 	if (v.kind == V_STR) {
 		if (!v.s->n || times == 1)
 			return v;
 		for (; times > 0; times--)
 			str_out_str(&o, v.s);
-		s = str_out_done(&o);
-		if (v.s->safe && s != v.s)
-			s->safe = true;
-		return v_str(s);
+		return v_str(str_as_safe(&r->j, str_out_done(&o), v.s->safe));
 	}
 	l = list_new(&r->j, 0);
 	for (; times > 0 && v.l->n; times--)

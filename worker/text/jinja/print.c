@@ -169,17 +169,10 @@ struct str *v_to_str(struct jinja *j, struct value v)
 {
 	enum mark mark = v.data ? DATA : TEMPLATE;
 	struct str_out o = STR_OUT(j);
-	struct str *s;
 
 	switch (v.kind) {
 	case V_STR:
-		if (!v.s->safe)
-			return v.s;
-		s = jinja_alloc(j, 1, sizeof(*s));
-		str_bytes(j, v.s);
-		*s = *v.s;
-		s->safe = false;
-		return s;
+		return str_as_safe(j, v.s, false);
 	case V_MISSING:
 	case V_UNDEFINED:
 		return str_empty(j);

@@ -72,7 +72,7 @@ static void copy_leaf(const struct str *s, char *p, uint8_t *marks)
 	if (s->marks)
 		memcpy(marks, s->marks, s->n);
 	else
-		memset(marks, s->mark, s->n);
+		memset(marks, (int)s->mark, s->n);
 }
 
 static void flatten(struct jinja *j, struct str *sum)
@@ -249,8 +249,7 @@ struct str *str_slice(struct jinja *j, struct str *s, int64_t from, int64_t step
 			return str_cut(j, s, at, char_at(j, s, (size_t)(from + n)));
 		r = slice_steps(j, s, at, step, n);
 	}
-	r->safe = s->safe;
-	return r;
+	return str_as_safe(j, r, s->safe);
 }
 
 bool str_eq(struct jinja *j, struct str *a, struct str *b)
@@ -362,8 +361,7 @@ struct str *str_replace(struct jinja *j, struct str *s, struct str *old, struct 
 		str_out_str(&o, str_cut(j, s, at, s->n));
 		r = str_out_done(&o);
 	}
-	r->safe = s->safe;
-	return r;
+	return str_as_safe(j, r, s->safe);
 }
 
 bool char_is_space(uint32_t c)
@@ -422,12 +420,24 @@ struct str *str_strip(struct jinja *j, struct str *s, struct str *chars, int end
 	return str_cut(j, s, from, to);
 }
 
+struct str *str_as_safe(struct jinja *j, struct str *s, bool safe)
+{
+	struct str *copy;
+
+	if (s->safe == safe)
+		return s;
+	str_bytes(j, s);
+	copy = new_str(j);
+	*copy = *s;
+	copy->safe = safe;
+	return copy;
+}
+
 struct str *str_escape(struct jinja *j, struct str *s)
 {
 	const char *p = str_bytes(j, s);
 	struct str_out o = STR_OUT(j);
 	size_t at = 0;
-	struct str *r;
 
 	if (s->safe)
 		return s;
@@ -443,9 +453,7 @@ struct str *str_escape(struct jinja *j, struct str *s)
 		at = i + 1;
 	}
 	str_out_str(&o, str_cut(j, s, at, s->n));
-	r = str_out_done(&o);
-	r->safe = true;
-	return r;
+	return str_as_safe(j, str_out_done(&o), true);
 }
 
 static void out_room(struct str_out *o, size_t n)
@@ -483,7 +491,7 @@ void str_out_put(struct str_out *o, const char *p, size_t n, enum mark mark)
 	out_room(o, n);
 	jinja_work(o->j, n);
 	memcpy(o->p + o->n, p, n);
-	memset(o->marks + o->n, mark, n);
+	memset(o->marks + o->n, (int)mark, n);
 	o->n += n;
 	o->has[mark] = true;
 }

@@ -67,6 +67,8 @@ enum {
 };
 /* Without the characters of `chars` (NULL: white space) at the given ends. */
 struct str *str_strip(struct jinja *j, struct str *s, struct str *chars, int ends);
+/* The same text, marked safe or not. */
+struct str *str_as_safe(struct jinja *j, struct str *s, bool safe);
 struct str *str_escape(struct jinja *j, struct str *s);		/* for HTML */
 
 /* White space as str.isspace() sees it. */

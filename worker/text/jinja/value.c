@@ -361,6 +361,8 @@ static const char *object_name(struct jinja *j, struct value v)
 	switch (v.kind) {
 	case V_NONE:
 		return "None";
+	case V_STR:
+		return v.s->safe ? "markupsafe.Markup object" : "str object";
 	case V_LOOP:
 		return "jinja2.runtime.LoopContext object";
 	case V_MACRO:
