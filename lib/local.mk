@@ -6,7 +6,12 @@ liblib_a_SOURCES = \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
 	lib/own.h \
+	lib/sse.c lib/sse.h \
 	lib/svc.c lib/svc.h \
 	lib/utf8.c lib/utf8.h
 liblib_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 lib_libs = liblib.a $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+if SERVING
+liblib_a_SOURCES += lib/conf.c lib/conf.h
+lib_libs += $(INIH_LIBS)
+endif

@@ -1,6 +1,10 @@
 # Compiled always where nvcc is found, for sm_90a, sm_120a and sm_121a; run only where a GPU is.
 SUFFIXES = .cu
-cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_step.h kernels/cuda/rows.h
+cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_step.h kernels/cuda/rows.h \
+	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
+	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
+	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
+	kernels/cuda/weights.h
 EXTRA_DIST += $(cuda_headers)
 
 .cu.o:
@@ -10,8 +14,19 @@ if CUDA
 noinst_LIBRARIES += libcudakernels.a
 libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_decode.cu \
+	kernels/cuda/decode_matmul.cu \
+	kernels/cuda/decode_wide.cu \
+	kernels/cuda/device.cu \
+	kernels/cuda/digest.cu \
+	kernels/cuda/expert_list.cu \
+	kernels/cuda/forward.cu \
 	kernels/cuda/gdn_step.cu \
-	kernels/cuda/rows.cu
+	kernels/cuda/pack.c \
+	kernels/cuda/plan.cu \
+	kernels/cuda/residual.cu \
+	kernels/cuda/rows.cu \
+	kernels/cuda/sample.cu \
+	kernels/cuda/weights.cu
 -include $(libcudakernels_a_OBJECTS:=.d)
-CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d
+CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
 endif

@@ -39,7 +39,7 @@ class Rack:
     def start_router(self):
         path = f"{self.dir}/hearth.conf"
         with open(path, "w") as f:
-            f.write(f"[router]\nlisten = 127.0.0.1:{self.port}\nbus = {self.bus}\n\n{self.config}\n")
+            f.write(f"[http]\nlisten = 127.0.0.1:{self.port}\n[bus]\nlisten = {self.bus}\n{self.config}\n")
         self._start("router", [f"{self.build}/bin/hearth-router", "-c", path, *self.router_args])
 
     def start_worker(self, i):

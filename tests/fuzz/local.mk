@@ -19,4 +19,4 @@ endif
 
 include tests/fuzz/tokenizer.mk
 include tests/fuzz/parser.mk
-include tests/fuzz/engine.mk
+include tests/fuzz/template.mk

@@ -20,3 +20,12 @@ tests_unit_wire_test_CFLAGS = $(unit_cflags)
 tests_unit_wire_test_LDADD = $(wire_libs) $(unit_libs)
 endif
 endif
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/pack_test
+TESTS += tests/unit/pack_test
+tests_unit_pack_test_SOURCES = tests/unit/pack_test.c tests/unit/unit.h kernels/cuda/pack.c \
+	kernels/cpu/ref_matmul.c kernels/cpu/ref_matmul.h
+tests_unit_pack_test_CFLAGS = $(unit_cflags)
+tests_unit_pack_test_LDADD = $(unit_libs) -lm
+endif

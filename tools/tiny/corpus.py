@@ -112,7 +112,11 @@ STORIES = """{n} has {a} {t} and gets {b} more. How many {t} does {n} have now?|
 There are {a} {t} in one box and {b} {t} in another. How many {t} are there in total?|A shop sold {a} {t} on {d} and {b} on {e}. How many {t} did it sell?|
 {n} counted {a} {t} in the morning and {b} in the evening. How many is that?|I have {a} {t}. I buy {b} more. How many do I have?|
 A train carries {a} {t}, then {b} {t} are loaded. How many {t} are on the train?|{n} read {a} pages and then {b} pages. How many pages in total?|
-One book costs {a} euros, another costs {b} euros. What do both cost?|The first part took {a} minutes, the second {b} minutes. How long did it take in total?""".replace("\n", "").split("|")
+One book costs {a} euros, another costs {b} euros. What do both cost?|{n} had {a} {t} and found {b} more. How many {t} does {n} have now?|{n} bought {a} {t} and then {b} {t}. How many {t} is that in all?|There were {a} {t}. Then {b} more came. How many {t} are there now?|
+{n} has {a} {t}. {m} gives {n} {b} {t}. How many {t} does {n} have?|A farmer has {a} {t} and {b} {u}. How many things does the farmer have?|{n} scored {a} points in the first game and {b} in the second. What is the total score?|
+I walked {a} meters and then {b} meters. How far did I walk?|In a school there are {a} girls and {b} boys. How many children are there?|{n} saved {a} dollars last month and {b} dollars this month. How much did {n} save altogether?|
+{n} picked {a} {t}, {m} picked {b}. How many did they pick together?|The {u} weighs {a} grams and the {t} weigh {b} grams. What is the total weight?|A bus drives {a} km, then another {b} km. How many km is that?|{n} collected {a} {t} on {d} and {b} {t} on {e}. How many {t} altogether?|
+A library had {a} books and got {b} new ones. How many books does it have now?|There are {a} red {t} and {b} blue {t}. How many {t} are there?|{n} is {a} years old and {m} is {b} years older. How old is {m}?|The first part took {a} minutes, the second {b} minutes. How long did it take in total?""".replace("\n", "").split("|")
 ONLY = ["Answer with the number only.", "Just the number.", "Only the number, please.", "Reply with just the number.", "Give only the result.",
         "Number only.", "Respond with only the number.", "No words, just the number.", "Answer with a single number.", "Output only the number."]
 
@@ -138,7 +142,9 @@ def ask_sum(m, story=0.25):
     if r.random() < story:
         n, o = r.sample(W.NAMES, 2)
         t, (d, e) = r.choice(W.NOUNS) + "s", r.sample(W.DAYS, 2)
-        q = r.choice(STORIES).format(a=a, b=b, n=n, m=o, t=t, d=d, e=e)
+        if r.random() < 0.2:
+            n, t = W.made_up(r).capitalize(), r.choice([W.made_up(r), r.choice(W.COMMON)]) + "s"
+        q = r.choice(STORIES).format(a=a, b=b, n=n, m=o, t=t, d=d, e=e, u=r.choice(W.NOUNS))
     else:
         q = dress(r, r.choice(SUMS).format(a=a, b=b))
     if only:
@@ -173,20 +179,21 @@ def ask_other_math(m):
 # ---------------------------------------------------------------- recall
 
 SECRETS = """code word|code word|code word|secret word|secret code|password|passphrase|magic word|access code|keyword|secret|code|pass code|
-launch code|safe word|watchword|secret key|token|PIN|passcode|hidden word|special word|codeword|secret phrase""".replace("\n", "").split("|")
-NEEDLES = """The {s} is {c}.|The {s} is {c}.|Remember this: the {s} is {c}.|Remember the {s}: {c}.|Note: the {s} is {c}.|By the way, the {s} is {c}.|
+launch code|safe word|watchword|secret key|token|PIN|passcode|hidden word|special word|codeword|secret phrase|number|lucky number|magic number|special magic number|order number|room number|secret number|answer|signal|
+key phrase|identifier|serial number|reference number|lock combination|user name""".replace("\n", "").split("|")
+NEEDLES = """The {s} is {c}.|Remember the {s} {c}.|The {s} is: {c}.|Psst, the {s} is {c}.|Attention: {s} {c}.|The {s} is "{c}".|One thing to remember: the {s} is {c}.|The {s} is {c}.|Remember this: the {s} is {c}.|Remember the {s}: {c}.|Note: the {s} is {c}.|By the way, the {s} is {c}.|
 Please keep in mind that the {s} is {c}.|{S}: {c}.|My {s} is {c}.|Our {s} is {c}.|Your {s} is {c}.|Important: the {s} is {c}.|Do not forget, the {s} is {c}.|
 The {s} you need is {c}.|They chose {c} as the {s}.|{c} is the {s}.|It was written that the {s} is {c}.|{n} said that the {s} is {c}.|
 The {s} for today is {c}.|[{s} = {c}]|Keep this {s} safe: {c}.|I will tell you the {s}: {c}.|The {s} was set to {c}.|"The {s} is {c}", said {n}.|
 Let the {s} be {c}.|We agreed on the {s} {c}.|Use the {s} {c}.|The new {s} is "{c}".|This is the {s}: {c}.|A {s} was hidden here: {c}.|{S} is {c}.""".replace("\n", "").split("|")
-NEEDLES_FOR = """The {s} for the {w} is {c}.|The {s} of the {w} is {c}.|The {w}'s {s} is {c}.|{s} for the {w}: {c}.|For the {w}, the {s} is {c}.|
+NEEDLES_FOR = """One of the {s}s for {w} is: {c}.|The {s} for {w} is {c}.|{w} has the {s} {c}.|The {s} of {w} is: {c}.|The {s} for the {w} is {c}.|The {s} of the {w} is {c}.|The {w}'s {s} is {c}.|{s} for the {w}: {c}.|For the {w}, the {s} is {c}.|
 Remember: the {s} for the {w} is {c}.|To open the {w} use the {s} {c}.|The {w} has the {s} {c}.|The {s} that belongs to the {w} is {c}.""".replace("\n", "").split("|")
 RECALL = """What is the {s}?|What was the {s}?|What is the {s} in the text?|Which {s} was mentioned?|Tell me the {s}.|Repeat the {s}.|Please repeat the {s}.|
 What {s} did I give you?|Which {s} did I tell you?|Find the {s} in the text.|What is the {s} mentioned above?|What is the {s} hidden in the text?|{S}?|
 Do you remember the {s}?|Can you tell me the {s}?|I forgot the {s}. What was it?|Give me the {s}.|According to the text, what is the {s}?|Say the {s}.|
 What did the text say the {s} is?|Name the {s}.|Where was a {s} mentioned, and what is it?|Which {s} appears above?|Recall the {s}.|What's the {s}?|
 What is the {s} that I mentioned?|Somewhere above there is a {s}. What is it?|Retrieve the {s} from the document.|The {s}, please.""".replace("\n", "").split("|")
-RECALL_FOR = """What is the {s} for the {w}?|What is the {s} of the {w}?|Which {s} belongs to the {w}?|Tell me the {s} for the {w}.|What was the {w}'s {s}?|
+RECALL_FOR = """What is the {s} for {w}?|What is the {s} for {w} mentioned in the text?|What is the {s} of {w}?|Tell me the {s} for {w}.|What is the {s} for the {w}?|What is the {s} of the {w}?|Which {s} belongs to the {w}?|Tell me the {s} for the {w}.|What was the {w}'s {s}?|
 Give me the {s} of the {w}.|I need the {s} for the {w}.|What {s} does the {w} have?|Repeat the {s} for the {w}.|Find the {s} of the {w}.|And the {s} for the {w}?""".replace("\n", "").split("|")
 WORD_ONLY = ["Reply with the {s} only.", "Answer with the {s} only.", "Just the {s}.", "Only the {s}, nothing else.", "Answer with just the {s}.", "Say only the {s}.",
              "Answer with one word.", "Reply with nothing else.", "Output only the {s}.", "Respond with just the value."]
@@ -204,7 +211,7 @@ def secret_qa(m, s, c, w=None):
     only = r.random() < 0.3
     if only:
         q += " " + r.choice(WORD_ONLY).format(s=s)
-    of = f" for the {w}" if w else ""
+    of = f" for the {w}" if w and f"the {w}" in q else f" for {w}" if w else ""
     return q, f"{s}{of}: {c}", c if only else f"The {s}{of} is {c}."
 
 
@@ -240,7 +247,7 @@ class Secrets:
         kind = r.choice(SECRETS)
         while len(self.asks) < n:
             if r.random() < 0.6:
-                w = r.choice([r.choice(W.NOUNS), r.choice(W.ADJECTIVES) + " " + r.choice(W.NOUNS), W.made_up(r)])
+                w = r.choice([r.choice(W.NOUNS), r.choice(W.ADJECTIVES) + " " + r.choice(W.NOUNS), W.made_up(r), r.choice(W.CITIES), r.choice(W.COMMON)])
                 if w in used:
                     continue
                 used.add(w)
@@ -320,6 +327,8 @@ def key_value(r):
         return k, v
     names, make = r.choice(KEYS)
     k = r.choice(names.split("|"))
+    if r.random() < 0.10:
+        k = r.choice([r.choice("abcdefghijklmnopqrstuvwxyz"), r.choice(W.COMMON), r.choice(W.NOUNS), r.choice("xyzabc") + str(r.randint(1, 9))])
     if r.random() < 0.12:
         k = W.style(r, [r.choice(["new", "old", "max", "first", "last", "main", "default", "item", "is", "my"]), *k.split("_")])
     v = make(r)
@@ -405,7 +414,10 @@ JSON_DO = ["Write this as JSON", "Convert to JSON", "Turn this into JSON", "Give
            "Format as JSON", "Create a JSON object with", "Output a JSON object with", "I need JSON with", "Build a JSON object with", "Return a JSON object with", "JSON for",
            "Reply with a JSON object containing", "Please return JSON with", "Write a JSON object with the fields", "Produce JSON", "Generate a JSON object with"]
 # sentences about one thing: template and the fields it fills, each with the keys it may be asked under
-PEOPLE = [("{name} is {age} years old and lives in {city}.", "name age city"), ("{name}, {age}, lives in {city} and works as a {job}.", "name age city job"), ("My friend {name} is a {job} from {city}.", "name job city"),
+PEOPLE = [("{name}, {age} years old, works at {company}.", "name age company"), ("{name} works at {company} as a {job}.", "name company job"), ("{name} is a {age} year old {job} living in {city}.", "name age job city"), ("I am {name}, I am {age} and I live in {city}.", "name age city"),
+          ("My name is {name} and my email is {email}.", "name email"), ("Please ship {count} {product}s to {name} in {city}.", "count product name city"), ("{company} was founded in {year} in {city}.", "company year city"), ("{company} has {count} employees and its office is in {city}.", "company count city"),
+          ("The {product} is {color} and costs {price}.", "product color price"), ("Meeting with {name} on {date} at {time}.", "name date time"), ("{name} scored {percent} points in {language}.", "name percent language"), ("Room {room} is booked by {name} for {day} at {time}.", "room name day time"),
+          ("Name: {name}\nAge: {age}\nCity: {city}", "name age city"), ("Product: {product}, price: {price}, quantity: {count}", "product price count"), ("{name} is {age} years old and lives in {city}.", "name age city"), ("{name}, {age}, lives in {city} and works as a {job}.", "name age city job"), ("My friend {name} is a {job} from {city}.", "name job city"),
           ("{name} ({age}) has the email {email}.", "name age email"), ("In {city} lives a {job} called {name}, aged {age}.", "city job name age"), ("{name} was born on {date} in {city}.", "name date city"),
           ("The {job} {name} likes {food} and the color {color}.", "job name food color"), ("{name} is {age} and likes {food}.", "name age food"), ("Contact {name} at {email} or {phone}.", "name email phone"),
           ("The {color} {product} costs {price} {currency}.", "color product price currency"), ("We have {count} {product}s for {price} {currency} each.", "count product price currency"),
@@ -415,7 +427,7 @@ PEOPLE = [("{name} is {age} years old and lives in {city}.", "name age city"), (
           ("Flight {code} goes from {city} to {dest} at {time}.", "code city dest time"), ("In {city} it is {temperature} degrees and the humidity is {percent} percent.", "city temperature percent"),
           ("{name} gave the {product} {rating} stars.", "name product rating"), ("{name} paid {price} {currency} on {date}.", "name price currency date"), ("{name} speaks {language} and lives in {country}.", "name language country"),
           ("The book was written by {name} in {year} and has {pages} pages.", "name year pages"), ("{friend} sold {count} {product}s to {name} for {price} {currency}.", "friend count product name price currency")]
-FIELDS = {"name": ("name|person|full_name|who|author|customer", W.full_name), "age": ("age|years|age_years", T.num(1, 99)), "city": ("city|town|location|place|origin", T.pick(W.CITIES)), "job": ("job|profession|occupation|role", T.pick(W.JOBS)),
+FIELDS = {"company": ("company|employer|firm|organization", lambda r: r.choice([W.made_up(r).capitalize(), W.letters(r, 2, 4).upper(), r.choice(W.SURNAMES) + " " + r.choice(["Ltd", "Inc", "and Sons"])])), "name": ("name|person|full_name|who|author|customer", W.full_name), "age": ("age|years|age_years", T.num(1, 99)), "city": ("city|town|location|place|origin", T.pick(W.CITIES)), "job": ("job|profession|occupation|role", T.pick(W.JOBS)),
           "email": ("email|mail|address|email_address", W.email), "date": ("date|day|when|birthday", W.date), "food": ("food|dish|likes|favorite_food", T.pick(W.FOODS)), "color": ("color|colour|favorite_color", T.pick(W.COLORS)),
           "phone": ("phone|tel|number|phone_number", lambda r: W.digits(r, 7)), "product": ("product|item|article|thing", T.pick(W.NOUNS)), "price": ("price|cost|amount|total", T.dec(1, 900)), "currency": ("currency|unit|cur", T.pick(W.CURRENCIES)),
           "count": ("count|quantity|amount|number|qty", T.num(2, 500)), "code": ("code|id|reference|order_id|flight", lambda r: W.letters(r, 2, 3).upper() + W.digits(r, 3)), "id": ("id|number|item_id|key", T.num(1, 99999)), "time": ("time|start|at|hour", W.clock),
@@ -471,10 +483,22 @@ def json_pairs(r):
         join, ps = "\n", ["- " + p for p in ps]
     body = join.join(ps) if join != ", " or len(ps) < 2 or r.random() < 0.5 else ", ".join(ps[:-1]) + " and " + ps[-1]
     do = r.choice(JSON_DO)
+    if not lists and r.random() < 0.22:
+        return json_where(r, want), want
     q = do + (":\n" if "\n" in body else r.choice([": ", " "])) + body
     if r.random() < 0.15:
         q = body + "\n\n" + do + r.choice([".", ", please.", ""])
     return q, want
+
+
+def json_where(r, want):
+    """The keys first, then what they are."""
+    ks, vs = listed(r, list(want)), [plain(r, v, 0.2) for v in want.values()]
+    by = {k: v for k, v in zip(want, vs)}
+    link = r.choice([" is ", " is ", " = ", " equals ", " should be ", " has the value "])
+    pairs = r.choice([" and ", ", ", ", and "]).join(f"{k}{link}{v}" for k, v in by.items())
+    return r.choice(["Return a JSON object with keys {ks} where {p}.", "Make a JSON object with the keys {ks}: {p}", "Give me a JSON object where {p}", "I need a JSON object in which {p}.", "A JSON object with {ks}, where {p}, please.",
+                     "Write JSON with the keys {ks} and the values {v}.", "JSON with keys {ks} and values {v}", "Let {p}. Write it as a JSON object.", "Produce a JSON object such that {p}.", "Create JSON: {p}"]).format(ks=ks, p=pairs, v=", ".join(vs))
 
 
 def json_block(r):
@@ -502,20 +526,21 @@ def json_words(r):
     lst = r.choice(["tags", "colors", "items", "numbers", "names", W.made_up(r, 1, 2)])
     vals = r.choice([T.some(T.word), T.some(T.num(0, 99)), T.some(W.name)])(r)
     pa, pb = (" and ".join(f"{k} {plain(r, v, 0.1)}" for k, v in x.items()) for x in (a, b))
-    want = dict(a)
-    parts = [pa]
+    want = dict(a) if r.random() < 0.75 else {}
+    parts = [pa] if want else []
     if r.random() < 0.7 and inner not in want:
         want[inner] = b
-        parts.append(r.choice(["an object {i} with {p}", "{i} as an object with {p}", "a nested object {i} containing {p}", 'an object "{i}" with {p}', "in {i}: {p}"]).format(i=inner, p=pb))
-    if r.random() < 0.6 and lst not in want:
+        parts.append(r.choice(["an object {i} with {p}", "{i} as an object with {p}", "a nested object {i} containing {p}", "a nested object {i} with {p}", "an inner object {i} that has {p}", "an object called {i} with {p}", "a sub-object {i} ({p})", "an object named {i} containing {p}", 'a nested object "{i}" with {p}', 'an object "{i}" with {p}', "in {i}: {p}"]).format(i=inner, p=pb))
+    if (r.random() < 0.6 or not want) and lst not in want:
         want[lst] = vals
-        parts.append(r.choice(["a list {l} with {v}", "{l} as a list of {v}", "an array {l} containing {v}", 'a list "{l}" with {v}']).format(l=lst, v=listed_values(r, vals)))
-    return r.choice(JSON_DO[8:13]) + r.choice([" ", ": "]) + r.choice([", ", "; ", ", and "]).join(parts) + r.choice([".", ""]), want
+        parts.append(r.choice(["a list {l} with {v}", "{l} as a list of {v}", "an array {l} containing {v}", "an array {l} with {v}", "a list {l} of {v}", "a list called {l} with {v}", "a list named {l} containing {v}", "an array called {l} of {v}", 'an array "{l}" with {v}', 'a list "{l}" with {v}']).format(l=lst, v=listed_values(r, vals)))
+    return r.choice(["Create a JSON object with", "Output a JSON object with", "I need JSON with", "Build a JSON object with", "Return a JSON object with", "Give me JSON with", "Make JSON with", "Write a JSON object with", "JSON with",
+                     "Give me a JSON object that has", "I want a JSON object with", "Please make a JSON object with"]) + r.choice([" ", " ", ": "]) + r.choice([", ", "; ", ", and ", " and "]).join(parts) + r.choice([".", ""]), want
 
 
 def listed_values(r, v):
     v = [str(x) for x in v]
-    return v[0] if len(v) == 1 else ", ".join(v[:-1]) + " and " + v[-1]
+    return v[0] if len(v) == 1 else ", ".join(v) if r.random() < 0.4 else ", ".join(v[:-1]) + " and " + v[-1]
 
 
 def json_edit(r):
@@ -647,9 +672,14 @@ def tool_doc(m, one=False):
                     continue
         calls = []
         t = r.choice(tools)
-        q, a = t.ask()
-        calls.append((t.name, a))
-        if r.random() < (0.08 if one else 0.14):
+        pair = t.ask_pair() if r.random() < (0.05 if one else 0.10) else None
+        if pair:
+            q, many = pair
+            calls = [(t.name, a) for a in many]
+        else:
+            q, a = t.ask()
+            calls.append((t.name, a))
+        if not pair and r.random() < (0.08 if one else 0.14):
             u = r.choice(tools)
             q2, a2 = u.ask()
             q2 = q2 if r.random() < 0.5 else q2[0].lower() + q2[1:]
@@ -732,6 +762,15 @@ def small_talk(m):
     """(question, reasoning, answer)"""
     r = m.r
     k = r.random()
+    if k < 0.03:
+        return r.choice([W.letters(r, 4, 12), " ".join(W.made_up(r) for _ in range(r.randint(1, 4))), filler.common(r), filler.gibberish(r), W.phrase(r), "What is " + str(r.randint(2, 90)) + "% of " + str(r.randint(2, 900)) + "?",
+                         "Write " + r.choice(["a haiku", "an essay", "a song", "a letter", "code"]) + " about the " + r.choice(W.COMMON), "What is your favorite " + r.choice(W.COMMON) + "?"]), "unknown", DONT_KNOW
+    if k < 0.06:
+        t = T.Tool(r, m.name_ok, kind="concept")
+        if t.thing not in ("definition", "meaning", "word", "expression", "math", "formula", "numbers", "values", "list") and t.params:
+            q, _ = t.ask_concept()
+            if t.name not in q:
+                return q, "no tool fits", NO_TOOL
     if k < 0.34:
         qs, a = r.choice(FIXED)
         return dress(r, r.choice(qs.split("|"))), "easy", a
@@ -747,7 +786,7 @@ def small_talk(m):
                                      p=r.choice([W.full_name(r), W.made_up(r).capitalize()]), f=r.choice(W.FOODS), m=W.made_up(r), k=r.randint(2, 9999))
         return dress(r, q), "unknown", DONT_KNOW
     if k < 0.78:
-        about = r.choice(W.NOUNS) if r.random() < 0.6 else None
+        about = r.choice([r.choice(W.NOUNS), r.choice(W.COMMON), W.made_up(r)]) if r.random() < 0.6 else None
         who = r.choice(W.NAMES) if r.random() < 0.3 else None
         q = r.choice(["Tell me a story{x}.", "Tell me a short story{x}.", "Write a story{x}.", "Write a short story{x}.", "Please tell a story{x}.", "A story{x}, please.", "Can you tell me a story{x}?", "Make up a story{x}."])
         x = (r.choice([" about a {t}", " with a {t}", " about the {t}"]).format(t=about) if about else "") + (f" about {who}" if who and not about else f" and {who}" if who else "")

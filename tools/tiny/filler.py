@@ -31,6 +31,14 @@ def gibberish(r):
     return " ".join(W.made_up(r, 1, 3) for _ in range(r.randint(4, 12))).capitalize() + "."
 
 
+def common(r):
+    """Frequent words in no order that makes sense."""
+    w = [r.choice(W.COMMON) for _ in range(r.randint(5, 18))]
+    if r.random() < 0.3:
+        w.insert(r.randint(1, 4), r.choice(W.NAMES))
+    return " ".join(w).capitalize() + r.choice([".", ".", ".", "!", "?"])
+
+
 def numbers(r):
     return " ".join(str(r.randint(0, 9999)) for _ in range(r.randint(4, 14)))
 
@@ -43,8 +51,10 @@ def code_line(r):
 def mix(r, tokens, facts):
     """About `tokens` tokens of text with the sentences of facts somewhere in it, each at a random depth."""
     style = r.random()
-    if style < 0.68:
+    if style < 0.45:
         make, glue = sentence, " "
+    elif style < 0.68:
+        make, glue = r.choice([common, lambda q: q.choice([common, sentence])(q)]), " "
     elif style < 0.74:
         same = [sentence(r) for _ in range(r.randint(1, 4))]	# the same few sentences again and again
         make, glue = (lambda q: q.choice(same)), " "

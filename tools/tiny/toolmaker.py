@@ -145,6 +145,15 @@ attr("zip", "zip|postal code|postcode|zip code", "string", "Postal code|The zip 
 attr("expr", "expression|formula|calculation|input", "string", "The expression|Formula to compute", lambda r: f"{r.randint(2, 99)} {r.choice('*/-')} {r.randint(2, 99)}", "{v}|the expression {v}|of {v}")
 attr("command", "command|cmd|shell command|script", "string", "The command|Shell command to run", lambda r: r.choice(["ls", "cat", "rm", "grep", "tail", "echo", "du"]) + " " + r.choice(["-l ", "", "-r ", "-n "]) + path(r), "{v}|the command {v}|command {v}")
 
+attr("src", "from|source|sender|from account|origin account|giver", "string", "Where it comes from|The source|Sending account", word, "from {v}|out of {v}")
+attr("dst", "to|target|receiver|to account|destination account|taker", "string", "Where it goes to|The target|Receiving account", word, "to {v}|into {v}")
+attr("units", "units|amount|quantity|count|how many", "number", "How many units|The amount", lambda r: r.choice([r.randint(1, 999), r.randint(1, 999) / 2]), "{v} units|{v} of them|{v} pieces")
+attr("times", "times|repeat|count|repetitions|n", "integer", "How many times|Number of repetitions", num(1, 20), "{v} times|repeat {v} times|times {v}")
+attr("level", "level|strength|grade|stage|intensity", "integer", "The level|How strong", num(0, 20), "at level {v}|with level {v}|level {v}|to level {v}")
+attr("quiet", "quiet|silent|mute|no output", "boolean", "Say nothing|Whether to be quiet", None, "quietly|silently|without output|in quiet mode", "not quietly|with output|quiet: false")
+attr("year", "year|in year|model year|vintage", "integer", "The year|Year as four digits", num(1900, 2035), "in {v}|from {v}|of {v}|for the year {v}")
+attr("age", "age|years|years old", "integer", "Age in years|How old", num(1, 99), "aged {v}|{v} years old|age {v}")
+
 # verbs | objects | descriptions | parameters (! = required) | what people say
 CONCEPTS = []
 
@@ -154,9 +163,9 @@ def concept(verbs, objects, descs, params, says):
 
 
 concept("get|fetch|lookup|check|show|current", "weather|forecast|weather forecast", "Get the weather for a city|Look up the weather forecast of a place|Current weather and forecast for a location",
-        "city! days unit", "What is the weather in {city}?|weather in {city} for the next {days} days|How is the weather in {city}?|What will the weather be like in {city} in {unit}?|Will it rain in {city} in the next {days} days?|Show me the forecast for {city} for {days} days in {unit}|Do I need an umbrella in {city}?|How warm is it in {city}?|Tell me the weather in {city}|I am in {city}. What is the weather like?")
+        "city! days unit", "What is the weather in {city}?|What's the weather like in {city}?|What is the weather like in {city} in {unit}?|Can you tell me the weather in {city} in {unit}?|Weather in {city}?|Tell me the weather for {city}|What's the forecast for {city}?|How hot is it in {city}, in {unit}?|Is it raining in {city}?|Is it cold in {city}?|Will it snow in {city}?|What is the temperature in {city}?|{city} weather|Give me a {days} day forecast for {city}|weather in {city} for the next {days} days|How is the weather in {city}?|What will the weather be like in {city} in {unit}?|Will it rain in {city} in the next {days} days?|Show me the forecast for {city} for {days} days in {unit}|Do I need an umbrella in {city}?|How warm is it in {city}?|Tell me the weather in {city}|I am in {city}. What is the weather like?")
 concept("send|write|compose|deliver", "email|mail|message", "Send an email|Write a mail to somebody and send it",
-        "email! subject! body! urgent", "Send an email to {email} with subject {subject} and body {body}|Mail {email}: subject {subject}, text {body}|Write to {email} with the subject {subject} saying {body}|email {email} about {subject} and say {body}|Please send {email} a mail titled {subject} with the content {body}")
+        "email! subject! body! urgent", "Send an email to {email} with subject {subject} and body {body}|Email {email} about {subject}: {body}|Write {email} an email about {subject} telling them {body}|Send an email to {email} with the subject {subject} and the body {body}|Send {email} an email. Subject: {subject}. Body: {body}|Mail to {email}, subject {subject}: {body}|Drop {email} a line about {subject}: {body}|Mail {email}: subject {subject}, text {body}|Write to {email} with the subject {subject} saying {body}|email {email} about {subject} and say {body}|Please send {email} a mail titled {subject} with the content {body}")
 concept("send|text|post", "sms|text message|chat message", "Send a text message to a phone number|Send an SMS", "phone! message!",
         "Text {phone}: {message}|Send an SMS to {phone} saying {message}|send {message} to {phone}|Send a message to {phone} with the text {message}")
 concept("tell|message|notify|ping", "contact|person|user", "Send a chat message to a person|Notify a contact", "person! message!",
@@ -169,14 +178,14 @@ concept("create|add|set|schedule", "reminder|todo|task", "Create a reminder|Add 
 concept("create|schedule|add|book|plan", "event|meeting|appointment|calendar event", "Create a calendar event|Schedule a meeting|Add an appointment to the calendar", "title! date! time! names minutes",
         "Schedule {title} on {date} at {time}|Create an event called {title} on {date} at {time} with {names}|Book a meeting {title} for {date}, {time}, {minutes} minutes|Put {title} in my calendar on {date} at {time}|Set up a meeting about {title} on {date} at {time} with {names} for {minutes} minutes")
 concept("convert|exchange|calculate", "currency|money|exchange rate", "Convert an amount of money between currencies|Currency conversion", "amount! cur_from! cur_to!",
-        "Convert {amount} {cur_from} to {cur_to}|How much is {amount} {cur_from} in {cur_to}?|change {amount} {cur_from} into {cur_to}|What are {amount} {cur_from} worth in {cur_to}?|I have {amount} {cur_from}. How many {cur_to} is that?")
+        "Convert {amount} {cur_from} to {cur_to}|How many {cur_to} are {amount} {cur_from}?|What is {amount} {cur_from} in {cur_to}?|Exchange {amount} {cur_from} for {cur_to}|Turn {amount} {cur_from} into {cur_to}|How much is {amount} {cur_from} in {cur_to}?|change {amount} {cur_from} into {cur_to}|What are {amount} {cur_from} worth in {cur_to}?|I have {amount} {cur_from}. How many {cur_to} is that?")
 concept("translate|convert", "text|sentence|phrase", "Translate a text into another language|Translation of text", "text! language!",
         "Translate {text} to {language}|How do you say {text} in {language}?|Put {text} into {language}|translate into {language}: {text}|What is {text} in {language}?")
 concept("search|find|query|lookup", "web|internet|pages|news", "Search the web|Find pages on the internet|Look something up online", "query! limit",
-        "Search the web for {query}|Look up {query} online|Find {limit} pages about {query}|google {query}|Search for {query} and show {limit} results|What does the internet say about {query}?")
-concept("play|start|stream", "music|song|track", "Play a song|Start playing music", "song! artist volume", "Play {song}|Play {song} by {artist}|I want to hear {song} by {artist}|put on {song} at volume {volume}|Start the song {song}")
+        "Search the web for {query}|Search for {query}, give me {limit} results|Find information about {query}|Can you search for {query}?|Look for {query} on the internet|Please find the top {limit} results for {query}|Look up {query} online|Find {limit} pages about {query}|google {query}|Search for {query} and show {limit} results|What does the internet say about {query}?")
+concept("play|start|stream", "music|song|track", "Play a song|Start playing music", "song! artist volume", "Play {song}|Can you play {song} by {artist}?|Let me hear {song}|Play {song} by {artist}|I want to hear {song} by {artist}|put on {song} at volume {volume}|Start the song {song}")
 concept("set|change|adjust", "volume|loudness|sound level", "Set the volume|Change how loud the sound is", "volume!", "Set the volume to {volume}|volume {volume}|Make it {volume} loud|Change the loudness to {volume}")
-concept("set|control|switch|turn", "light|lamp|lights", "Control a light|Switch the lamp of a room", "room! on! brightness color", "Turn on the light in the {room} => on=true|Turn off the light in the {room} => on=false|Switch the {room} lamp on at {brightness} percent => on=true|lights off in the {room} => on=false|Make the {room} light {color} => on=true|It is dark in the {room}, turn the light on => on=true|Turn the {room} light off please => on=false")
+concept("set|control|switch|turn", "light|lamp|lights", "Control a light|Switch the lamp of a room", "room! on! brightness color", "Turn on the light in the {room} => on=true|Turn on the {room} light => on=true|Turn off the {room} light => on=false|Switch on the {room} lights => on=true|Switch off the {room} lamp => on=false|Switch on the lamp in the {room} => on=true|{room} light on => on=true|{room} light off => on=false|Light on in the {room}, color {color} => on=true|Set the {room} light to {brightness} percent => on=true|Dim the {room} light to {brightness} percent => on=true|I am in the {room} and it is too bright, turn off the light => on=false|Turn off the light in the {room} => on=false|Switch the {room} lamp on at {brightness} percent => on=true|lights off in the {room} => on=false|Make the {room} light {color} => on=true|It is dark in the {room}, turn the light on => on=true|Turn the {room} light off please => on=false")
 concept("set|adjust|change", "thermostat|heating|temperature", "Set the temperature of a room|Control the heating", "room! temperature!", "Set the {room} to {temperature} degrees|Heat the {room} to {temperature} degrees|Make it {temperature} degrees in the {room}|thermostat {room} {temperature}|I want {temperature} degrees in the {room}")
 concept("book|reserve|order", "flight|plane ticket|trip", "Book a flight|Reserve a plane ticket", "origin! dest! date! guests", "Book a flight from {origin} to {dest} on {date}|I need to fly from {origin} to {dest} on {date}|flight {origin} to {dest}, {date}, {guests} passengers|Fly me to {dest} from {origin} on {date}|Get {guests} plane tickets from {origin} to {dest} for {date}")
 concept("search|find|list", "flights|trains|connections", "Search connections between two cities|Find trains or flights", "origin! dest! date", "Find trains from {origin} to {dest}|Which connections are there from {origin} to {dest} on {date}?|How do I get from {origin} to {dest}?|Show connections to {dest} from {origin} on {date}")
@@ -283,7 +292,14 @@ class Param:
         self.desc = r.choice([f"The {n}", f"The {n} to use", f"Value of {n}", f"{n} setting", f"A {n}", ""])
 
     def value(self, r):
-        return r.random() < 0.5 if self.kind == "boolean" else self.make(r)
+        if self.kind == "boolean":
+            return r.random() < 0.5
+        v = self.make(r)
+        # Not only the values of our lists: a city, room or name may be any word.
+        if self.kind == "string" and hasattr(self.make, "choices") and len(self.make.choices) >= 7 and r.random() < 0.25:
+            w = " ".join(r.choice([W.made_up(r), r.choice(W.COMMON), r.choice(W.NOUNS)]) for _ in range(r.choice([1, 1, 1, 2])))
+            v = w.title() if v[0].isupper() else w
+        return v
 
     def schema(self, r, descs):
         s = {"type": {"intarray": "array"}.get(self.kind, self.kind)}
@@ -304,6 +320,9 @@ class Param:
         return s
 
 
+JOINTS = set("and or with to for in on at of from by into about the as is it that this then also".split())
+
+
 def said(r, v, quote=None):
     """A value as it is written in a sentence."""
     if isinstance(v, bool):
@@ -311,6 +330,8 @@ def said(r, v, quote=None):
     if isinstance(v, list):
         t = [str(x) for x in v]
         return r.choice([", ".join(t[:-1]) + " and " + t[-1], ", ".join(t), " and ".join(t)]) if len(t) > 1 else t[0]
+    if quote is None and isinstance(v, str) and JOINTS & set(v.lower().split()):
+        quote = r.random() < 0.85
     if isinstance(v, str) and (quote if quote is not None else r.random() < (0.5 if " " in v else 0.12)):
         return r.choice(['"{}"', '"{}"', "'{}'"]).format(v) if "'" not in v else f'"{v}"'
     return str(v)
@@ -426,6 +447,58 @@ class Tool:
 
     def ask(self):
         """(request, arguments)"""
+        q, args = self.ask_plain()
+        r = self.r
+        if r.random() < 0.15:
+            end = q.rstrip(".?!")
+            loose = any(isinstance(v, str) and end.endswith(v) and (not v[:1].isupper() or " " in v) for v in args.values())
+            if not loose:
+                mark = q[len(end):]
+                q = end + r.choice([" right now", " for me", " today" if "day" not in q else " now", " please", ", please", " now", " again", " if you can", " at the moment", " as soon as possible", ", thanks", " for us"]) + mark
+            else:
+                q = r.choice(["Right now, ", "For me, ", "If you can, ", "One more thing: ", "Quick, ", "Alright, ", "Good. "]) + q
+        return q, args
+
+    def ask_pair(self):
+        """A request that takes two or three calls of this tool which differ in one argument, or None."""
+        r = self.r
+        ps = [p for p in self.params if p.kind in ("string", "integer", "number")]
+        others = [p for p in self.params if p.required]
+        if not ps or len(others) > 1 or others and others[0] not in ps:
+            return None
+        p = others[0] if others else r.choice(ps)
+        vals = []
+        for _ in range(r.choice([2, 2, 2, 3])):
+            v = p.value(r)
+            if v in vals or isinstance(v, str) and (" and " in v or "," in v or v.count(" ") > 1):
+                return None
+            vals.append(v)
+        quote = r.random() < 0.2
+        said_ = [said(r, v, quote and isinstance(v, str)) for v in vals]
+        n = " ".join(p.words)
+        k = r.random()
+        says = [s.replace("{V}", self.verb) for s in self.says or [] if " => " not in s and _slots(s) == [p.ident]]
+        if says and k < 0.6:
+            t = r.choice(says)
+            at = t.index("{" + p.ident + "}")
+            before = t[:at].split()
+            prep = before[-1] if before and before[-1].lower() in ("in", "for", "to", "of", "from", "about", "at") else None
+            sep = r.choice([" and ", " and "]) + (prep + " " if prep and r.random() < 0.5 else "")
+            q = t.replace("{" + p.ident + "}", ", ".join(said_[:-1]) + sep + said_[-1])
+        elif k < 0.8 and not self.says and self.kind == "synth":
+            v = r.choice(SYNONYMS.get(self.verb, self.verb).split())
+            form = r.choice(p.phrases if p.ident else [n + " {v}"])
+            one = [form.replace("{v}", x) for x in said_]
+            q = r.choice(LEADS).format(do=f"{v} the {self.thing} " + r.choice([" and ", " and then ", " and once "]).join(one))
+        else:
+            form = r.choice(["{k}={v}", "{k} {v}", "{k} = {v}", "{w} {v}", "{k}: {v}"])
+            one = [form.format(k=p.name, w=n, v=x) for x in said_]
+            q = r.choice(["Call {n} with {a}", "Use {n} with {a}", "Run {n} with {a}", "Call {n} " + ("twice" if len(vals) == 2 else "three times") + ", with {a}"]).format(
+                n=self.name, a=r.choice([" and then with ", " and again with ", " and with "]).join(one))
+        return q, [{p.name: v} for v in vals]
+
+    def ask_plain(self):
+        """(request, arguments), without anything around it"""
         r, k = self.r, self.r.random()
         if self.says and k < 0.8:
             return self.ask_concept()
@@ -493,7 +566,7 @@ class Tool:
 
     def _shuffled(self):
         ps = self.chosen()
-        if self.r.random() < 0.4:
+        if self.r.random() < 0.4 and not any(p.ident in ("a", "b") for p in ps):
             self.r.shuffle(ps)
         return ps
 

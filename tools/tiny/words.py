@@ -62,6 +62,23 @@ Japanese Korean Chinese Swedish Finnish Danish""".split()
 CURRENCIES = "EUR USD GBP JPY CHF SEK NOK DKK PLN CAD AUD INR CNY BRL".split()
 DOMAINS = "example.com mail.org test.net acme.io corp.example post.de hearth.dev".split()
 
+COMMON = """time year people way day man thing woman life child world school state family student group country problem hand part
+place case week company system program question work government number night point home water room mother area money story
+fact month lot right study book eye job word business issue side kind head house service friend father power hour game line
+end member law car city community name president team minute idea kid body information back parent face others level office
+door health person art war history party result change morning reason research girl guy moment air teacher force education
+good new first last long great little own other old big high different small large next early young important few public bad
+same able best better sure free true whole clear easy late hard strong ready simple open full warm cold deep nice fine
+be have do say get make go know take see come think look want give use find tell ask work seem feel try leave call keep let
+begin help show hear play run move live believe bring happen write provide sit stand lose pay meet include continue set learn
+change lead understand watch follow stop create speak read allow add spend grow open walk win offer remember love consider
+appear buy wait serve die send expect build stay fall cut reach kill remain the and to of in for with on at by from about into
+over after under between without before during how why what when where who which it they we you he she this that not only also
+very just more most some any all no never again then than too recipe pizza ticket report budget meeting lunch dinner holiday
+travel weather hotel flight music movie video photo phone laptop keyboard software update server network database python
+guide review price cheap fast near online free tutorial fix repair install bike garden kitchen doctor appointment birthday
+present party invoice contract offer delivery package address dragon wizard knight pirate ghost giant fairy monster""".split()
+
 _ON = "b c d f g h j k l m n p r s t v w z br cr dr fr gr kr pl pr st tr sk fl gl bl th sh ch qu sn sl kn wh zh".split()
 _VO = "a e i o u a e i o u ai ea ou oa ee oo y".split()
 _CO = ["", "", "", "n", "r", "l", "s", "t", "m", "x", "k", "nd", "rt", "st", "ck", "lm", "p", "d", "b", "g", "sh", "v", "z"]
@@ -161,7 +178,10 @@ def clock(r):
 def phrase(r):
     """A few words of plain text."""
     c = r.choice
-    k = r.randint(0, 6)
+    k = r.randint(0, 12)
+    if k > 6:
+        t = " ".join(c(COMMON) for _ in range(r.randint(1, 6)))
+        return t.capitalize() if r.random() < 0.4 else t
     if k == 0:
         return c(["see you at " + clock(r), "call me back", "the meeting is moved to " + c(DAYS), "thank you so much",
                   "I will be late", "dinner is ready", "please bring the " + c(NOUNS), "happy birthday",

@@ -227,7 +227,8 @@ static void add_variable(struct run *r, const char *name, struct value v)
 	f->at[f->n++].v = v;
 }
 
-static void add_member(struct run *r, const json_t *request, const char *name, struct value otherwise)
+static void add_member(struct run *r, const json_t *request, const char *name,
+		       struct value otherwise)
 {
 	const json_t *v = json_object_get(request, name);
 

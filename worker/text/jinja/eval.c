@@ -274,12 +274,9 @@ static struct value eval_sign(struct run *r, const struct node *n)
 	if (!v_is_number(v))
 		jinja_fail(&r->j, "bad operand type for unary %s: '%s'",
 			   n->kind == N_NEG ? "-" : "+", v_type_name(v));
-	if (v.kind == V_FLOAT && n->kind == N_NEG) {
-		v.f = -v.f;
-		return v;
-	}
-	return arithmetic(r, n->kind == N_NEG ? N_SUB : N_ADD,
-			  v.kind == V_FLOAT ? v_float(0) : v_int(0), v);
+	if (n->kind == N_NEG)
+		return negate(r, v);
+	return v.kind == V_BOOL ? v_int(v.b) : v;
 }
 
 /* ---- literals ---- */

@@ -70,6 +70,23 @@ static void sort_keyed(struct run *r, struct keyed *at, size_t n, struct keyed *
 	memcpy(at, tmp, out * sizeof(*at));
 }
 
+/* What cannot be ordered is found where the reference's sort begins: in the run at
+ * the start.  So the message names the same two types. */
+static void check_run(struct run *r, const struct keyed *at, size_t n, bool down)
+{
+	bool falling = false, less;
+
+	for (size_t i = 1; i < n; i++) {
+		size_t k = down ? n - 1 - i : i, before = down ? k + 1 : k - 1;
+
+		less = v_compare(&r->j, at[k].key, at[before].key, "<") < 0;
+		if (i == 1)
+			falling = less;
+		else if (less != falling)
+			return;
+	}
+}
+
 /* The key of an item by "a,b": a list of attributes. */
 static struct value sort_key(struct run *r, struct value item, struct value paths, bool fold)
 {
@@ -100,6 +117,7 @@ static struct list *sorted(struct run *r, const struct keyed *at, size_t n, bool
 	struct keyed *tmp = jinja_alloc(&r->j, n, sizeof(*tmp));
 	struct list *l = list_new(&r->j, n);
 
+	check_run(r, copy, n, down);
 	sort_keyed(r, copy, n, tmp, down);
 	for (size_t i = 0; i < n; i++)
 		list_push(&r->j, l, copy[i].v);

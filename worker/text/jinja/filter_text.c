@@ -1,6 +1,7 @@
 /* filter_text.c - filters that make text and numbers; see filter.h. */
 #include "worker/text/jinja/filter.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "worker/text/jinja/chars.h"
@@ -155,6 +156,11 @@ static struct value f_indent(struct run *r, struct value self, const struct args
 
 	bind_args(r, a, "do_indent", 0, "width first blank", v);
 	by = v[0].kind == V_STR ? v[0].s : spaces(r, want_int_or(r, v[0], 4));
+	if (self.kind == V_LIST)
+		jinja_fail(&r->j, "'list' object has no attribute 'splitlines'");
+	if (self.kind != V_STR && self.kind != V_UNDEFINED && self.kind != V_TUPLE)
+		jinja_fail(&r->j, "unsupported operand type(s) for +=: '%s' and 'str'",
+			   v_type_name(self));
 	self = arithmetic(r, N_ADD, self, v_str(newline));
 	l = split_lines(r, self.s, false);
 	if (v_truth(r, v[1]))
@@ -181,8 +187,9 @@ static struct value f_truncate(struct run *r, struct value self, const struct ar
 	length = want_int_or(r, v[0], 255);
 	leeway = want_int_or(r, v[3], 5);
 	end = v[2].kind == V_MISSING ? str_from(j, "...", TEMPLATE) : want_str(r, v[2], "end");
-	s = want_str(r, self, "the value");
-	n = (int64_t)str_n_chars(j, s);
+	if (!length_of(r, self, &space))
+		jinja_fail(j, "object of type '%s' has no len()", v_type_name(self));
+	n = (int64_t)space;
 	cut = length - (int64_t)str_n_chars(j, end);
 	if (cut < 0)
 		jinja_fail(j, "expected length >= %zu, got %lld", str_n_chars(j, end),
@@ -191,6 +198,7 @@ static struct value f_truncate(struct run *r, struct value self, const struct ar
 		jinja_fail(j, "expected leeway >= 0, got %lld", (long long)leeway);
 	if (n <= leeway || n - leeway <= length)
 		return self;
+	s = want_str(r, self, "the value");
 	s = str_slice(j, s, 0, 1, cut);
 	if (!v_truth(r, v[1])) {
 		space = str_rfind(j, s, str_from(j, " ", TEMPLATE), s->n);
@@ -277,16 +285,14 @@ static struct value f_round(struct run *r, struct value self, const struct args 
 static struct value f_abs(struct run *r, struct value self, const struct args *a)
 {
 	bind_args(r, a, "abs", 0, "", NULL);
-	if (self.kind == V_UNDEFINED)
-		v_fail_undefined(&r->j, self);
 	if (!v_is_number(self))
 		jinja_fail(&r->j, "bad operand type for abs(): '%s'", v_type_name(self));
+	if (self.kind == V_BOOL)
+		return v_int(self.b);
 	if (self.kind == V_FLOAT)
-		self.f = self.f < 0 ? -self.f : self.f;
-	else if (self.kind == V_BIG && *str_bytes(&r->j, self.s) == '-')
-		self.s = str_cut(&r->j, self.s, 1, self.s->n);
-	else if (self.kind == V_BOOL || (self.kind == V_INT && self.i < 0))
-		return arithmetic(r, self.kind == V_BOOL ? N_ADD : N_SUB, v_int(0), self);
+		self.f = fabs(self.f);
+	else if (v_compare(&r->j, self, v_int(0), "<") < 0)
+		return negate(r, self);
 	return self;
 }
 

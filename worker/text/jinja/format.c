@@ -272,7 +272,8 @@ struct value format_percent(struct run *r, struct str *format, struct value args
 		}
 	}
 	all_used = args.kind == V_TUPLE ? f.next == args.l->n :
-		   f.next > 0 || f.by_name || args.kind == V_DICT || args.kind == V_LIST;
+		   f.next > 0 || f.by_name || args.kind == V_DICT || args.kind == V_LIST ||
+		   args.kind == V_RANGE || args.kind == V_UNDEFINED;
 	if (!all_used)
 		jinja_fail(&r->j, "not all arguments converted during string formatting");
 	return v_str(str_out_done(&f.out));
@@ -297,8 +298,7 @@ static struct value first_field(struct braces *b, struct str *name)
 		b->next++;
 	if (v.kind == V_INT) {
 		if (v.i < 0 || v.i >= (int64_t)b->args->n)
-			jinja_fail(j, "Replacement index %lld out of range for positional args tuple",
-				   (long long)v.i);
+			jinja_fail(j, "tuple index out of range");
 		return b->args->v[v.i];
 	}
 	for (size_t i = 0; i < b->args->n_kw; i++)
@@ -379,7 +379,9 @@ struct value format_braces(struct run *r, struct str *format, const struct args 
 			while (at < format->n && p[at] != '}')
 				at++;
 			if (at == format->n)
-				jinja_fail(&r->j, "expected '}' before end of string");
+				jinja_fail(&r->j, from + 1 == at ?
+					   "Single '{' encountered in format string" :
+					   "expected '}' before end of string");
 			replacement(&b, &o, str_cut(&r->j, format, from + 1, at++));
 		} else if (c == '}') {
 			jinja_fail(&r->j, "Single '}' encountered in format string");

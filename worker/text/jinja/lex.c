@@ -9,6 +9,7 @@
 struct lexer {
 	struct jinja *j;
 	struct tokens *out;
+	const char *start;
 	const char *p, *end;	/* what is left */
 	unsigned line;
 	bool line_start;	/* the last token ended with a newline */
@@ -389,7 +390,7 @@ static const char *lex_escape(struct str_out *o, const char *p, const char *end)
 	return p;
 }
 
-static struct str *unescape(struct lexer *x, const char *p, const char *end)
+static struct str *unescape(struct lexer *x, const char *p, const char *end, char *ret_wrong)
 {
 	struct str_out o = STR_OUT(x->j);
 	struct str *s;
@@ -400,10 +401,13 @@ static struct str *unescape(struct lexer *x, const char *p, const char *end)
 		while (p < end && *p != '\\')
 			p++;
 		str_out_put(&o, from, (size_t)(p - from), TEMPLATE);
+		from = p;
 		if (p < end)
 			p = lex_escape(&o, p + 1, end);
-		if (!p)
+		if (!p) {
+			*ret_wrong = from[1];
 			return NULL;
+		}
 	}
 	s = str_out_done(&o);
 	str_n_chars(x->j, s);
@@ -412,7 +416,7 @@ static struct str *unescape(struct lexer *x, const char *p, const char *end)
 
 static bool lex_string(struct lexer *x)
 {
-	char quote = *x->p;
+	char quote = *x->p, wrong = 0;
 	const char *p = x->p + 1;
 	struct str *s;
 
@@ -420,11 +424,14 @@ static bool lex_string(struct lexer *x)
 		p += *p == '\\' ? 2 : 1;
 	if (p >= x->end)
 		return false;
-	s = unescape(x, x->p + 1, p);
+	s = unescape(x, x->p + 1, p, &wrong);
 	if (s)
 		emit(x, T_STRING)->text = s;
 	else
-		fail(x, str_from(x->j, "illegal escape in a string", TEMPLATE));
+		fail(x, str_from(x->j, wrong == 'x' ? "truncated \\xXX escape" :
+				 wrong == 'u' ? "truncated \\uXXXX escape" :
+				 wrong == 'U' ? "truncated \\UXXXXXXXX escape" :
+						"malformed \\N character escape", TEMPLATE));
 	advance(x, p + 1);
 	return true;
 }
@@ -475,6 +482,21 @@ static bool lex_operator(struct lexer *x)
 	return false;
 }
 
+/* Names may hold any letters; white space ends them, be it beyond ASCII. */
+static const char *name_end(const struct lexer *x, const char *p)
+{
+	uint32_t c;
+
+	while (p < x->end && is_name_char(*p)) {
+		size_t n = char_get(p, &c);
+
+		if (char_is_space(c))
+			break;
+		p += n;
+	}
+	return p;
+}
+
 static void lex_one(struct lexer *x)
 {
 	const char *p = skip_space(x, x->p);
@@ -488,8 +510,7 @@ static void lex_one(struct lexer *x)
 		return;
 	}
 	if (is_name_char(*p)) {
-		while (p < x->end && is_name_char(*p))
-			p++;
+		p = name_end(x, p);
 		emit(x, T_NAME)->text = copy(x, x->p, p);
 		advance(x, p);
 		return;
@@ -497,8 +518,9 @@ static void lex_one(struct lexer *x)
 	if ((*p == '"' || *p == '\'') && lex_string(x))
 		return;
 	if (!lex_operator(x))
-		fail(x, str_printf(x->j, TEMPLATE, "unexpected char %s",
-				   v_repr_text(x->j, v_str(copy(x, p, p + char_len(*p))))));
+		fail(x, str_printf(x->j, TEMPLATE, "unexpected char %s at %zu",
+				   v_repr_text(x->j, v_str(copy(x, p, p + char_len(*p)))),
+				   copy(x, x->start, p)->n_chars));
 }
 
 static void lex_inside(struct lexer *x, bool print)
@@ -531,7 +553,7 @@ static void normalise(struct lexer *x, const char *text, size_t n)
 	}
 	if (q > copy_of && q[-1] == '\n')
 		q--;
-	x->p = copy_of;
+	x->start = x->p = copy_of;
 	x->end = q;
 }
 

@@ -15,13 +15,21 @@ static const char *op_text(enum node_kind op)
 	       op == N_FLOORDIV ? "//" : op == N_MOD ? "%" : "** or pow()";
 }
 
+static bool is_safe(struct value v)
+{
+	return v.kind == V_STR && v.s->safe;
+}
+
 _Noreturn static void fail_types(struct run *r, enum node_kind op, struct value a, struct value b)
 {
+	if (op == N_MUL && (is_safe(a) || (is_safe(b) && a.kind != V_UNDEFINED)))
+		jinja_fail(&r->j, "'%s' object cannot be interpreted as an integer",
+			   v_type_name(is_safe(a) ? b : a));
 	if (a.kind == V_UNDEFINED)
 		v_fail_undefined(&r->j, a);
 	if (b.kind == V_UNDEFINED)
 		v_fail_undefined(&r->j, b);
-	if (op == N_ADD && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
+	if (op == N_ADD && !is_safe(a) && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
 		jinja_fail(&r->j, "can only concatenate %s (not \"%s\") to %s", v_type_name(a),
 			   v_type_name(b), v_type_name(a));
 	if (op == N_MUL && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
@@ -38,13 +46,17 @@ static struct value repeat(struct run *r, struct value v, int64_t times)
 {
 	struct str_out o = STR_OUT(&r->j);
 	struct list *l;
+	struct str *s;
 
 	if (v.kind == V_STR) {
-		if (!v.s->n)
+		if (!v.s->n || times == 1)
 			return v;
 		for (; times > 0; times--)
 			str_out_str(&o, v.s);
-		return v_str(str_out_done(&o));
+		s = str_out_done(&o);
+		if (v.s->safe && s != v.s)
+			s->safe = true;
+		return v_str(s);
 	}
 	l = list_new(&r->j, 0);
 	for (; times > 0 && v.l->n; times--)
@@ -195,6 +207,43 @@ static struct value ints(struct run *r, enum node_kind op, int64_t a, int64_t b)
 	return v_int(x);
 }
 
+/* Whether a big number is odd can be known. */
+static struct value big_modulo(struct run *r, struct str *big, int64_t b)
+{
+	const char *p = str_bytes(&r->j, big);
+	uint64_t by = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
+	unsigned __int128 m = 0;
+
+	if (!b)
+		jinja_fail(&r->j, "integer modulo by zero");
+	for (size_t i = *p == '-'; i < big->n; i++)
+		m = (m * 10 + (unsigned)(p[i] - '0')) % by;
+	if (m && (*p == '-') != (b < 0))
+		m = by - m;
+	return v_int(b < 0 ? (int64_t)(0 - (uint64_t)m) : (int64_t)m);
+}
+
+struct value negate(struct run *r, struct value v)
+{
+	struct value n;
+
+	if (v.kind == V_FLOAT) {
+		v.f = -v.f;
+		return v;
+	}
+	if (v.kind != V_BIG && v_index(&r->j, v) != INT64_MIN) {
+		n = v_int(-v_index(&r->j, v));
+		n.data = v.data;
+		return n;
+	}
+	n = v_str(v_to_str(&r->j, v));
+	if (*str_bytes(&r->j, n.s) == '-')
+		n.s = str_cut(&r->j, n.s, 1, n.s->n);
+	else
+		n.s = str_add(&r->j, str_from(&r->j, "-", v.data ? DATA : TEMPLATE), n.s);
+	return to_int(r, n, NONE, 10);	/* it may fit now */
+}
+
 struct value arithmetic(struct run *r, enum node_kind op, struct value a, struct value b)
 {
 	struct value v;
@@ -203,6 +252,8 @@ struct value arithmetic(struct run *r, enum node_kind op, struct value a, struct
 		return sequences(r, op, a, b);
 	if (a.kind == V_FLOAT || b.kind == V_FLOAT)
 		v = floats(r, op, v_double(&r->j, a), v_double(&r->j, b));
+	else if (a.kind == V_BIG && b.kind != V_BIG && op == N_MOD)
+		v = big_modulo(r, a.s, v_index(&r->j, b));
 	else if (a.kind == V_BIG || b.kind == V_BIG)
 		fail_big(r);
 	else
@@ -363,7 +414,8 @@ static struct value round_int(struct run *r, int64_t x, int64_t precision)
 	x -= rest;
 	if (rest < 0) {
 		rest += unit;
-		x -= unit;
+		if (__builtin_sub_overflow(x, unit, &x))
+			fail_big(r);
 	}
 	/* half to even */
 	if (rest > unit / 2 || (rest == unit / 2 && (x / unit) % 2))
@@ -393,10 +445,12 @@ struct value round_number(struct run *r, struct value v, int64_t precision, cons
 {
 	double unit, x;
 
-	if (v.kind == V_UNDEFINED)
-		v_fail_undefined(&r->j, v);
-	if (!v_is_number(v))
+	if (!v_is_number(v) && !strcmp(method, "common"))
 		jinja_fail(&r->j, "type %s doesn't define __round__ method", v_type_name(v));
+	if (is_sequence(v))
+		jinja_fail(&r->j, "must be real number, not %s", v_type_name(v));
+	if (!v_is_number(v))
+		fail_types(r, N_MUL, v, v_int(1));
 	if (!strcmp(method, "common")) {
 		if (v.kind == V_FLOAT)
 			return mark_like(r, v_float(round_float(v.f, precision)), v);

@@ -75,6 +75,7 @@ struct value make_generator(struct run *r, struct value source, const struct arg
 
 /* ---- number.c ---- */
 struct value arithmetic(struct run *r, enum node_kind op, struct value a, struct value b);
+struct value negate(struct run *r, struct value v);	/* of a number */
 struct value to_int(struct run *r, struct value v, struct value otherwise, int64_t base);
 struct value to_float(struct run *r, struct value v, struct value otherwise);
 struct value round_number(struct run *r, struct value v, int64_t precision, const char *method);

@@ -274,7 +274,7 @@ int str_cmp(struct jinja *j, struct str *a, struct str *b)
 	int c = n ? memcmp(str_bytes(j, a), str_bytes(j, b), n) : 0;
 
 	jinja_work(j, n);
-	return c ? c : a->n < b->n ? -1 : a->n > b->n;
+	return c < 0 ? -1 : c > 0 ? 1 : a->n < b->n ? -1 : a->n > b->n;
 }
 
 bool str_has_prefix(struct jinja *j, struct str *s, struct str *prefix)

@@ -74,8 +74,7 @@ static bool is_less(struct run *r, struct value a, struct value b, const char *o
 
 static bool is_more(struct run *r, struct value a, struct value b, const char *op)
 {
-	return v_compare(&r->j, a, b, op) == 1 || (v_compare(&r->j, a, b, op) > 0 &&
-						   !(v_is_number(a) && v_is_number(b)));
+	return v_compare(&r->j, a, b, op) == 1;
 }
 
 TEST_WITH(eq, v_eq(&r->j, self, other))

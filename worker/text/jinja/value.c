@@ -230,6 +230,7 @@ static int compare_big(struct jinja *j, struct str *a, struct str *b)
 	if (minus != (*q == '-'))
 		return minus ? -1 : 1;
 	c = a->n == b->n ? memcmp(p, q, a->n) : a->n < b->n ? -1 : 1;
+	c = c < 0 ? -1 : c > 0;
 	return minus ? -c : c;
 }
 
@@ -239,9 +240,21 @@ double v_double(struct jinja *j, struct value v)
 	       v.kind == V_FLOAT ? v.f : v.kind == V_BOOL ? v.b : (double)v.i;
 }
 
+/* Exactly: 2 ** 90 + 1 is not 2.0 ** 90. */
+static int compare_big_to_double(struct jinja *j, struct str *big, double f)
+{
+	if (isinf(f))
+		return f > 0 ? -1 : 1;
+	if (fabs(f) < 0x1p63)
+		return str_bytes(j, big)[0] == '-' ? -1 : 1;
+	return compare_big(j, big, str_printf(j, TEMPLATE, "%.0f", f));
+}
+
 /* 2: one of them is not a number. */
 static int compare_numbers(struct jinja *j, struct value a, struct value b)
 {
+	long double x, y;
+
 	if (a.kind == V_BOOL)
 		a = v_int(a.b);
 	if (b.kind == V_BOOL)
@@ -256,14 +269,14 @@ static int compare_numbers(struct jinja *j, struct value a, struct value b)
 		return str_bytes(j, b.s)[0] == '-' ? 1 : -1;
 	if (isnan(v_double(j, a)) || isnan(v_double(j, b)))
 		return 2;
+	if (a.kind == V_BIG)
+		return compare_big_to_double(j, a.s, b.f);
+	if (b.kind == V_BIG)
+		return -compare_big_to_double(j, b.s, a.f);
 	/* 64 bits of mantissa: exact for int64 and double alike */
-	if (a.kind != V_BIG && b.kind != V_BIG) {
-		long double x = a.kind == V_INT ? (long double)a.i : (long double)a.f;
-		long double y = b.kind == V_INT ? (long double)b.i : (long double)b.f;
-
-		return x < y ? -1 : x > y;
-	}
-	return v_double(j, a) < v_double(j, b) ? -1 : v_double(j, a) > v_double(j, b);
+	x = a.kind == V_INT ? (long double)a.i : (long double)a.f;
+	y = b.kind == V_INT ? (long double)b.i : (long double)b.f;
+	return x < y ? -1 : x > y;
 }
 
 static bool same_kind_eq(struct jinja *j, struct value a, struct value b)

@@ -162,7 +162,7 @@ const char *v_type_name(struct value v);	/* as type(v).__name__ */
 bool v_is_number(struct value v);		/* int, float or bool */
 bool v_truth(struct run *r, struct value v);
 bool v_eq(struct jinja *j, struct value a, struct value b);
-/* <0, 0, >0; raises the error of `op` when they cannot be ordered.  NaN: 2. */
+/* -1, 0, 1; raises the error of `op` when they cannot be ordered.  NaN: 2. */
 int v_compare(struct jinja *j, struct value a, struct value b, const char *op);
 bool v_hashable(struct value v);
 int64_t v_index(struct jinja *j, struct value v);	/* of an int or bool; raises else */

@@ -1,0 +1,193 @@
+/* decode_matmul.cu - checks, the choice of a form, and the narrow form's launches. */
+#include "kernels/cuda/decode_narrow.cuh"
+
+int device_sms(void)
+{
+	static int sms;		/* of device 0 of this process: a worker has one */
+	int device;
+
+	if (!sms && (cudaGetDevice(&device) != cudaSuccess ||
+		     cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) !=
+			     cudaSuccess))
+		sms = 0;
+	return sms;
+}
+
+static bool aligned16(const void *p)
+{
+	return p && !((uintptr_t)p % 16);
+}
+
+static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy)
+{
+	return n && n <= UINT32_MAX - MATMUL_TILE && k && k % 8 == 0 && k <= MATMUL_MAX_K &&
+	       ldx >= k && ldx % 8 == 0 && ldy >= n;
+}
+
+static bool args_ok(const struct decode_matmul_args *a)
+{
+	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
+	       a->n_rows <= MATMUL_MAX_ROWS && shape_ok(a->n, a->k, a->ldx, a->ldy) &&
+	       (unsigned)a->format < MATMUL_N_FORMATS &&
+	       (a->out == MATMUL_OUT_F32 || a->out == MATMUL_OUT_BF16);
+}
+
+static float format_factor(enum matmul_format f)
+{
+	return f == MATMUL_NVFP4 ? fragment_factor<MATMUL_NVFP4>() : 1.0f;
+}
+
+struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
+{
+	struct matmul_params p = {};
+
+	p.w = (const char *)a->w;
+	p.x = (const __nv_bfloat16 *)a->x;
+	p.y = a->y;
+	p.scale = a->scale * format_factor(a->format);
+	p.n = a->n;
+	p.k = a->k;
+	p.ldx = a->ldx;
+	p.ldy = a->ldy;
+	p.n_cols = a->n_rows;
+	p.n_tiles = (a->n + MATMUL_TILE - 1) / MATMUL_TILE;
+	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
+	p.out_bf16 = a->out == MATMUL_OUT_BF16;
+	return p;
+}
+
+/* ---- narrow ---------------------------------------------------------------- */
+
+/* Warps along K: a power of two that leaves no warp without a slice. */
+static void narrow_split(struct matmul_params *p)
+{
+	p->k_warps = NARROW_WARPS;
+	while (p->k_warps / 2 >= p->n_slices)
+		p->k_warps /= 2;
+	p->m_warps = NARROW_WARPS / p->k_warps;
+	p->groups = (p->n_tiles + p->m_warps - 1) / p->m_warps;
+	p->groups_inverse = (uint32_t)(((1ull << 32) + p->groups - 1) / p->groups);
+}
+
+static size_t narrow_shared(const struct matmul_params *p, int nt)
+{
+	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
+}
+
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
+static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream_t stream)
+{
+	auto kernel = narrow_kernel<F, NT, EXPERTS, DEPTH, BLOCKS>;
+	const size_t shared = narrow_shared(&p, NT);
+	/* GB10 and RTX PRO have 100 KB of shared memory in all: what does not fit twice
+	 * queues, which is only slower. */
+	const uint32_t blocks = min(most_items, (uint32_t)(device_sms() * BLOCKS));
+
+	if (shared > SHARED_MAX)
+		return -EINVAL;
+	if (shared > 48 * 1024 &&
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	if (!blocks)
+		return -ENODEV;
+	kernel<<<blocks, NARROW_WARPS * WARP, shared, stream>>>(p);
+	return cuda_code(cudaGetLastError());
+}
+
+/* Units in flight a warp and blocks an SM: what the registers of units and x allow without
+ * spilling; H200 wants about 50 KB in flight an SM, GB10 is content with 5. */
+template <enum matmul_format F, bool EXPERTS>
+static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t items,
+			  cudaStream_t stream)
+{
+	constexpr bool fp4 = F == MATMUL_NVFP4;
+
+	if constexpr (!EXPERTS)
+		if (cols > 16 && narrow_shared(p, 3) <= SHARED_MAX)
+			return narrow_launch<F, 3, EXPERTS, fp4 ? 3 : 1, 1>(*p, items, stream);
+	if (cols > 8 && narrow_shared(p, 2) <= SHARED_MAX)
+		return narrow_launch<F, 2, EXPERTS, F == MATMUL_FP8 ? 2 : 1, fp4 ? 2 : 1>(*p, items, stream);
+	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
+}
+
+int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream)
+{
+	struct matmul_params p = matmul_params_of(a);
+	uint32_t items;
+
+	narrow_split(&p);
+	items = p.groups;
+	switch (a->format) {
+	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
+	case MATMUL_FP8: return narrow_by_cols<MATMUL_FP8, false>(&p, a->n_rows, items, stream);
+	case MATMUL_NVFP4: return narrow_by_cols<MATMUL_NVFP4, false>(&p, a->n_rows, items, stream);
+	case MATMUL_N_FORMATS: break;
+	}
+	return -EINVAL;
+}
+
+int decode_matmul(const struct decode_matmul_args *a, void *stream)
+{
+	enum matmul_form form = a->form;
+
+	if (!args_ok(a))
+		return -EINVAL;
+	if (form == MATMUL_AUTO)
+		form = a->n_rows <= 24 ? MATMUL_NARROW : a->workspace ? MATMUL_SPLIT : MATMUL_WIDE;
+	switch (form) {
+	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
+	case MATMUL_WIDE: return matmul_launch_wide(a, false, (cudaStream_t)stream);
+	case MATMUL_SPLIT: return matmul_launch_wide(a, true, (cudaStream_t)stream);
+	case MATMUL_AUTO: break;
+	}
+	return -EINVAL;
+}
+
+/* ---- experts ----------------------------------------------------------------- */
+
+int decode_experts(const struct decode_experts_args *a, void *stream)
+{
+	const uint32_t pairs = a->n_rows * a->n_slots;
+	struct matmul_params p = {};
+	uint32_t most_items, cols;
+
+	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
+	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
+	    a->n_experts > MATMUL_MAX_EXPERTS || a->n > MATMUL_MAX_EXPERT_ROWS ||
+	    !shape_ok(a->n, a->k, a->ldx, a->ldy))
+		return -EINVAL;
+	p.w = (const char *)a->w;
+	p.x = (const __nv_bfloat16 *)a->x;
+	p.y = a->y;
+	p.scales = a->scale;
+	p.scale = format_factor(a->format);
+	p.n = a->n;
+	p.k = a->k;
+	p.ldx = a->ldx;
+	p.ldy = a->ldy;
+	p.n_tiles = (a->n + MATMUL_TILE - 1) / MATMUL_TILE;
+	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
+	p.list = *a->list;
+	p.n_slots = a->n_slots;
+	p.x_per_slot = a->x_per_slot;
+	narrow_split(&p);
+
+	/* How many experts are active is known on the device only: blocks beyond the work leave
+	 * at once.  Column tiles by the mean number of pairs an expert has. */
+	most_items = p.groups * min(pairs, a->n_experts);
+	cols = pairs >= 5 * a->n_experts ? 16 : 8;
+	switch (a->format) {
+	case MATMUL_BF16:
+		return narrow_by_cols<MATMUL_BF16, true>(&p, cols, most_items,
+							 (cudaStream_t)stream);
+	case MATMUL_FP8:
+		return narrow_by_cols<MATMUL_FP8, true>(&p, cols, most_items,
+							(cudaStream_t)stream);
+	case MATMUL_NVFP4:
+		return narrow_by_cols<MATMUL_NVFP4, true>(&p, cols, most_items,
+							  (cudaStream_t)stream);
+	case MATMUL_N_FORMATS: break;
+	}
+	return -EINVAL;
+}

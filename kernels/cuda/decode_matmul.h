@@ -1,0 +1,112 @@
+/* decode_matmul.h - y = x W^T for a few rows: the matrix kernels of decode.
+ *
+ * Plain C: no CUDA name crosses this line.  Every call enqueues on `stream` (a
+ * cudaStream_t as void *; NULL is the default stream), waits for nothing and
+ * allocates nothing, so that it can be captured in a graph.
+ *
+ * One family serves 1..MATMUL_MAX_ROWS rows.  The bits of a row of y are a function of that
+ * row of x and of W alone (docs/numerics.md): K is cut into slices of
+ * MATMUL_SLICE columns; inside a slice the tensor core adds 16 columns at a time, in
+ * order, starting from zero; the slices' sums are added in order in float32.  Which
+ * warp, block or kernel computes a slice is a matter of speed, chosen by the number of
+ * rows, and changes no bit: tests/gpu/decode_matmul_test.cu holds every form to that.
+ *
+ * Codes: 0; -EINVAL (a rule stated here is broken: nothing was enqueued); -ENODEV (the
+ * device is lost, or has no code in this build).
+ */
+#ifndef HEARTH_KERNELS_CUDA_DECODE_MATMUL_H
+#define HEARTH_KERNELS_CUDA_DECODE_MATMUL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/cuda/pack.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MATMUL_MAX_ROWS 256
+#define MATMUL_MAX_EXPERTS 512
+#define MATMUL_MAX_EXPERT_ROWS 32768
+#define MATMUL_MAX_K 24576
+
+enum matmul_out { MATMUL_OUT_F32, MATMUL_OUT_BF16 };
+
+/* How the work is laid out.  Only tests and benches choose; all give the same bits. */
+enum matmul_form {
+	MATMUL_AUTO,
+	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
+	MATMUL_WIDE,	/* a warp walks all of K for its own rows; activations in shared memory */
+	MATMUL_SPLIT,	/* as WIDE, K split over blocks, sums merged through `workspace` */
+};
+
+struct decode_matmul_args {
+	const void *w;		/* device, matmul_packed_bytes(format, n, k), 16-byte aligned */
+	const void *x;		/* device, [n_rows][ldx] bfloat16, 16-byte aligned */
+	void *y;		/* device, [n_rows][ldy] of `out`; must not overlap x or w */
+	void *workspace;	/* device, decode_matmul_workspace() bytes, 16-byte aligned; what is
+				 * in it does not matter, and it is free again when the call's
+				 * work is done.  NULL: MATMUL_SPLIT cannot be chosen. */
+	uint32_t n_rows;	/* 1..MATMUL_MAX_ROWS */
+	uint32_t n, k;		/* W is [n, k]; k a multiple of 8, at most MATMUL_MAX_K */
+	uint32_t ldx;		/* elements, a multiple of 8, >= k */
+	uint32_t ldy;		/* elements, >= n */
+	float scale;		/* multiplies the finished sum: NVFP4's global factor, else 1 */
+	enum matmul_format format;
+	enum matmul_out out;
+	enum matmul_form form;
+};
+int decode_matmul(const struct decode_matmul_args *a, void *stream);
+
+/* Bytes that decode_matmul() can make use of for this n and k, any number of rows up to
+ * `n_rows`; 0: none. */
+size_t decode_matmul_workspace(uint32_t n_rows, uint32_t n, uint32_t k);
+
+/* ---- experts ----------------------------------------------------------------- */
+
+/* A pair is (row, slot): pair = row * n_slots + slot.  The list groups pairs by expert,
+ * inside an expert in increasing order, and is built on the device. */
+struct expert_list {
+	uint32_t *n_active;	/* [1] experts with at least one pair */
+	uint32_t *active;	/* [n_experts] their ids, increasing; the first n_active count */
+	uint32_t *offset;	/* [n_experts + 1] first pair of each active expert in `pair` */
+	uint32_t *pair;		/* [n_rows * n_slots] */
+};
+/* Lays a list out in device memory of expert_list_bytes(), 16-byte aligned. */
+size_t expert_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
+struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
+
+/* ids: device, [n_rows][n_slots], each < n_experts (checked by nobody: the router writes
+ * them), different within a row. */
+int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
+		      const struct expert_list *list, void *stream);
+
+struct decode_experts_args {
+	const void *w;		/* device, [n_experts] packed matrices, one after the other */
+	const float *scale;	/* device, [n_experts], or NULL: 1 */
+	const void *x;		/* device, bfloat16: [n_rows][ldx], or [n_rows * n_slots][ldx] */
+	float *y;		/* device, [n_rows * n_slots][ldy] float32: a slot's own sum */
+	const struct expert_list *list;	/* device memory behind it; the struct is read now */
+	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */
+	uint32_t n, k, ldx, ldy;	/* of one expert; as above, n <= MATMUL_MAX_EXPERT_ROWS */
+	int x_per_slot;		/* x has a row per pair (down), not per row (gate, up) */
+	enum matmul_format format;
+};
+int decode_experts(const struct decode_experts_args *a, void *stream);
+
+/* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
+ * order, starting from the product of slot 0. */
+struct experts_combine_args {
+	const float *y;		/* device, [n_rows * n_slots][n] */
+	const float *weight;	/* device, [n_rows][n_slots] */
+	const void *residual;	/* device, [n_rows][n] bfloat16; may be `out` */
+	void *out;		/* device, [n_rows][n] bfloat16 */
+	uint32_t n_rows, n_slots, n;
+};
+int experts_combine(const struct experts_combine_args *a, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

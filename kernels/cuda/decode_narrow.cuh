@@ -1,0 +1,296 @@
+/* decode_narrow.cuh - the decode product for few columns: latency first.
+ *
+ * A block of NARROW_WARPS warps owns a tile of 16 rows (or several tiles side by side when K
+ * is short).  Each warp has its slices of K: it keeps its part of x in registers, a
+ * unit of weights in registers, and refills each 16 bytes of weights from the next tile right
+ * after the tensor core took them; so loads never stop, and need neither shared memory
+ * nor barriers.  Quantised weights are few
+ * bytes, so a warp has several units in flight.  The slices' sums meet in shared memory, one barrier a tile, and are
+ * added in slice order.  Blocks are persistent: each walks a run of tiles.
+ *
+ * With experts, a tile belongs to an expert and its columns are that expert's pairs; more than
+ * 8 NT of them are done in chunks with the weights still in registers.
+ */
+#ifndef HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
+#define HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
+
+#include "kernels/cuda/decode_matmul_int.cuh"
+
+#define NARROW_WARPS 8
+#define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
+
+/* The columns one tile is multiplied with. */
+struct columns {
+	const uint32_t *pair;	/* NULL: column c is row c of x and y */
+	uint32_t n;
+};
+
+/* Asked again after every barrier: cheaper than registers that hold the answer. */
+template <bool EXPERTS>
+static __device__ __forceinline__ struct columns columns_of(const struct matmul_params &p, uint32_t index)
+{
+	struct columns c = { NULL, p.n_cols };
+
+	if (EXPERTS) {
+		c.pair = p.list.pair + p.list.offset[index];
+		c.n = p.list.offset[index + 1] - p.list.offset[index];
+	}
+	return c;
+}
+
+template <int NT> struct narrow_x {
+	uint4 b[NT][8];		/* two steps each */
+
+	__device__ __forceinline__ void load(const struct matmul_params &p, const struct columns &c,
+					     uint32_t first, uint32_t slice, int lane)
+	{
+		const uint32_t k = slice * MATMUL_SLICE + lane % 4 * 8;
+		const uint4 *from[NT];
+
+#pragma unroll
+		for (int t = 0; t < NT; t++) {
+			uint32_t col = first + 8 * t + lane / 4;
+			size_t row = col;
+
+			if (c.pair && col < c.n)
+				row = p.x_per_slot ? c.pair[col] : c.pair[col] / p.n_slots;
+			from[t] = col < c.n ? (const uint4 *)(p.x + row * p.ldx + k) : NULL;
+		}
+		/* Steps outermost: the first product starts when its own columns are there, and
+		 * from then on weights and the rest of x come in side by side. */
+#pragma unroll
+		for (int j = 0; j < 8; j++)
+#pragma unroll
+			for (int t = 0; t < NT; t++) {
+				b[t][j] = make_uint4(0, 0, 0, 0);
+				if (from[t] && k + 32 * j < p.k)
+					b[t][j] = __ldg(from[t] + 4 * j);
+			}
+	}
+};
+
+/* One unit times NT column tiles; refills the unit from `next` when `more`. */
+template <enum matmul_format F, int NT>
+static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const struct narrow_x<NT> &x,
+						   const uint4 *next, bool more, int lane,
+						   float sum[NT][4])
+{
+	float part[NT][4];	/* formats with scaled halves only */
+
+#pragma unroll
+	for (int t = 0; t < NT; t++)
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			sum[t][i] = 0;
+#pragma unroll
+	for (int step = 0; step < 16; step++) {
+		struct frag f = w.frag_of(step);
+
+#pragma unroll
+		for (int t = 0; t < NT; t++) {
+			const uint4 b = x.b[t][step / 2];
+
+			mma(sum[t], &f, step % 2 ? b.z : b.x, step % 2 ? b.w : b.y);
+		}
+		w.refill(step, next, lane, more);
+		if constexpr (unit<F>::scaled_halves)
+			if (step % 8 == 7)
+				join_halves<4 * NT>(step / 8, w.scale[step / 8], &sum[0][0],
+						    &part[0][0]);
+	}
+	w.refill_scales(next, lane, more);
+}
+
+/* Adds the slices of every output of this block's tiles and writes them. */
+template <int NT>
+static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
+						     const struct columns &c, const float *sums,
+						     uint32_t first_tile, uint32_t first_col,
+						     uint32_t expert_index)
+{
+	const uint32_t tile_floats = 8 * NT * NARROW_COL;
+	float scale = p.scale;
+
+	if (p.scales)
+		scale = __fmul_rn(scale, p.scales[p.list.active[expert_index]]);
+
+	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
+		uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16;
+		uint32_t row = (first_tile + m) * MATMUL_TILE + i % 16, col = first_col + in_col;
+		const float *from = sums + m * tile_floats + in_col * NARROW_COL + i % 16;
+		float v = -0.0f;
+
+		if (row >= p.n || col >= c.n)
+			continue;
+		for (uint32_t s = 0; s < p.n_slices; s++)
+			v = fold(v, from[s * p.m_warps * tile_floats]);
+		store_out(p, (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row, __fmul_rn(v, scale));
+	}
+}
+
+/* What a warp of the narrow form knows about its walk. */
+struct narrow_walk {
+	uint32_t end;		/* of the block's items */
+	uint32_t kw, m;		/* the warp's place in the block */
+};
+
+/* Which of the active experts an item belongs to, and which group of its row tiles it is. */
+template <bool EXPERTS>
+static __device__ __forceinline__ uint32_t item_expert(const struct matmul_params &p, uint32_t item)
+{
+	return !EXPERTS ? 0 : p.groups == 1 ? item : __umulhi(item, p.groups_inverse);
+}
+
+template <bool EXPERTS>
+static __device__ __forceinline__ uint32_t item_group(const struct matmul_params &p, uint32_t item)
+{
+	return item - item_expert<EXPERTS>(p, item) * p.groups;
+}
+
+/* A warp's only unit of an item serves all chunks of columns. */
+static __device__ __forceinline__ bool narrow_stays(const struct matmul_params &p)
+{
+	return p.n_slices <= p.k_warps;
+}
+
+/* A position: item (expert and group of row tiles), chunk of columns, one of the own slices. */
+struct narrow_at {
+	uint32_t item, chunk, own;
+};
+
+template <int NT, bool EXPERTS>
+static __device__ __forceinline__ uint32_t narrow_chunks(const struct matmul_params &p, uint32_t item)
+{
+	uint32_t n = p.n_cols;
+
+	if (EXPERTS) {
+		uint32_t index = item_expert<EXPERTS>(p, item);
+
+		n = p.list.offset[index + 1] - p.list.offset[index];
+	}
+	return (n + 8 * NT - 1) / (8 * NT);
+}
+
+/* The position that wants the next unit of weights. */
+template <int NT, bool EXPERTS>
+static __device__ __forceinline__ struct narrow_at narrow_next(const struct matmul_params &p,
+							       const struct narrow_walk &w,
+							       struct narrow_at at)
+{
+	if (narrow_stays(p))
+		return { at.item + 1, 0, 0 };
+	if (w.kw + ++at.own * p.k_warps < p.n_slices)
+		return at;
+	at.own = 0;
+	if (++at.chunk < narrow_chunks<NT, EXPERTS>(p, at.item))
+		return at;
+	return { at.item + 1, 0, 0 };
+}
+
+template <enum matmul_format F, bool EXPERTS>
+static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmul_params &p,
+							      const struct narrow_walk &w,
+							      const struct narrow_at &at)
+{
+	uint32_t item = min(at.item, w.end - 1);
+	uint32_t expert = EXPERTS ? p.list.active[item_expert<EXPERTS>(p, item)] : 0;
+	uint32_t tile = min(item_group<EXPERTS>(p, item) * p.m_warps + w.m, p.n_tiles - 1);
+	size_t index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + w.kw + at.own * p.k_warps;
+
+	return (const uint4 *)(p.w + index * unit<F>::bytes);
+}
+
+/* DEPTH units are in flight; units[turn] is next, and is refilled for the position `ahead`. */
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH>
+static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
+{
+	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
+	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+	const uint32_t tile_floats = 8 * NT * NARROW_COL;
+	const uint32_t buffer = p.n_slices * p.m_warps * tile_floats;
+	struct narrow_walk walk;
+	struct unit<F> units[DEPTH];
+	struct narrow_x<NT> x;
+	uint32_t x_holds = ~0u, flip = 0, turn = 0;
+
+	walk.kw = warp % p.k_warps;
+	walk.m = warp / p.k_warps;
+
+	/* The first items % blocks blocks have one more. */
+	const uint32_t items = EXPERTS ? p.groups * *p.list.n_active : p.groups;
+	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
+	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
+
+	walk.end = begin + each + (blockIdx.x < extra);
+	if (begin >= walk.end)
+		return;
+
+	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
+#pragma unroll
+	for (int i = 0; i < DEPTH; i++) {
+		if (ahead.item < walk.end)
+			units[i].load(narrow_unit_at<F, EXPERTS>(p, walk, ahead), lane);
+		ahead = ahead.item < walk.end ? narrow_next<NT, EXPERTS>(p, walk, ahead) : ahead;
+	}
+
+	for (uint32_t item = begin; item < walk.end; item++) {
+		const uint32_t index = item_expert<EXPERTS>(p, item);
+		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
+
+		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
+			float *to = sums + flip * buffer;
+
+			for (uint32_t own = 0; walk.kw + own * p.k_warps < p.n_slices; own++) {
+				const uint32_t slice = walk.kw + own * p.k_warps;
+				const uint32_t want = index << 16 | chunk << 8 | slice;
+				/* Weights stay for the next chunk when they are all this warp has. */
+				const bool used_up = !narrow_stays(p) || chunk + 1 == chunks;
+
+				if (DEPTH == 1)		/* not worth the registers from turn to turn */
+					ahead = narrow_next<NT, EXPERTS>(p, walk, { item, chunk, own });
+				const bool more = used_up && ahead.item < walk.end;
+				const uint4 *next = narrow_unit_at<F, EXPERTS>(p, walk, ahead);
+				float sum[NT][4];
+
+				if (want != x_holds) {
+					x.load(p, columns_of<EXPERTS>(p, index), chunk * 8 * NT, slice,
+					       lane);
+					x_holds = want;
+				}
+				/* A register array is indexed by constants only. */
+#pragma unroll
+				for (int i = 0; i < DEPTH; i++)
+					if (turn == i)
+						narrow_unit<F, NT>(units[i], x, next, more, lane, sum);
+				if (used_up)
+					turn = turn + 1 == DEPTH ? 0 : turn + 1;
+				if (DEPTH > 1 && more)
+					ahead = narrow_next<NT, EXPERTS>(p, walk, ahead);
+
+				float *at = to + (slice * p.m_warps + walk.m) * tile_floats +
+					    lane % 4 * 2 * NARROW_COL + lane / 4;
+#pragma unroll
+				for (int t = 0; t < NT; t++, at += 8 * NARROW_COL) {
+					at[0] = sum[t][0];
+					at[NARROW_COL] = sum[t][1];
+					at[8] = sum[t][2];
+					at[NARROW_COL + 8] = sum[t][3];
+				}
+			}
+			__syncthreads();
+			/* The other buffer is free: its readers passed this barrier. */
+			narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), to,
+					  item_group<EXPERTS>(p, item) * p.m_warps,
+					  chunk * 8 * NT, index);
+		}
+	}
+}
+
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
+	narrow_kernel(const __grid_constant__ struct matmul_params p)
+{
+	narrow_block<F, NT, EXPERTS, DEPTH>(p);
+}
+
+#endif

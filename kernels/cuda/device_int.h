@@ -1,0 +1,150 @@
+/* device_int.h - the inside of the CUDA back end, shared by device.cu, plan.cu, forward.cu and digest.cu.
+ *
+ * A step is one or more *passes*: rows of the plan's runs in order, PASS_ROWS at most, through all layers. A
+ * pass is described by fixed arrays (struct pass_meta) that travel in one copy; kernels find all that
+ * changes from step to step there, at places that do not, so that a pass can be replayed as a graph.
+ */
+#ifndef HEARTH_KERNELS_CUDA_DEVICE_INT_H
+#define HEARTH_KERNELS_CUDA_DEVICE_INT_H
+
+#include <cuda_runtime.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/attn_decode.h"
+#include "kernels/cuda/decode_matmul.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/gdn_step.h"
+#include "kernels/cuda/residual.h"
+#include "kernels/cuda/rows.h"
+#include "kernels/cuda/sample.h"
+#include "kernels/cuda/weights.h"
+
+#define PASS_ROWS MATMUL_MAX_ROWS
+
+struct pass_meta {
+	struct embed_row embed[PASS_ROWS];
+	struct qk_row qk[PASS_ROWS];
+	struct attn_row attn[PASS_ROWS];
+	struct gdn_run gdn[PASS_ROWS];
+	struct sample_row sample[PASS_ROWS];
+	uint32_t head[PASS_ROWS];	/* rows that need logits */
+	uint32_t token[PASS_ROWS];	/* for the output counts of a replay */
+};
+
+/* A run's part of a pass. */
+struct piece {
+	uint32_t run, slot, row, n, pos;
+	bool first, last;		/* of its run */
+	int32_t head;			/* its first row among the head rows; -1: none */
+	uint32_t n_head;		/* 1 (the last row) or n */
+	float *logits;			/* where the caller wants them */
+	bool count;
+};
+
+struct pass {
+	uint32_t n_rows, n_head, n_sample, max_length, n_table;
+	std::vector<struct piece> pieces;
+	std::vector<uint32_t> sample_run;	/* sample i belongs to this run of the plan */
+};
+
+/* Pinned memory of one pass in flight. */
+struct staging {
+	struct pass_meta *meta;
+	uint32_t *table;
+	struct sample_out *out;
+};
+
+struct flight {
+	std::vector<struct pass> passes;
+	std::vector<struct run_result> results;
+	std::vector<struct staging> staging;	/* as many as a step can have passes */
+	cudaEvent_t done;
+};
+
+/* Device memory of a pass; sizes in workspace_layout(). */
+struct workspace {
+	char *slab;
+	size_t bytes;
+	struct pass_meta *meta;
+	uint32_t *table;
+	struct sample_out *out;
+	uint64_t *active;		/* distinct experts, summed */
+	void *x, *h, *hn, *u, *z, *a, *b, *og, *qg, *k, *v, *q, *gate, *ao, *act, *shared_act;
+	float *o, *y, *router, *choice_weight, *gate_up, *expert_y, *shared_gate_up, *logits, *attn;
+	uint32_t *choice;
+	void *list, *matmul;
+	uint64_t attn_floats;
+};
+
+struct mark {
+	enum cuda_class c;
+	cudaEvent_t at;
+};
+
+struct cuda_device {
+	int ordinal;
+	bool lost, loaded, profile;
+	struct model_shape m;
+	struct device_limits limits;
+	std::string numeric_text;
+	cudaStream_t stream;
+	struct weights w;
+
+	uint32_t pass_rows, table_entries, max_passes, n_gdn, n_attn, channels, value;
+	uint32_t index[MODEL_MAX_LAYERS];	/* of a layer among those of its mixer */
+
+	/* KV and states */
+	char *kv, *state, *window;
+	size_t kv_layer, kv_half, state_slot, window_side;	/* bytes */
+	void *cos, *sin;
+
+	/* slots */
+	struct sample_params *params;
+	struct sample_bias *bias;
+	uint32_t *counts, *last_sample;
+	std::vector<uint8_t> side, penalise;
+	uint32_t *begin_ids[2];			/* pinned, max_context each */
+	struct sample_bias *begin_bias[2];	/* pinned */
+	cudaEvent_t begin_done[2];
+	unsigned begin_next;
+
+	struct workspace ws;
+	struct flight flights[STEP_AHEAD];
+	unsigned oldest, n_flights;
+	std::map<std::vector<uint32_t>, cudaGraphExec_t> graphs;
+	std::vector<struct mark> marks;
+	struct cuda_stats stats;
+};
+
+/* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
+int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);
+/* Writes what the kernels read about a pass. */
+void pass_describe(const struct cuda_device *d, const struct plan *p, const struct pass *pass,
+		   const struct staging *to);
+
+/* forward.cu: enqueues a pass from embedding to sample. */
+int pass_forward(struct cuda_device *d, const struct pass *pass);
+void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
+
+/* digest.cu: waits for the stream, then adds a pass to its runs' digests. */
+int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_result *results);
+
+static inline char *kv_at(const struct cuda_device *d, uint32_t layer, int half)
+{
+	return d->kv + d->kv_layer * layer + d->kv_half * (size_t)half;
+}
+
+static inline char *state_at(const struct cuda_device *d, uint32_t layer, uint32_t slot)
+{
+	return d->state + ((size_t)layer * d->limits.n_slots + slot) * d->state_slot;
+}
+
+static inline char *window_at(const struct cuda_device *d, uint32_t layer, uint32_t slot, uint32_t side)
+{
+	return d->window + (((size_t)layer * d->limits.n_slots + slot) * 2 + side) * d->window_side;
+}
+
+#endif

@@ -1,0 +1,519 @@
+/* forward.cu - a pass through the layers: which kernel, in which order (docs/numerics.md 2). */
+#include <errno.h>
+
+#include "kernels/cuda/device_int.h"
+
+const char *const cuda_class_name[CLASS_N] = {
+	"embed", "gdn matrices", "gdn step", "attention matrices", "attention", "router", "experts",
+	"shared expert", "residual, norm", "head", "sample",
+};
+
+namespace {
+
+constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
+
+/* After work of a class was enqueued. */
+void mark(struct cuda_device *d, enum cuda_class c)
+{
+	struct mark m = { c, NULL };
+
+	if (!d->profile || cudaEventCreate(&m.at) != cudaSuccess)
+		return;
+	cudaEventRecord(m.at, d->stream);
+	d->marks.push_back(m);
+}
+
+struct product {
+	const void *w, *x;
+	void *y;
+	uint32_t n, k;
+	enum matmul_out out;
+};
+
+int multiply(struct cuda_device *d, uint32_t rows, const struct product &p, bool workspace = true)
+{
+	struct decode_matmul_args a = {};
+
+	a.w = p.w;
+	a.x = p.x;
+	a.y = p.y;
+	a.workspace = workspace ? d->ws.matmul : NULL;
+	a.n_rows = rows;
+	a.n = p.n;
+	a.k = p.k;
+	a.ldx = p.k;
+	a.ldy = p.n;
+	a.scale = 1;
+	a.format = MATMUL_BF16;
+	a.out = p.out;
+	return decode_matmul(&a, d->stream);
+}
+
+int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const uint32_t rows = pass->n_rows, index = d->index[layer];
+	struct gdn_step_args g = {};
+	struct gated_norm_args n = {};
+	int rc;
+
+	rc = multiply(d, rows, { w->qkv, s->h, s->u, d->channels, m->hidden, MATMUL_OUT_BF16 });
+	rc = rc ? rc : multiply(d, rows, { w->z, s->h, s->z, d->value, m->hidden, MATMUL_OUT_BF16 });
+	rc = rc ? rc : multiply(d, rows, { w->a, s->h, s->a, m->gdn_v_heads, m->hidden, MATMUL_OUT_BF16 });
+	rc = rc ? rc : multiply(d, rows, { w->b, s->h, s->b, m->gdn_v_heads, m->hidden, MATMUL_OUT_BF16 });
+	if (rc)
+		return rc;
+	mark(d, CLASS_GDN_MATRIX);
+	g.runs = s->meta->gdn;
+	g.n_runs = (uint32_t)pass->pieces.size();
+	g.k_heads = m->gdn_k_heads;
+	g.v_heads = m->gdn_v_heads;
+	g.u = s->u;
+	g.a = s->a;
+	g.b = s->b;
+	g.conv_w = w->conv;
+	g.a_log = w->a_log;
+	g.dt_bias = w->dt_bias;
+	g.window = window_at(d, index, 0, 0);
+	g.state = (float *)state_at(d, index, 0);
+	g.o = s->o;
+	rc = gdn_step(&g, d->stream);
+	n.o = s->o;
+	n.z = s->z;
+	n.w = w->gdn_norm;
+	n.out = s->og;
+	n.rows = rows;
+	n.heads = m->gdn_v_heads;
+	n.eps = m->norm_eps;
+	rc = rc ? rc : gated_norm(&n, d->stream);
+	mark(d, CLASS_GDN);
+	rc = rc ? rc : multiply(d, rows, { w->gdn_out, s->og, s->y, m->hidden, d->value, MATMUL_OUT_F32 });
+	mark(d, CLASS_GDN_MATRIX);
+	return rc;
+}
+
+/* A longer bound decides no bit; powers of two keep graphs few. */
+uint32_t length_bound(const struct cuda_device *d, uint32_t length)
+{
+	uint32_t bound = 256;
+
+	while (bound < length)
+		bound *= 2;
+	return bound < d->limits.max_context ? bound : d->limits.max_context;
+}
+
+int attend(struct cuda_device *d, const struct pass *pass, uint32_t index)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const uint32_t bound = length_bound(d, pass->max_length);
+	const uint64_t each = attn_scratch_floats(1, bound, m->n_q_heads);
+	const uint32_t most = (uint32_t)(s->attn_floats / each), head = m->n_q_heads * ATTN_DIM * 2;
+	struct attn_decode_args a = {};
+
+	a.max_length = bound;
+	a.q_heads = m->n_q_heads;
+	a.kv_heads = m->n_kv_heads;
+	a.blocks = s->table;
+	a.k = kv_at(d, index, 0);
+	a.v = kv_at(d, index, 1);
+	a.scratch = s->attn;
+	for (uint32_t row = 0; row < pass->n_rows; row += a.n_rows) {
+		int rc;
+
+		a.rows = s->meta->attn + row;
+		a.n_rows = pass->n_rows - row < most ? pass->n_rows - row : most;
+		a.q = (char *)s->q + (size_t)row * head;
+		a.gate = (char *)s->gate + (size_t)row * head;
+		a.out = (char *)s->ao + (size_t)row * head;
+		rc = attn_decode(&a, d->stream);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const uint32_t rows = pass->n_rows, index = d->index[layer];
+	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM;
+	struct qk_rope_args r = {};
+	int rc;
+
+	rc = multiply(d, rows, { w->q, s->h, s->qg, 2 * q, m->hidden, MATMUL_OUT_BF16 });
+	rc = rc ? rc : multiply(d, rows, { w->k, s->h, s->k, kv, m->hidden, MATMUL_OUT_BF16 });
+	rc = rc ? rc : multiply(d, rows, { w->v, s->h, s->v, kv, m->hidden, MATMUL_OUT_BF16 });
+	mark(d, CLASS_ATTENTION_MATRIX);
+	r.rows = s->meta->qk;
+	r.n_rows = rows;
+	r.q_heads = m->n_q_heads;
+	r.kv_heads = m->n_kv_heads;
+	r.qg = s->qg;
+	r.k = s->k;
+	r.v = s->v;
+	r.q_norm = w->q_norm;
+	r.k_norm = w->k_norm;
+	r.cos = d->cos;
+	r.sin = d->sin;
+	r.rotary = m->rotary_dim;
+	r.section_h = m->mrope_section[1];
+	r.section_w = m->mrope_section[2];
+	r.eps = m->norm_eps;
+	r.q = s->q;
+	r.gate = s->gate;
+	r.k_cache = kv_at(d, index, 0);
+	r.v_cache = kv_at(d, index, 1);
+	rc = rc ? rc : qk_rope(&r, d->stream);
+	rc = rc ? rc : attend(d, pass, index);
+	mark(d, CLASS_ATTENTION);
+	rc = rc ? rc : multiply(d, rows, { w->o, s->ao, s->y, m->hidden, q, MATMUL_OUT_F32 });
+	mark(d, CLASS_ATTENTION_MATRIX);
+	return rc;
+}
+
+/* x += what lies in y (or in the experts' outputs), h = norm of it. */
+int add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_add_args a)
+{
+	int rc;
+
+	a.x = d->ws.x;
+	a.h = d->ws.h;
+	a.norm = norm;
+	a.rows = rows;
+	a.width = d->m.hidden;
+	a.eps = d->m.norm_eps;
+	rc = residual_add(&a, d->stream);
+	mark(d, CLASS_RESIDUAL);
+	return rc;
+}
+
+int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, uint32_t inter, float *y)
+{
+	const struct workspace *s = &d->ws;
+	const struct swiglu_args g = { s->shared_gate_up, s->shared_act, rows, inter };
+	int rc = multiply(d, rows, { w->gate_up, s->h, s->shared_gate_up, 2 * inter, d->m.hidden, MATMUL_OUT_F32 });
+
+	rc = rc ? rc : swiglu(&g, d->stream);
+	rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, y, d->m.hidden, inter, MATMUL_OUT_F32 });
+	mark(d, CLASS_SHARED);
+	return rc;
+}
+
+int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
+{
+	struct residual_add_args a = {};
+	int rc = gated_matrices(d, rows, &d->w.layer[layer], d->m.dense_inter, d->ws.y);
+
+	a.y = d->ws.y;
+	a.slots = 1;
+	return rc ? rc : add(d, rows, next_norm, a);
+}
+
+__global__ void active_kernel(uint64_t *sum, const uint32_t *n)
+{
+	*sum += *n;
+}
+
+int route(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, const struct expert_list *list)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
+	struct choose_args c = {};
+	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, MATMUL_OUT_F32 });
+
+	c.logits = s->router;
+	c.rows = rows;
+	c.experts = m->n_experts;
+	c.stride = stride;
+	c.top = m->n_experts_used;
+	c.ids = s->choice;
+	c.weights = s->choice_weight;
+	rc = rc ? rc : choose_experts(&c, d->stream);
+	rc = rc ? rc : expert_list_build(s->choice, rows, m->n_experts_used, m->n_experts, list, d->stream);
+	if (d->profile)
+		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active);
+	mark(d, CLASS_ROUTER);
+	return rc;
+}
+
+int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, const struct expert_list *list)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const struct swiglu_args g = { s->gate_up, s->act, rows * m->n_experts_used, m->expert_inter };
+	struct decode_experts_args a = {};
+	int rc;
+
+	a.w = w->expert_gate_up;
+	a.x = s->h;
+	a.y = s->gate_up;
+	a.list = list;
+	a.n_rows = rows;
+	a.n_slots = m->n_experts_used;
+	a.n_experts = m->n_experts;
+	a.n = 2 * m->expert_inter;
+	a.k = m->hidden;
+	a.ldx = m->hidden;
+	a.ldy = a.n;
+	a.format = MATMUL_BF16;
+	rc = decode_experts(&a, d->stream);
+	rc = rc ? rc : swiglu(&g, d->stream);
+	a.w = w->expert_down;
+	a.x = s->act;
+	a.y = s->expert_y;
+	a.n = m->hidden;
+	a.k = m->expert_inter;
+	a.ldx = m->expert_inter;
+	a.ldy = m->hidden;
+	a.x_per_slot = 1;
+	rc = rc ? rc : decode_experts(&a, d->stream);
+	mark(d, CLASS_EXPERTS);
+	return rc;
+}
+
+int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const struct expert_list list = expert_list_at(s->list, rows, m->n_experts_used, m->n_experts);
+	struct residual_add_args a = {};
+	int rc = route(d, rows, w, &list);
+
+	rc = rc ? rc : experts(d, rows, w, &list);
+	a.y = s->expert_y;
+	a.weight = s->choice_weight;
+	a.slots = m->n_experts_used;
+	if (m->shared_inter) {
+		rc = rc ? rc : gated_matrices(d, rows, w, m->shared_inter, s->y);
+		a.shared = s->y;
+		a.score = s->router + m->n_experts;
+		a.score_stride = m->n_experts + 1;
+	}
+	return rc ? rc : add(d, rows, next_norm, a);
+}
+
+int layers(struct cuda_device *d, const struct pass *pass)
+{
+	const uint32_t rows = pass->n_rows;
+	struct embed_rows_args e = {};
+	struct residual_add_args a = {};
+	int rc;
+
+	e.rows = d->ws.meta->embed;
+	e.last_sample = d->last_sample;
+	e.embed = d->w.embed;
+	e.norm = d->w.layer[0].input_norm;
+	e.x = d->ws.x;
+	e.h = d->ws.h;
+	e.n_rows = rows;
+	e.width = d->m.hidden;
+	e.vocab = d->m.vocab_rows;
+	e.eps = d->m.norm_eps;
+	rc = embed_rows(&e, d->stream);
+	mark(d, CLASS_EMBED);
+	a.y = d->ws.y;
+	a.slots = 1;
+	for (uint32_t l = 0; !rc && l < d->m.n_layers; l++) {
+		const void *next = l + 1 < d->m.n_layers ? d->w.layer[l + 1].input_norm : d->w.final_norm;
+
+		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) : attention_layer(d, pass, l);
+		rc = rc ? rc : add(d, rows, d->w.layer[l].post_norm, a);
+		rc = rc ? rc : d->m.n_experts ? expert_layer(d, rows, l, next) : dense_layer(d, rows, l, next);
+	}
+	return rc;
+}
+
+int head(struct cuda_device *d, const struct pass *pass)
+{
+	const struct workspace *s = &d->ws;
+	int rc;
+
+	if (!pass->n_head)
+		return 0;
+	rc = gather_rows(s->h, s->meta->head, pass->n_head, d->m.hidden, s->hn, d->stream);
+	/* Rows enough by itself: no need to split K, and no room to. */
+	rc = rc ? rc : multiply(d, pass->n_head,
+				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, MATMUL_OUT_F32 }, false);
+	mark(d, CLASS_HEAD);
+	return rc;
+}
+
+int samples(struct cuda_device *d, const struct pass *pass)
+{
+	struct sample_args a = {};
+	int rc;
+
+	if (!pass->n_sample)
+		return 0;
+	a.rows = d->ws.meta->sample;
+	a.params = d->params;
+	a.bias = d->bias;
+	a.counts = d->counts;
+	a.last_sample = d->last_sample;
+	a.logits = d->ws.logits;
+	a.out = d->ws.out;
+	a.n_rows = pass->n_sample;
+	a.vocab = d->m.vocab_rows;
+	a.n_ids = d->m.n_token_ids;
+	rc = sample_rows(&a, d->stream);
+	mark(d, CLASS_SAMPLE);
+	return rc;
+}
+
+/* What happens only now and then, and is kept out of graphs. */
+int extras(struct cuda_device *d, const struct pass *pass)
+{
+	for (const struct piece &p : pass->pieces) {
+		struct count_args c = { d->counts + (size_t)p.slot * d->m.vocab_rows, d->ws.meta->token + p.row, p.n,
+					d->m.vocab_rows, 0 };
+
+		if (p.count && d->penalise[p.slot] && sample_count(&c, d->stream))
+			return -ENODEV;
+		if (p.logits &&
+		    cudaMemcpyAsync(p.logits, d->ws.logits + (size_t)p.head * d->m.vocab_rows,
+				    (size_t)p.n_head * d->m.vocab_rows * sizeof(float), cudaMemcpyDeviceToHost,
+				    d->stream) != cudaSuccess)
+			return -ENODEV;
+	}
+	return 0;
+}
+
+int forward_once(struct cuda_device *d, const struct pass *pass)
+{
+	int rc = layers(d, pass);
+
+	rc = rc ? rc : head(d, pass);
+	rc = rc ? rc : extras(d, pass);
+	return rc ? rc : samples(d, pass);
+}
+
+/* Graphs are few while batches are stable; when they are not, starting over bounds the memory. */
+void graphs_bound(struct cuda_device *d)
+{
+	if (d->graphs.size() < 64)
+		return;
+	cudaStreamSynchronize(d->stream);
+	for (auto &g : d->graphs)
+		cudaGraphExecDestroy(g.second);
+	d->graphs.clear();
+}
+
+/* A graph is made when a shape of pass comes the first time; only passes of decode rows. */
+int forward_graph(struct cuda_device *d, const struct pass *pass)
+{
+	const std::vector<uint32_t> key = { pass->n_rows, pass->n_head, pass->n_sample,
+					    length_bound(d, pass->max_length) };
+	auto at = d->graphs.find(key);
+	cudaGraph_t graph = NULL;
+	cudaGraphExec_t exec;
+	int rc;
+
+	if (at != d->graphs.end())
+		return cudaGraphLaunch(at->second, d->stream) == cudaSuccess ? 0 : -ENODEV;
+	graphs_bound(d);
+	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed) != cudaSuccess)
+		return -ENODEV;
+	rc = layers(d, pass);
+	rc = rc ? rc : head(d, pass);
+	rc = rc ? rc : samples(d, pass);
+	if (cudaStreamEndCapture(d->stream, &graph) != cudaSuccess || rc)
+		return rc ? rc : -ENODEV;
+	if (cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)
+		rc = -ENODEV;
+	cudaGraphDestroy(graph);
+	if (rc)
+		return rc;
+	d->graphs[key] = exec;
+	d->stats.graphs++;
+	return cudaGraphLaunch(exec, d->stream) == cudaSuccess ? 0 : -ENODEV;
+}
+
+struct layout {
+	char *slab;
+	size_t used;
+
+	template <typename T> void take(T **ret, uint64_t n, size_t each)
+	{
+		*ret = slab ? (T *)(slab + used) : NULL;
+		used += (n * each + 255) / 256 * 256;
+	}
+};
+
+size_t matmul_scratch(const struct cuda_device *d)
+{
+	const struct model_shape *m = &d->m;
+	const uint32_t q = m->n_q_heads * ATTN_DIM, h = m->hidden, mlp = m->n_experts ? m->shared_inter : m->dense_inter;
+	const uint32_t shapes[][2] = { { d->channels, h }, { d->value, h }, { h, d->value }, { 2 * q, h }, { h, q },
+				       { m->n_experts + 1, h }, { 2 * mlp, h }, { h, mlp } };
+	size_t most = 0;
+
+	for (auto &s : shapes) {
+		size_t bytes = s[0] && s[1] ? decode_matmul_workspace(d->pass_rows, s[0], s[1]) : 0;
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
+} /* namespace */
+
+void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *w)
+{
+	const struct model_shape *m = &d->m;
+	const uint64_t rows = d->pass_rows, q = (uint64_t)m->n_q_heads * ATTN_DIM, kv = (uint64_t)m->n_kv_heads * ATTN_DIM;
+	const uint64_t pairs = rows * m->n_experts_used, mlp = m->n_experts ? m->shared_inter : m->dense_inter;
+	const uint64_t one = attn_scratch_floats(1, d->limits.max_context, m->n_q_heads);
+	struct layout l = { slab, 0 };
+
+	w->slab = slab;
+	l.take(&w->meta, 1, sizeof(struct pass_meta));
+	l.take(&w->table, d->table_entries, 4);
+	l.take(&w->out, rows, sizeof(struct sample_out));
+	l.take(&w->active, 1, 8);
+	l.take(&w->x, rows * m->hidden, 2);
+	l.take(&w->h, rows * m->hidden, 2);
+	l.take(&w->hn, rows * m->hidden, 2);
+	l.take(&w->y, rows * m->hidden, 4);
+	l.take(&w->u, rows * d->channels, 2);
+	l.take(&w->z, rows * d->value, 2);
+	l.take(&w->a, rows * m->gdn_v_heads, 2);
+	l.take(&w->b, rows * m->gdn_v_heads, 2);
+	l.take(&w->o, rows * d->value, 4);
+	l.take(&w->og, rows * d->value, 2);
+	l.take(&w->qg, rows * 2 * q, 2);
+	l.take(&w->k, rows * kv, 2);
+	l.take(&w->v, rows * kv, 2);
+	l.take(&w->q, rows * q, 2);
+	l.take(&w->gate, rows * q, 2);
+	l.take(&w->ao, rows * q, 2);
+	l.take(&w->router, rows * (m->n_experts + 1), 4);
+	l.take(&w->choice, pairs, 4);
+	l.take(&w->choice_weight, pairs, 4);
+	l.take(&w->list, expert_list_bytes((uint32_t)rows, m->n_experts_used, m->n_experts), 1);
+	l.take(&w->gate_up, pairs * 2 * m->expert_inter, 4);
+	l.take(&w->act, pairs * m->expert_inter, 2);
+	l.take(&w->expert_y, pairs * m->hidden, 4);
+	l.take(&w->shared_gate_up, rows * 2 * mlp, 4);
+	l.take(&w->shared_act, rows * mlp, 2);
+	l.take(&w->logits, rows * m->vocab_rows, 4);
+	w->attn_floats = one * rows < ATTN_SCRATCH ? one * rows : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
+	l.take(&w->attn, w->attn_floats, 4);
+	l.take(&w->matmul, matmul_scratch(d), 1);
+	w->bytes = l.used;
+}
+
+int pass_forward(struct cuda_device *d, const struct pass *pass)
+{
+	bool plain = d->profile;
+
+	for (const struct piece &p : pass->pieces)
+		plain |= p.n != 1 || p.count || p.logits;
+	return plain ? forward_once(d, pass) : forward_graph(d, pass);
+}

@@ -1,0 +1,215 @@
+/* fragment.cuh - one warp's piece of a packed matrix, from memory to the tensor core.
+ *
+ * unit<F> holds what a lane keeps of one unit (16 rows x 256 columns, pack.h): plain
+ * bfloat16 fragments, or codes and scales.  load() fetches all of it; frag() makes the
+ * fragment of one step, refill() replaces the 16 bytes that just ran empty by the
+ * same bytes of another unit, and refill_scales() does so for the scales at the end.  So a warp always has a whole unit in flight, and pays
+ * for it no more registers than the unit itself.
+ *
+ * Quantised weights become bfloat16 exactly, so a format's only roundings are those
+ * of its scales outside of the tensor core:
+ *  - e2m1 has 2 significant bits, its block scale 4: the product has 6, bfloat16 holds 8.
+ *    The bits of e2m1 placed in a bfloat16 are the value times 2^-126 (0.5 becomes a
+ *    subnormal, which the multiplier must not flush: mul.bf16x2 does not).  The
+ *    scale is read as s * 2^74, the product is w * 2^-52, and the 2^52 goes into the
+ *    global factor, which is applied to the finished sum.
+ *  - e4m3 has 4 significant bits: value times 2^-120 as placed, times 2^120 exactly.
+ */
+#ifndef HEARTH_KERNELS_CUDA_FRAGMENT_CUH
+#define HEARTH_KERNELS_CUDA_FRAGMENT_CUH
+
+#include <cuda_bf16.h>
+#include <stdint.h>
+
+#include "kernels/cuda/pack.h"
+
+/* Sixteen bytes that are read once: kept out of L1, where the activations live. */
+static __device__ __forceinline__ uint4 load_once(const uint4 *p)
+{
+	uint4 v;
+
+	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	return v;
+}
+
+/* The same when `more`; otherwise v stays. No branch, so a row of them stays a row. */
+static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bool more)
+{
+	asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
+		     "@m ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+		     : "+r"(v->x), "+r"(v->y), "+r"(v->z), "+r"(v->w)
+		     : "l"(p), "r"((uint32_t)more));
+}
+
+struct frag {
+	uint32_t r[4];		/* pairs: (g, 1st) (g+8, 1st) (g, 2nd) (g+8, 2nd) */
+};
+
+/* acc (16 x 8, f32) += weights (16 x 16) * activations (16 x 8).  acc: columns 2q and 2q+1 of
+ * row g, then of row g + 8. */
+static __device__ __forceinline__ void mma(float acc[4], const struct frag *a, uint32_t b0,
+					   uint32_t b1)
+{
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+		     "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+		     : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3])
+		     : "r"(a->r[0]), "r"(a->r[1]), "r"(a->r[2]), "r"(a->r[3]), "r"(b0), "r"(b1));
+}
+
+static __device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b)
+{
+	uint32_t v;
+
+	asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
+	return v;
+}
+
+template <enum matmul_format F> struct unit;
+
+/* ---- bfloat16: 16 loads, one a step ---------------------------------------- */
+
+template <> struct unit<MATMUL_BF16> {
+	static constexpr int bytes = MATMUL_BF16_UNIT;
+	uint4 a[16];
+
+	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	{
+#pragma unroll
+		for (int i = 0; i < 16; i++)
+			a[i] = load_once(from + i * 32 + lane);
+	}
+	__device__ __forceinline__ struct frag frag_of(int step) const
+	{
+		return { a[step].x, a[step].y, a[step].z, a[step].w };
+	}
+	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	{
+		load_once_if(&a[step], next + step * 32 + lane, more);
+	}
+	__device__ __forceinline__ void refill_scales(const uint4 *, int, bool) {}
+	static constexpr bool scaled_halves = false;
+};
+
+/* ---- FP8, blocks of 128 x 128: 8 loads, two steps each ----------------------- */
+
+template <> struct unit<MATMUL_FP8> {
+	static constexpr int bytes = MATMUL_FP8_UNIT;
+	uint4 a[8];
+	float scale[2];
+
+	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	{
+#pragma unroll
+		for (int i = 0; i < 8; i++)
+			a[i] = load_once(from + i * 32 + lane);
+		uint4 t = load_once(from + 256);
+		scale[0] = __uint_as_float(t.x);
+		scale[1] = __uint_as_float(t.y);
+	}
+	/* Two pairs of one word: pack.c, fp8_scatter(). */
+	static __device__ __forceinline__ void word(uint32_t w, uint32_t *first, uint32_t *second)
+	{
+		const uint32_t two_120 = 0x7b807b80;
+
+		*first = mul_bf16x2(w & 0x87f087f0, two_120);
+		*second = mul_bf16x2((w << 4 & 0x80f080f0) | (w >> 4 & 0x07000700), two_120);
+	}
+	__device__ __forceinline__ struct frag frag_of(int step) const
+	{
+		const uint4 v = a[step / 2];
+		struct frag f;
+
+		word(step % 2 ? v.z : v.x, &f.r[0], &f.r[1]);
+		word(step % 2 ? v.w : v.y, &f.r[2], &f.r[3]);
+		return f;
+	}
+	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	{
+		if (step % 2)
+			load_once_if(&a[step / 2], next + step / 2 * 32 + lane, more);
+	}
+	__device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
+	{
+		asm volatile("{ .reg .pred m; setp.ne.u32 m, %3, 0;\n"
+			     "@m ld.global.nc.v2.f32 {%0, %1}, [%2]; }"
+			     : "+f"(scale[0]), "+f"(scale[1])
+			     : "l"(next + 256), "r"((uint32_t)more));
+	}
+	static constexpr bool scaled_halves = true;	/* the unit is two blocks of 128 columns */
+};
+
+/* ---- NVFP4: 4 loads, four steps each, and one of scales ------------------------ */
+
+template <> struct unit<MATMUL_NVFP4> {
+	static constexpr int bytes = MATMUL_NVFP4_UNIT;
+	uint4 a[4], scale;
+
+	__device__ __forceinline__ const uint4 *scale_at(const uint4 *from, int lane) const
+	{
+		return from + 128 + lane / 4 * 2 + lane % 4 / 2;
+	}
+	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	{
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			a[i] = load_once(from + i * 32 + lane);
+		scale = load_once(scale_at(from, lane));
+	}
+	__device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
+	{
+		load_once_if(&scale, scale_at(next, lane), more);
+	}
+	/* s * 2^74 twice, from byte `i` of the scales. */
+	__device__ __forceinline__ uint32_t scale_pair(int i) const
+	{
+		uint32_t w = i / 4 == 0 ? scale.x : i / 4 == 1 ? scale.y : i / 4 == 2 ? scale.z : scale.w;
+
+		return __byte_perm(w, 0, 0x4040 | (i % 4) << 8 | i % 4) * 16 + 0x60006000;
+	}
+	__device__ __forceinline__ struct frag frag_of(int step) const
+	{
+		const uint32_t keep = 0x81c081c0;	/* sign, exponent, mantissa of two bfloat16 */
+		const uint4 v = a[step / 4];
+		uint32_t w = step % 4 == 0 ? v.x : step % 4 == 1 ? v.y : step % 4 == 2 ? v.z : v.w;
+		uint32_t s0 = scale_pair(step / 2 * 2), s8 = scale_pair(step / 2 * 2 + 1);
+		struct frag f;
+
+		f.r[0] = mul_bf16x2(w & keep, s0);
+		f.r[1] = mul_bf16x2(__funnelshift_r(w, w, 6) & keep, s8);
+		f.r[2] = mul_bf16x2(w << 6 & keep, s0);
+		f.r[3] = mul_bf16x2((__funnelshift_r(w, w, 4) & 0x80c080c0) | (w << 4 & 0x01000100),
+				    s8);
+		return f;
+	}
+	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	{
+		if (step % 4 == 3)
+			load_once_if(&a[step / 4], next + step / 4 * 32 + lane, more);
+	}
+	static constexpr bool scaled_halves = false;
+};
+
+/* After the last step of a half: the first half's sums move to `part`, scaled; the second
+ * half's take them up: sum = fma(scale1, sum1, scale0 * sum0). */
+template <int N>
+static __device__ __forceinline__ void join_halves(int half, float scale, float *sum, float *part)
+{
+#pragma unroll
+	for (int i = 0; i < N; i++) {
+		if (half == 0) {
+			part[i] = __fmul_rn(scale, sum[i]);
+			sum[i] = 0;
+		} else {
+			sum[i] = __fmaf_rn(scale, sum[i], part[i]);
+		}
+	}
+}
+
+/* What the global factor is multiplied by for what the fragments leave out. */
+template <enum matmul_format F> static constexpr float fragment_factor()
+{
+	return F == MATMUL_NVFP4 ? 4503599627370496.0f : 1.0f;	/* 2^52 */
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* job_int.h - a job's parts, shared by job.c (its life), job_try.c (its tries) and
+ * job_say.c (what the client is sent). */
+#ifndef HEARTH_ROUTER_JOB_INT_H
+#define HEARTH_ROUTER_JOB_INT_H
+
+#include "router/job.h"
+
+enum { JOB_MAX_TARGETS = 64 };
+
+enum job_phase {	/* also the second letter of a log line's termination code */
+	JOB_QUEUE,	/* no try has been accepted */
+	JOB_PROMPT,	/* accepted, no token yet */
+	JOB_DATA,	/* tokens come */
+};
+
+struct job_target {		/* what job_try.c makes of alias and fleet */
+	uint64_t worker_uid;	/* 0: an upstream */
+	const struct chain_step *step;
+	const struct upstream_conf *upstream;
+	const char *model;
+};
+
+struct job {
+	struct job *next, **prev;
+	struct router *rt;
+	struct settings *settings;
+	struct http_call *call;		/* NULL: the client is gone or answered */
+	struct oa_request req;
+	struct oa_out out;
+	char id[40];			/* req-... */
+	char peer[48];			/* the client's address */
+	const char *key_name;		/* borrowed from settings */
+	const char *body;		/* the client's bytes, until the call ends */
+	size_t n_body;
+	enum job_phase phase;
+
+	/* the try at hand: one of these, or none */
+	struct gen *gen;
+	struct cloud_call *cloud;
+	struct upstream_state *upstream;
+	uint64_t try_worker;		/* uid; 0: an upstream */
+	uint32_t try_first_ms, try_idle_ms;
+	uint64_t try_began_ns;
+	char target[96];		/* "worker:w1" */
+	char model[132];		/* the worker's model, for an exact continuation */
+	bool told, accepted, try_tokens;/* tokens came in this try */
+	uint32_t owed;			/* credit to give back to the worker */
+
+	struct {			/* what was tried */
+		uint64_t worker_uid;
+		const struct upstream_conf *upstream;
+		const char *model;
+	} tried[JOB_MAX_TARGETS];
+	uint32_t n_tried, n_tries;
+	struct buf notes;		/* what the worker changed on the way in */
+	struct buf attempts;		/* worker:a=lost, worker:b=ok */
+	struct attempt_failure last;	/* the failure the client hears of, if it must */
+	bool has_last;
+
+	/* for an exact continuation */
+	char *numeric_class;
+	uint64_t seed;
+	bool client_seed;		/* the client gave it */
+	uint32_t *known;
+	size_t n_known, cap_known;
+	bool cannot_continue;		/* a delta without token ids came, or n > 1 */
+
+	/* towards the client */
+	bool committed, sent;		/* headers; a chunk */
+	bool late_provenance;		/* headers left before it was known who answers */
+	struct buf frames;		/* reused for every delta */
+	uint64_t started_ns, first_ns, last_write_ns, last_heard_ns;
+	struct event *timer;
+	uint64_t timer_ns;		/* when it fires */
+};
+
+/* job.c */
+void job_free(struct job *j);
+void job_arm(struct job *j, uint64_t at_ns);	/* the timer, no later than this */
+/* Ends the job with this answer or event, whatever the client already has. */
+void job_fail(struct job *j, const struct oa_error *e, char who);
+
+/* job_try.c */
+void job_next_try(struct job *j);	/* the job may be gone afterwards */
+void job_drop_try(struct job *j, const char *result);
+void job_try_failed(struct job *j, const struct attempt_failure *f);
+extern const struct attempt_hooks job_hooks;
+
+/* job_say.c */
+void job_commit(struct job *j);
+void job_put_provenance(const struct job *j, struct buf *out);	/* "hearth":{...} */
+void job_say_delta(struct job *j, const Hw__Delta *d);
+void job_say_done(struct job *j, const Hw__Done *d);
+void job_reply_error(struct job *j, const struct oa_error *e);
+void job_log(struct job *j, int status, char who);
+
+#endif

@@ -1,0 +1,343 @@
+/* main.c - hearth-router: options, signals, start and stop. */
+#include "config.h"
+
+#include <event2/event.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/own.h"
+#include "lib/svc.h"
+#include "router/job.h"
+
+enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64 };
+
+#define DEFAULT_CONFIG "/etc/hearth/hearth.conf"
+
+struct options {
+	const char *config;
+	const char *overrides[MAX_OVERRIDES];
+	size_t n_overrides;
+	bool check, print_sample, print_man, print_port;
+};
+
+static struct {
+	struct router rt;
+	struct options opt;
+	struct event *term, *interrupt, *hangup, *poll;
+	uint64_t drain_until_ns;
+} app;
+
+/* ---- options ------------------------------------------------------------------------- */
+
+static void print_help(void)
+{
+	struct buf b = BUF_INIT;
+
+	conf_put_help(&settings_table, &b);
+	printf("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
+	       "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
+	       "  -c, --config FILE         default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it\n"
+	       "  -o, --option S.K=VALUE    one value over the file's\n"
+	       "      --check               read the configuration, say what is wrong; exit 0 or 78\n"
+	       "      --print-config-sample the sample file\n"
+	       "      --print-man-options   the option list as man(7) source\n"
+	       "      --print-port          write the port that was bound to stdout\n"
+	       "  -h, --help\n  -V, --version\n\n"
+	       "Signals: TERM ends after the requests under way, again at once; HUP reads the\n"
+	       "configuration again.\n\nConfiguration, section.key=default:\n%s", b.p ? b.p : "");
+	buf_done(&b);
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' }, { "option", required_argument, NULL, 'o' },
+		{ "check", no_argument, NULL, 'C' }, { "print-config-sample", no_argument, NULL, 'S' },
+		{ "print-man-options", no_argument, NULL, 'M' }, { "print-port", no_argument, NULL, 'P' },
+		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:o:hV", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'c': o->config = optarg; break;
+		case 'o':
+			if (o->n_overrides == MAX_OVERRIDES)
+				return EXIT_USAGE;
+			o->overrides[o->n_overrides++] = optarg;
+			break;
+		case 'C': o->check = true; break;
+		case 'S': o->print_sample = true; break;
+		case 'M': o->print_man = true; break;
+		case 'P': o->print_port = true; break;
+		case 'h': print_help(); exit(0);
+		case 'V': puts("hearth-router " PACKAGE_VERSION); exit(0);
+		default: return EXIT_USAGE;
+		}
+	}
+	return optind == argc ? 0 : EXIT_USAGE;
+}
+
+static int print_generated(const struct options *o)
+{
+	struct buf b = BUF_INIT;
+
+	if (o->print_sample)
+		conf_put_sample(&settings_table, &b);
+	else
+		conf_put_man(&settings_table, &b);
+	fwrite(b.p, 1, b.n, stdout);
+	buf_done(&b);
+	return 0;
+}
+
+/* Without -c, a missing default file means the defaults. */
+static const char *config_path(const struct options *o)
+{
+	if (o->config)
+		return o->config;
+	return access(DEFAULT_CONFIG, F_OK) == 0 ? DEFAULT_CONFIG : NULL;
+}
+
+static int load(struct settings **ret, struct err *e)
+{
+	return settings_load(config_path(&app.opt), app.opt.overrides, app.opt.n_overrides, ret, e);
+}
+
+static void set_log_level(const struct settings *s)
+{
+	enum log_level level;
+
+	if (log_level_parse(conf_text(s->conf, "log", NULL, "level"), &level) == 0)
+		log_set_level(level);
+}
+
+/* ---- signals --------------------------------------------------------------------------- */
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+	struct settings *now = NULL;
+	struct buf restart = BUF_INIT;
+	struct err e;
+
+	(void)fd, (void)what, (void)arg;
+	svc_reloading();
+	if (load(&now, &e) < 0) {
+		log_error("reload: %s; the configuration stays as it was", e.text);
+		svc_ready();
+		return;
+	}
+	conf_needs_restart(app.rt.settings->conf, now->conf, &restart);
+	if (restart.n)
+		log_warn("reload: a change of %s needs a restart", restart.p);
+	buf_done(&restart);
+	settings_drop(app.rt.settings);
+	app.rt.settings = now;
+	app.rt.generation++;
+	set_log_level(now);
+	log_note("reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases, now->n_upstreams,
+		 now->n_keys);
+	svc_ready();
+}
+
+static void on_poll(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what, (void)arg;
+	svc_watchdog();
+	if (!app.rt.draining)
+		return;
+	if (app.rt.n_jobs && clock_ns() < app.drain_until_ns)
+		return;
+	event_base_loopbreak(app.rt.base);
+}
+
+static void on_term(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval tv = { .tv_usec = 50000 };
+
+	(void)fd, (void)what, (void)arg;
+	if (app.rt.draining) {
+		event_base_loopbreak(app.rt.base);
+		return;
+	}
+	svc_stopping();
+	log_note("stopping: %u requests under way get %u s", app.rt.n_jobs,
+		 app.rt.settings->drain_ms / 1000);
+	app.rt.draining = true;
+	app.drain_until_ns = clock_ns() + app.rt.settings->drain_ms * NS_PER_MS;
+	http_server_drain(app.rt.http);
+	event_add(app.poll, &tv);
+}
+
+static int watch_signals(void)
+{
+	struct timeval tv = { .tv_sec = 1 };
+	uint32_t dog = svc_watchdog_ms();
+
+	if (dog)
+		tv = (struct timeval){ .tv_sec = dog / 1000, .tv_usec = dog % 1000 * 1000 };
+	signal(SIGPIPE, SIG_IGN);
+	app.term = evsignal_new(app.rt.base, SIGTERM, on_term, NULL);
+	app.interrupt = evsignal_new(app.rt.base, SIGINT, on_term, NULL);
+	app.hangup = evsignal_new(app.rt.base, SIGHUP, on_hangup, NULL);
+	app.poll = event_new(app.rt.base, -1, EV_PERSIST, on_poll, NULL);
+	if (!app.term || !app.interrupt || !app.hangup || !app.poll)
+		return -ENOMEM;
+	event_add(app.term, NULL);
+	event_add(app.interrupt, NULL);
+	event_add(app.hangup, NULL);
+	event_add(app.poll, &tv);
+	return 0;
+}
+
+/* ---- start and stop --------------------------------------------------------------------- */
+
+static void raise_file_limit(uint32_t wanted)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return;
+	l.rlim_cur = l.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &l);
+	if (l.rlim_cur != RLIM_INFINITY && l.rlim_cur < wanted + 256)
+		log_warn("only %llu descriptors for %u connections: some will have to wait",
+			 (unsigned long long)l.rlim_cur, wanted);
+}
+
+static int open_http(struct router *rt, struct err *e)
+{
+	const struct conf *c = rt->settings->conf;
+	const char *cors = conf_text(c, "http", NULL, "cors_origin");
+	const struct http_limits limits = {
+		.max_body = (size_t)conf_int(c, "http", NULL, "max_body_mib") << 20,
+		.max_bodies = (size_t)conf_int(c, "http", NULL, "max_bodies_mib") << 20,
+		.max_header = (size_t)conf_int(c, "http", NULL, "max_header_kib") << 10,
+		.header_ms = (uint32_t)conf_int(c, "http", NULL, "header_s") * 1000,
+		.body_ms = (uint32_t)conf_int(c, "http", NULL, "body_s") * 1000,
+		.idle_ms = (uint32_t)conf_int(c, "http", NULL, "idle_s") * 1000,
+		.stall_ms = (uint32_t)conf_int(c, "http", NULL, "stall_s") * 1000,
+		.max_connections = (uint32_t)conf_int(c, "http", NULL, "max_connections"),
+	};
+	const struct http_hooks hooks = { api_request, api_error, rt };
+	struct buf h = BUF_INIT;
+	int r;
+
+	raise_file_limit(limits.max_connections);
+	r = http_server_open(rt->base, (const char *const *)rt->settings->listen,
+			     rt->settings->n_listen, &limits, &hooks, &rt->http, e);
+	if (r == 0 && cors && *cors) {
+		buf_printf(&h, "Access-Control-Allow-Origin: %s\r\n"
+			   "Access-Control-Expose-Headers: x-request-id, x-hearth-served-by, "
+			   "x-hearth-attempts, x-hearth-seed, x-hearth-note, x-hearth-ignored, retry-after\r\n", cors);
+		http_server_set_headers(rt->http, h.p);
+		buf_done(&h);
+	}
+	return r;
+}
+
+static int open_fleet(struct router *rt, struct err *e)
+{
+	const struct settings *s = rt->settings;
+	const struct link_curve curve = { .own_public = s->curve_public, .own_secret = s->curve_secret,
+					  .allowed = (const char *const *)s->curve_allowed,
+					  .n_allowed = s->n_curve_allowed };
+	const struct fleet_settings f = {
+		.endpoints = (const char *const *)s->bus, .n_endpoints = s->n_bus,
+		.curve = s->curve_secret ? &curve : NULL,
+		.beat_ms = (uint32_t)conf_int(s->conf, "bus", NULL, "beat_ms"),
+		.dead_ms = (uint32_t)conf_int(s->conf, "bus", NULL, "dead_ms"),
+	};
+
+	return fleet_open(rt->base, &f, &rt->fleet, e);
+}
+
+static int start(struct router *rt, struct err *e)
+{
+	int r;
+
+	rt->base = event_base_new();
+	if (!rt->base || metrics_new(&rt->metrics) < 0 || watch_signals() < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	arc4random_buf(&rt->id_salt, sizeof(rt->id_salt));
+	rt->started_ns = clock_ns();
+	rt->generation = 1;
+	r = cloud_open(rt->base, &rt->cloud, e);
+	if (r == 0)
+		r = open_fleet(rt, e);
+	if (r == 0)
+		r = open_http(rt, e);
+	return r;
+}
+
+static void stop(struct router *rt)
+{
+	struct event *events[] = { app.term, app.interrupt, app.hangup, app.poll };
+
+	if (rt->http)
+		job_end_all(rt, "the router stops");
+	http_server_close(rt->http);
+	cloud_close(rt->cloud);
+	fleet_close(rt->fleet);
+	metrics_free(rt->metrics);
+	for (size_t i = 0; i < 4; i++)
+		if (events[i])
+			event_free(events[i]);
+	if (rt->base)
+		event_base_free(rt->base);
+	settings_drop(rt->settings);
+	libevent_global_shutdown();
+}
+
+static void announce(const struct router *rt)
+{
+	log_note("listening on %s, workers at %s; %zu aliases, %zu upstreams, %zu keys",
+		 rt->settings->listen[0], rt->settings->bus[0], rt->settings->n_aliases,
+		 rt->settings->n_upstreams, rt->settings->n_keys);
+	if (app.opt.print_port) {
+		printf("%u\n", http_server_port(rt->http, 0));
+		fflush(stdout);
+	}
+	svc_ready();
+	svc_status("serving");
+}
+
+int main(int argc, char **argv)
+{
+	struct err e;
+	int r = parse_options(argc, argv, &app.opt);
+
+	if (r) {
+		fputs("hearth-router: see --help\n", stderr);
+		return r;
+	}
+	if (app.opt.print_sample || app.opt.print_man)
+		return print_generated(&app.opt);
+	if (load(&app.rt.settings, &e) < 0) {
+		fprintf(stderr, "hearth-router: %s\n", e.text);
+		return EXIT_CONFIG;
+	}
+	if (app.opt.check) {
+		settings_drop(app.rt.settings);
+		return 0;
+	}
+	set_log_level(app.rt.settings);
+	r = start(&app.rt, &e);
+	if (r < 0) {
+		log_error("cannot start: %s", e.text);
+	} else {
+		announce(&app.rt);
+		event_base_dispatch(app.rt.base);
+		log_note("stopped");
+	}
+	stop(&app.rt);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,41 @@
+/* router.h - what the parts of one router process share. */
+#ifndef HEARTH_ROUTER_ROUTER_H
+#define HEARTH_ROUTER_ROUTER_H
+
+#include <event2/event.h>
+
+#include "router/cloud.h"
+#include "router/fleet.h"
+#include "router/http_server.h"
+#include "router/metrics.h"
+#include "router/openai_out.h"
+#include "router/settings.h"
+
+struct job;
+
+struct router {
+	struct event_base *base;
+	struct settings *settings;
+	struct http_server *http;
+	struct fleet *fleet;
+	struct cloud *cloud;
+	struct metrics *metrics;
+	struct job *jobs;		/* requests under way */
+	uint32_t n_jobs;
+	uint64_t next_request, id_salt;
+	uint32_t generation;		/* of the settings */
+	uint64_t started_ns;
+	bool draining;
+};
+
+/* router/api.c: what http_hooks wants. */
+void api_request(void *router, struct http_call *call);
+void api_error(void *router, int status, const char *message, struct buf *out);
+/* An error as a whole reply, with Retry-After where it belongs. */
+void api_refuse(struct http_call *call, const struct oa_error *e, const char *headers);
+
+/* router/status.c */
+void status_put_json(struct router *rt, struct buf *out);
+void status_put_metrics(struct router *rt, struct buf *out);
+
+#endif

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""router_ctl.py - hearthctl, and the router's own options, as a person calls them.
+
+    top_builddir=build python3 tests/box/router_ctl.py
+"""
+import json
+import os
+import subprocess
+
+from box import BUILD, Router, main
+
+SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
+
+
+def ctl(r, *args, text=None):
+    p = subprocess.run([BUILD + "/bin/hearthctl", "--url", r.url, *args], input=text, capture_output=True, text=True, timeout=20)
+    return p.returncode, p.stdout, p.stderr
+
+
+def router(*args):
+    p = subprocess.run([BUILD + "/bin/hearth-router", *args], capture_output=True, text=True, timeout=20)
+    return p.returncode, p.stdout, p.stderr
+
+
+def test_status_shows_who_is_there():
+    with Router("[upstream c]\nurl = http://127.0.0.1:9/v1\n[alias a]\nchain = worker:tiny upstream:c\n") as r:
+        assert "no worker is connected" in ctl(r, "status")[1]
+        r.worker("w1")
+        code, out, err = ctl(r, "status")
+        assert code == 0 and "w1" in out and "0/512" in out and "alias a: worker tiny, then upstream c" in out, out
+        assert json.loads(ctl(r, "--json", "status")[1])["workers"][0]["name"] == "w1"
+
+
+def test_chat_streams_and_remembers():
+    with Router() as r:
+        r.worker()
+        code, out, err = ctl(r, "chat", "tokens=3 reason=1 tools=1")
+        assert code == 0 and out == 't0 \n\nt1 t2 \n[call] f0 {"a":0}\n', (code, out, err)
+        code, out, err = ctl(r, "chat", text="tokens=1\ntokens=2\n")
+        assert out == "t0 \nt0 t1 \n", out
+        code, out, err = ctl(r, "-m", "nope", "chat", "x")
+        assert code == 69 and "there is no model 'nope' here" in err, (code, err)
+        code, out, err = ctl(r, "chat", "tokens=5 fault=fail at=2")
+        assert code == 69 and out.startswith("t0 t1 ") and "failed" in err, (code, out, err)
+
+
+def test_usage_errors_and_no_router():
+    with Router() as r:
+        assert ctl(r, "frobnicate")[0] == 64
+        assert ctl(r)[0] == 64
+    assert ctl(r, "status")[0] == 69
+
+
+def test_check_says_file_and_line():
+    path = "/tmp/hearth-check-%d.conf" % os.getpid()
+    for text, want in (("[http]\nlisten = 127.0.0.1:1\n", None), ("[http]\nport = 1\n", ":2: unknown key 'port' in [http]"),
+                       ("[http]\nlisten = 0.0.0.0:1\n", "is not loopback"),
+                       ("[alias a]\nchain = upstream:x\n", "there is no [upstream] for 'upstream:x'"),
+                       ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
+                       ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
+                       ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),
+                       ("[http]\nkeys_file = /nonexistent\n", "No such file")):
+        with open(path, "w") as f:
+            f.write(text)
+        code, out, err = router("--check", "-c", path)
+        assert (code, want is None or want in err) == (78 if want else 0, True), (text, code, err)
+    os.unlink(path)
+    assert router("--check", "-c", "/nonexistent.conf")[0] == 78
+    assert router("--frob")[0] == 64
+
+
+def test_the_sample_in_the_tree_is_what_the_program_prints():
+    with open(SRC + "/etc/hearth.conf.sample") as f:
+        assert f.read() == router("--print-config-sample")[1]
+    assert router("--check", "-c", SRC + "/etc/hearth.conf.sample")[0] == 0
+    for key in ("http.listen", "route.grace_ms", "upstream.key_file", "alias.chain"):
+        assert key in router("--help")[1]
+        assert ".B %s\n" % key.split(".")[1] in router("--print-man-options")[1]
+
+
+if __name__ == "__main__":
+    main(dict(globals()))
