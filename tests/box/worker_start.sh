@@ -48,7 +48,7 @@ if [ -f "$top/models/tiny/model.safetensors.index.json" ]; then
 		try 78 'a block of 64 tokens' "$m" $to --kv-bytes 100
 		try 78 'slots need' "$m" $to --rows 70
 		try 78 'multiple of 64' "$m" $to --chunk 100
-		try 1 'no such device' "$m" $to --device cuda:99
+		try 1 'cuda:99' "$m" $to --device cuda:99
 		cp "$m"/* "$dir/empty/"
 		for f in "$dir"/empty/*-00002-of-*.safetensors; do truncate -s 100000 "$f"; done
 		try 78 truncated "$dir/empty" $to
