@@ -11,10 +11,11 @@ static int wide_launch(struct matmul_params p, const struct wide_layout *l, cuda
 
 	p.m_warps = l->m_warps;
 	p.k_warps = l->k_warps;
-	if (l->m_warps * l->k_warps > wide_warps<F, MT, NT> || shared > SHARED_MAX || grid.y > 65535)
+	if (l->m_warps * l->k_warps > wide_warps<F, MT, NT> || shared > SHARED_MAX ||
+	    grid.y > 65535)
 		return -EINVAL;
-	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) !=
-	    cudaSuccess)
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	kernel<<<grid, l->m_warps * l->k_warps * WARP, shared, stream>>>(p);
 	return cuda_code(cudaGetLastError());
@@ -52,7 +53,8 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 
 static uint32_t wide_blocks(const struct matmul_params *p, int m_warps, int col_tiles)
 {
-	return ((p->n_tiles + m_warps - 1) / m_warps) * ((p->n_cols + 8 * col_tiles - 1) / (8 * col_tiles));
+	return ((p->n_tiles + m_warps - 1) / m_warps) *
+	       ((p->n_cols + 8 * col_tiles - 1) / (8 * col_tiles));
 }
 
 /* The layout with the least estimated time: waves of blocks times what a block takes, a line

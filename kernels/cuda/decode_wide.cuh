@@ -1,10 +1,9 @@
 /* decode_wide.cuh - the decode product for many columns: weights once, tensor core busy.
  *
- * A block owns m_warps x MT tiles of 16 rows and 8 NT columns.  Its warps form k_warps groups; group
- * g multiplies the slices g, g + k_warps, ... of K, all warps of a group with the same
- * columns, which pass through shared memory in stages of 64 of K, in fragment order
- * (cp.async; no bank conflicts either way).  Weights go from memory to registers as in
- * the narrow form.
+ * A block owns m_warps x MT tiles of 16 rows and 8 NT columns.  Its warps form k_warps groups;
+ * group g multiplies the slices g, g + k_warps, ... of K, all warps of a group with the same
+ * columns, which pass through shared memory in stages of 64 of K, in fragment order (cp.async;
+ * no bank conflicts either way).  Weights go from memory to registers as in the narrow form.
  *
  * The order of additions is that of the narrow form: each slice starts from zero, and its sum is
  * added to a total in shared memory when its turn comes: the groups take turns by
@@ -17,7 +16,8 @@
 
 #include "kernels/cuda/decode_matmul_int.cuh"
 
-#define WIDE_STAGES 4	/* of WIDE_STAGE_K columns: one slice, so that a stage's place is a constant */
+#define WIDE_STAGES                                                                                \
+	4 /* of WIDE_STAGE_K columns: one slice, so that a stage's place is a constant */
 #define WIDE_STAGE_K (MATMUL_SLICE / WIDE_STAGES)
 #define WIDE_WARPS 12		/* at most: wide_warps */
 
@@ -82,9 +82,9 @@ static __device__ __forceinline__ void stage_copy(uint4 *to, const void *from, u
  * brings 512 bytes at a time, and its lanes always the same columns of a tile and of K: `from` is
  * theirs for column tile 0 and k 0. */
 template <int NT>
-static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
-						  const struct wide_place &at,
-						  const __nv_bfloat16 *from, uint4 *stage, uint32_t k)
+static __device__ __forceinline__ void
+stage_load(const struct matmul_params &p, const struct wide_place &at, const __nv_bfloat16 *from,
+	   uint4 *stage, uint32_t k)
 {
 	const uint32_t lane = threadIdx.x % WARP;
 	const uint32_t col = at.first_col + lane / 4, own_k = k + lane % 4 * 8;
@@ -103,14 +103,15 @@ static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
 /* Walks the slices of one warp.  done(slice, sums) gets each slice's sums.  FOLD false lets the
  * tensor core carry one sum through all of them. */
 template <enum matmul_format F, int MT, int NT, bool FOLD, class Done>
-static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
-						 const struct wide_place &at, uint4 *stages, Done done)
+static __device__ __forceinline__ void
+wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *stages, Done done)
 {
 	const int lane = threadIdx.x % WARP;
 	struct unit<F> w[MT];
 	const uint4 *from[MT];
 	float sum[MT][NT][4], part[MT][NT][4];
-	const __nv_bfloat16 *x_lane = p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
+	const __nv_bfloat16 *x_lane =
+		p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 
 	if (at.slice >= p.n_slices)
 		return;
@@ -118,7 +119,8 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 	for (int m = 0; m < MT; m++) {
 		uint32_t tile = min(at.first_tile + m, p.n_tiles - 1);
 
-		from[m] = (const uint4 *)(p.w + ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
+		from[m] = (const uint4 *)(p.w +
+					  ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
 #pragma unroll
@@ -152,7 +154,8 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 			barrier_sync(1 + at.group, at.group_threads);
 			if (!quarter || more)
 				stage_load<NT>(p, at, x_lane, stages + to * stage_uint4<NT>,
-					       (quarter ? slice + p.k_warps : slice) * MATMUL_SLICE +
+					       (quarter ? slice + p.k_warps : slice) *
+							       MATMUL_SLICE +
 						       to * WIDE_STAGE_K);
 			__pipeline_commit();
 #pragma unroll
@@ -183,7 +186,8 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 				if (quarter % 2)
 #pragma unroll
 					for (int m = 0; m < MT; m++)
-						join_halves<4 * NT>(quarter / 2, w[m].scale[quarter / 2],
+						join_halves<4 * NT>(quarter / 2,
+								    w[m].scale[quarter / 2],
 								    &sum[m][0][0], &part[m][0][0]);
 		}
 #pragma unroll
@@ -210,7 +214,8 @@ static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
 
 /* Writes the block's totals, neighbours in a row of y side by side. */
 template <int MT, int NT>
-static __device__ __forceinline__ void wide_finish(const struct matmul_params &p, const uint4 *total)
+static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
+						   const uint4 *total)
 {
 	const uint32_t rows = p.m_warps * MT * MATMUL_TILE;
 
@@ -219,10 +224,12 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 		uint32_t r = i % rows, c = i / rows;
 		uint32_t row = blockIdx.y * rows + r, col = blockIdx.x * 8 * NT + c;
 		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
-		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + r % 16 / 8 * 2 + c % 2;
+		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 +
+			      r % 16 / 8 * 2 + c % 2;
 
 		if (row < p.n && col < p.n_cols)
-			store_out(p, (size_t)col * p.ldy + row, __fmul_rn(((const float *)total)[at], p.scale));
+			store_out(p, (size_t)col * p.ldy + row,
+				  __fmul_rn(((const float *)total)[at], p.scale));
 	}
 }
 
