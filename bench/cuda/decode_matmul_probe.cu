@@ -25,13 +25,14 @@
 
 #include "kernels/cuda/decode_wide.cuh"
 
-#define CUDA(call)                                                                             \
-	do {                                                                                   \
-		cudaError_t e_ = (call);                                                       \
-		if (e_ != cudaSuccess) {                                                       \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(e_)); \
-			exit(1);                                                               \
-		}                                                                              \
+#define CUDA(call)                                                                                 \
+	do {                                                                                       \
+		cudaError_t e_ = (call);                                                           \
+		if (e_ != cudaSuccess) {                                                           \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,                         \
+				cudaGetErrorString(e_));                                           \
+			exit(1);                                                                   \
+		}                                                                                  \
 	} while (0)
 
 #define ARENA (4ull << 30)
@@ -100,7 +101,8 @@ __global__ void __launch_bounds__(512) read_kernel(const uint4 *p, size_t n, uin
 
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			v[i] = at + i * 512 < n ? load_once(p + at + i * 512) : make_uint4(0, 0, 0, 0);
+			v[i] = at + i * 512 < n ? load_once(p + at + i * 512)
+						: make_uint4(0, 0, 0, 0);
 #pragma unroll
 		for (int i = 0; i < 8; i++)
 			x ^= v[i].x ^ v[i].y ^ v[i].z ^ v[i].w;
@@ -127,13 +129,16 @@ __global__ void __launch_bounds__(256) mma_kernel(float *sink, int n)
 #pragma unroll
 		for (int j = 0; j < 8; j++)
 			mma(acc[j], &f, 0x3c003c00 + threadIdx.x + j, 0xbc003c00 + threadIdx.x);
-	if (acc[0][0] + acc[1][1] + acc[2][2] + acc[3][3] + acc[4][0] + acc[5][1] + acc[6][0] + acc[7][2] == 1.5f)
+	if (acc[0][0] + acc[1][1] + acc[2][2] + acc[3][3] + acc[4][0] + acc[5][1] + acc[6][0] +
+		    acc[7][2] ==
+	    1.5f)
 		*sink = acc[0][0];
 }
 
 /* y = W x for one row by FMA, a warp per two rows: nothing but a GEMV. */
 template <int K>
-__global__ void __launch_bounds__(256) gemv_kernel(const char *w, const __nv_bfloat16 *x, float *y, uint32_t n)
+__global__ void __launch_bounds__(256)
+	gemv_kernel(const char *w, const __nv_bfloat16 *x, float *y, uint32_t n)
 {
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 	float2 v[K / 256][4];
@@ -207,7 +212,9 @@ static void measure_yardsticks(void)
 
 	fill(MATMUL_BF16);
 	for (int per_sm : { 2, 4, 8, 16 })
-		best = std::min(best, time_launches(1, [&](int) { return read_launch(arena, ARENA, per_sm); }));
+		best = std::min(best, time_launches(1, [&](int) {
+					return read_launch(arena, ARENA, per_sm);
+				}));
 	roof = ARENA / best;
 	CUDA(cudaMalloc(&sink, 4));
 	t = time_launches(1, [&](int) {
@@ -234,11 +241,12 @@ static void cell_print(const struct cell *c)
 {
 	double bytes = c->read + c->written;
 
-	printf("| %s | %s | %u | %.1f | %.2f | %.2f | **%.2f** | %.2f | %.2f | %s %.2f | %+.0f %% | %.2f |\n",
-	       c->what.c_str(), matmul_format_name(c->format), c->rows, bytes / 1e6, bytes / roof * 1e6,
-	       c->ours * 1e6, bytes / roof / c->ours, c->same_bytes * 1e6, c->same_bytes / c->ours,
-	       c->free_name.c_str(), c->free * 1e6, (c->ours / c->free - 1) * 100,
-	       c->flop / mma_peak * 1e6);
+	printf("| %s | %s | %u | %.1f | %.2f | %.2f | **%.2f** | %.2f | %.2f | %s %.2f | %+.0f %% "
+	       "| %.2f |\n",
+	       c->what.c_str(), matmul_format_name(c->format), c->rows, bytes / 1e6,
+	       bytes / roof * 1e6, c->ours * 1e6, bytes / roof / c->ours, c->same_bytes * 1e6,
+	       c->same_bytes / c->ours, c->free_name.c_str(), c->free * 1e6,
+	       (c->ours / c->free - 1) * 100, c->flop / mma_peak * 1e6);
 	fflush(stdout);
 }
 
@@ -271,7 +279,7 @@ static bool skipped(const char *what, enum matmul_format f, uint32_t rows)
 /* ---- dense -------------------------------------------------------------------- */
 
 static __nv_bfloat16 *x_all;	/* random, large enough for every x */
-static char *y_all, *workspace;
+static char *y_all;
 
 template <enum matmul_format F, int MT, int NT>
 static int free_wide_launch(struct matmul_params p, const struct wide_layout *l)
@@ -282,9 +290,11 @@ static int free_wide_launch(struct matmul_params p, const struct wide_layout *l)
 
 	p.m_warps = l->m_warps;
 	p.k_warps = l->k_warps;
-	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<F, MT>)
+	if (shared > SHARED_MAX || l->m_warps * l->k_warps > wide_warps<F, MT, NT> ||
+	    (uint32_t)l->k_warps > p.n_slices)
 		return -EINVAL;
-	CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+	CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				  (int)shared));
 	kernel<<<dim3((p.n_cols + 8 * NT - 1) / (8 * NT), (p.n_tiles + tiles - 1) / tiles),
 		 l->m_warps * l->k_warps * 32, shared, stream>>>(p);
 	return 0;
@@ -294,13 +304,15 @@ template <enum matmul_format F>
 static int free_wide(const struct matmul_params &p, const struct wide_layout *l)
 {
 	if (l->tiles == 1)
-		return l->col_tiles == 4 ? free_wide_launch<F, 1, 4>(p, l) : free_wide_launch<F, 1, 8>(p, l);
+		return l->col_tiles == 4 ? free_wide_launch<F, 1, 4>(p, l)
+					 : free_wide_launch<F, 1, 8>(p, l);
 	if constexpr (F == MATMUL_NVFP4)
 		return l->col_tiles == 8 ? free_wide_launch<F, 2, 8>(p, l) : -EINVAL;
 	return -EINVAL;
 }
 
-static int free_wide_of(enum matmul_format f, const struct matmul_params &p, const struct wide_layout *l)
+static int free_wide_of(enum matmul_format f, const struct matmul_params &p,
+			const struct wide_layout *l)
 {
 	switch (f) {
 	case MATMUL_BF16: return free_wide<MATMUL_BF16>(p, l);
@@ -310,25 +322,25 @@ static int free_wide_of(enum matmul_format f, const struct matmul_params &p, con
 }
 
 /* Calls with every layout worth a look. */
-static void each_layout(uint32_t n, const std::function<void(const struct wide_layout *)> &call)
+static void each_layout(const std::function<void(const struct wide_layout *)> &call)
 {
 	for (int mt : { 1, 2 })
 		for (int nt : { 4, 8 })
 			for (int mw : { 2, 3, 4, 5, 6 })
 				for (int kw : { 1, 2, 4 })
-					for (uint32_t parts : { 1, 2, 4, 8 })
-						if (mw * kw >= 4 && mw * kw <= WIDE_WARPS && (parts == 1 || n <= 4096)) {
-							struct wide_layout l = { mt, nt, mw, kw, parts };
+					if (mw * kw >= 4 && mw * kw <= WIDE_WARPS) {
+						struct wide_layout l = { mt, nt, mw, kw };
 
-							call(&l);
-						}
+						call(&l);
+					}
 }
 
-static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint32_t k, uint32_t rows,
-		       enum matmul_out out)
+static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint32_t k,
+		       uint32_t rows, enum matmul_out out)
 {
 	const size_t bytes = (matmul_packed_bytes(f, n, k) + 255) / 256 * 256;
-	const int copies = (int)std::min<size_t>(MAX_COPIES, ARENA / bytes), launches = std::max(copies, 8);
+	const int copies = (int)std::min<size_t>(MAX_COPIES, ARENA / bytes),
+		  launches = std::max(copies, 8);
 	struct decode_matmul_args a = {};
 	struct cell c = {};
 
@@ -336,7 +348,6 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 		return;
 	a.x = x_all;
 	a.y = y_all;
-	a.workspace = workspace;
 	a.n_rows = rows;
 	a.n = a.ldy = n;
 	a.k = a.ldx = k;
@@ -362,43 +373,46 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 		return;
 	}
 	c.same_bytes = time_same_bytes(c.read, copies, launches);
-	each_layout(n, [&](const struct wide_layout *l) {
+	each_layout([&](const struct wide_layout *l) {
 		struct matmul_params p = matmul_params_of(&a);
 		char name[64];
 		double exact, free;
 
 		if (n > 100000 && !(l->m_warps >= 4 && l->k_warps <= 2))
 			return;
-		snprintf(name, sizeof(name), "%dx%d %dx%d /%u", l->tiles * 16, l->col_tiles * 8, l->m_warps,
-			 l->k_warps, l->parts);
-		if (l->parts > 1)
-			p.partial = (float *)workspace;
-		exact = !sweep ? NAN : time_launches(launches, [&](int i) {
-			p.w = arena + i % copies * bytes;
-			return matmul_launch_wide_as(&p, f, l, stream);
-		});
-		free = l->parts > 1 ? NAN : time_launches(launches, [&](int i) {
+		snprintf(name, sizeof(name), "%dx%d %dx%d", l->tiles * 16, l->col_tiles * 8,
+			 l->m_warps, l->k_warps);
+		free = time_launches(launches, [&](int i) {
 			p.w = arena + i % copies * bytes;
 			return free_wide_of(f, p, l);
 		});
 		free_is(&c, free, name);
-		if (exact == exact)
-			fprintf(stderr, "%s|%s|%u|%s|%.2f|%.2f\n", what, matmul_format_name(f), rows, name,
-				exact * 1e6, free * 1e6);
+		if (!sweep || free != free)
+			return;
+		exact = time_launches(launches, [&](int i) {
+			p.w = arena + i % copies * bytes;
+			return matmul_launch_wide_as(&p, f, l, stream);
+		});
+		fprintf(stderr, "%s|%s|%u|%s|%.2f|%.2f\n", what, matmul_format_name(f), rows, name,
+			exact * 1e6, free * 1e6);
 	});
 	if (sweep)
-		fprintf(stderr, "%s|%s|%u|auto|%.2f|0\n%s|%s|%u|narrow|%.2f|0\n", what, matmul_format_name(f),
-			rows, c.ours * 1e6, what, matmul_format_name(f), rows, with(MATMUL_NARROW) * 1e6);
+		fprintf(stderr, "%s|%s|%u|auto|%.2f|0\n%s|%s|%u|narrow|%.2f|0\n", what,
+			matmul_format_name(f), rows, c.ours * 1e6, what, matmul_format_name(f),
+			rows, with(MATMUL_NARROW) * 1e6);
 	if (rows == 1 && f == MATMUL_BF16)
 		for (int per_sm : { 1, 2, 4, 8 })
 			free_is(&c, time_launches(launches, [&](int i) {
 					const char *w = arena + i % copies * bytes;
-					unsigned blocks = std::min((n + 7) / 8, (uint32_t)(device_sms() * per_sm));
+					unsigned blocks = std::min(
+						(n + 7) / 8, (uint32_t)(device_sms() * per_sm));
 
 					if (k == 2048)
-						gemv_kernel<2048><<<blocks, 256, 0, stream>>>(w, x_all, (float *)y_all, n);
+						gemv_kernel<2048><<<blocks, 256, 0, stream>>>(
+							w, x_all, (float *)y_all, n);
 					else
-						gemv_kernel<4096><<<blocks, 256, 0, stream>>>(w, x_all, (float *)y_all, n);
+						gemv_kernel<4096><<<blocks, 256, 0, stream>>>(
+							w, x_all, (float *)y_all, n);
 					return 0;
 				}), "gemv");
 	cell_print(&c);
@@ -427,8 +441,8 @@ static void routing(std::vector<uint32_t> *ids, uint32_t rows, int launch)
 	}
 }
 
-static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uint32_t k, uint32_t rows,
-			 bool per_slot)
+static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uint32_t k,
+			 uint32_t rows, bool per_slot)
 {
 	struct expert_list lists[ROUTINGS];
 	struct decode_experts_args a = {};
@@ -467,7 +481,8 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 	c.what = what;
 	c.format = f;
 	c.rows = rows;
-	c.read = distinct * matmul_packed_bytes(f, n, k) + (double)rows * k * 2 * (per_slot ? SLOTS : 1);
+	c.read = distinct * matmul_packed_bytes(f, n, k) +
+		 (double)rows * k * 2 * (per_slot ? SLOTS : 1);
 	c.written = (double)rows * SLOTS * n * 4;
 	c.flop = 2.0 * std::max(8.0 * distinct, (double)rows * SLOTS) * n * k;
 	/* Alternate between "layers" where the arena holds several. */
@@ -482,7 +497,8 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 		printf("%s %s %u: %.2f us\n", what, only[1], rows, c.ours * 1e6);
 		return;
 	}
-	c.same_bytes = time_same_bytes(c.read, (int)std::min<size_t>(MAX_COPIES, ARENA / (size_t)c.read), ROUTINGS);
+	c.same_bytes = time_same_bytes(
+		c.read, (int)std::min<size_t>(MAX_COPIES, ARENA / (size_t)c.read), ROUTINGS);
 	c.free = c.same_bytes;
 	c.free_name = "read";
 	cell_print(&c);
@@ -490,12 +506,13 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 		double build = time_launches(ROUTINGS, [&](int i) {
 			return expert_list_build(d_ids[i], rows, SLOTS, EXPERTS, &lists[i], stream);
 		});
-		struct experts_combine_args m = { (float *)y_all, (float *)x_all, x_all, y_all + (64 << 20),
-						  rows, SLOTS, n };
-		double combine = time_launches(ROUTINGS, [&](int) { return experts_combine(&m, stream); });
+		struct experts_combine_args m = {
+			(float *)y_all, (float *)x_all, x_all, y_all + (64 << 20), rows, SLOTS, n};
+		double combine =
+			time_launches(ROUTINGS, [&](int) { return experts_combine(&m, stream); });
 
-		fprintf(stderr, "rows %u: %.1f experts hit; list %.2f us, combination %.2f us\n", rows,
-			distinct, build * 1e6, combine * 1e6);
+		fprintf(stderr, "rows %u: %.1f experts hit; list %.2f us, combination %.2f us\n",
+			rows, distinct, build * 1e6, combine * 1e6);
 	}
 	for (int i = 0; i < ROUTINGS; i++) {
 		CUDA(cudaFree(d_ids[i]));
@@ -542,17 +559,19 @@ int main(int argc, char **argv)
 	CUDA(cudaMalloc(&read_sink, 4));
 	CUDA(cudaMalloc(&x_all, 64 << 20));
 	CUDA(cudaMalloc(&y_all, 320 << 20));
-	CUDA(cudaMalloc(&workspace, decode_matmul_workspace(256, 12352, 4096)));
 	fill_kernel<<<1024, 256, 0, stream>>>((uint32_t *)x_all, 16 << 20, true);
 	fill_kernel<<<1024, 256, 0, stream>>>((uint32_t *)y_all, 80 << 20, true);
 	measure_yardsticks();
 	printf("Date: %s", ctime(&now));
 	printf("GPU, driver, clocks now (SM, memory), power: ");
 	fflush(stdout);
-	say("nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw --format=csv,noheader");
-	printf("Read roof %.2f TB/s (4 GiB), mma.sync m16n8k16 bf16 %.0f TFLOP/s from registers\n\n",
+	say("nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw "
+	    "--format=csv,noheader");
+	printf("Read roof %.2f TB/s (4 GiB), mma.sync m16n8k16 bf16 %.0f TFLOP/s from "
+	       "registers\n\n",
 	       roof / 1e12, mma_peak / 1e12);
-	printf("| matrix | format | rows | MB | at the roof us | measured us | of the roof | same bytes us | "
+	printf("| matrix | format | rows | MB | at the roof us | measured us | of the roof | same "
+	       "bytes us | "
 	       "of same bytes | free us | cost of order | mma alone us |\n"
 	       "|---|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|\n");
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_NVFP4, MATMUL_FP8 }) {
@@ -566,6 +585,7 @@ int main(int argc, char **argv)
 			experts_cell("experts down 2048 x 512", f, 2048, 512, rows, true);
 	}
 	printf("\n");
-	say("nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,clocks_throttle_reasons.active --format=csv,noheader");
+	say("nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,clocks_throttle_reasons.active "
+	    "--format=csv,noheader");
 	return 0;
 }

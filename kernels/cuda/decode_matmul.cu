@@ -107,7 +107,8 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 		if (cols > 16 && narrow_shared(p, 3) <= SHARED_MAX)
 			return narrow_launch<F, 3, EXPERTS, fp4 ? 3 : 1, 1>(*p, items, stream);
 	if (cols > 8 && narrow_shared(p, 2) <= SHARED_MAX)
-		return narrow_launch<F, 2, EXPERTS, F == MATMUL_FP8 ? 2 : 1, fp4 ? 2 : 1>(*p, items, stream);
+		return narrow_launch < F, 2, EXPERTS, F == MATMUL_FP8 ? 2 : 1,
+		       fp4 ? 2 : 1 > (*p, items, stream);
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 

@@ -1,12 +1,12 @@
 /* decode_narrow.cuh - the decode product for few columns: latency first.
  *
  * A block of NARROW_WARPS warps owns a tile of 16 rows (or several tiles side by side when K
- * is short).  Each warp has its slices of K: it keeps its part of x in registers, a
- * unit of weights in registers, and refills each 16 bytes of weights from the next tile right
- * after the tensor core took them; so loads never stop, and need neither shared memory
- * nor barriers.  Quantised weights are few
- * bytes, so a warp has several units in flight.  The slices' sums meet in shared memory, one barrier a tile, and are
- * added in slice order.  Blocks are persistent: each walks a run of tiles.
+ * is short).  Each warp has its slices of K: it keeps its part of x in registers, a unit of
+ * weights in registers, and refills each 16 bytes of weights from the next tile right after
+ * the tensor core took them; so loads never stop, and need neither shared memory nor barriers.
+ * Where registers leave room a warp has several units in flight.  The slices' sums
+ * meet in shared memory, one barrier a tile, and are added in slice order.  Blocks are
+ * persistent: each walks a run of tiles.
  *
  * With experts, a tile belongs to an expert and its columns are that expert's pairs; more than
  * 8 NT of them are done in chunks with the weights still in registers.
@@ -27,7 +27,8 @@ struct columns {
 
 /* Asked again after every barrier: cheaper than registers that hold the answer. */
 template <bool EXPERTS>
-static __device__ __forceinline__ struct columns columns_of(const struct matmul_params &p, uint32_t index)
+static __device__ __forceinline__ struct columns columns_of(const struct matmul_params &p,
+							    uint32_t index)
 {
 	struct columns c = { NULL, p.n_cols };
 
@@ -124,7 +125,8 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 			continue;
 		for (uint32_t s = 0; s < p.n_slices; s++)
 			v = fold(v, from[s * p.m_warps * tile_floats]);
-		store_out(p, (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row, __fmul_rn(v, scale));
+		store_out(p, (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row,
+			  __fmul_rn(v, scale));
 	}
 }
 
@@ -159,7 +161,8 @@ struct narrow_at {
 };
 
 template <int NT, bool EXPERTS>
-static __device__ __forceinline__ uint32_t narrow_chunks(const struct matmul_params &p, uint32_t item)
+static __device__ __forceinline__ uint32_t narrow_chunks(const struct matmul_params &p,
+							 uint32_t item)
 {
 	uint32_t n = p.n_cols;
 
@@ -243,25 +246,27 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 			for (uint32_t own = 0; walk.kw + own * p.k_warps < p.n_slices; own++) {
 				const uint32_t slice = walk.kw + own * p.k_warps;
 				const uint32_t want = index << 16 | chunk << 8 | slice;
-				/* Weights stay for the next chunk when they are all this warp has. */
+				/* Weights stay for the next chunk when this warp has no others. */
 				const bool used_up = !narrow_stays(p) || chunk + 1 == chunks;
 
-				if (DEPTH == 1)		/* not worth the registers from turn to turn */
-					ahead = narrow_next<NT, EXPERTS>(p, walk, { item, chunk, own });
+				if (DEPTH == 1) /* not worth keeping in registers */
+					ahead = narrow_next<NT, EXPERTS>(p, walk,
+									 {item, chunk, own});
 				const bool more = used_up && ahead.item < walk.end;
 				const uint4 *next = narrow_unit_at<F, EXPERTS>(p, walk, ahead);
 				float sum[NT][4];
 
 				if (want != x_holds) {
-					x.load(p, columns_of<EXPERTS>(p, index), chunk * 8 * NT, slice,
-					       lane);
+					x.load(p, columns_of<EXPERTS>(p, index), chunk * 8 * NT,
+					       slice, lane);
 					x_holds = want;
 				}
 				/* A register array is indexed by constants only. */
 #pragma unroll
 				for (int i = 0; i < DEPTH; i++)
 					if (turn == i)
-						narrow_unit<F, NT>(units[i], x, next, more, lane, sum);
+						narrow_unit<F, NT>(units[i], x, next, more, lane,
+								   sum);
 				if (used_up)
 					turn = turn + 1 == DEPTH ? 0 : turn + 1;
 				if (DEPTH > 1 && more)

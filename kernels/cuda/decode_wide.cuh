@@ -1,18 +1,13 @@
 /* decode_wide.cuh - the decode product for many columns: weights once, tensor core busy.
  *
- * A block owns m_warps x MT tiles of 16 rows and 8 NT columns.  Its warps form k_warps groups; group
- * g multiplies the slices g, g + k_warps, ... of K, all warps of a group with the same
- * columns, which pass through shared memory in stages of 64 of K, in fragment order
- * (cp.async; no bank conflicts either way).  Weights go from memory to registers as in
- * the narrow form.
+ * A block owns m_warps x MT tiles of 16 rows and 8 NT columns.  Its warps form k_warps groups;
+ * group g multiplies the slices g, g + k_warps, ... of K, all warps of a group with the same
+ * columns, which pass through shared memory in stages of 64 of K, in fragment order (cp.async;
+ * no bank conflicts either way).  Weights go from memory to registers as in the narrow form.
  *
  * The order of additions is that of the narrow form: each slice starts from zero, and its sum is
  * added to a total in shared memory when its turn comes: the groups take turns by
  * named barriers, so they run about a group's turn apart and seldom wait.
- *
- * Where there are too few rows to fill the device, K is split over blocks as well: every
- * slice's sum goes to the workspace by itself and a second kernel adds them, in slice order
- * again.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_WIDE_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_WIDE_CUH
@@ -21,13 +16,14 @@
 
 #include "kernels/cuda/decode_matmul_int.cuh"
 
-#define WIDE_STAGES 4
-#define WIDE_STAGE_K 64
+#define WIDE_STAGES                                                                                \
+	4 /* of WIDE_STAGE_K columns: one slice, so that a stage's place is a constant */
+#define WIDE_STAGE_K (MATMUL_SLICE / WIDE_STAGES)
 #define WIDE_WARPS 12		/* at most: wide_warps */
 
-/* What the registers allow: F's unpacking, MT's sums. */
-template <enum matmul_format F, int MT>
-constexpr int wide_warps = MT == 2 || F == MATMUL_FP8 ? 8 : WIDE_WARPS;
+/* What the registers allow: MT's and NT's sums, and FP8's second set of them. */
+template <enum matmul_format F, int MT, int NT>
+constexpr int wide_warps = MT == 2 || (F == MATMUL_FP8 && NT == 8) ? 8 : WIDE_WARPS;
 template <int NT> constexpr int stage_uint4 = NT * 8 * WIDE_STAGE_K * 2 / 16;
 
 template <int MT, int NT> static inline size_t wide_shared(int m_warps, int k_warps)
@@ -38,13 +34,13 @@ template <int MT, int NT> static inline size_t wide_shared(int m_warps, int k_wa
 /* One warp's place in the product. */
 struct wide_place {
 	uint32_t first_col, first_tile;
-	uint32_t slice, end_slice;	/* own slices: slice, slice + k_warps, ... */
+	uint32_t slice;			/* its first; then every k_warps-th */
 	uint32_t group, m;		/* along K, along rows */
 	uint32_t group_threads;
 };
 
 /* Blocks: x along columns (so that those of the same rows run together and find the weights
- * in L2), y along rows, z along K. */
+ * in L2), y along rows. */
 static __device__ __forceinline__ struct wide_place wide_place_of(const struct matmul_params &p,
 								  int tiles, int cols)
 {
@@ -56,8 +52,7 @@ static __device__ __forceinline__ struct wide_place wide_place_of(const struct m
 	at.group_threads = p.m_warps * WARP;
 	at.first_col = blockIdx.x * cols;
 	at.first_tile = (blockIdx.y * p.m_warps + at.m) * tiles;
-	at.slice = p.n_slices * blockIdx.z / gridDim.z + at.group;
-	at.end_slice = p.n_slices * (blockIdx.z + 1) / gridDim.z;
+	at.slice = at.group;
 	return at;
 }
 
@@ -87,9 +82,9 @@ static __device__ __forceinline__ void stage_copy(uint4 *to, const void *from, u
  * brings 512 bytes at a time, and its lanes always the same columns of a tile and of K: `from` is
  * theirs for column tile 0 and k 0. */
 template <int NT>
-static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
-						  const struct wide_place &at,
-						  const __nv_bfloat16 *from, uint4 *stage, uint32_t k)
+static __device__ __forceinline__ void
+stage_load(const struct matmul_params &p, const struct wide_place &at, const __nv_bfloat16 *from,
+	   uint4 *stage, uint32_t k)
 {
 	const uint32_t lane = threadIdx.x % WARP;
 	const uint32_t col = at.first_col + lane / 4, own_k = k + lane % 4 * 8;
@@ -105,60 +100,38 @@ static __device__ __forceinline__ void stage_load(const struct matmul_params &p,
 	}
 }
 
-/* The columns of K where stage i of this warp's group begins. */
-static __device__ __forceinline__ uint32_t stage_k(const struct matmul_params &p,
-						   const struct wide_place &at, uint32_t i)
-{
-	return (at.slice + i / 4 * p.k_warps) * MATMUL_SLICE + i % 4 * WIDE_STAGE_K;
-}
-
-/* The columns of one step, where those of two are 16 bytes. */
-template <int NT>
-static __device__ __forceinline__ void stage_step(const uint4 *x, int odd, uint4 b[NT])
-{
-	keep_order();
-#pragma unroll
-	for (int t = 0; t < NT; t++) {
-		uint2 v = ((const uint2 *)(x + t * 64))[odd];
-
-		b[t] = make_uint4(v.x, v.y, v.x, v.y);
-	}
-}
-
 /* Walks the slices of one warp.  done(slice, sums) gets each slice's sums.  FOLD false lets the
  * tensor core carry one sum through all of them. */
 template <enum matmul_format F, int MT, int NT, bool FOLD, class Done>
-static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
-						 const struct wide_place &at, uint4 *stages, Done done)
+static __device__ __forceinline__ void
+wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *stages, Done done)
 {
 	const int lane = threadIdx.x % WARP;
-	const uint32_t mine = at.slice < at.end_slice ?
-				      (at.end_slice - at.slice + p.k_warps - 1) / p.k_warps : 0;
-	const uint32_t n_stages = mine * (MATMUL_SLICE / WIDE_STAGE_K);
 	struct unit<F> w[MT];
 	const uint4 *from[MT];
 	float sum[MT][NT][4], part[MT][NT][4];
-	const __nv_bfloat16 *x_lane = p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
-	uint32_t stage = 0;
+	const __nv_bfloat16 *x_lane =
+		p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 
-	if (!mine)
+	if (at.slice >= p.n_slices)
 		return;
 #pragma unroll
 	for (int m = 0; m < MT; m++) {
 		uint32_t tile = min(at.first_tile + m, p.n_tiles - 1);
 
-		from[m] = (const uint4 *)(p.w + ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
+		from[m] = (const uint4 *)(p.w +
+					  ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
 #pragma unroll
-	for (int s = 0; s < WIDE_STAGES - 1; s++) {
-		if (s < n_stages)
-			stage_load<NT>(p, at, x_lane, stages + s * stage_uint4<NT>, stage_k(p, at, s));
+	for (int i = 0; i < WIDE_STAGES - 1; i++) {
+		stage_load<NT>(p, at, x_lane, stages + i * stage_uint4<NT>,
+			       at.slice * MATMUL_SLICE + i * WIDE_STAGE_K);
 		__pipeline_commit();
 	}
 
-	for (uint32_t slice = at.slice; slice < at.end_slice; slice += p.k_warps) {
-		const bool more = slice + p.k_warps < at.end_slice;
+	for (uint32_t slice = at.slice; slice < p.n_slices; slice += p.k_warps) {
+		const bool more = slice + p.k_warps < p.n_slices;
 
 #pragma unroll
 		for (int m = 0; m < MT; m++) {
@@ -171,17 +144,19 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 						sum[m][t][i] = 0;
 		}
 #pragma unroll
-		for (int quarter = 0; quarter < 4; quarter++, stage++) {
-			const uint4 *x = stages + stage % WIDE_STAGES * stage_uint4<NT> + lane;
-			const uint32_t ahead = stage + WIDE_STAGES - 1;
+		for (int quarter = 0; quarter < WIDE_STAGES; quarter++) {
+			const uint4 *x = stages + quarter * stage_uint4<NT> + lane;
+			/* Three ahead: the last of this slice, or the ones before of the next. */
+			const int to = (quarter + WIDE_STAGES - 1) % WIDE_STAGES;
 
 			__pipeline_wait_prior(WIDE_STAGES - 2);
 			/* Now the stage is there, and the one before is free. */
 			barrier_sync(1 + at.group, at.group_threads);
-			if (ahead < n_stages)
-				stage_load<NT>(p, at, x_lane,
-					       stages + ahead % WIDE_STAGES * stage_uint4<NT>,
-					       stage_k(p, at, ahead));
+			if (!quarter || more)
+				stage_load<NT>(p, at, x_lane, stages + to * stage_uint4<NT>,
+					       (quarter ? slice + p.k_warps : slice) *
+							       MATMUL_SLICE +
+						       to * WIDE_STAGE_K);
 			__pipeline_commit();
 #pragma unroll
 			for (int j = 0; j < 2; j++) {
@@ -190,15 +165,11 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 				keep_order();
 #pragma unroll
 				for (int t = 0; t < NT; t++)
-					if (!unit<F>::scaled_halves)
-						b[t] = x[(t * 2 + j) * 32];
+					b[t] = x[(t * 2 + j) * 32];
 #pragma unroll
 				for (int odd = 0; odd < 2; odd++) {
 					const int step = quarter * 4 + j * 2 + odd;
 
-					/* Where registers are short, a step at a time. */
-					if (unit<F>::scaled_halves)
-						stage_step<NT>(x + j * 32, odd, b);
 #pragma unroll
 					for (int m = 0; m < MT; m++) {
 						struct frag f = w[m].frag_of(step);
@@ -215,7 +186,8 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 				if (quarter % 2)
 #pragma unroll
 					for (int m = 0; m < MT; m++)
-						join_halves<4 * NT>(quarter / 2, w[m].scale[quarter / 2],
+						join_halves<4 * NT>(quarter / 2,
+								    w[m].scale[quarter / 2],
 								    &sum[m][0][0], &part[m][0][0]);
 		}
 #pragma unroll
@@ -223,30 +195,6 @@ static __device__ __forceinline__ void wide_walk(const struct matmul_params &p,
 			w[m].refill_scales(from[m], lane, more);
 		done(slice, sum);
 	}
-}
-
-/* Calls put(row, column, m, t, i) for the lane's sums of columns that exist. */
-template <int MT, int NT, class Put>
-static __device__ __forceinline__ void wide_each(const struct matmul_params &p,
-						 const struct wide_place &at, uint32_t rows, Put put)
-{
-	int lane = threadIdx.x % WARP;
-
-	/* Or the compiler would compute all addresses before the walk, and keep them. */
-	asm volatile("" : "+r"(lane));
-
-#pragma unroll
-	for (int m = 0; m < MT; m++)
-#pragma unroll
-		for (int t = 0; t < NT; t++)
-#pragma unroll
-			for (int i = 0; i < 4; i++) {
-				uint32_t row = (at.first_tile + m) * MATMUL_TILE + lane / 4 + i / 2 * 8;
-				uint32_t col = at.first_col + 8 * t + lane % 4 * 2 + i % 2;
-
-				if (row < rows && col < p.n_cols)
-					put(row, col, m, t, i);
-			}
 }
 
 /* The groups' turns at the total: group g waits for g - 1, and says so to g + 1. */
@@ -266,7 +214,8 @@ static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
 
 /* Writes the block's totals, neighbours in a row of y side by side. */
 template <int MT, int NT>
-static __device__ __forceinline__ void wide_finish(const struct matmul_params &p, const uint4 *total)
+static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
+						   const uint4 *total)
 {
 	const uint32_t rows = p.m_warps * MT * MATMUL_TILE;
 
@@ -275,17 +224,19 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 		uint32_t r = i % rows, c = i / rows;
 		uint32_t row = blockIdx.y * rows + r, col = blockIdx.x * 8 * NT + c;
 		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
-		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + r % 16 / 8 * 2 + c % 2;
+		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 +
+			      r % 16 / 8 * 2 + c % 2;
 
 		if (row < p.n && col < p.n_cols)
-			store_out(p, (size_t)col * p.ldy + row, __fmul_rn(((const float *)total)[at], p.scale));
+			store_out(p, (size_t)col * p.ldy + row,
+				  __fmul_rn(((const float *)total)[at], p.scale));
 	}
 }
 
 /* FOLD false gives other bits, and with k_warps > 1 no product at all: it shows the bench what
  * the order of sums costs. */
 template <enum matmul_format F, int MT, int NT, bool FOLD>
-__global__ void __launch_bounds__(wide_warps<F, MT> *WARP, 1)
+__global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 	wide_kernel(const __grid_constant__ struct matmul_params p)
 {
 	extern __shared__ uint4 shared[];	/* stages of each group, then the total */
@@ -319,25 +270,6 @@ __global__ void __launch_bounds__(wide_warps<F, MT> *WARP, 1)
 	});
 	__syncthreads();
 	wide_finish<MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
-}
-
-/* Every slice's sum by itself, for merge_kernel(). */
-template <enum matmul_format F, int MT, int NT>
-__global__ void __launch_bounds__(wide_warps<F, MT> *WARP, 1)
-	split_kernel(const __grid_constant__ struct matmul_params p)
-{
-	extern __shared__ uint4 shared[];
-	const struct wide_place at = wide_place_of(p, MT, 8 * NT);
-	const uint32_t rows = p.n_tiles * MATMUL_TILE;
-
-	wide_walk<F, MT, NT, true>(p, at, shared + at.group * WIDE_STAGES * stage_uint4<NT>,
-				   [&](uint32_t slice, float(&sum)[MT][NT][4]) {
-		float *to = p.partial + (size_t)slice * p.n_cols * rows;
-
-		wide_each<MT, NT>(p, at, rows, [&](uint32_t row, uint32_t col, int m, int t, int i) {
-			to[(size_t)col * rows + row] = sum[m][t][i];
-		});
-	});
 }
 
 #endif

@@ -41,7 +41,8 @@ static __device__ __forceinline__ void each_pair(const struct list_params &p, ui
 	}
 }
 
-__global__ void __launch_bounds__(LIST_THREADS) list_kernel(const __grid_constant__ struct list_params p)
+__global__ void __launch_bounds__(LIST_THREADS)
+	list_kernel(const __grid_constant__ struct list_params p)
 {
 	__shared__ uint32_t count[LIST_WARPS][MATMUL_MAX_EXPERTS];
 	__shared__ uint32_t warp_sum[LIST_WARPS];
@@ -88,7 +89,8 @@ __global__ void __launch_bounds__(LIST_THREADS) list_kernel(const __grid_constan
 	for (uint32_t w = 0; w < LIST_WARPS; w++)
 		count[w][e] += first;
 	__syncthreads();
-	each_pair(p, count[warp], [&](uint32_t pair, uint32_t, uint32_t at) { p.list.pair[at] = pair; });
+	each_pair(p, count[warp],
+		  [&](uint32_t pair, uint32_t, uint32_t at) { p.list.pair[at] = pair; });
 }
 
 static size_t list_align(size_t bytes)

@@ -1,10 +1,10 @@
 /* fragment.cuh - one warp's piece of a packed matrix, from memory to the tensor core.
  *
- * unit<F> holds what a lane keeps of one unit (16 rows x 256 columns, pack.h): plain
- * bfloat16 fragments, or codes and scales.  load() fetches all of it; frag() makes the
- * fragment of one step, refill() replaces the 16 bytes that just ran empty by the
- * same bytes of another unit, and refill_scales() does so for the scales at the end.  So a warp always has a whole unit in flight, and pays
- * for it no more registers than the unit itself.
+ * unit<F> holds what a lane keeps of one unit (16 rows x 256 columns, pack.h): plain bfloat16
+ * fragments, or codes and scales.  load() fetches all of it; frag() makes the fragment of one
+ * step, refill() replaces the 16 bytes that just ran empty by the same bytes of another unit,
+ * and refill_scales() does so for the scales at the end.  So a warp always has a whole unit in
+ * flight, and pays for it no more registers than the unit itself.
  *
  * Quantised weights become bfloat16 exactly, so a format's only roundings are those
  * of its scales outside of the tensor core:
@@ -163,13 +163,16 @@ template <> struct unit<MATMUL_NVFP4> {
 	/* s * 2^74 twice, from byte `i` of the scales. */
 	__device__ __forceinline__ uint32_t scale_pair(int i) const
 	{
-		uint32_t w = i / 4 == 0 ? scale.x : i / 4 == 1 ? scale.y : i / 4 == 2 ? scale.z : scale.w;
+		uint32_t w = i / 4 == 0	  ? scale.x
+			     : i / 4 == 1 ? scale.y
+			     : i / 4 == 2 ? scale.z
+					  : scale.w;
 
 		return __byte_perm(w, 0, 0x4040 | (i % 4) << 8 | i % 4) * 16 + 0x60006000;
 	}
 	__device__ __forceinline__ struct frag frag_of(int step) const
 	{
-		const uint32_t keep = 0x81c081c0;	/* sign, exponent, mantissa of two bfloat16 */
+		const uint32_t keep = 0x81c081c0; /* sign, exponent, mantissa of two bfloat16 */
 		const uint4 v = a[step / 4];
 		uint32_t w = step % 4 == 0 ? v.x : step % 4 == 1 ? v.y : step % 4 == 2 ? v.z : v.w;
 		uint32_t s0 = scale_pair(step / 2 * 2), s8 = scale_pair(step / 2 * 2 + 1);

@@ -20,20 +20,21 @@
 #include <vector>
 
 #include "kernels/cpu/ref_matmul.h"
-#include "kernels/cuda/decode_matmul.h"
+#include "kernels/cuda/decode_matmul_int.cuh"
 
 typedef std::vector<uint16_t> halves;
 
 static bool quick;
 static int n_failed, n_claims;
 
-#define CUDA(call)                                                                             \
-	do {                                                                                   \
-		cudaError_t e_ = (call);                                                       \
-		if (e_ != cudaSuccess) {                                                       \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(e_)); \
-			exit(1);                                                               \
-		}                                                                              \
+#define CUDA(call)                                                                                 \
+	do {                                                                                       \
+		cudaError_t e_ = (call);                                                           \
+		if (e_ != cudaSuccess) {                                                           \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,                         \
+				cudaGetErrorString(e_));                                           \
+			exit(1);                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static void claim(bool ok, const char *what, const char *name, uint32_t rows, int form)
@@ -203,7 +204,8 @@ static bool out_kept(const struct out *o)
 }
 
 /* Rows `pick` of `pool` as an x with ldx > k; what is behind a row is NaN. */
-static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint32_t k, uint32_t ldx)
+static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint32_t k,
+		     uint32_t ldx)
 {
 	halves x(pick.size() * ldx, 0x7fc0);
 
@@ -215,14 +217,14 @@ static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint
 struct dense {
 	struct matrix m;
 	uint8_t *w;
-	void *workspace;
 	halves pool;		/* [n_pool][k] */
 	uint32_t n_pool;
 	char name[64];
 };
 
+/* `layout` not NULL: the wide form laid out so. */
 static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &pick,
-			    enum matmul_form form)
+			    enum matmul_form form, const struct wide_layout *layout = NULL)
 {
 	const uint32_t k = d->m.ref.k, ldx = k + 8;
 	uint16_t *x = to_device(gather(d->pool, pick, k, ldx));
@@ -233,7 +235,6 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.w = d->w;
 	a.x = x;
 	a.y = o.device + GUARD;
-	a.workspace = d->workspace;
 	a.n_rows = o.rows;
 	a.n = d->m.ref.n;
 	a.k = k;
@@ -242,7 +243,14 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.scale = d->m.ref.global;
 	a.format = d->m.format;
 	a.form = form;
-	claim(decode_matmul(&a, NULL) == 0, "launches", d->name, o.rows, form);
+	if (layout) {
+		struct matmul_params p = matmul_params_of(&a);
+
+		claim(matmul_launch_wide_as(&p, a.format, layout, NULL) == 0, "launches", d->name,
+		      o.rows, form);
+	} else {
+		claim(decode_matmul(&a, NULL) == 0, "launches", d->name, o.rows, form);
+	}
 	out_read(&o);
 	CUDA(cudaFree(x));
 	claim(out_kept(&o), "writes its rows and nothing else", d->name, o.rows, form);
@@ -280,8 +288,13 @@ static std::vector<uint32_t> some_rows(uint32_t n_pool, uint32_t n)
 
 static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 {
-	static const uint32_t counts[] = { 1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 31, 33, 64, 65, 128, 200, 256 };
-	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE, MATMUL_SPLIT };
+	static const uint32_t counts[] = {1,  2,  7,  8,  9,  15,  16,	17, 24,
+					  25, 31, 33, 64, 65, 128, 200, 256};
+	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE };
+	static const struct wide_layout layouts[] = {
+		{ 1, 4, 1, 1 }, { 1, 4, 2, 4 }, { 1, 4, 3, 3 }, { 1, 4, 6, 2 }, { 1, 8, 2, 2 },
+		{ 1, 8, 4, 1 }, { 1, 8, 4, 2 }, { 1, 8, 6, 2 }, { 2, 8, 4, 1 }, { 2, 8, 4, 2 },
+	};
 	std::vector<uint32_t> alone;
 	struct dense d;
 	uint32_t same = 0, asked = 0;
@@ -289,7 +302,6 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	matrix_make(&d.m, f, n, k);
 	snprintf(d.name, sizeof(d.name), "%s [%u, %u]", matmul_format_name(f), n, k);
 	d.w = to_device(d.m.packed);
-	CUDA(cudaMalloc(&d.workspace, decode_matmul_workspace(MATMUL_MAX_ROWS, n, k)));
 	d.n_pool = quick ? 20 : 200;
 	d.pool.resize((size_t)d.n_pool * k);
 	for (auto &v : d.pool)
@@ -311,15 +323,31 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 				struct out o = dense_run(&d, pick, form);
 				for (uint32_t r = 0; r < count; r++)
 					here += crc(out_row(&o, r), n * 4) == alone[pick[r]];
-				claim(here == count, "a row's bits are its own", d.name, count, form);
+				claim(here == count, "a row's bits are its own", d.name, count,
+				      form);
 				same += here;
 				asked += count;
 				if (!trial)
 					dense_check_values(&d, &o, pick, form);
 			}
+	for (const struct wide_layout &l : layouts) {
+		std::vector<uint32_t> pick = some_rows(d.n_pool, quick ? 20 : 70);
+		uint32_t here = 0;
+
+		if ((uint32_t)l.k_warps > (k + MATMUL_SLICE - 1) / MATMUL_SLICE ||
+		    (l.tiles == 2 && f != MATMUL_NVFP4) ||
+		    (f == MATMUL_FP8 && l.col_tiles == 8 && l.m_warps * l.k_warps > 8))
+			continue;
+		struct out o = dense_run(&d, pick, MATMUL_WIDE, &l);
+		for (uint32_t r = 0; r < pick.size(); r++)
+			here += crc(out_row(&o, r), n * 4) == alone[pick[r]];
+		claim(here == pick.size(), "no layout changes a bit", d.name, (uint32_t)pick.size(),
+		      l.m_warps);
+		same += here;
+		asked += pick.size();
+	}
 	printf("%-22s %u of %u rows bit-equal to the row alone\n", d.name, same, asked);
 	CUDA(cudaFree(d.w));
-	CUDA(cudaFree(d.workspace));
 }
 
 /* bfloat16 output is the float32 output, rounded once. */
@@ -335,13 +363,12 @@ static void bf16_out_test(void)
 	matrix_make(&m, MATMUL_BF16, n, k);
 	for (auto &v : x)
 		v = some_bf16();
-	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE, MATMUL_SPLIT }) {
+	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE }) {
 		float *d32 = to_device(y32);
 		uint16_t *d16 = to_device(y16);
 
 		a.w = to_device(m.packed);
 		a.x = to_device(x);
-		CUDA(cudaMalloc(&a.workspace, decode_matmul_workspace(rows, n, k)));
 		a.n_rows = rows;
 		a.n = a.ldy = n;
 		a.k = a.ldx = k;
@@ -358,8 +385,7 @@ static void bf16_out_test(void)
 		for (size_t i = 0; i < y32.size(); i++)
 			ok = ok && to_bf16(y32[i]) == y16[i];
 		claim(ok, "rounds once to bfloat16", "BF16", rows, form);
-		for (const void *p : { (const void *)d32, (const void *)d16, a.w, a.x,
-				       (const void *)a.workspace })
+		for (const void *p : { (const void *)d32, (const void *)d16, a.w, a.x })
 			CUDA(cudaFree((void *)p));
 	}
 }
@@ -408,20 +434,22 @@ static void experts_make(struct experts *e, enum matmul_format f)
 			all[i] = i;
 		for (uint32_t s = 0; s < e->n_slots; s++) {
 			/* Every third row likes the same experts: some get many columns. */
-			std::swap(all[s], all[s + below((r % 3 ? e->n_experts : e->n_slots + 1) - s)]);
+			std::swap(all[s],
+				  all[s + below((r % 3 ? e->n_experts : e->n_slots + 1) - s)]);
 			e->ids.push_back(all[s]);
 			e->weight.push_back((1 + below(100)) / 100.0f);
 		}
 	}
-	snprintf(e->name, sizeof(e->name), "%s %u x [%u, %u]%s", matmul_format_name(f), e->n_experts,
-		 e->n, e->k, e->per_slot ? " per slot" : "");
+	snprintf(e->name, sizeof(e->name), "%s %u x [%u, %u]%s", matmul_format_name(f),
+		 e->n_experts, e->n, e->k, e->per_slot ? " per slot" : "");
 }
 
 /* The list that the device built, against one built here. */
-static bool list_right(const struct expert_list *l, const std::vector<uint32_t> &ids, uint32_t n_experts)
+static bool list_right(const struct expert_list *l, const std::vector<uint32_t> &ids,
+		       uint32_t n_experts)
 {
-	std::vector<uint32_t> active, offset, pair, got_active(n_experts), got_offset(n_experts + 1),
-		got_pair(ids.size());
+	std::vector<uint32_t> active, offset, pair, got_active(n_experts),
+		got_offset(n_experts + 1), got_pair(ids.size());
 	uint32_t n_active;
 
 	for (uint32_t e = 0; e < n_experts; e++) {
@@ -467,7 +495,8 @@ static struct out experts_run(const struct experts *e, const std::vector<uint32_
 	residual = gather(e->residual, pick, e->n, e->n);
 	uint32_t *d_ids = to_device(ids);
 	float *d_weight = to_device(weight);
-	uint16_t *x = to_device(gather(e->pool, x_rows, e->k, ldx)), *d_residual = to_device(residual);
+	uint16_t *x = to_device(gather(e->pool, x_rows, e->k, ldx)),
+		 *d_residual = to_device(residual);
 	float *y;
 
 	CUDA(cudaMalloc(&mem, expert_list_bytes(rows, e->n_slots, e->n_experts)));
@@ -498,12 +527,16 @@ static struct out experts_run(const struct experts *e, const std::vector<uint32_
 	/* The combination wants rows without gaps. */
 	CUDA(cudaMalloc(&y, (size_t)pairs * e->n * 4));
 	for (uint32_t i = 0; i < pairs; i++)
-		CUDA(cudaMemcpy(y + (size_t)i * e->n, out_row(&o, i), e->n * 4, cudaMemcpyHostToDevice));
-	struct experts_combine_args c = { y, d_weight, d_residual, d_residual, rows, e->n_slots, e->n };
+		CUDA(cudaMemcpy(y + (size_t)i * e->n, out_row(&o, i), e->n * 4,
+				cudaMemcpyHostToDevice));
+	struct experts_combine_args c = {y,    d_weight,   d_residual, d_residual,
+					 rows, e->n_slots, e->n};
 	claim(experts_combine(&c, NULL) == 0, "launches", e->name, rows, 0);
 	ret_combined->resize((size_t)rows * e->n);
-	CUDA(cudaMemcpy(ret_combined->data(), d_residual, ret_combined->size() * 2, cudaMemcpyDeviceToHost));
-	for (void *p : { (void *)d_ids, (void *)d_weight, (void *)x, (void *)d_residual, (void *)y, mem })
+	CUDA(cudaMemcpy(ret_combined->data(), d_residual, ret_combined->size() * 2,
+			cudaMemcpyDeviceToHost));
+	for (void *p :
+	     {(void *)d_ids, (void *)d_weight, (void *)x, (void *)d_residual, (void *)y, mem})
 		CUDA(cudaFree(p));
 	return o;
 }
@@ -517,8 +550,8 @@ static uint32_t slots_crc(const struct experts *e, const struct out *o, uint32_t
 	return c;
 }
 
-static void experts_check_values(const struct experts *e, const struct out *o, const halves &combined,
-				 const std::vector<uint32_t> &pick)
+static void experts_check_values(const struct experts *e, const struct out *o,
+				 const halves &combined, const std::vector<uint32_t> &pick)
 {
 	double worst = 0;
 	bool sums = true;
@@ -580,8 +613,8 @@ static void experts_test(enum matmul_format f, uint32_t n_experts, uint32_t n_sl
 			struct out o = experts_run(&e, pick, &combined);
 			for (uint32_t r = 0; r < count; r++)
 				here += slots_crc(&e, &o, r) == alone[pick[r]] &&
-					!memcmp(&combined[(size_t)r * n], alone_combined[pick[r]].data(),
-						n * 2);
+					!memcmp(&combined[(size_t)r * n],
+						alone_combined[pick[r]].data(), n * 2);
 			claim(here == count, "a row's slots are its own", e.name, count, 0);
 			same += here;
 			asked += count;
@@ -601,6 +634,7 @@ static void refusal_test(void)
 	struct decode_matmul_args good = {}, a;
 
 	CUDA(cudaMalloc(&mem, 1 << 20));
+	CUDA(cudaMemset(mem, 0, 1 << 20));
 	good.w = mem;
 	good.x = mem + 65536;
 	good.y = mem + 131072;
@@ -629,7 +663,7 @@ static void refusal_test(void)
 	REFUSED(a.ldx = 260);
 	REFUSED(a.ldy = 15);
 	REFUSED(a.format = MATMUL_N_FORMATS);
-	REFUSED(a.form = MATMUL_SPLIT);
+	REFUSED(a.form = (enum matmul_form)9);
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
@@ -649,6 +683,7 @@ int main(int argc, char **argv)
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);
 		dense_test(f, quick ? 130 : 1000, 512);
+		dense_test(f, 50, 1296);	/* six slices: warps without one */
 		experts_test(f, 12, 4, 40, 528, false);
 		experts_test(f, 24, 8, 70, 512, true);
 		if (quick)

@@ -1,7 +1,7 @@
-/* pack_test.c - packed weights are the checkpoint's, each in the one place where a lane looks for it.
+/* pack_test.c - packed weights are the checkpoint's, each where a lane looks for it.
  *
- * Undoes the layout of kernels/cuda/pack.h with the operations of kernels/cuda/fragment.cuh written in
- * plain C, so that the packing is checked where there is no GPU. */
+ * Undoes the layout of kernels/cuda/pack.h with the operations of kernels/cuda/fragment.cuh
+ * written in plain C, so that the packing is checked where there is no GPU. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -48,7 +48,8 @@ static void fragment(enum matmul_format f, const uint8_t *unit, uint32_t step, u
 		at = unit + (step / 2 * 32 + lane) * 16 + step % 2 * 8;
 		for (int p = 0; p < 4; p++) {
 			w = word(at + p / 2 * 4);
-			pair[p] = p % 2 ? (w << 4 & 0x80f080f0) | (w >> 4 & 0x07000700) : w & 0x87f087f0;
+			pair[p] = p % 2 ? (w << 4 & 0x80f080f0) | (w >> 4 & 0x07000700)
+					: w & 0x87f087f0;
 		}
 		break;
 	default:
@@ -71,7 +72,8 @@ static void fragment(enum matmul_format f, const uint8_t *unit, uint32_t step, u
 				v = ldexpf(v, 120) * s;
 			}
 			if (f == MATMUL_NVFP4)	/* 2^52 stays for the global factor */
-				v = ldexpf(v * ref_bf16((uint16_t)(scales[p % 2] * 16 + 0x6000)), 52);
+				v = ldexpf(v * ref_bf16((uint16_t)(scales[p % 2] * 16 + 0x6000)),
+					   52);
 			ret[p][high] = v;
 		}
 }
@@ -128,7 +130,7 @@ TEST(fp8_weights_are_in_their_places)
 	CLEANUP(freep) uint8_t *w = malloc((size_t)n * k);
 	CLEANUP(freep) uint8_t *packed = malloc(matmul_packed_bytes(MATMUL_FP8, n, k));
 	float scale[2 * 4];
-	const struct ref_weights ref = { .fp8 = w, .fp8_scale = scale, .global = 1, .n = n, .k = k };
+	const struct ref_weights ref = {.fp8 = w, .fp8_scale = scale, .global = 1, .n = n, .k = k};
 
 	fill(w, (size_t)n * k, 2);
 	for (int i = 0; i < 8; i++)
@@ -147,7 +149,8 @@ TEST(nvfp4_weights_are_in_their_places)
 	CLEANUP(freep) uint8_t *codes = malloc((size_t)n * k / 2);
 	CLEANUP(freep) uint8_t *scale = malloc((size_t)n * k / 16);
 	CLEANUP(freep) uint8_t *packed = malloc(matmul_packed_bytes(MATMUL_NVFP4, n, k));
-	const struct ref_weights ref = { .fp4 = codes, .fp4_scale = scale, .global = 1, .n = n, .k = k };
+	const struct ref_weights ref = {
+		.fp4 = codes, .fp4_scale = scale, .global = 1, .n = n, .k = k};
 
 	fill(codes, (size_t)n * k / 2, 3);
 	fill(scale, (size_t)n * k / 16, 4);
