@@ -135,11 +135,10 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	if (!args_ok(a))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
-		form = a->n_rows <= 24 ? MATMUL_NARROW : a->workspace ? MATMUL_SPLIT : MATMUL_WIDE;
+		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
 	switch (form) {
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
-	case MATMUL_WIDE: return matmul_launch_wide(a, false, (cudaStream_t)stream);
-	case MATMUL_SPLIT: return matmul_launch_wide(a, true, (cudaStream_t)stream);
+	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
 	case MATMUL_AUTO: break;
 	}
 	return -EINVAL;

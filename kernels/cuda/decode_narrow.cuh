@@ -198,7 +198,9 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 	uint32_t item = min(at.item, w.end - 1);
 	uint32_t expert = EXPERTS ? p.list.active[item_expert<EXPERTS>(p, item)] : 0;
 	uint32_t tile = min(item_group<EXPERTS>(p, item) * p.m_warps + w.m, p.n_tiles - 1);
-	size_t index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + w.kw + at.own * p.k_warps;
+	/* With 3, 5, 6 or 7 slices a warp can be without any; it still asks for its first. */
+	uint32_t slice = min(w.kw + at.own * p.k_warps, p.n_slices - 1);
+	size_t index = ((size_t)expert * p.n_tiles + tile) * p.n_slices + slice;
 
 	return (const uint4 *)(p.w + index * unit<F>::bytes);
 }
