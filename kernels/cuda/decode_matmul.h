@@ -37,17 +37,13 @@ enum matmul_out { MATMUL_OUT_F32, MATMUL_OUT_BF16 };
 enum matmul_form {
 	MATMUL_AUTO,
 	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
-	MATMUL_WIDE,	/* a warp walks all of K for its own rows; activations in shared memory */
-	MATMUL_SPLIT,	/* as WIDE, K split over blocks, sums merged through `workspace` */
+	MATMUL_WIDE,	/* x passes through shared memory; groups of warps take turns at the sum */
 };
 
 struct decode_matmul_args {
 	const void *w;		/* device, matmul_packed_bytes(format, n, k), 16-byte aligned */
 	const void *x;		/* device, [n_rows][ldx] bfloat16, 16-byte aligned */
 	void *y;		/* device, [n_rows][ldy] of `out`; must not overlap x or w */
-	void *workspace;	/* device, decode_matmul_workspace() bytes, 16-byte aligned; what is
-				 * in it does not matter, and it is free again when the call's
-				 * work is done.  NULL: MATMUL_SPLIT cannot be chosen. */
 	uint32_t n_rows;	/* 1..MATMUL_MAX_ROWS */
 	uint32_t n, k;		/* W is [n, k]; k a multiple of 8, at most MATMUL_MAX_K */
 	uint32_t ldx;		/* elements, a multiple of 8, >= k */
@@ -58,10 +54,6 @@ struct decode_matmul_args {
 	enum matmul_form form;
 };
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
-
-/* Bytes that decode_matmul() can make use of for this n and k, any number of rows up to
- * `n_rows`; 0: none. */
-size_t decode_matmul_workspace(uint32_t n_rows, uint32_t n, uint32_t k);
 
 /* ---- experts ----------------------------------------------------------------- */
 

@@ -28,9 +28,6 @@ struct matmul_params {
 	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
 	uint32_t groups_inverse;	/* ceil(2^32 / groups): item / groups is the upper half of
 					 * item * this, exact while item * groups < 2^32 */
-	/* wide */
-	float *partial;			/* [slice][col][row], rows padded to 16; NULL: K is not
-					 * split over blocks */
 	/* experts */
 	struct expert_list list;
 	uint32_t n_slots;
@@ -61,13 +58,12 @@ static __device__ __forceinline__ void store_out(const struct matmul_params &p, 
 }
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream);
-int matmul_launch_wide(const struct decode_matmul_args *a, bool split, cudaStream_t stream);
+int matmul_launch_wide(const struct decode_matmul_args *a, cudaStream_t stream);
 /* The wide form laid out as said: what the choice in decode_wide.cu chooses from. */
 struct wide_layout {
 	int tiles, col_tiles;	/* row tiles a warp, column tiles a block: (1, 4) (1, 8); NVFP4
 				 * also (2, 8) */
 	int m_warps, k_warps;	/* of a block: along rows x along K; the product is 1..12 */
-	uint32_t parts;		/* blocks along K */
 };
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
