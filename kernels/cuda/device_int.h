@@ -75,7 +75,7 @@ struct workspace {
 	void *x, *h, *hn, *u, *z, *a, *b, *og, *qg, *k, *v, *q, *gate, *ao, *act, *shared_act;
 	float *o, *y, *router, *choice_weight, *gate_up, *expert_y, *shared_gate_up, *logits, *attn;
 	uint32_t *choice;
-	void *list, *matmul;
+	void *list;
 	uint64_t attn_floats;
 };
 

@@ -30,14 +30,13 @@ struct product {
 	enum matmul_out out;
 };
 
-int multiply(struct cuda_device *d, uint32_t rows, const struct product &p, bool workspace = true)
+int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
 {
 	struct decode_matmul_args a = {};
 
 	a.w = p.w;
 	a.x = p.x;
 	a.y = p.y;
-	a.workspace = workspace ? d->ws.matmul : NULL;
 	a.n_rows = rows;
 	a.n = p.n;
 	a.k = p.k;
@@ -338,9 +337,8 @@ int head(struct cuda_device *d, const struct pass *pass)
 	if (!pass->n_head)
 		return 0;
 	rc = gather_rows(s->h, s->meta->head, pass->n_head, d->m.hidden, s->hn, d->stream);
-	/* Rows enough by itself: no need to split K, and no room to. */
 	rc = rc ? rc : multiply(d, pass->n_head,
-				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, MATMUL_OUT_F32 }, false);
+				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, MATMUL_OUT_F32 });
 	mark(d, CLASS_HEAD);
 	return rc;
 }
@@ -446,22 +444,6 @@ struct layout {
 	}
 };
 
-size_t matmul_scratch(const struct cuda_device *d)
-{
-	const struct model_shape *m = &d->m;
-	const uint32_t q = m->n_q_heads * ATTN_DIM, h = m->hidden, mlp = m->n_experts ? m->shared_inter : m->dense_inter;
-	const uint32_t shapes[][2] = { { d->channels, h }, { d->value, h }, { h, d->value }, { 2 * q, h }, { h, q },
-				       { m->n_experts + 1, h }, { 2 * mlp, h }, { h, mlp } };
-	size_t most = 0;
-
-	for (auto &s : shapes) {
-		size_t bytes = s[0] && s[1] ? decode_matmul_workspace(d->pass_rows, s[0], s[1]) : 0;
-
-		most = bytes > most ? bytes : most;
-	}
-	return most;
-}
-
 } /* namespace */
 
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *w)
@@ -505,7 +487,6 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->logits, rows * m->vocab_rows, 4);
 	w->attn_floats = one * rows < ATTN_SCRATCH ? one * rows : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
 	l.take(&w->attn, w->attn_floats, 4);
-	l.take(&w->matmul, matmul_scratch(d), 1);
 	w->bytes = l.used;
 }
 
