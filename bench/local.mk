@@ -1,0 +1,3 @@
+bin_PROGRAMS += bin/hearth-bench
+bin_hearth_bench_SOURCES = bench/main.c bench/step.c bench/step.h
+bin_hearth_bench_LDADD = $(weights_libs) $(lib_libs)

@@ -1,0 +1,14 @@
+/* main.c - hearth-bench: speed, with every condition printed. */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "bench/step.h"
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "step") == 0)
+		return bench_step_main(argc - 1, argv + 1);
+	fprintf(stderr, "usage: hearth-bench step [options] MODEL\n");
+	return EX_USAGE;
+}

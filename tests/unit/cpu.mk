@@ -1,0 +1,14 @@
+# The CPU back end, and model folders.
+check_PROGRAMS += tests/tools/logits_driver
+tests_tools_logits_driver_SOURCES = tests/tools/logits_driver.c
+tests_tools_logits_driver_LDADD = $(weights_libs) $(lib_libs)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/step_test
+TESTS += tests/unit/step_test
+tests_unit_step_test_SOURCES = tests/unit/step_test.c tests/unit/unit.h \
+	tests/unit/random_model.c tests/unit/random_model.h
+tests_unit_step_test_CFLAGS = $(unit_cflags)
+tests_unit_step_test_LDADD = $(kernels_libs) $(unit_libs)
+endif
+EXTRA_DIST += tests/golden/compare_logits.py
