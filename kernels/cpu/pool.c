@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define SPINS 4000	/* a step has tens of short regions: sleeping between them costs more */
+#define SPINS 1000	/* a step has tens of short regions: sleeping between them costs more */
 
 struct member {
 	struct pool *pool;

@@ -17,6 +17,7 @@ tests_fuzz_wire_fuzz_LDADD = $(wire_libs) $(lib_libs)
 endif
 endif
 
+include tests/fuzz/weights.mk
 include tests/fuzz/tokenizer.mk
 include tests/fuzz/parser.mk
 include tests/fuzz/template.mk

@@ -10,5 +10,11 @@ tests_unit_step_test_SOURCES = tests/unit/step_test.c tests/unit/unit.h \
 	tests/unit/random_model.c tests/unit/random_model.h
 tests_unit_step_test_CFLAGS = $(unit_cflags)
 tests_unit_step_test_LDADD = $(kernels_libs) $(unit_libs)
+
+check_PROGRAMS += tests/unit/weights_test
+TESTS += tests/unit/weights_test
+tests_unit_weights_test_SOURCES = tests/unit/weights_test.c tests/unit/unit.h
+tests_unit_weights_test_CFLAGS = $(unit_cflags)
+tests_unit_weights_test_LDADD = $(weights_libs) $(unit_libs)
 endif
 EXTRA_DIST += tests/golden/compare_logits.py
