@@ -17,4 +17,4 @@ tests_unit_weights_test_SOURCES = tests/unit/weights_test.c tests/unit/unit.h
 tests_unit_weights_test_CFLAGS = $(unit_cflags)
 tests_unit_weights_test_LDADD = $(weights_libs) $(unit_libs)
 endif
-EXTRA_DIST += tests/golden/compare_logits.py
+EXTRA_DIST += tests/golden/compare_logits.py tests/golden/compare_mtp.py
