@@ -63,7 +63,8 @@ static void pack(const float *w, uint32_t rows, uint32_t cols, bool f32, struct 
 		}
 }
 
-static void check_matmul(const struct cpu_path *p, uint32_t rows, uint32_t cols, uint32_t n, bool f32)
+static void check_matmul(const struct cpu_path *p, uint32_t rows, uint32_t cols, uint32_t n,
+			 bool f32)
 {
 	uint32_t ldo = (rows + 15) / 16 * 16;
 	float *w = calloc((size_t)rows * cols, 4), *x = calloc((size_t)n * cols, 4);
