@@ -10,5 +10,6 @@ libkernels_a_SOURCES = \
 	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \
 	kernels/cpu/path_avx2.c kernels/cpu/path_avx512.c \
 	kernels/cpu/pool.c kernels/cpu/pool.h \
+	kernels/cpu/ref.c kernels/cpu/ref.h \
 	kernels/cpu/sample.c kernels/cpu/sample.h
 kernels_libs = libkernels.a

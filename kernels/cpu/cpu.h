@@ -111,8 +111,8 @@ struct mm_job {
 };
 
 void cpu_matmul(struct cpu_device *d, const struct mm_job *jobs, uint32_t n_jobs);
-static inline void cpu_matmul1(struct cpu_device *d, const struct mat *w, const float *x, size_t ldx,
-			       uint32_t n, float *out, size_t ldo)
+static inline void cpu_matmul1(struct cpu_device *d, const struct mat *w, const float *x,
+			       size_t ldx, uint32_t n, float *out, size_t ldo)
 {
 	struct mm_job j = { w, x, ldx, n, out, ldo };
 

@@ -227,6 +227,19 @@ static void out_task(void *ctx, uint32_t row)
 	}
 }
 
+/* A row or three are done before a thread has woken up. */
+static void spread(const struct gdn *g, pool_fn *fn, uint32_t n)
+{
+	struct gdn copy = *g;
+
+	if (g->s->n_rows >= 4) {
+		pool_run(g->d->pool, fn, &copy, n);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		fn(&copy, i);
+}
+
 void cpu_gdn(struct cpu_device *d, const struct layer *l, const struct step *s)
 {
 	const struct model_shape *m = &d->base.shape;
@@ -247,9 +260,9 @@ void cpu_gdn(struct cpu_device *d, const struct layer *l, const struct step *s)
 		d->path->round(o->p1, n * g.vd);
 		d->path->round(o->p3, (uint32_t)(n * 2 * v));
 	}
-	pool_run(d->pool, conv_task, &g, s->n_runs * parts);
-	pool_run(d->pool, qk_task, &g, n);
-	pool_run(d->pool, head_task, &g, s->n_runs * m->gdn_v_heads);
-	pool_run(d->pool, out_task, &g, n);
+	spread(&g, conv_task, s->n_runs * parts);
+	spread(&g, qk_task, n);
+	spread(&g, head_task, s->n_runs * m->gdn_v_heads);
+	spread(&g, out_task, n);
 	cpu_matmul1(d, &l->out, o->mix, g.vd, n, o->y, h);
 }

@@ -8,7 +8,7 @@
 
 #include "kernels/cpu/cpu.h"
 
-#define SMALL_WORK 60000	/* products that are done before a thread has woken up */
+#define SMALL_WORK 1000000	/* products that are done before sharing them out pays */
 
 struct mm_share {
 	struct cpu_device *d;

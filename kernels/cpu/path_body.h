@@ -190,8 +190,8 @@ INLINE void gemm_tile(uint32_t k, const float *a, size_t lda, const float *b, si
 			STORE(c + (size_t)r * ldc + (size_t)i * LANES, acc[r][i]);
 }
 
-INLINE void gemm_rows(uint32_t n, uint32_t k, const float *a, size_t lda, const float *b, size_t ldb,
-		      float *c, size_t ldc, const int rows)
+INLINE void gemm_rows(uint32_t n, uint32_t k, const float *a, size_t lda, const float *b,
+		      size_t ldb, float *c, size_t ldc, const int rows)
 {
 	uint32_t i = 0;
 
