@@ -14,7 +14,7 @@ const char *const cuda_class_name[CLASS_N] = {
 namespace {
 
 constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
-constexpr uint32_t SHARED_BESIDE_ROWS = 16;
+constexpr uint32_t SHARED_BESIDE_ROWS = 8;
 
 /* What a mixer's first matrix gives, side by side: q k v z b a; q with gates, k, v. */
 uint32_t gdn_width(const struct cuda_device *d)
@@ -47,8 +47,10 @@ void mark(struct cuda_device *d, enum cuda_class c)
 struct product {
 	const void *w, *x;
 	void *y;
-	uint32_t n, k, ldy;
+	uint32_t n, k, ldx, ldy;
 	enum matmul_out out;
+	uint32_t n_swiglu, ldy_swiglu;	/* and what follows W */
+	void *y_swiglu;
 };
 
 int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
@@ -61,8 +63,11 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
 	a.n_rows = rows;
 	a.n = p.n;
 	a.k = p.k;
-	a.ldx = p.k;
+	a.ldx = p.ldx;
 	a.ldy = p.ldy;
+	a.n_swiglu = p.n_swiglu;
+	a.ldy_swiglu = p.ldy_swiglu;
+	a.y_swiglu = p.y_swiglu;
 	a.scale = 1;
 	a.format = MATMUL_BF16;
 	a.out = p.out;
@@ -77,7 +82,7 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_width(d);
 	const char *u = (const char *)s->u;
 	struct gdn_step_args g = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
 
 	mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
@@ -99,7 +104,8 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	g.out = s->og;
 	rc = rc ? rc : gdn_step(&g, d->stream);
 	mark(d, CLASS_GDN);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, d->value, m->hidden,
+					      MATMUL_OUT_F32 });
 	mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
@@ -154,7 +160,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM, ld = attention_width(d);
 	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
 
 	mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;
@@ -180,7 +186,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, q, m->hidden, MATMUL_OUT_F32 });
 	mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }
@@ -201,24 +207,17 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_
 	return rc;
 }
 
-/* A gated MLP of its own; row r of y is at r * ldy. */
-int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, uint32_t inter, float *y,
-		   uint32_t ldy)
-{
-	const struct workspace *s = &d->ws;
-	int rc = multiply(d, rows, { w->gate_up, s->h, s->shared_act, 2 * inter, d->m.hidden, inter, MATMUL_OUT_SWIGLU });
-
-	rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, y, d->m.hidden, inter, ldy, MATMUL_OUT_F32 });
-	mark(d, CLASS_SHARED);
-	return rc;
-}
-
 int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
 {
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
 	struct residual_add_args a = {};
-	int rc = gated_matrices(d, rows, &d->w.layer[layer], d->m.dense_inter, d->ws.y, d->m.hidden);
+	int rc = multiply(d, rows, { w->gate_up, s->h, s->act, 2 * inter, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	a.y = d->ws.y;
+	rc = rc ? rc : multiply(d, rows, { w->down, s->act, s->y, hidden, inter, inter, hidden, MATMUL_OUT_F32 });
+	mark(d, CLASS_SHARED);
+	a.y = s->y;
 	a.slots = 1;
 	return rc ? rc : add(d, rows, next_norm, a);
 }
@@ -228,14 +227,33 @@ __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
 	*sum += *n - shared;
 }
 
+/* Where the shared expert's gated activations of row 0 are, and how far apart rows are. */
+struct strided {
+	char *at;
+	uint32_t ld;
+};
+
+struct strided shared_act(const struct cuda_device *d)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t inter = d->m.expert_inter;
+
+	if (!weights_shared_beside(&d->m))
+		return { (char *)s->shared_act, d->m.shared_inter };
+	return { (char *)s->act + (size_t)d->m.n_experts_used * inter * 2, slots_of(d) * inter };
+}
+
+/* Router and the shared expert's gate and up in one product; then who goes where. */
 int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	   const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
+	const struct strided act = shared_act(d);
 	struct route_args c = {};
-	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, stride, MATMUL_OUT_F32 });
+	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
+				     2 * m->shared_inter, act.ld, act.at });
 
 	c.logits = s->router;
 	c.rows = rows;
@@ -275,6 +293,7 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.ldy = m->expert_inter;
 	a.format = MATMUL_BF16;
 	a.out = MATMUL_OUT_SWIGLU;
+	a.without_last = list_shared;
 	rc = decode_experts(&a, d->stream);
 	a.w = w->expert_down;
 	a.x = s->act;
@@ -285,6 +304,7 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.ldy = m->hidden;
 	a.x_per_slot = 1;
 	a.list_settled = 1;
+	a.without_last = 0;
 	a.out = MATMUL_OUT_F32;
 	rc = rc ? rc : decode_experts(&a, d->stream);
 	mark(d, CLASS_EXPERTS);
@@ -300,13 +320,15 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	 * for many.  The same bits. */
 	const bool beside = rows <= SHARED_BESIDE_ROWS && weights_shared_beside(m);
 	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	const struct strided act = shared_act(d);
 	struct residual_add_args a = {};
 	int rc = choose(d, rows, w, beside, &list);
 
 	rc = rc ? rc : experts(d, rows, w, beside, &list);
 	if (m->shared_inter && !beside)
-		rc = rc ? rc : gated_matrices(d, rows, w, m->shared_inter, s->expert_y + m->n_experts_used * m->hidden,
-					      slots_of(d) * m->hidden);
+		rc = rc ? rc : multiply(d, rows, { w->down, act.at, s->expert_y + m->n_experts_used * m->hidden, m->hidden,
+						   m->shared_inter, act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+	mark(d, CLASS_SHARED);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);
@@ -353,7 +375,7 @@ int head(struct cuda_device *d, const struct pass *pass)
 		return 0;
 	rc = gather_rows(s->h, s->meta->head, pass->n_head, d->m.hidden, s->hn, d->stream);
 	rc = rc ? rc : multiply(d, pass->n_head,
-				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.vocab_rows,
+				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.hidden, d->m.vocab_rows,
 				  MATMUL_OUT_F32 });
 	mark(d, CLASS_HEAD);
 	return rc;
@@ -467,7 +489,7 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 {
 	const struct model_shape *m = &d->m;
 	const uint64_t rows = d->pass_rows, q = (uint64_t)m->n_q_heads * ATTN_DIM;
-	const uint64_t pairs = rows * slots_of(d), mlp = m->n_experts ? m->shared_inter : m->dense_inter;
+	const uint64_t pairs = rows * slots_of(d);
 	const uint64_t one = attn_scratch_floats(1, d->limits.max_context, m->n_q_heads);
 	struct layout l = { slab, 0 };
 
@@ -489,9 +511,9 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->choice, pairs, 4);
 	l.take(&w->choice_weight, pairs, 4);
 	l.take(&w->list, expert_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1), 1);
-	l.take(&w->act, pairs * m->expert_inter, 2);
+	l.take(&w->act, m->n_experts ? pairs * m->expert_inter : rows * m->dense_inter, 2);
 	l.take(&w->expert_y, pairs * m->hidden, 4);
-	l.take(&w->shared_act, rows * mlp, 2);
+	l.take(&w->shared_act, rows * m->shared_inter, 2);
 	l.take(&w->keys, rows * SAMPLE_SEGMENTS, 8);
 	l.take(&w->logits, rows * m->vocab_rows, 4);
 	w->attn_floats = one * rows < ATTN_SCRATCH ? one * rows : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
