@@ -28,10 +28,10 @@ static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy, enum ma
 	       ldx >= k && ldx % 8 == 0 && ldy >= (pairs ? n / 2 : n);
 }
 
-static bool args_ok(const struct decode_matmul_args *a)
+bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
-	       a->n_rows <= MATMUL_MAX_ROWS && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
+	       a->n_rows <= max_rows && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
 	       (unsigned)a->format < MATMUL_N_FORMATS &&
 	       (!a->n_swiglu || (a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
 				 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
@@ -157,7 +157,7 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
 
-	if (!args_ok(a))
+	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
 		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
@@ -171,17 +171,17 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 
 /* ---- experts ----------------------------------------------------------------- */
 
-int decode_experts(const struct decode_experts_args *a, void *stream)
+bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 {
-	const uint32_t pairs = a->n_rows * a->n_slots;
-	struct matmul_params p = {};
-	uint32_t most_items, cols;
+	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
+	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	       a->out != MATMUL_OUT_BF16 && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
+}
 
-	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
-	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
-	    a->n_experts > MATMUL_MAX_EXPERTS || a->n > MATMUL_MAX_EXPERT_ROWS ||
-	    a->out == MATMUL_OUT_BF16 || !shape_ok(a->n, a->k, a->ldx, a->ldy, a->out))
-		return -EINVAL;
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list)
+{
+	struct matmul_params p = {};
+
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
 	p.scales = a->scale;
@@ -191,11 +191,23 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	p.ldx = a->ldx;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
 	outputs(&p, a->out, a->y, a->n, a->ldy);
-	p.list = *a->list;
+	p.list = *list;
 	p.n_slots = a->n_slots;
 	p.x_per_slot = a->x_per_slot;
 	p.list_settled = a->list_settled;
 	p.without_last = a->without_last;
+	return p;
+}
+
+int decode_experts(const struct decode_experts_args *a, void *stream)
+{
+	const uint32_t pairs = a->n_rows * a->n_slots;
+	struct matmul_params p;
+	uint32_t most_items, cols;
+
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list)
+		return -EINVAL;
+	p = matmul_params_of_experts(a, a->list);
 	narrow_split(&p, false);
 
 	/* How many experts are active is known on the device only: blocks beyond the work leave

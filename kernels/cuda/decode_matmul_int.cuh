@@ -91,5 +91,8 @@ struct wide_layout {
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list);
+bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows);
+bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows);
 
 #endif
