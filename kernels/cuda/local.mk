@@ -1,6 +1,7 @@
 # Compiled always where nvcc is found, for sm_90a, sm_120a and sm_121a; run only where a GPU is.
 SUFFIXES = .cu
-cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_step.h kernels/cuda/rows.h \
+cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
+	kernels/cuda/attn_prefill.cuh kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
@@ -15,6 +16,9 @@ if CUDA
 noinst_LIBRARIES += libcudakernels.a
 libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_decode.cu \
+	kernels/cuda/attn_prefill.cu \
+	kernels/cuda/attn_prefill_in.cu \
+	kernels/cuda/attn_prefill_wgmma.cu \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
