@@ -20,8 +20,6 @@ using namespace attn_prefill_int;
 
 constexpr int STAGES = 2, GROUPS = BLOCK_ROWS / 64, THREADS = (GROUPS + 1) * 128;
 constexpr uint32_t TILE_BYTES = ATTN_PAGE * ATTN_DIM * 2;
-constexpr uint32_t COLUMN_BYTES = ATTN_PAGE * 128;	/* 64 rows of 64 dims, 128-byte swizzle */
-constexpr int PRODUCER_REGISTERS = 24, CONSUMER_REGISTERS = 240;
 
 struct shared {		/* a tile: four columns of 64 dims */
 	char q[GROUPS][TILE_BYTES];
@@ -33,6 +31,9 @@ struct shared {		/* a tile: four columns of 64 dims */
 constexpr size_t SHARED_BYTES = sizeof(shared) + 1024;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr uint32_t COLUMN_BYTES = ATTN_PAGE * 128;	/* 64 rows of 64 dims, 128-byte swizzle */
+constexpr int PRODUCER_REGISTERS = 24, CONSUMER_REGISTERS = 240;
 
 __device__ void produce(shared &s, const attn_prefill_args &a, const work &w, const CUtensorMap *k, const CUtensorMap *v)
 {
