@@ -32,21 +32,6 @@ __device__ uint32_t smem_address(const void *p)
 	return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-__device__ void copy16(void *dst, const void *src)
-{
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(dst)), "l"(src) : "memory");
-}
-
-__device__ void copy_commit(void)
-{
-	asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int PENDING> __device__ void copy_wait(void)
-{
-	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
 /* Keys first .. first + 31 of the sequence. */
 __device__ void load_tile(uint4 (*dst)[CHUNKS], const attn_prefill_args &a, const void *pool, const work &w, uint32_t first)
 {
@@ -135,35 +120,33 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 {
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
-	const uint32_t mine = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+	const uint32_t first = threadIdx.x / 32 * 16, mine = threadIdx.x % 32 / 4;
+	const auto place_in = [&](int row, int chunk) { return &s.q[first + row][chunk ^ (row & 7)]; };
 	float o[ATTN_DIM / 2] = {}, c[KEYS / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
-	uint32_t place[2], end;
+	uint32_t place[2], end, f;
 	work w;
 
 	chain_wait();
 	chain_release();
 	w = work_of(a, blockIdx.x);
-	place[0] = place_of(w, w.first + mine);
-	place[1] = place_of(w, w.first + mine + 8);
+	f = w.first + first;
+	place[0] = place_of(w, f + mine);
+	place[1] = place_of(w, f + mine + 8);
 	/* whole tiles of keys that the block's last place sees, whether it has a row or not */
 	end = w.tile.pos + min(place_of(w, w.first + BLOCK_ROWS - 1), ATTN_PAGE - 1u) / KEYS * KEYS + KEYS;
 	load_tile(s.k, a, a.k, w, 0);
-	for (int i = (int)threadIdx.x; i < BLOCK_ROWS * CHUNKS; i += THREADS) {
-		const int q = i / CHUNKS, n = i % CHUNKS;
-
-		s.q[q][n ^ (q & 7)] = query_chunk(a, w, w.first + q, n);
-	}
+	copy_rows(a, w, f, 0, place_in);
 	for (uint32_t at = 0; at < end; at += KEYS) {
 		load_tile(s.v, a, a.v, w, at);
-		copy_wait<1>();		/* K is there, V may still come */
+		copy_wait<1>();		/* K and q are there, V may still come */
 		__syncthreads();
 		scores(s, c);
 		__syncthreads();
 		if (at + KEYS < end)	/* K's place is free */
 			load_tile(s.k, a, a.k, w, at + KEYS);
-		else
-			copy_commit();	/* an empty group, so that the count below holds */
+		else			/* so is q's, for the gates */
+			copy_rows(a, w, f, ATTN_DIM, place_in);
 		if (at >= w.tile.pos)
 			mask<KEYS>(c, place, at - w.tile.pos);
 		softmax<KEYS>(c, r, scale);
@@ -173,7 +156,9 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 		accumulate(s, c, o);
 		__syncthreads();
 	}
-	finish(a, w, w.first + mine, o, r);
+	copy_wait<0>();
+	__syncwarp();
+	finish(a, w, f, o, r, place_in);
 }
 
 int launch_mma(const attn_prefill_args *a, cudaStream_t stream)

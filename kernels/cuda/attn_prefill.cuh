@@ -58,12 +58,38 @@ __device__ inline size_t query_at(const attn_prefill_args &a, const work &w, uin
 	return (size_t)(w.tile.row + place_of(w, f)) * a.ld + (w.kv_head * w.group + f % w.group) * 2 * ATTN_DIM;
 }
 
-/* Chunk c of the query of row f; zeros where there is no row. */
-__device__ inline uint4 query_chunk(const attn_prefill_args &a, const work &w, uint32_t f, int c)
+/* Asynchronous copy of 16 bytes to shared memory. */
+__device__ inline void copy16(void *dst, const void *src)
 {
-	if (!row_exists(w, f))
-		return make_uint4(0, 0, 0, 0);
-	return ((const uint4 *)((const __nv_bfloat16 *)a.qg + query_at(a, w, f)))[c];
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(dst)), "l"(src)
+		     : "memory");
+}
+
+__device__ inline void copy_commit(void)
+{
+	asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int PENDING> __device__ inline void copy_wait(void)
+{
+	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* Starts to copy what lies `offset` elements behind the beginning of their head, for the 16 rows of this warp; f: the
+ * first of them.  `place(r, c)` is where chunk c of row r of the 16 goes; zeros where there is no row. */
+template <typename F>
+__device__ inline void copy_rows(const attn_prefill_args &a, const work &w, uint32_t f, uint32_t offset, F place)
+{
+	const int lane = threadIdx.x % 32;
+
+#pragma unroll 4
+	for (int r = 0; r < 16; r++) {
+		if (row_exists(w, f + r))
+			copy16(place(r, lane), (const __nv_bfloat16 *)a.qg + query_at(a, w, f + r) + offset + lane * 8);
+		else
+			*place(r, lane) = make_uint4(0, 0, 0, 0);
+	}
+	copy_commit();
 }
 
 __device__ inline float exp2_fast(float x)
@@ -138,36 +164,37 @@ __device__ inline float sigmoid(float x)
 	return __fdividef(1.0f, __fadd_rn(1.0f, exp2_fast(__fmul_rn(x, -LOG2E))));
 }
 
-/* Sums over the four threads of a row, gate, one rounding.  f: the thread's first row. */
+/* Sums over the four threads of a row, gate, one rounding.  f: the warp's first row; the gates lie at place(r, c), as
+ * copy_rows() put them for this warp, and are overwritten with the result on its way out. */
+template <typename F>
 __device__ inline void finish(const attn_prefill_args &a, const work &w, uint32_t f, const float (&o)[ATTN_DIM / 2],
-			      running &r)
+			      const running &run, F place)
 {
-	const uint32_t t = threadIdx.x % 4;
+	const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
 #pragma unroll
 	for (int h = 0; h < 2; h++) {
-		const uint32_t row = f + 8 * h;
-		const __nv_bfloat162 *gate;
-		__nv_bfloat162 *out;
-		float l = r.l[h], inverse;
+		float l = run.l[h], inverse;
 
 		l = __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 1));
 		l = __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 2));
 		inverse = __fdiv_rn(1.0f, l);
-		if (!row_exists(w, row))
-			continue;
-		gate = (const __nv_bfloat162 *)((const __nv_bfloat16 *)a.qg + query_at(a, w, row) + ATTN_DIM) + t;
-		out = (__nv_bfloat162 *)((__nv_bfloat16 *)a.out +
-					 ((size_t)(w.tile.row + place_of(w, row)) * a.q_heads + w.kv_head * w.group +
-					  row % w.group) * ATTN_DIM) + t;
 #pragma unroll
 		for (int i = 0; i < ATTN_DIM / 8; i++) {
-			const float2 g = __bfloat1622float2(gate[4 * i]);
+			__nv_bfloat162 *x = (__nv_bfloat162 *)place(g + 8 * h, i) + t;
+			const float2 gate = __bfloat1622float2(*x);
 
-			out[4 * i] = __floats2bfloat162_rn(
-				__fmul_rn(__fmul_rn(o[4 * i + 2 * h], inverse), sigmoid(g.x)),
-				__fmul_rn(__fmul_rn(o[4 * i + 2 * h + 1], inverse), sigmoid(g.y)));
+			*x = __floats2bfloat162_rn(__fmul_rn(__fmul_rn(o[4 * i + 2 * h], inverse), sigmoid(gate.x)),
+						   __fmul_rn(__fmul_rn(o[4 * i + 2 * h + 1], inverse), sigmoid(gate.y)));
 		}
+	}
+	__syncwarp();
+	for (int r = 0; r < 16; r++) {
+		const uint32_t row = f + r;
+
+		if (row_exists(w, row))
+			((uint4 *)a.out)[((size_t)(w.tile.row + place_of(w, row)) * a.q_heads + w.kv_head * w.group +
+					  row % w.group) * CHUNKS + lane] = *place(r, lane);
 	}
 }
 

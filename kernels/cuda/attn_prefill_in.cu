@@ -47,11 +47,37 @@ __device__ int axis_of(uint32_t j, uint32_t section_h, uint32_t section_w)
 	return 0;
 }
 
-/* This lane's 8 dims of a head: norm, rotation, one rounding. */
-__device__ piece norm_rotate(const attn_prefill_in_args &a, const qk_row &row, const bf16 *head, const void *norm)
+/* What a lane multiplies with in every head of a row. */
+struct rotation {
+	float cos[EACH], sin[EACH];	/* sin with the pair's sign; only where rotated */
+	int from;			/* the lane with the pair's other half */
+	bool turns;
+};
+
+__device__ rotation rotation_of(const attn_prefill_in_args &a, const qk_row &row)
 {
 	const uint32_t lane = threadIdx.x % 32, half = a.rotary / 2, lanes = half / EACH;
-	const piece in = load(head + lane * EACH), w = load((const bf16 *)norm + lane * EACH);
+	rotation t;
+
+	t.turns = lane < 2 * lanes;
+	t.from = (int)(lane < lanes ? lane + lanes : t.turns ? lane - lanes : lane);
+	if (!t.turns)
+		return t;
+#pragma unroll
+	for (int i = 0; i < EACH; i++) {
+		const uint32_t j = lane % lanes * EACH + i;
+		const size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
+		const float s = __bfloat162float(((const bf16 *)a.sin)[at]);
+
+		t.cos[i] = __bfloat162float(((const bf16 *)a.cos)[at]);
+		t.sin[i] = lane < lanes ? -s : s;
+	}
+	return t;
+}
+
+/* This lane's 8 dims of a head: norm, rotation, one rounding. */
+__device__ piece norm_rotate(const attn_prefill_in_args &a, const rotation &t, const piece &in, const piece &w)
+{
 	float v[EACH], sum = 0, r;
 	piece out;
 
@@ -60,6 +86,7 @@ __device__ piece norm_rotate(const attn_prefill_in_args &a, const qk_row &row, c
 		v[i] = __bfloat162float(in.x[i]);
 		sum = __fmaf_rn(v[i], v[i], sum);
 	}
+#pragma unroll
 	for (int m = 16; m > 0; m >>= 1)
 		sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, m));
 	r = __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, ATTN_DIM), a.eps));
@@ -68,19 +95,9 @@ __device__ piece norm_rotate(const attn_prefill_in_args &a, const qk_row &row, c
 		v[i] = __fmul_rn(__fmul_rn(v[i], r), __fadd_rn(1.0f, __bfloat162float(w.x[i])));
 #pragma unroll
 	for (int i = 0; i < EACH; i++) {
-		/* the pair's other half is `lanes` lanes up or down */
-		const float other = __shfl_sync(0xffffffffu, v[i], (int)(lane < lanes ? lane + lanes : lane - lanes));
-		float x = v[i];
+		const float other = __shfl_sync(0xffffffffu, v[i], t.from);
 
-		if (lane < 2 * lanes) {
-			const uint32_t j = lane % lanes * EACH + i;
-			const size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
-			const float c = __bfloat162float(((const bf16 *)a.cos)[at]);
-			const float s = __bfloat162float(((const bf16 *)a.sin)[at]);
-
-			x = __fmaf_rn(lane < lanes ? -other : other, s, __fmul_rn(x, c));
-		}
-		out.x[i] = __float2bfloat16_rn(x);
+		out.x[i] = __float2bfloat16_rn(t.turns ? __fmaf_rn(other, t.sin[i], __fmul_rn(v[i], t.cos[i])) : v[i]);
 	}
 	return out;
 }
@@ -90,23 +107,31 @@ __device__ size_t cache_at(const attn_prefill_in_args &a, const qk_row &row, uin
 	return (((size_t)row.block * a.kv_heads + head) * ATTN_PAGE + offset) * ATTN_DIM + threadIdx.x % 32 * EACH;
 }
 
-/* Query heads first, then key heads. */
+/* A warp's heads: every WARPS-th of the queries, then of the keys; the next is loaded before this one is worked on. */
 __device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
 {
+	const uint32_t warp = threadIdx.x / 32, mine = threadIdx.x % 32 * EACH;
 	const qk_row at = a.rows[row];
-	const size_t first = (size_t)row * a.ld, mine = threadIdx.x % 32 * EACH;
+	const rotation t = rotation_of(a, at);
+	const size_t first = (size_t)row * a.ld + mine;
+	bf16 *q = (bf16 *)a.qg + first;
+	const bf16 *k = (const bf16 *)a.k + first, *v = (const bf16 *)a.v + first;
+	piece w = load((const bf16 *)a.q_norm + mine), next = load(q + (warp < a.q_heads ? warp : 0) * 2 * ATTN_DIM);
 
-	for (uint32_t h = threadIdx.x / 32; h < a.q_heads + a.kv_heads; h += WARPS) {
-		if (h < a.q_heads) {
-			bf16 *q = (bf16 *)a.qg + first + h * 2 * ATTN_DIM;
+	for (uint32_t h = warp; h < a.q_heads; h += WARPS) {
+		const piece x = next;
 
-			store(q + mine, norm_rotate(a, at, q, a.q_norm));
-		} else {
-			const size_t from = first + (h - a.q_heads) * ATTN_DIM, to = cache_at(a, at, h - a.q_heads, at.offset);
+		if (h + WARPS < a.q_heads)
+			next = load(q + (h + WARPS) * 2 * ATTN_DIM);
+		store(q + h * 2 * ATTN_DIM, norm_rotate(a, t, x, w));
+	}
+	w = load((const bf16 *)a.k_norm + mine);
+	for (uint32_t h = warp; h < a.kv_heads; h += WARPS) {
+		const size_t to = cache_at(a, at, h, at.offset);
+		const piece x = load(k + h * ATTN_DIM), y = load(v + h * ATTN_DIM);
 
-			store((bf16 *)a.v_cache + to, load((const bf16 *)a.v + from + mine));
-			store((bf16 *)a.k_cache + to, norm_rotate(a, at, (const bf16 *)a.k + from, a.k_norm));
-		}
+		store((bf16 *)a.k_cache + to, norm_rotate(a, t, x, w));
+		store((bf16 *)a.v_cache + to, y);
 	}
 }
 

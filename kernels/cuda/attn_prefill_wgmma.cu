@@ -57,18 +57,6 @@ __device__ void produce(shared &s, const attn_prefill_args &a, const work &w, co
 	}
 }
 
-/* The warpgroup's 64 queries, swizzled as the copy engine would. */
-__device__ void load_queries(char *q, const attn_prefill_args &a, const work &w, uint32_t first)
-{
-#pragma unroll 4
-	for (int i = (int)threadIdx.x % 128; i < 64 * CHUNKS; i += 128) {
-		const int r = i / CHUNKS, c = i % CHUNKS;
-
-		*(uint4 *)(q + c / 8 * COLUMN_BYTES + r * 128 + ((c ^ r) & 7) * 16) =
-			query_chunk(a, w, first + (uint32_t)r, c);
-	}
-}
-
 __device__ __forceinline__ void scores(float (&c)[ATTN_PAGE / 2], uint32_t q, uint32_t k)
 {
 	wgmma_fence();
@@ -97,25 +85,45 @@ __device__ __forceinline__ void release(uint64_t *barrier)
 		barrier_arrive(barrier);
 }
 
+__device__ __forceinline__ void group_wait(uint32_t group)
+{
+	asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+}
+
+/* The mask, and then the gates in the place of the queries, which nobody reads any more. */
+template <typename F>
+__device__ __forceinline__ void last_scores(const attn_prefill_args &a, const work &w, uint32_t f, uint32_t group,
+					    float (&c)[ATTN_PAGE / 2], const uint32_t place[2], F place_in)
+{
+	group_wait(group);
+	copy_rows(a, w, f, ATTN_DIM, place_in);
+	mask<ATTN_PAGE>(c, place, 0);
+}
+
 __device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, const work &w, uint32_t group)
 {
 	const uint32_t n = w.tile.pos / ATTN_PAGE + 1;
-	const uint32_t f = w.first + group * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
-	const uint32_t place[2] = { place_of(w, f), place_of(w, f + 8) };
+	const uint32_t first = threadIdx.x / 32 % 4 * 16, f = w.first + group * 64 + first;
+	const uint32_t place[2] = { place_of(w, f + threadIdx.x % 32 / 4), place_of(w, f + threadIdx.x % 32 / 4 + 8) };
 	const uint32_t q = smem_address(s.q[group]);
+	/* swizzled as the copy engine would */
+	const auto place_in = [&](int row, int chunk) {
+		return (uint4 *)(s.q[group] + chunk / 8 * COLUMN_BYTES + (first + row) * 128 + ((chunk ^ row) & 7) * 16);
+	};
 	float o[ATTN_DIM / 2] = {}, c[ATTN_PAGE / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
 	uint32_t p[ATTN_PAGE / 4];
 
-	load_queries(s.q[group], a, w, w.first + group * 64);
+	copy_rows(a, w, f, 0, place_in);
+	copy_wait<0>();
 	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-	asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+	group_wait(group);
 	barrier_wait(&s.k_full[0], 0);
 	scores(c, q, smem_address(s.k[0]));
 	wgmma_wait<0>(c);
 	release(&s.k_empty[0]);
 	if (n == 1)
-		mask<ATTN_PAGE>(c, place, 0);
+		last_scores(a, w, f, group, c, place, place_in);
 	softmax<ATTN_PAGE>(c, r, scale);
 #pragma unroll
 	for (int i = 0; i < ATTN_PAGE / 4; i++)
@@ -130,7 +138,7 @@ __device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, c
 		wgmma_wait<1>(c);
 		release(&s.k_empty[now]);
 		if (j == n - 1)
-			mask<ATTN_PAGE>(c, place, 0);
+			last_scores(a, w, f, group, c, place, place_in);
 		softmax<ATTN_PAGE>(c, r, scale);
 		wgmma_wait<0>(o);
 		release(&s.v_empty[before]);
@@ -142,7 +150,9 @@ __device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, c
 	barrier_wait(&s.v_full[(n - 1) % STAGES], (n - 1) / STAGES & 1);
 	accumulate(o, p, smem_address(s.v[(n - 1) % STAGES]));
 	wgmma_wait<0>(o);
-	finish(a, w, f, o, r);
+	copy_wait<0>();
+	__syncwarp();
+	finish(a, w, f, o, r, place_in);
 }
 
 #endif
