@@ -18,7 +18,7 @@ namespace {
 
 using namespace attn_prefill_int;
 
-constexpr int KEYS = 32, WARPS = BLOCK_ROWS / 16, THREADS = WARPS * 32;
+constexpr int KEYS = 32, WARPS = BLOCK_ROWS / 16, THREADS = WARPS * 32, MERGE_WARPS = 8;
 
 struct shared {		/* chunk c of row r lies at c ^ (r & 7): no bank conflicts */
 	uint4 q[BLOCK_ROWS][CHUNKS];
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	const auto place_in = [&](int row, int chunk) { return &s.q[first + row][chunk ^ (row & 7)]; };
 	float o[ATTN_DIM / 2] = {}, c[KEYS / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
-	uint32_t place[2], end, f;
+	uint32_t place[2], f;
 	work w;
 
 	chain_wait();
@@ -134,20 +134,23 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	place[0] = place_of(w, f + mine);
 	place[1] = place_of(w, f + mine + 8);
 	/* whole tiles of keys that the block's last place sees, whether it has a row or not */
-	end = w.tile.pos + min(place_of(w, w.first + BLOCK_ROWS - 1), ATTN_PAGE - 1u) / KEYS * KEYS + KEYS;
-	load_tile(s.k, a, a.k, w, 0);
+	if (w.last && place_of(w, w.first + BLOCK_ROWS - 1) < KEYS)
+		w.end -= KEYS;
+	load_tile(s.k, a, a.k, w, w.key0);
 	copy_rows(a, w, f, 0, place_in);
-	for (uint32_t at = 0; at < end; at += KEYS) {
+	for (uint32_t at = w.key0; at < w.end; at += KEYS) {
 		load_tile(s.v, a, a.v, w, at);
 		copy_wait<1>();		/* K and q are there, V may still come */
 		__syncthreads();
 		scores(s, c);
 		__syncthreads();
-		if (at + KEYS < end)	/* K's place is free */
+		if (at + KEYS < w.end)	/* K's place is free */
 			load_tile(s.k, a, a.k, w, at + KEYS);
-		else			/* so is q's, for the gates */
+		else if (w.whole)	/* so is q's, for the gates */
 			copy_rows(a, w, f, ATTN_DIM, place_in);
-		if (at >= w.tile.pos)
+		else
+			copy_commit();	/* an empty group, so that the count below holds */
+		if (at >= w.tile.pos)	/* in the last segment */
 			mask<KEYS>(c, place, at - w.tile.pos);
 		softmax<KEYS>(c, r, scale);
 		rescale(o, scale);
@@ -158,18 +161,84 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	}
 	copy_wait<0>();
 	__syncwarp();
-	finish(a, w, f, o, r, place_in);
+	if (w.whole)
+		finish(a, w, f, o, r, place_in);
+	else
+		leave_partial(a, w, first + mine, o, r);
+}
+
+/* A warp per row: segments in order, gate, one rounding. */
+__global__ void __launch_bounds__(MERGE_WARPS * 32, 4) attn_prefill_merge_kernel(attn_prefill_args a)
+{
+	const uint32_t group = a.q_heads / a.kv_heads, blocks = group * ATTN_PAGE / MERGE_WARPS, lane = threadIdx.x % 32;
+	const uint32_t f = blockIdx.x % blocks * MERGE_WARPS + threadIdx.x / 32;
+	float o[8] = {}, l = 0, top = -INFINITY, inverse;
+	work w = {};
+	uint32_t n;
+
+	chain_wait();
+	chain_release();
+	w.tile = a.tiles[blockIdx.x / blocks / a.kv_heads];
+	w.kv_head = blockIdx.x / blocks % a.kv_heads;
+	w.group = group;
+	n = attn_prefill_segments(w.tile.pos);
+	if (n == 1 || w.tile.segment + 1 < n || !row_exists(w, f))
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		const float *p = partial_of(a, w.tile.slot + 1 - n + i, w.kv_head, f / BLOCK_ROWS) + BLOCK_ROWS * ATTN_DIM;
+
+		top = fmaxf(top, p[f % BLOCK_ROWS * 2]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const float *p = partial_of(a, w.tile.slot + 1 - n + i, w.kv_head, f / BLOCK_ROWS);
+		const float2 ml = ((const float2 *)(p + BLOCK_ROWS * ATTN_DIM))[f % BLOCK_ROWS];
+		const float4 *x = (const float4 *)(p + f % BLOCK_ROWS * ATTN_DIM) + 2 * lane, x0 = x[0], x1 = x[1];
+		const float in[8] = { x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w }, scale = exp2_fast(__fsub_rn(ml.x, top));
+
+#pragma unroll
+		for (int j = 0; j < 8; j++)
+			o[j] = __fmaf_rn(in[j], scale, o[j]);
+		l = __fmaf_rn(ml.y, scale, l);
+	}
+	inverse = __fdiv_rn(1.0f, l);
+	const uint4 packed = ((const uint4 *)((const __nv_bfloat16 *)a.qg + query_at(a, w, f) + ATTN_DIM))[lane];
+	const uint32_t gate[4] = { packed.x, packed.y, packed.z, packed.w };
+	uint32_t out[4];
+
+#pragma unroll
+	for (int j = 0; j < 4; j++) {
+		const float2 g = __bfloat1622float2(*(const __nv_bfloat162 *)&gate[j]);
+
+		out[j] = pack_bf16(gated(o[2 * j], inverse, g.x), gated(o[2 * j + 1], inverse, g.y));
+	}
+	((uint4 *)a.out)[output_at(a, w, f) / 8 + lane] = make_uint4(out[0], out[1], out[2], out[3]);
 }
 
 int launch_mma(const attn_prefill_args *a, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
-	const uint32_t parts = blocks_of_tile(a->q_heads / a->kv_heads);
 
 	if (cudaFuncSetAttribute(attn_prefill_mma_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
 	    cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_prefill_mma_kernel, dim3(a->n_tiles * parts * a->kv_heads), THREADS, bytes, 1, stream, *a);
+	return chain_launch(attn_prefill_mma_kernel, dim3(blocks_of(a)), THREADS, bytes, 1, stream, *a);
+}
+
+/* A turn: all its tiles, and what they left to merge. */
+int launch_turn(attn_prefill_args a, uint32_t first, uint32_t n, bool hopper, cudaStream_t stream)
+{
+	const uint32_t warps = a.q_heads * ATTN_PAGE * n;
+	bool merge = false;
+	int rc;
+
+	for (uint32_t i = first; i < first + n; i++)
+		merge = merge || a.plan[i].segment;
+	a.tiles += first;
+	a.n_tiles = n;
+	rc = a.form == ATTN_FORM_MMA || !hopper ? launch_mma(&a, stream) : attn_prefill_wgmma(&a, stream);
+	if (rc || !merge)
+		return rc;
+	return chain_launch(attn_prefill_merge_kernel, dim3(warps / MERGE_WARPS), MERGE_WARPS * 32, 0, 1, stream, a);
 }
 
 /* Answers 10 * major + minor of the current device, 0 when there is none. */
@@ -186,18 +255,39 @@ int chip(void)
 
 } /* namespace */
 
-uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, struct attn_tile *ret)
+uint64_t attn_prefill_slot_floats(uint32_t slots, uint32_t q_heads, uint32_t kv_heads)
 {
-	uint32_t n = 0;
+	return (uint64_t)slots * kv_heads * blocks_of_tile(q_heads / kv_heads) * PARTIAL_FLOATS;
+}
+
+uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32_t slots, struct attn_tile *ret)
+{
+	uint32_t n = 0, turn = 0, used = 0;
+	const auto keys = [](const attn_tile &t) {
+		return std::min<uint32_t>(t.pos + ATTN_PAGE - t.segment * ATTN_PREFILL_SEGMENT, ATTN_PREFILL_SEGMENT);
+	};
 
 	for (uint32_t i = 0; i < n_runs; i++)
 		if (runs[i].pos % ATTN_PAGE)
 			return 0;
 	for (uint32_t i = 0; i < n_runs; i++)
-		for (uint32_t at = 0; at < runs[i].n; at += ATTN_PAGE)
-			ret[n++] = { runs[i].row + at, runs[i].pos + at, std::min<uint32_t>(runs[i].n - at, ATTN_PAGE),
-				     runs[i].table };
-	std::stable_sort(ret, ret + n, [](const attn_tile &x, const attn_tile &y) { return x.pos > y.pos; });
+		for (uint32_t at = 0; at < runs[i].n; at += ATTN_PAGE) {
+			const uint32_t pos = runs[i].pos + at, rows = std::min<uint32_t>(runs[i].n - at, ATTN_PAGE);
+			const uint32_t segments = attn_prefill_segments(pos), need = segments > 1 ? segments : 0;
+
+			if (need > slots)
+				return 0;
+			if (used + need > slots) {
+				turn++;
+				used = 0;
+			}
+			for (uint32_t s = 0; s < segments; s++)
+				ret[n++] = { runs[i].row + at, pos, rows, runs[i].table, s, need ? used + s : 0, turn };
+			used += need;
+		}
+	std::stable_sort(ret, ret + n, [&](const attn_tile &x, const attn_tile &y) {
+		return x.turn != y.turn ? x.turn < y.turn : keys(x) > keys(y);
+	});
 	return n;
 }
 
@@ -208,11 +298,19 @@ int attn_prefill(const struct attn_prefill_args *a, void *stream)
 	if (!a->n_tiles || !a->kv_heads || !a->q_heads || a->q_heads % a->kv_heads ||
 	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP || a->ld % 8 || a->ld < a->q_heads * 2 * ATTN_DIM || !a->n_blocks ||
 	    a->n_blocks > UINT32_MAX / (a->kv_heads * ATTN_PAGE) ||
-	    a->n_tiles > INT32_MAX / (a->kv_heads * ATTN_MAX_GROUP))
+	    a->n_tiles > INT32_MAX / (a->kv_heads * ATTN_MAX_GROUP) || (a->form == ATTN_FORM_WGMMA && !hopper))
 		return -EINVAL;
-	if (a->form == ATTN_FORM_WGMMA && !hopper)
-		return -EINVAL;
-	if (a->form == ATTN_FORM_MMA || !hopper)
-		return launch_mma(a, (cudaStream_t)stream);
-	return attn_prefill_wgmma(a, (cudaStream_t)stream);
+	for (uint32_t i = 0; i < a->n_tiles; i++)
+		if (a->plan[i].segment && !a->scratch)
+			return -EINVAL;
+	for (uint32_t first = 0, end; first < a->n_tiles; first = end) {
+		int rc;
+
+		for (end = first + 1; end < a->n_tiles && a->plan[end].turn == a->plan[first].turn;)
+			end++;
+		rc = launch_turn(*a, first, end - first, hopper, (cudaStream_t)stream);
+		if (rc)
+			return rc;
+	}
+	return 0;
 }

@@ -20,14 +20,32 @@ constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a row */
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr float SCALE_LOG2 = 0.0625f * LOG2E;	/* 256^-0.5, base-2 exponent */
 
+constexpr int PARTIAL_FLOATS = BLOCK_ROWS * (ATTN_DIM + 2);	/* o of all rows; then maximum and sum of each */
+
 struct work {
 	attn_tile tile;
 	uint32_t kv_head, group, first;	/* f of the block's first row */
+	uint32_t key0, end;		/* its keys: a segment, or what the chunk sees of it */
+	bool last;			/* segment; the only one that the mask touches */
+	bool whole;			/* the tile has no other segment */
 };
 
 __host__ __device__ inline uint32_t blocks_of_tile(uint32_t group)
 {
 	return (group * ATTN_PAGE + BLOCK_ROWS - 1) / BLOCK_ROWS;
+}
+
+inline uint32_t blocks_of(const attn_prefill_args *a)
+{
+	return a->n_tiles * a->kv_heads * blocks_of_tile(a->q_heads / a->kv_heads);
+}
+
+/* Where block `part` of a tile's KV head leaves the result of the segment in `slot`. */
+__device__ inline float *partial_of(const attn_prefill_args &a, uint32_t slot, uint32_t kv_head, uint32_t part)
+{
+	const uint32_t parts = blocks_of_tile(a.q_heads / a.kv_heads);
+
+	return a.scratch + (((size_t)slot * a.kv_heads + kv_head) * parts + part) * PARTIAL_FLOATS;
 }
 
 __device__ inline work work_of(const attn_prefill_args &a, uint32_t block)
@@ -39,6 +57,10 @@ __device__ inline work work_of(const attn_prefill_args &a, uint32_t block)
 	w.kv_head = block / parts % a.kv_heads;
 	w.group = group;
 	w.first = block % parts * BLOCK_ROWS;
+	w.last = w.tile.segment + 1 == attn_prefill_segments(w.tile.pos);
+	w.whole = w.last && !w.tile.segment;
+	w.key0 = w.tile.segment * ATTN_PREFILL_SEGMENT;
+	w.end = w.last ? w.tile.pos + ATTN_PAGE : w.key0 + ATTN_PREFILL_SEGMENT;
 	return w;
 }
 
@@ -56,6 +78,11 @@ __device__ inline bool row_exists(const work &w, uint32_t f)
 __device__ inline size_t query_at(const attn_prefill_args &a, const work &w, uint32_t f)
 {
 	return (size_t)(w.tile.row + place_of(w, f)) * a.ld + (w.kv_head * w.group + f % w.group) * 2 * ATTN_DIM;
+}
+
+__device__ inline size_t output_at(const attn_prefill_args &a, const work &w, uint32_t f)
+{
+	return ((size_t)(w.tile.row + place_of(w, f)) * a.q_heads + w.kv_head * w.group + f % w.group) * ATTN_DIM;
 }
 
 /* Asynchronous copy of 16 bytes to shared memory. */
@@ -164,6 +191,37 @@ __device__ inline float sigmoid(float x)
 	return __fdividef(1.0f, __fadd_rn(1.0f, exp2_fast(__fmul_rn(x, -LOG2E))));
 }
 
+__device__ inline float row_sum(float l)
+{
+	l = __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 1));
+	return __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 2));
+}
+
+__device__ inline float gated(float o, float inverse, float gate)
+{
+	return __fmul_rn(__fmul_rn(o, inverse), sigmoid(gate));
+}
+
+/* The result of one segment of several.  row: of the block, this thread's first. */
+__device__ inline void leave_partial(const attn_prefill_args &a, const work &w, uint32_t row, const float (&o)[ATTN_DIM / 2],
+				     const running &run)
+{
+	float *p = partial_of(a, w.tile.slot, w.kv_head, w.first / BLOCK_ROWS);
+	const uint32_t t = threadIdx.x % 4;
+
+#pragma unroll
+	for (int h = 0; h < 2; h++) {
+		const float l = row_sum(run.l[h]);
+		float2 *to = (float2 *)(p + (row + 8 * h) * ATTN_DIM) + t;
+
+#pragma unroll
+		for (int i = 0; i < ATTN_DIM / 8; i++)
+			to[4 * i] = make_float2(o[4 * i + 2 * h], o[4 * i + 2 * h + 1]);
+		if (t == 0)
+			((float2 *)(p + BLOCK_ROWS * ATTN_DIM))[row + 8 * h] = make_float2(run.m[h], l);
+	}
+}
+
 /* Sums over the four threads of a row, gate, one rounding.  f: the warp's first row; the gates lie at place(r, c), as
  * copy_rows() put them for this warp, and are overwritten with the result on its way out. */
 template <typename F>
@@ -174,18 +232,15 @@ __device__ inline void finish(const attn_prefill_args &a, const work &w, uint32_
 
 #pragma unroll
 	for (int h = 0; h < 2; h++) {
-		float l = run.l[h], inverse;
+		const float inverse = __fdiv_rn(1.0f, row_sum(run.l[h]));
 
-		l = __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 1));
-		l = __fadd_rn(l, __shfl_xor_sync(0xffffffffu, l, 2));
-		inverse = __fdiv_rn(1.0f, l);
 #pragma unroll
 		for (int i = 0; i < ATTN_DIM / 8; i++) {
 			__nv_bfloat162 *x = (__nv_bfloat162 *)place(g + 8 * h, i) + t;
 			const float2 gate = __bfloat1622float2(*x);
 
-			*x = __floats2bfloat162_rn(__fmul_rn(__fmul_rn(o[4 * i + 2 * h], inverse), sigmoid(gate.x)),
-						   __fmul_rn(__fmul_rn(o[4 * i + 2 * h + 1], inverse), sigmoid(gate.y)));
+			*x = __floats2bfloat162_rn(gated(o[4 * i + 2 * h], inverse, gate.x),
+						   gated(o[4 * i + 2 * h + 1], inverse, gate.y));
 		}
 	}
 	__syncwarp();
@@ -193,8 +248,7 @@ __device__ inline void finish(const attn_prefill_args &a, const work &w, uint32_
 		const uint32_t row = f + r;
 
 		if (row_exists(w, row))
-			((uint4 *)a.out)[((size_t)(w.tile.row + place_of(w, row)) * a.q_heads + w.kv_head * w.group +
-					  row % w.group) * CHUNKS + lane] = *place(r, lane);
+			((uint4 *)a.out)[output_at(a, w, row) / 8 + lane] = *place(r, lane);
 	}
 }
 

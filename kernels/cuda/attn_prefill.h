@@ -7,8 +7,8 @@
  * of the row's own position, so a row's bits do not depend on where a prompt was cut into steps, on the
  * other runs, or on how many there are.
  *
- * Plain C.  Device pointers, borrowed until the stream has passed the call.  Each call enqueues one
- * kernel on `stream` (a cudaStream_t), waits for nothing and answers 0, -EINVAL (a shape or form not
+ * Plain C.  Device pointers, borrowed until the stream has passed the call.  Each call enqueues work
+ * on `stream` (a cudaStream_t), waits for nothing and answers 0, -EINVAL (a shape or form not
  * taken: nothing enqueued) or -ENODEV (the launch failed).
  */
 #ifndef HEARTH_KERNELS_CUDA_ATTN_PREFILL_H
@@ -31,20 +31,42 @@ struct attn_run {
 	uint32_t table;	/* index of the sequence's first entry in `blocks` */
 };
 
-/* The part of a run in one KV block: n <= ATTN_PAGE. */
+/* Keys of one segment: a row's keys are cut at multiples of it, counted from position 0, segments are computed by
+ * themselves and merged in order.  Short steps behind a long context fill the chip that way. */
+#ifndef ATTN_PREFILL_SEGMENT
+#define ATTN_PREFILL_SEGMENT 8192
+#endif
+
+/* The part of a run in one KV block (n <= ATTN_PAGE), against one segment of its keys. */
 struct attn_tile {
 	uint32_t row, pos, n, table;
+	uint32_t segment;
+	uint32_t slot;		/* place of the partial result, where the tile has several segments */
+	uint32_t turn;		/* tiles of one turn share the scratch memory; turns follow one another */
 };
 
-/* Most tiles of n_runs runs with n_rows rows together. */
-static inline uint32_t attn_prefill_max_tiles(uint32_t n_rows, uint32_t n_runs)
+static inline
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+uint32_t attn_prefill_segments(uint32_t pos)
 {
-	return n_rows / ATTN_PAGE + n_runs;
+	return pos / ATTN_PREFILL_SEGMENT + 1;
 }
 
-/* On the host: fills `ret` (room for attn_prefill_max_tiles()), the longest work first, and answers how
- * many; 0 when a run starts off the grid. */
-uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, struct attn_tile *ret);
+/* Most tiles of n_runs runs with n_rows rows together, no position above max_context. */
+static inline uint64_t attn_prefill_max_tiles(uint32_t n_rows, uint32_t n_runs, uint32_t max_context)
+{
+	return ((uint64_t)n_rows / ATTN_PAGE + n_runs) * attn_prefill_segments(max_context);
+}
+
+/* Floats of scratch for `slots` partial results of a tile.  A step needs attn_prefill_segments(max_context) slots at
+ * least where there are several segments; more make fewer turns. */
+uint64_t attn_prefill_slot_floats(uint32_t slots, uint32_t q_heads, uint32_t kv_heads);
+
+/* On the host: fills `ret` (room for attn_prefill_max_tiles()), in each turn the longest work first, and answers how
+ * many; 0 when a run starts off the grid or has more segments than there are slots. */
+uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32_t slots, struct attn_tile *ret);
 
 /* Head norm (1 + w) and rotation of q and k in f32, one rounding; q stays in its place, k and v go into
  * the cache.  The places of a last block behind its run's end become zeros (attn_prefill() multiplies
@@ -75,6 +97,7 @@ enum attn_prefill_form {
 
 struct attn_prefill_args {
 	const struct attn_tile *tiles;	/* [n_tiles] in device memory */
+	const struct attn_tile *plan;	/* the same on the host, borrowed until the call returns */
 	uint32_t n_tiles;
 	uint32_t q_heads, kv_heads;	/* q_heads / kv_heads <= ATTN_MAX_GROUP */
 	uint32_t ld;			/* elements between rows of qg, a multiple of 8 */
@@ -82,6 +105,7 @@ struct attn_prefill_args {
 	const uint32_t *blocks;		/* block numbers, one per ATTN_PAGE positions */
 	uint32_t n_blocks;		/* of the cache */
 	const void *k, *v;		/* bf16 [n_blocks][kv_heads][64][256] */
+	float *scratch;			/* for the slots given to attn_prefill_tiles(); NULL: none */
 	void *out;			/* bf16 [n_rows][q_heads][256]: o / l * sigmoid(gate) */
 	enum attn_prefill_form form;
 };

@@ -5,7 +5,7 @@
  *	S [64][64 keys]   = q K^T	both from shared memory
  *	O [64][256 dims] += P V		P from registers
  * The scores of the next block are computed while the probabilities of this one are multiplied with V.
- * Only the last block of keys needs the mask: tiles of rows and blocks of keys lie on one grid.
+ * Only the last block of keys needs the mask: chunks of rows and blocks of keys lie on one grid.
  */
 #include <cuda.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ constexpr int PRODUCER_REGISTERS = 24, CONSUMER_REGISTERS = 240;
 
 __device__ void produce(shared &s, const attn_prefill_args &a, const work &w, const CUtensorMap *k, const CUtensorMap *v)
 {
-	const uint32_t n = w.tile.pos / ATTN_PAGE + 1, *table = a.blocks + w.tile.table;
+	const uint32_t n = (w.end - w.key0) / ATTN_PAGE, *table = a.blocks + w.tile.table + w.key0 / ATTN_PAGE;
 
 	for (uint32_t i = 0; i <= n; i++) {	/* K runs one block ahead of V */
 		if (i < n) {
@@ -90,19 +90,22 @@ __device__ __forceinline__ void group_wait(uint32_t group)
 	asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 }
 
-/* The mask, and then the gates in the place of the queries, which nobody reads any more. */
+/* The mask, and the gates in the place of the queries, which nobody reads any more. */
 template <typename F>
 __device__ __forceinline__ void last_scores(const attn_prefill_args &a, const work &w, uint32_t f, uint32_t group,
 					    float (&c)[ATTN_PAGE / 2], const uint32_t place[2], F place_in)
 {
-	group_wait(group);
-	copy_rows(a, w, f, ATTN_DIM, place_in);
-	mask<ATTN_PAGE>(c, place, 0);
+	if (w.whole) {
+		group_wait(group);
+		copy_rows(a, w, f, ATTN_DIM, place_in);
+	}
+	if (w.last)
+		mask<ATTN_PAGE>(c, place, 0);
 }
 
 __device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, const work &w, uint32_t group)
 {
-	const uint32_t n = w.tile.pos / ATTN_PAGE + 1;
+	const uint32_t n = (w.end - w.key0) / ATTN_PAGE;
 	const uint32_t first = threadIdx.x / 32 % 4 * 16, f = w.first + group * 64 + first;
 	const uint32_t place[2] = { place_of(w, f + threadIdx.x % 32 / 4), place_of(w, f + threadIdx.x % 32 / 4 + 8) };
 	const uint32_t q = smem_address(s.q[group]);
@@ -152,13 +155,17 @@ __device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, c
 	wgmma_wait<0>(o);
 	copy_wait<0>();
 	__syncwarp();
-	finish(a, w, f, o, r, place_in);
+	if (w.whole)
+		finish(a, w, f, o, r, place_in);
+	else
+		leave_partial(a, w, group * 64 + first + threadIdx.x % 32 / 4, o, r);
 }
 
 #endif
 
 __global__ void __launch_bounds__(THREADS, 1)
-attn_prefill_wgmma_kernel(const attn_prefill_args a, const __grid_constant__ CUtensorMap k, const __grid_constant__ CUtensorMap v)
+attn_prefill_wgmma_kernel(const attn_prefill_args a, const __grid_constant__ CUtensorMap k,
+			  const __grid_constant__ CUtensorMap v)
 {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 	extern __shared__ char raw[];
@@ -228,7 +235,6 @@ int map_cache(const attn_prefill_args *a, const void *pool, CUtensorMap *ret)
 
 int attn_prefill_wgmma(const struct attn_prefill_args *a, cudaStream_t stream)
 {
-	const uint32_t parts = blocks_of_tile(a->q_heads / a->kv_heads);
 	CUtensorMap k, v;
 	int rc = map_cache(a, a->k, &k);
 
@@ -238,6 +244,6 @@ int attn_prefill_wgmma(const struct attn_prefill_args *a, cudaStream_t stream)
 	if (cudaFuncSetAttribute(attn_prefill_wgmma_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)SHARED_BYTES) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_prefill_wgmma_kernel, dim3(a->n_tiles * parts * a->kv_heads), THREADS, SHARED_BYTES, 1, stream,
+	return chain_launch(attn_prefill_wgmma_kernel, dim3(blocks_of(a)), THREADS, SHARED_BYTES, 1, stream,
 			    *a, k, v);
 }

@@ -72,16 +72,20 @@ struct step {
 	array<qk_row> *rows;
 	array<uint32_t> *blocks;
 	array<__nv_bfloat16> *u, *k, *v, *out;
+	array<float> *scratch;
 
-	step(shape s, const std::vector<span> &spans) : sh(s)
+	step(shape s, const std::vector<span> &spans, uint32_t slots = 0) : sh(s)
 	{
 		const uint32_t spare = 3;
+		uint32_t longest = 0;
 
 		for (const span &x : spans) {
 			runs.push_back({ n_rows, x.pos, x.n, n_blocks });
 			n_rows += x.n;
 			n_blocks += (x.pos + x.n + PAGE - 1) / PAGE;
+			longest = std::max(longest, x.pos + x.n);
 		}
+		slots = std::max(slots, attn_prefill_segments(longest));
 		for (uint32_t i = 0; i < n_blocks + spare; i++)
 			entries.push_back(i);
 		for (uint32_t i = n_blocks + spare - 1; i > 0; i--)
@@ -90,8 +94,8 @@ struct step {
 		std::copy(entries.begin(), entries.begin() + n_blocks, blocks->h.begin());
 		blocks->up();
 		n_blocks += spare;
-		std::vector<attn_tile> cut(attn_prefill_max_tiles(n_rows, (uint32_t)runs.size()));
-		tiles = new array<attn_tile>(attn_prefill_tiles(runs.data(), (uint32_t)runs.size(), cut.data()));
+		std::vector<attn_tile> cut(attn_prefill_max_tiles(n_rows, (uint32_t)runs.size(), longest));
+		tiles = new array<attn_tile>(attn_prefill_tiles(runs.data(), (uint32_t)runs.size(), slots, cut.data()));
 		std::copy(cut.begin(), cut.begin() + (long)tiles->h.size(), tiles->h.begin());
 		tiles->up();
 		rows = new array<qk_row>(n_rows);
@@ -106,19 +110,21 @@ struct step {
 		k = new array<__nv_bfloat16>((size_t)n_blocks * sh.kvh * PAGE * DIM);
 		v = new array<__nv_bfloat16>(k->h.size());
 		out = new array<__nv_bfloat16>((size_t)n_rows * sh.qh * DIM);
+		scratch = new array<float>(attn_prefill_slot_floats(slots, sh.qh, sh.kvh));
+		CUDA(cudaMemset(scratch->d, 0xff, scratch->h.size() * 4));
 		std::fill(k->h.begin(), k->h.end(), __float2bfloat16_rn(NAN));
 		v->h = k->h;
 		std::fill(out->h.begin(), out->h.end(), __float2bfloat16_rn(NAN));
 		out->up();
 	}
 	step(const step &) = delete;
-	~step() { delete tiles; delete rows; delete blocks; delete u; delete k; delete v; delete out; }
+	~step() { delete tiles; delete rows; delete blocks; delete u; delete k; delete v; delete out; delete scratch; }
 	size_t at(const attn_run &r, uint32_t key, uint32_t head) const
 	{
 		return (((size_t)entries[r.table + key / PAGE] * sh.kvh + head) * PAGE + key % PAGE) * DIM;
 	}
 	void up(void) { u->up(); k->up(); v->up(); }
-	bool guarded(void) const { return u->guarded() && k->guarded() && v->guarded() && out->guarded(); }
+	bool guarded(void) const { return u->guarded() && k->guarded() && v->guarded() && out->guarded() && scratch->guarded(); }
 	attn_prefill_in_args in_args(const constants &c) const
 	{
 		return { tiles->d, rows->d, (uint32_t)tiles->h.size(), n_rows, sh.qh, sh.kvh, sh.ld(), u->d,
@@ -127,8 +133,8 @@ struct step {
 	}
 	attn_prefill_args args(attn_prefill_form form) const
 	{
-		return { tiles->d, (uint32_t)tiles->h.size(), sh.qh, sh.kvh, sh.ld(), u->d, blocks->d, n_blocks, k->d, v->d,
-			 out->d, form };
+		return { tiles->d, tiles->h.data(), (uint32_t)tiles->h.size(), sh.qh, sh.kvh, sh.ld(), u->d, blocks->d, n_blocks,
+			 k->d, v->d, scratch->d, out->d, form };
 	}
 };
 
@@ -271,8 +277,8 @@ static void against_reference(shape sh, attn_prefill_form form, const std::vecto
 	CUDA(cudaDeviceSynchronize());
 	s.out->down();
 	for (const attn_run &r : s.runs)
-		/* long runs: a row in so many, and the last 70, of changing heads */
-		for (uint32_t i = 0; i < r.n; i += r.pos + r.n < 400 || i + 70 > r.n ? 1 : 23)
+		/* of long runs some rows, and the last 70; of changing heads */
+		for (uint32_t i = 0; i < r.n; i += r.pos + r.n < 400 ? 1 : r.pos + r.n < 8000 && i + 70 > r.n ? 1 : 23)
 			for (uint32_t h = i % 3; h < sh.qh; h += r.pos + r.n < 400 ? 3 : 7) {
 				std::vector<double> ref;
 				std::vector<float> got(DIM);
@@ -306,7 +312,7 @@ struct trace {
 
 /* The prompt in steps that end at `cuts`; in each, after `before` rows of another run and before 65 of a third. */
 static bool prefill(const constants &c, shape sh, attn_prefill_form form, const std::vector<__nv_bfloat16> &u,
-		    const std::vector<uint32_t> &cuts, uint32_t before, trace *t)
+		    const std::vector<uint32_t> &cuts, uint32_t before, uint32_t slots, trace *t)
 {
 	const size_t ld = sh.ld();
 	uint32_t from = 0;
@@ -319,7 +325,7 @@ static bool prefill(const constants &c, shape sh, attn_prefill_form form, const 
 
 		if (before)
 			spans = { { 128, before }, spans[0], { 0, 65 } };
-		step s(sh, spans);
+		step s(sh, spans, slots);
 		const attn_run &r = s.runs[before ? 1 : 0];
 		attn_prefill_in_args in = s.in_args(c);
 		attn_prefill_args a = s.args(form);
@@ -357,27 +363,24 @@ static bool prefill(const constants &c, shape sh, attn_prefill_form form, const 
 	return std::all_of(t->out.begin(), t->out.end(), [](__nv_bfloat16 x) { return std::isfinite(f(x)); });
 }
 
-static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form form)
+static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form form, uint32_t n,
+				const std::vector<std::vector<uint32_t>> &all)
 {
-	const uint32_t n = small ? 201 : 1999;
-	std::vector<std::vector<uint32_t>> all = { { n }, { 64, n }, { 128, 192, n } };
 	std::vector<__nv_bfloat16> u((size_t)n * sh.ld());
-	bool ok = true, same = true, prefix;
+	bool ok, same = true, prefix;
 	trace whole, t;
 	char name[128];
 
-	if (!small)
-		all.insert(all.end(), { { 1024, n }, { 960, 1920, 1984, n }, { 64, 128, 576, 1088, n } });
 	fill(u.data(), u.size(), 2);
-	ok = prefill(c, sh, form, u, { n }, 0, &whole);
+	ok = prefill(c, sh, form, u, { n }, 0, 0, &whole);
 	for (size_t i = 0; i < all.size(); i++) {
-		ok = ok && prefill(c, sh, form, u, all[i], i % 2 ? 0 : 37 + 64 * (uint32_t)i, &t);
+		ok = ok && prefill(c, sh, form, u, all[i], i % 2 ? 0 : 37 + 64 * (uint32_t)i, (uint32_t)i * 5, &t);
 		same = same && t == whole;
 	}
 	/* a shorter prompt is a prefix of the longer one */
-	ok = ok && prefill(c, sh, form, u, { 150 }, 5, &t);
+	ok = ok && prefill(c, sh, form, u, { 150 }, 5, 0, &t);
 	prefix = !memcmp(t.out.data(), whole.out.data(), t.out.size() * 2);
-	snprintf(name, sizeof(name), "form_%d_heads_%u_%u_cuts_and_neighbours_change_no_bit", form, sh.qh, sh.kvh);
+	snprintf(name, sizeof(name), "form_%d_heads_%u_%u_%u_rows_cuts_and_neighbours_change_no_bit", form, sh.qh, sh.kvh, n);
 	claim(name, ok && same && prefix);
 }
 
@@ -385,14 +388,27 @@ static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form 
 
 static void work_list(void)
 {
+	const uint32_t far = 2 * ATTN_PREFILL_SEGMENT;
 	const attn_run runs[] = { { 0, 64, 130, 0 }, { 130, 0, 64, 4 }, { 194, 640, 1, 5 } };
-	attn_run off = { 0, 65, 3, 0 };
+	const attn_run long_runs[] = { { 0, far - 64, 128, 0 }, { 128, 0, 64, 900 }, { 192, far, 3, 901 } };
+	const attn_run off = { 0, 65, 3, 0 };
 	attn_tile t[16];
-	const attn_tile want[] = { { 194, 640, 1, 5 }, { 128, 192, 2, 0 }, { 64, 128, 64, 0 }, { 0, 64, 64, 0 }, { 130, 0, 64, 4 } };
+	const attn_tile want[] = { { 194, 640, 1, 5, 0, 0, 0 }, { 128, 192, 2, 0, 0, 0, 0 }, { 64, 128, 64, 0, 0, 0, 0 },
+				   { 0, 64, 64, 0, 0, 0, 0 }, { 130, 0, 64, 4, 0, 0, 0 } };
+	/* five slots: the third run waits for the second turn */
+	const attn_tile want_long[] = { { 0, far - 64, 64, 0, 0, 0, 0 }, { 0, far - 64, 64, 0, 1, 1, 0 },
+					{ 64, far, 64, 0, 0, 2, 0 }, { 64, far, 64, 0, 1, 3, 0 },
+					{ 64, far, 64, 0, 2, 4, 0 }, { 128, 0, 64, 900, 0, 0, 0 },
+					{ 192, far, 3, 901, 0, 0, 1 }, { 192, far, 3, 901, 1, 1, 1 },
+					{ 192, far, 3, 901, 2, 2, 1 } };
 
-	claim("work_is_listed_longest_first", attn_prefill_max_tiles(195, 3) >= 5 && attn_prefill_tiles(runs, 3, t) == 5 &&
-						      !memcmp(t, want, sizeof(want)));
-	claim("a_run_off_the_grid_is_refused", attn_prefill_tiles(&off, 1, t) == 0);
+	claim("work_is_listed_longest_first", attn_prefill_max_tiles(195, 3, 641) >= 5 &&
+						      attn_prefill_tiles(runs, 3, 0, t) == 5 && !memcmp(t, want, sizeof(want)));
+	claim("segments_take_turns", attn_prefill_max_tiles(195, 3, far + 64) >= 9 &&
+					     attn_prefill_tiles(long_runs, 3, 5, t) == 9 &&
+					     !memcmp(t, want_long, sizeof(want_long)));
+	claim("a_run_off_the_grid_is_refused", attn_prefill_tiles(&off, 1, 0, t) == 0);
+	claim("more_segments_than_slots_are_refused", attn_prefill_tiles(long_runs, 3, 2, t) == 0);
 }
 
 static void refuses(const constants &c)
@@ -415,6 +431,7 @@ static void refuses(const constants &c)
 
 static void bench(const constants &c, bool hopper)
 {
+	const int LAYERS = 10;
 	struct {
 		const char *what;
 		shape sh;
@@ -429,12 +446,16 @@ static void bench(const constants &c, bool hopper)
 		{ "16 of 512", { 16, 2 }, std::vector<span>(16, { 0, 512 }) },
 		{ "256 rows", { 16, 2 }, { { 0, 256 } } },
 		{ "64 rows at 8k", { 16, 2 }, { { 8128, 64 } } },
+		{ "64 rows at 32k", { 16, 2 }, { { 32768, 64 } } },
+		{ "512 rows at 32k", { 16, 2 }, { { 32768, 512 } } },
 		{ "8k, 27B", { 24, 4 }, { { 0, 8192 } } },
 	};
 
-	printf("\n| prompt | heads | form | ms a layer | TFLOP/s | norm, rotation, cache ms | TB/s |\n|---|---|---|--:|--:|--:|--:|\n");
+	printf("\n%d layers in one graph, median of 10; segments of %d keys\n", LAYERS, ATTN_PREFILL_SEGMENT);
+	printf("\n| prompt | heads | form | ms a layer | TFLOP/s | norm, rotation, cache ms | TB/s |\n"
+	       "|---|---|---|--:|--:|--:|--:|\n");
 	for (auto &x : cases) {
-		step s(x.sh, x.spans);
+		step s(x.sh, x.spans, 254);	/* 64 Mi floats for 16/2 heads */
 		double flop = 0, bytes = (double)s.n_rows * DIM * 2 * (2 * x.sh.qh + 4 * x.sh.kvh), in_ms;
 
 		fill(s.u->h.data(), s.u->h.size(), 1);
@@ -444,13 +465,15 @@ static void bench(const constants &c, bool hopper)
 			flop += 4.0 * DIM * x.sh.qh * ((double)r.n * r.pos + r.n * (r.n + 1.0) / 2);
 		in_ms = graph_ms(10, [&](cudaStream_t stream) {
 			attn_prefill_in_args a = s.in_args(c);
-			attn_prefill_in(&a, stream);
-		});
+			for (int i = 0; i < LAYERS; i++)
+				attn_prefill_in(&a, stream);
+		}) / LAYERS;
 		for (int form = ATTN_FORM_MMA; form <= (hopper ? ATTN_FORM_WGMMA : ATTN_FORM_MMA); form++) {
 			double ms = graph_ms(10, [&](cudaStream_t stream) {
 				attn_prefill_args a = s.args((attn_prefill_form)form);
-				attn_prefill(&a, stream);
-			});
+				for (int i = 0; i < LAYERS; i++)
+					attn_prefill(&a, stream);
+			}) / LAYERS;
 			printf("| %s | %u/%u | %s | %.3f | %.0f | %.3f | %.2f |\n", x.what, x.sh.qh, x.sh.kvh,
 			       form == ATTN_FORM_MMA ? "mma" : "wgmma", ms, flop / ms / 1e9, in_ms, bytes / in_ms / 1e9);
 		}
@@ -477,7 +500,7 @@ int main(int argc, char **argv)
 
 		against_reference({ 16, 2 }, form, { { 0, 1 }, { 64, 65 }, { 0, 63 }, { 128, 17 } }, 3);
 		against_reference({ 6, 1 }, form, { { 0, 200 }, { 64, 64 } }, 3);
-		cuts_change_nothing(c, { 6, 1 }, form);
+		cuts_change_nothing(c, { 6, 1 }, form, 201, { { 201 }, { 64, 201 }, { 128, 192, 201 } });
 		if (small)
 			continue;
 		against_reference({ 16, 2 }, form, { { 960, 333 }, { 4096, 65 }, { 0, 127 }, { 192, 2 } }, 3);
@@ -486,8 +509,13 @@ int main(int argc, char **argv)
 		against_reference({ 2, 2 }, form, { { 0, 129 } }, 3);
 		against_reference({ 7, 1 }, form, { { 0, 129 }, { 128, 64 } }, 3);
 		against_reference({ 10, 2 }, form, { { 0, 129 } }, 3);
-		cuts_change_nothing(c, { 16, 2 }, form);
-		cuts_change_nothing(c, { 24, 4 }, form);
+		against_reference({ 16, 2 }, form, { { ATTN_PREFILL_SEGMENT - 64, 130 }, { 32640, 65 }, { 64, 1 } }, 3);
+		against_reference({ 24, 4 }, form, { { 2 * ATTN_PREFILL_SEGMENT, 63 } }, 20);
+		for (shape sh : std::vector<shape>{ { 16, 2 }, { 24, 4 } })
+			cuts_change_nothing(c, sh, form, 1999,
+					    { { 1999 }, { 64, 1999 }, { 128, 192, 1999 }, { 1024, 1999 },
+					      { 960, 1920, 1984, 1999 }, { 64, 128, 576, 1088, 1999 } });
+		cuts_change_nothing(c, { 6, 1 }, form, 17000, { { 64, 8192, 17000 }, { 8256, 16384, 16448, 17000 } });
 	}
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
 		bench(c, hopper);
