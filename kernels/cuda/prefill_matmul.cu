@@ -8,7 +8,7 @@
 #include "kernels/cuda/prefill_matmul.h"
 
 #include "kernels/cuda/decode_matmul_int.cuh"
-#include "kernels/cuda/wgmma.cuh"
+#include "kernels/cuda/wgmma_weights.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define HOPPER 1
@@ -42,11 +42,6 @@ struct tile_of_x {
 	__device__ uint32_t row(uint32_t i) const { return pair ? pair[i] : first + i; }
 };
 
-__device__ uint32_t address(const void *p)
-{
-	return (uint32_t)__cvta_generic_to_shared(p);
-}
-
 /* This thread's part of stage `k_block`: chunk tid % 8 of the rows tid / 8, tid / 8 + 32, ... */
 __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES], uint32_t n, char *stage, uint32_t k_block)
 {
@@ -59,7 +54,7 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 
 		/* Bytes that are not there arrive as zeros; their address is not read. */
 		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::
-			     "r"(address(stage) + r * (STAGE_K * 2) + ((chunk ^ (r & 7)) * 16)), "l"(from),
+			     "r"(smem_address(stage) + r * (STAGE_K * 2) + ((chunk ^ (r & 7)) * 16)), "l"(from),
 			     "r"(r < n && k < p.k ? 16 : 0) : "memory");
 	}
 }
@@ -69,14 +64,14 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 template <enum matmul_format F, int N>
 __device__ void multiply_halves(sums &s, const struct unit<F> &w, int quarter, const char *stage)
 {
-	wgmma_begin();
+	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		const struct frag f = w.frag_of(quarter * 4 + i);
 
 #pragma unroll
 		for (int h = 0; h < N; h++)
-			wgmma_64x128(s.h[h], f, wgmma_rows(address(stage) + h * HALF * STAGE_K * 2 + i * 32));
+			wgmma_64x128(s.h[h], f, wgmma_rows(smem_address(stage) + h * HALF * STAGE_K * 2 + i * 32));
 	}
 	wgmma_commit();
 }
@@ -115,7 +110,7 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 				const uint32_t r = h * HALF + j * 16 + row;
 				uint32_t b[4];
 
-				ldmatrix4(b, address(stage) + r * (STAGE_K * 2) + (((2 * i + odd) ^ (r & 7)) * 16));
+				ldmatrix4(b, smem_address(stage) + r * (STAGE_K * 2) + (((2 * i + odd) ^ (r & 7)) * 16));
 				mma(&s.h[h][8 * j], &f, b[0], b[1]);
 				mma(&s.h[h][8 * j + 4], &f, b[2], b[3]);
 			}
@@ -333,7 +328,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks, const uint32_t *n_tiles, const uint32_t *tiles)
 {
 	extern __shared__ char raw[];
-	char *stages = raw + (1024 - address(raw) % 1024) % 1024;
+	char *stages = raw + (1024 - smem_address(raw) % 1024) % 1024;
 	uint32_t row_block = blockIdx.x, tile;
 	struct tile_of_x x;
 	struct sums s;

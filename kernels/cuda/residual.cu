@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 
 namespace cg = cooperative_groups;
 
@@ -67,7 +68,7 @@ __device__ float row_sum(float x)
 }
 
 /* v: the thread's values of the row, rounded. */
-__device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *h, uint32_t width, float eps)
+__device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *h, uint32_t width, float eps, int ordered)
 {
 	float squares = 0;
 
@@ -82,7 +83,7 @@ __device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *
 		const uint32_t i = c.begin + j * THREADS;
 
 		if (i < c.end)
-			h[i] = __float2bfloat16_rn(
+			h[ordered ? prefill_column(i) : i] = __float2bfloat16_rn(
 				__fmul_rn(__fmul_rn(v[j], r), __fadd_rn(1.0f, __bfloat162float(w[i]))));
 	}
 }
@@ -108,7 +109,8 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(embed_rows_args a)
 			v[j] = __bfloat162float(e[i]);
 		}
 	}
-	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + (size_t)r * a.width, a.width, a.eps);
+	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + (size_t)r * a.width, a.width, a.eps,
+		 a.ordered);
 }
 
 __device__ float slot_sum(const residual_add_args &a, const float *y, const float *weight, uint32_t i)
@@ -144,7 +146,7 @@ __global__ void __launch_bounds__(THREADS) residual_kernel(residual_add_args a)
 			v[j] = __bfloat162float(x[i]);
 		}
 	}
-	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + at, a.width, a.eps);
+	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
 }
 
 __global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, uint4 *out)

@@ -31,6 +31,7 @@ struct embed_rows_args {
 	void *x, *h;			/* out bf16 [n_rows][width] */
 	uint32_t n_rows, width, vocab;	/* an id beyond vocab reads row 0: nothing is wild */
 	float eps;
+	int ordered;		/* h in prefill order (prefill_matmul.h); width a multiple of 32 then */
 };
 int embed_rows(const struct embed_rows_args *a, void *stream);
 
@@ -44,6 +45,7 @@ struct residual_add_args {
 	const float *weight;	/* [rows][slots]; NULL: slots is 1 and y is added as it is */
 	uint32_t rows, width, slots;
 	float eps;
+	int ordered;		/* as above */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
 

@@ -27,4 +27,9 @@ tests_gpu_device_bench_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
+# Prefill attention.
+check_PROGRAMS += tests/gpu/attn_prefill_test
+TESTS += tests/gpu/attn_prefill_test
+tests_gpu_attn_prefill_test_SOURCES = tests/gpu/attn_prefill_test.cu
+tests_gpu_attn_prefill_test_LDADD = $(gpu_libs)
 endif
