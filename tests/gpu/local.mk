@@ -4,9 +4,9 @@ gpu_libs = libcudakernels.a $(CUDA_LIBS)
 
 if CUDA
 check_PROGRAMS += tests/gpu/attn_decode_test tests/gpu/decode_matmul_test tests/gpu/device_test \
-	tests/gpu/gdn_step_test tests/gpu/rows_test
+	tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test tests/gpu/rows_test
 TESTS += tests/gpu/attn_decode_test tests/gpu/decode_matmul_test tests/gpu/device_test \
-	tests/gpu/gdn_step_test tests/gpu/rows_test
+	tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test tests/gpu/rows_test
 tests_gpu_attn_decode_test_SOURCES = tests/gpu/attn_decode_test.cu
 tests_gpu_attn_decode_test_LDADD = $(gpu_libs)
 tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/cpu/ref_matmul.c \
@@ -14,6 +14,8 @@ tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/c
 tests_gpu_decode_matmul_test_LDADD = $(gpu_libs) -lm
 tests_gpu_device_test_SOURCES = tests/gpu/device_test.cu
 tests_gpu_device_test_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
+tests_gpu_gdn_prefill_test_SOURCES = tests/gpu/gdn_prefill_test.cu
+tests_gpu_gdn_prefill_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_step_test_SOURCES = tests/gpu/gdn_step_test.cu
 tests_gpu_gdn_step_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
