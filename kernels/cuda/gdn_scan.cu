@@ -21,6 +21,13 @@
 
 namespace cg = cooperative_groups;
 
+/* Others have 100 KB a multiprocessor, so one block, and no copy engine that serves several. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ < 1000
+#define HOPPER 1
+#else
+#define HOPPER 0
+#endif
+
 namespace gdn {
 namespace {
 
@@ -47,7 +54,7 @@ template <int DEPTH> struct shared {
 	float squares[2][HEAD_WARPS][C];
 	float scale[PAIRS][16];
 	gate k[2], q[DEPTH], p[2], s[PAIRS], w[PAIRS];
-	uint64_t norm;
+	uint64_t norm[2];
 };
 
 struct scan_args {
@@ -74,16 +81,16 @@ __device__ __forceinline__ void expect(uint64_t *b, uint32_t bytes)
 	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(b)), "r"(bytes) : "memory");
 }
 
-/* turn: how often this place was used before. */
 __device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
 {
 	asm volatile("{ .reg .pred p;\n"
-		     "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
+		     "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
 		     "@p bra done;\n"
 		     "bra again;\n"
 		     "done: }" :: "r"(shared_address(b)), "r"(parity) : "memory");
 }
 
+/* turn: how often this place was used before. */
 __device__ __forceinline__ void wait_full(gate &g, uint32_t turn)
 {
 	wait(&g.full, turn & 1);
@@ -110,14 +117,15 @@ __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
 	return to;
 }
 
-/* ... in every block of the cluster. */
+/* ... in every block of the cluster.  It hands back room that was read, no data, so the default scope does: a release at
+ * cluster scope would be a fence of the whole GPU, about a microsecond, three times a chunk. */
 __device__ __forceinline__ void arrive_all(uint64_t *b)
 {
 	const uint32_t lane = threadIdx.x % 32;
 
 	__syncwarp();
 	if (lane < SLICES)
-		asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];"
+		asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];"
 			     :: "r"(in_block(shared_address(b), lane)) : "memory");
 }
 
@@ -133,17 +141,19 @@ __device__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *
 /* What all four blocks need, `part` the quarter of each. */
 __device__ void fetch(const work &o, void *to, const void *from, uint32_t part, uint64_t *b)
 {
-	const uint32_t skip = part * (uint32_t)o.slice;
-
-	if (!o.g.together) {
+	if (!HOPPER || !o.g.together) {
 		fetch_own(to, from, part * SLICES, b);
 		return;
 	}
+#if HOPPER
+	const uint32_t skip = part * (uint32_t)o.slice;
+
 	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
 		     "[%0], [%1], %2, [%3], %4;"
 		     :: "r"(shared_address(to) + skip), "l"(__cvta_generic_to_global((const char *)from + skip)), "r"(part),
 			"r"(shared_address(b)), "h"((uint16_t)((1 << SLICES) - 1))
 		     : "memory");
+#endif
 }
 
 template <int DEPTH> __device__ void fetch_k(shared<DEPTH> &s, const work &o, const room &room, uint32_t i)
@@ -534,15 +544,19 @@ __device__ __forceinline__ float2 squares(const float o[8][4])
 	return make_float2(x[0][0], x[0][1]);
 }
 
-/* To all blocks of the head. */
+/* To all blocks of the head, as bytes that their barriers count.  A warp sends for chunk i when it has received all of i - 1,
+ * so whatever arrives for i + 2 comes after everyone here has waited for i: two places are enough. */
 template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, const work &o, int pair, uint32_t i, float2 sum)
 {
 	const uint32_t at = shared_address(&s.squares[i % 2][o.slice * PAIRS + pair][2 * (threadIdx.x % 32)]);
+	const uint32_t b = shared_address(&s.norm[i % 2]);
 
+	if (pair == 0 && threadIdx.x % 32 == 0)
+		expect(&s.norm[i % 2], sizeof(s.squares[0]));
 #pragma unroll
 	for (uint32_t rank = 0; rank < SLICES; rank++)
-		asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" :: "r"(in_block(at, rank)), "f"(sum.x), "f"(sum.y) : "memory");
-	arrive_all(&s.norm);
+		asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
+			     :: "r"(in_block(at, rank)), "f"(sum.x), "f"(sum.y), "r"(in_block(b, rank)) : "memory");
 }
 
 /* 1 / rms of the tokens 2l and 2l + 1. */
@@ -550,7 +564,7 @@ template <int DEPTH> __device__ __forceinline__ float2 receive(shared<DEPTH> &s,
 {
 	float2 sum = make_float2(0, 0);
 
-	wait(&s.norm, i & 1);
+	wait(&s.norm[i % 2], i / 2 & 1);
 #pragma unroll
 	for (int w = 0; w < HEAD_WARPS; w++) {
 		const float2 x = *(const float2 *)&s.squares[i % 2][w][2 * (threadIdx.x % 32)];
@@ -700,11 +714,12 @@ template <int DEPTH> __device__ void init(shared<DEPTH> &s)
 		barrier_init(&s.w[i].full, 1);
 		barrier_init(&s.w[i].empty, 1);
 	}
-	barrier_init(&s.norm, HEAD_WARPS);
+	barrier_init(&s.norm[0], 1);
+	barrier_init(&s.norm[1], 1);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-template <int DEPTH> __global__ void __launch_bounds__(THREADS, 3 - DEPTH) scan_kernel(const __grid_constant__ scan_args g)
+template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEPTH : 1) scan_kernel(const __grid_constant__ scan_args g)
 {
 	extern __shared__ __align__(128) unsigned char memory[];
 	shared<DEPTH> &s = *(shared<DEPTH> *)memory;
