@@ -50,6 +50,9 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 #pragma unroll
 	for (int i = 0; i < COPIES; i++) {
 		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8);
+
+		if (i * (THREADS / 8) >= (int)n)
+			break;		/* nobody multiplies these */
 		const bf16 *from = p.x + (size_t)row[i] * p.ldx + k;
 
 		/* Bytes that are not there arrive as zeros; their address is not read. */
@@ -60,29 +63,39 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 }
 
 #if HOPPER
-/* Half the columns, or all. */
 template <enum matmul_format F, int N>
-__device__ void multiply_halves(sums &s, const struct unit<F> &w, int quarter, const char *stage)
+__device__ void multiply_cols(sums &s, const struct unit<F> &w, int quarter, const char *stage)
 {
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		const struct frag f = w.frag_of(quarter * 4 + i);
+		const uint32_t at = smem_address(stage) + i * 32;
 
-#pragma unroll
-		for (int h = 0; h < N; h++)
-			wgmma_64x128(s.h[h], f, wgmma_rows(smem_address(stage) + h * HALF * STAGE_K * 2 + i * 32));
+		if (N == 32)
+			wgmma_64x32(s.h[0], f, wgmma_rows(at));
+		else if (N == 64)
+			wgmma_64x64(s.h[0], f, wgmma_rows(at));
+		else
+			wgmma_64x128(s.h[0], f, wgmma_rows(at));
+		if (N == COLS)
+			wgmma_64x128(s.h[1], f, wgmma_rows(at + HALF * STAGE_K * 2));
 	}
 	wgmma_commit();
 }
 
+/* No more columns than there are; n is the same for the whole block. */
 template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, bool both)
+__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
 {
-	if (both)
-		multiply_halves<F, HALVES>(s, w, quarter, stage);
+	if (n > HALF)
+		multiply_cols<F, COLS>(s, w, quarter, stage);
+	else if (n > 64)
+		multiply_cols<F, HALF>(s, w, quarter, stage);
+	else if (n > 32)
+		multiply_cols<F, 64>(s, w, quarter, stage);
 	else
-		multiply_halves<F, 1>(s, w, quarter, stage);
+		multiply_cols<F, 32>(s, w, quarter, stage);
 }
 #else
 __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
@@ -92,7 +105,7 @@ __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 }
 
 template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, bool both)
+__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
 {
 	/* Matrices of a load: chunks 2i and 2i + 1 of rows 0-7, then of rows 8-15. */
 	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
@@ -103,10 +116,10 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 
 #pragma unroll
 		for (int h = 0; h < HALVES; h++) {
-			if (h && !both)
-				break;
 #pragma unroll
 			for (int j = 0; j < HALF / 16; j++) {
+				if (h * HALF + j * 16 >= (int)n)
+					break;
 				const uint32_t r = h * HALF + j * 16 + row;
 				uint32_t b[4];
 
@@ -127,7 +140,6 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
 	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
 							  unit<F>::bytes);
-	const bool both = x.n > HALF;
 	uint32_t row[COPIES];
 	struct unit<F> w;
 
@@ -165,7 +177,7 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #endif
 			/* The stage is there for all, and nobody reads the place that is filled next. */
 			__syncthreads();
-			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, both);
+			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, x.n);
 #if HOPPER
 			wgmma_wait<1>();	/* the stage before is done with; its weights may go */
 			if (block) {
