@@ -6,7 +6,7 @@
  *	O = exp(G) (S Q^T) + V' P^T
  * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.  Its output warp gets S and V'
  * as fragments through shared memory and makes O, the norm's sum over the head's 128 values (through the cluster), and the
- * rows of the result, a chunk behind.  A fifth warp drives the copies.
+ * rows of the result, a chunk behind.  Two more warps drive the copies.
  *
  * Operands are fp16.  T, P and the keys are at most 1; S and V are as they are while their largest in a row of
  * S lies in [2^-10, 2^9], which leaves fp16 both its 11 bits and room for the sums; a chunk where some row's does not has those
@@ -33,7 +33,8 @@ namespace {
 
 constexpr int SLICE = 32, SLICES = D / SLICE;	/* value dimensions of a block; blocks of a head */
 constexpr int PAIRS = 2;			/* state and output warps of a block */
-constexpr int THREADS = (2 * PAIRS + 1) * 32;
+constexpr int THREADS = (2 * PAIRS + 2) * 32;
+constexpr int AHEAD = 4;				/* chunks, into L2 */
 constexpr int HEAD_WARPS = PAIRS * SLICES;	/* of each kind */
 constexpr int WIDE_PART = WIDE / SLICES;
 constexpr int SOLVE_PART = sizeof(solve_record) / SLICES, SCORE_PART = sizeof(score_record) / SLICES;
@@ -129,7 +130,7 @@ __device__ __forceinline__ void arrive_all(uint64_t *b)
 			     :: "r"(in_block(shared_address(b), lane)) : "memory");
 }
 
-/* ---- the copying warp ---------------------------------------------------------- */
+/* ---- the copying warps ---------------------------------------------------------- */
 
 __device__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *b)
 {
@@ -156,44 +157,76 @@ __device__ void fetch(const work &o, void *to, const void *from, uint32_t part, 
 #endif
 }
 
-template <int DEPTH> __device__ void fetch_k(shared<DEPTH> &s, const work &o, const room &room, uint32_t i)
+/* Memory is further away than a chunk is long: it is asked for AHEAD chunks early, to be in L2. */
+__device__ void announce(const void *from, uint32_t bytes)
 {
-	const size_t chunk = o.run.first_chunk + i;
-	const int at = i % 2;
-
-	wait_empty(s.k[at], i / 2);
-	expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
-	fetch(o, s.K[at], room.qk(chunk, o.head / (room.v_heads / room.k_heads), 1), WIDE_PART, &s.k[at].full);
-	fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
-	fetch_own(s.V[at], room.v(chunk, o.head) + o.slice * PAIRS * V_TILE, PAIRS * V_TILE, &s.k[at].full);
+	asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
 }
 
-template <int DEPTH> __device__ void fetch_q(shared<DEPTH> &s, const work &o, const room &room, uint32_t i)
+__device__ const unsigned char *part_of(const void *p, uint32_t part, const work &o)
 {
-	const size_t chunk = o.run.first_chunk + i;
-	const int at = i % DEPTH;
-
-	wait_empty(s.q[at], i / DEPTH);
-	expect(&s.q[at].full, WIDE);
-	fetch(o, s.Q[at], room.qk(chunk, o.head / (room.v_heads / room.k_heads), 0), WIDE_PART, &s.q[at].full);
-	wait_empty(s.p[i % 2], i / 2);
-	expect(&s.p[i % 2].full, sizeof(score_record));
-	fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
+	return (const unsigned char *)p + part * (uint32_t)o.slice;
 }
 
-template <int DEPTH> __device__ void copying_warp(shared<DEPTH> &s, const work &o)
+/* K, T and V, for the state warps. */
+template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, const room &room)
+{
+	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+	const uint32_t skip = (uint32_t)o.slice * PAIRS * V_TILE;
+
+	for (uint32_t i = 0; i < o.n_chunks; i++) {
+		const size_t chunk = o.run.first_chunk + i;
+		const int at = i % 2;
+
+		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
+			const size_t later = o.run.first_chunk + next;
+
+			announce(part_of(room.qk(later, k_head, 1), WIDE_PART, o), WIDE_PART);
+			announce(part_of(room.solve(later, o.head), SOLVE_PART, o), SOLVE_PART);
+			announce(room.v(later, o.head) + skip, PAIRS * V_TILE);
+		}
+		wait_empty(s.k[at], i / 2);
+		expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
+		fetch(o, s.K[at], room.qk(chunk, k_head, 1), WIDE_PART, &s.k[at].full);
+		fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
+		fetch_own(s.V[at], room.v(chunk, o.head) + skip, PAIRS * V_TILE, &s.k[at].full);
+	}
+}
+
+/* Q and P, for the output warps. */
+template <int DEPTH> __device__ void copy_queries(shared<DEPTH> &s, const work &o, const room &room)
+{
+	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+
+	for (uint32_t i = 0; i < o.n_chunks; i++) {
+		const size_t chunk = o.run.first_chunk + i;
+
+		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
+			const size_t later = o.run.first_chunk + next;
+
+			announce(part_of(room.qk(later, k_head, 0), WIDE_PART, o), WIDE_PART);
+			announce(part_of(room.score(later, o.head), SCORE_PART, o), SCORE_PART);
+		}
+		wait_empty(s.q[i % DEPTH], i / DEPTH);
+		expect(&s.q[i % DEPTH].full, WIDE);
+		fetch(o, s.Q[i % DEPTH], room.qk(chunk, k_head, 0), WIDE_PART, &s.q[i % DEPTH].full);
+		wait_empty(s.p[i % 2], i / 2);
+		expect(&s.p[i % 2].full, sizeof(score_record));
+		fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
+	}
+}
+
+template <int DEPTH> __device__ void copying_warp(shared<DEPTH> &s, const work &o, bool queries)
 {
 	const gdn_prefill_args &a = o.g.a;
 	const room room = { (unsigned char *)a.room, a.n_chunks, a.k_heads, a.v_heads };
 
 	if (threadIdx.x % 32)
 		return;
-	fetch_k(s, o, room, 0);
-	for (uint32_t i = 0; i < o.n_chunks; i++) {
-		fetch_q(s, o, room, i);
-		if (i + 1 < o.n_chunks)
-			fetch_k(s, o, room, i + 1);
-	}
+	if (queries)
+		copy_queries(s, o, room);
+	else
+		copy_keys(s, o, room);
 }
 
 /* ---- products ------------------------------------------------------------------ */
@@ -591,26 +624,28 @@ struct rows {
 	static __device__ int at(int part) { return part * 16 + threadIdx.x % 32 / 2; }
 };
 
-__device__ __forceinline__ void load_gate(uint4 z[4], const work &o, const rows &rows)
+/* Straight into the turning tile; rows past the end are zeros. */
+__device__ __forceinline__ void load_gate(unsigned char *turn, const work &o, const rows &rows)
 {
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + rows.at(i)) * o.g.a.ld + rows.column;
+		const bool valid = rows.at(i) < (int)rows.n;
+		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + (valid ? rows.at(i) : 0)) * o.g.a.ld + rows.column;
 
-		z[i] = rows.at(i) < (int)rows.n ? __ldg((const uint4 *)from) : make_uint4(0, 0, 0, 0);
+		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+			     :: "r"(shared_address(turn) + narrow_at(rows.at(i), threadIdx.x % 2)),
+				"l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0) : "memory");
 	}
 }
 
 /* bf16((w o r) silu(z)), through the turning tile. */
 __device__ __forceinline__ void finish(unsigned char *turn, const work &o, const rows &rows, const float acc[8][4], float2 r,
-				       const uint4 z[4], const float w[2])
+				       const float w[2])
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, q = lane % 4;
 	uint32_t x[8][2];
 
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		*(uint4 *)(turn + narrow_at(rows.at(i), lane % 2)) = z[i];
+	asm volatile("cp.async.wait_all;" ::: "memory");
 	__syncwarp();
 	load_turned(x, turn);
 	__syncwarp();
@@ -666,7 +701,6 @@ template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o
 	const __nv_bfloat16 *norm = (const __nv_bfloat16 *)o.g.a.norm_w + o.slice * SLICE + pair * 16 + threadIdx.x % 32 / 4;
 	const float w[2] = { __bfloat162float(norm[0]), __bfloat162float(norm[8]) };
 	float last[8][4];
-	uint4 z[4];
 
 #pragma unroll 1
 	for (uint32_t i = 0; i <= o.n_chunks; i++) {
@@ -680,10 +714,10 @@ template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o
 		if (i < o.n_chunks)
 			send(s, o, pair, i, squares(acc));
 		if (i)
-			finish(s.turn[pair], o, rows(o, pair, i - 1), last, r, z, w);
+			finish(s.turn[pair], o, rows(o, pair, i - 1), last, r, w);
 		if (i == o.n_chunks)
 			break;
-		load_gate(z, o, rows(o, pair, i));
+		load_gate(s.turn[pair], o, rows(o, pair, i));
 		if (o.g.a.o)
 			store_plain(o, pair, i, acc);
 #pragma unroll
@@ -737,7 +771,7 @@ template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEP
 	else if (warp < 2 * PAIRS)
 		output_warp(s, o, warp - PAIRS);
 	else
-		copying_warp(s, o);
+		copying_warp(s, o, warp > 2 * PAIRS);
 	__syncwarp();
 	cg::this_cluster().sync();	/* nobody leaves while the others copy to it or arrive there */
 }
