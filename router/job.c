@@ -165,12 +165,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	job_arm(j, deadline < at ? deadline : at);
 }
 
+/* From a pool: each look at the kernel's random numbers is a system call. */
 static uint64_t new_seed(void)
 {
-	uint64_t x = clock_ns();
+	static uint64_t pool[64];	/* the loop's thread alone comes here */
+	static size_t left;
 
-	arc4random_buf(&x, sizeof(x));
-	return x >> 11;		/* 53 bits: a client in JavaScript can send it back */
+	if (!left) {
+		arc4random_buf(pool, sizeof(pool));
+		left = sizeof(pool) / sizeof(*pool);
+	}
+	return pool[--left] >> 11;		/* 53 bits: a client in JavaScript can send it back */
 }
 
 static struct job *job_new(struct router *rt, struct http_call *call)
