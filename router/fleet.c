@@ -524,10 +524,11 @@ static void beat_worker(struct fleet *f, struct worker *w, uint64_t now)
 static void on_beat_time(evutil_socket_t fd, short what, void *arg)
 {
 	struct fleet *f = arg;
-	uint64_t now = clock_ns();
+	uint64_t now;
 
 	f->tick++;
-	on_drain(fd, what, f);		/* now: who was heard meanwhile was not silent */
+	on_drain(fd, what, f);		/* who was heard meanwhile was not silent */
+	now = clock_ns();		/* after it: nobody was heard in the future */
 	for (struct worker *w = f->workers, *next; w; w = next) {
 		next = w->next;
 		beat_worker(f, w, now);
