@@ -124,15 +124,13 @@ static void give_credit(struct job *j)
 
 static void first_token(struct job *j)
 {
-	char labels[80];
-
 	j->try_tokens = true;
 	j->phase = JOB_DATA;
 	if (j->first_ns)
 		return;
 	j->first_ns = j->last_heard_ns;
-	snprintf(labels, sizeof(labels), "kind=\"%s\"", j->gen ? "worker" : "upstream");
-	metrics_time(j->rt->metrics, "hearth_ttft", labels, j->first_ns - j->started_ns);
+	metrics_time(j->rt->metrics, "hearth_ttft",
+		     j->gen ? "kind=\"worker\"" : "kind=\"upstream\"", j->first_ns - j->started_ns);
 	job_arm(j, j->first_ns + (j->req.stream && j->settings->keepalive_ms < j->try_idle_ms ?
 				  j->settings->keepalive_ms : j->try_idle_ms) * NS_PER_MS);
 }

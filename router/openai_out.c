@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "lib/text.h"
 #include "router/openai_logprob.h"
 
 enum { MAX_CALLS = 256, SHORT_ANSWER = 1000 };
@@ -50,7 +51,7 @@ int oa_out_init(struct oa_out *o, const struct oa_request *r, const char *id,
 			      .include_usage = r->include_usage,
 			      .logprobs = r->sampling.logprobs != 0, .n = r->n };
 	o->created = clock_wall_s();
-	snprintf(o->id, sizeof(o->id), "%s", id);
+	text_add(o->id, sizeof(o->id), 0, id);
 	o->model = strdup(r->model);
 	o->choice = calloc(r->n, sizeof(*o->choice));
 	if (!o->model || !o->choice) {
