@@ -90,7 +90,7 @@ static bool find(struct loader *l, enum weight_slot slot, uint32_t expert, uint3
 
 static void done(struct loader *l, const struct weight_ref *w)
 {
-	l->done += (uint64_t)w->rows * w->cols * weight_format_bytes(w->format);
+	l->done += weight_data_bytes(w);
 	if (l->r == 0 && l->progress)
 		l->r = l->progress(l->ctx, l->done, l->w->total_bytes);
 }

@@ -396,7 +396,7 @@ static int take_fused(struct checkpoint *c, const char *prefix, uint32_t l, stru
 	g.rows = s->expert_inter;
 	for (uint32_t x = 0; x < s->n_experts; x++) {
 		struct weight_ref *ref = &c->refs[ref_place(s, W_EXPERT_GATE, l, x)];
-		size_t gb = weight_format_bytes(g.format), db = weight_format_bytes(d.format);
+		size_t gb = weight_row_bytes(g.format, 1), db = weight_row_bytes(d.format, 1);
 
 		ref[0] = ref[1] = g;
 		ref[2] = d;
