@@ -338,7 +338,6 @@ int main(void)
 		cmocka_unit_test_setup(a_wrong_shape_is_refused, setup),
 		cmocka_unit_test_setup(a_missing_tensor_is_named, setup),
 		cmocka_unit_test_setup(overlapping_tensors_are_refused, setup),
-		cmocka_unit_test_setup(a_quantised_tensor_is_refused_by_name, setup),
 		cmocka_unit_test_setup(an_index_that_points_nowhere_is_refused, setup),
 		cmocka_unit_test_setup(a_folder_without_weights_is_refused, setup),
 		cmocka_unit_test(a_config_is_read_with_the_defaults_of_the_family),

@@ -1,0 +1,11 @@
+# Quantised weights: the formats, and checkpoints written in each.
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/dequant_test
+TESTS += tests/unit/dequant_test
+tests_unit_dequant_test_SOURCES = tests/unit/dequant_test.c tests/unit/unit.h \
+	kernels/cpu/ref_matmul.c kernels/cpu/ref_matmul.h \
+	tests/unit/quant_model.c tests/unit/quant_model.h \
+	tests/unit/random_model.c tests/unit/random_model.h
+tests_unit_dequant_test_CFLAGS = $(unit_cflags)
+tests_unit_dequant_test_LDADD = $(kernels_libs) $(unit_libs)
+endif
