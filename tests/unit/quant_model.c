@@ -78,9 +78,9 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	uint32_t key = mix((uint32_t)slot * 977u + layer * 31u + expert * 7919u + 5u);
 	int r = m->base.source.find(m->base.source.ctx, slot, layer, expert, ret);
 	/* every sixth stays plain; so do the embedding and the convolution, and vectors */
-	bool plain = slot == W_EMBED || slot == W_GDN_CONV || (ret->rows == 1 && slot != W_SHARED_SCORE);
+	bool plain = r < 0 || slot == W_EMBED || slot == W_GDN_CONV || (ret->rows == 1 && slot != W_SHARED_SCORE);
 
-	if (r < 0 || plain || key % 6 == 5)
+	if (plain || key % 6 == 5)
 		return r;
 	/* magnitudes as of the random model: uniform in 2 / sqrt(cols) */
 	float size = ldexpf(1, (int)lrintf(log2f(2.0f / sqrtf((float)ret->cols))) - 2);
