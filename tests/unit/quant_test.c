@@ -201,8 +201,10 @@ TEST(wrong_types_and_shapes_are_named)
 
 TEST(a_scale_of_another_shape_is_refused)
 {
+	static const uint8_t room[4096];
 	struct file_tensor *t = ending(".weight_scale_inv");
 
+	t->data = room;
 	t->dim[0] = t->dim[0] * t->dim[1] + 1;	/* neither one, nor a row each, nor blocks */
 	t->dim[1] = 1;
 	t->bytes += t->dtype[0] == 'B' ? 2 : 4;
