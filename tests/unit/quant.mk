@@ -1,4 +1,8 @@
 # Quantised weights: the formats, and checkpoints written in each.
+check_PROGRAMS += tests/tools/dequant_driver
+tests_tools_dequant_driver_SOURCES = tests/tools/dequant_driver.c
+tests_tools_dequant_driver_LDADD = $(weights_libs) $(lib_libs)
+
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/dequant_test
 TESTS += tests/unit/dequant_test
