@@ -6,7 +6,6 @@
 The interpreter must have tools/quant/requirements.txt; without it the test skips (77).  HEARTH_QUANT_KEEP=DIR keeps the
 checkpoints there, and uses those that are there already.
 """
-import json
 import os
 import subprocess
 import sys
@@ -46,7 +45,7 @@ def sums(folder, recipe):
     right, asked = 0, list(corpus.held_out({"sum": 12}))
     with Rack(BUILD, folder, alias=recipe, worker_args=["--context", "4096"]) as rack:
         for item in asked:
-            status, reply = rack.chat({"model": recipe, "messages": item["messages"], "temperature": 0, "max_tokens": 400})
+            status, reply, _ = rack.post("/v1/chat/completions", {"model": recipe, "messages": item["messages"], "temperature": 0, "max_tokens": 400})
             assert status == 200, reply
             right += item["check"]["want"] in (reply["choices"][0]["message"]["content"] or "")
     print(f"{recipe}: {right} of {len(asked)} sums right")

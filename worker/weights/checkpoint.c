@@ -348,6 +348,7 @@ static void count_facts(struct checkpoint *c)
 	c->facts.n_vision_quantised = s->n_vision_quantised;
 	c->facts.vision_bytes = s->vision_bytes;
 	c->facts.quant = c->quant;
+	c->facts.has_mtp = c->shape.n_mtp_layers > 0;
 }
 
 static void closepp(struct checkpoint **c)

@@ -36,7 +36,7 @@ struct checkpoint_facts {
 	uint32_t n_unused;			/* nobody asks for them */
 	const char *first_unused;
 	uint32_t n_kv_scales;			/* for keys and values in FP8; not read */
-	bool mtp_declared;			/* config.json has an MTP layer; the tensors may not */
+	bool mtp_declared, has_mtp;		/* in config.json; among the tensors */
 	/* matrices whose format is not what the configuration says; the tensors are right */
 	uint32_t n_disagree;
 	char first_disagree[256];
@@ -45,5 +45,7 @@ struct checkpoint_facts {
 
 /* Valid while c is open. */
 const struct checkpoint_facts *checkpoint_facts(const struct checkpoint *c);
+/* The facts that deserve a line, in words: line i = 0, 1, ...; false behind the last. */
+bool checkpoint_note(const struct checkpoint *c, uint32_t i, char *line, size_t room);
 
 #endif
