@@ -21,7 +21,7 @@ QUANT = TOP + "/tools/quant/"
 # recipe: mean KL of all text allowed (measured: docs/measurements), what must be said of it
 RECIPES = {"qwen-fp8": (0.002, ["FP8 128x128"]), "ct-fp8-block": (0.002, ["FP8 128x128"]), "modelopt-fp8": (0.002, ["FP8 per tensor"]),
            "ct-nvfp4": (0.01, ["NVFP4", "BF16"]),
-           "ct-mixed": (0.01, ["NVFP4", "FP8 per row", "8 of 33 vision tensors"]),
+           "ct-mixed": (0.01, ["NVFP4", "FP8 per row", "4 of 25 vision tensors"]),
            "modelopt-mixed": (0.02, ["NVFP4", "FP8 per tensor", "no MTP"])}
 
 

@@ -38,8 +38,8 @@ static bool note_mtp(const struct checkpoint_facts *f, char *line, size_t room)
 
 static bool note_kv(const struct checkpoint_facts *f, char *line, size_t room)
 {
-	snprintf(line, room, "keys and values are meant to be FP8 (%u scales): they stay bfloat16 here",
-		 f->n_kv_scales);
+	snprintf(line, room, "keys and values are meant to be FP8 (%u scales; without one, 1.0): they stay "
+		 "bfloat16 here", f->n_kv_scales);
 	return f->n_kv_scales > 0 || quant_config_kv(f->quant);
 }
 
