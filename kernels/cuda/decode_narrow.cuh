@@ -8,13 +8,20 @@
  * meet in shared memory, one barrier a tile, and are added in slice order.  Blocks are
  * persistent: each walks a run of tiles.
  *
+ * A tall and narrow matrix has fewer tiles than there are places for blocks; then the two blocks of
+ * a cluster share a tile's slices, and the sums meet in the first one's shared memory.
+ *
  * With experts, a tile belongs to an expert and its columns are that expert's pairs; more than
  * 8 NT of them are done in chunks with the weights still in registers.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
 
+#include <cooperative_groups.h>
+
 #include "kernels/cuda/decode_matmul_int.cuh"
+
+namespace cg = cooperative_groups;
 
 #define NARROW_WARPS 8
 #define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
@@ -64,8 +71,9 @@ template <int NT> struct narrow_x {
 #pragma unroll
 			for (int t = 0; t < NT; t++) {
 				b[t][j] = make_uint4(0, 0, 0, 0);
+				/* Not the read-only path: x may have been written after this kernel began. */
 				if (from[t] && k + 32 * j < p.k)
-					b[t][j] = __ldg(from[t] + 4 * j);
+					b[t][j] = from[t][4 * j];
 			}
 	}
 };
@@ -102,6 +110,17 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 	w.refill_scales(next, lane, more);
 }
 
+/* An output's slices, in order. */
+static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p, const float *from,
+						   uint32_t stride)
+{
+	float v = -0.0f;
+
+	for (uint32_t s = 0; s < p.n_slices; s++)
+		v = fold(v, from[s * stride]);
+	return v;
+}
+
 /* Adds the slices of every output of this block's tiles and writes them. */
 template <int NT>
 static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
@@ -109,24 +128,25 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 						     uint32_t first_tile, uint32_t first_col,
 						     uint32_t expert_index)
 {
-	const uint32_t tile_floats = 8 * NT * NARROW_COL;
-	float scale = p.scale;
+	const uint32_t tile_floats = 8 * NT * NARROW_COL, stride = p.m_warps * tile_floats;
+	float scale = p.scale, scale_up = p.scale;
 
-	if (p.scales)
-		scale = __fmul_rn(scale, p.scales[p.list.active[expert_index]]);
+	if (p.scales) {
+		const uint32_t expert = p.list.active[expert_index];
 
+		scale = __fmul_rn(p.scale, p.scales[expert]);
+		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
+	}
 	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
-		uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16;
-		uint32_t row = (first_tile + m) * MATMUL_TILE + i % 16, col = first_col + in_col;
-		const float *from = sums + m * tile_floats + in_col * NARROW_COL + i % 16;
-		float v = -0.0f;
+		const uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16, r = i % 16;
+		const uint32_t tile = first_tile + m, col = first_col + in_col;
+		const float *from = sums + m * tile_floats + in_col * NARROW_COL + r;
 
-		if (row >= p.n || col >= c.n)
+		if (!has_output(p, tile, r) || col >= c.n)
 			continue;
-		for (uint32_t s = 0; s < p.n_slices; s++)
-			v = fold(v, from[s * p.m_warps * tile_floats]);
-		store_out(p, (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row,
-			  __fmul_rn(v, scale));
+		store_out(p, tile, r, c.pair ? c.pair[col] : col,
+			  __fmul_rn(narrow_sum(p, from, stride), scale),
+			  tile < p.n_plain ? 0 : __fmul_rn(narrow_sum(p, from + 8, stride), scale_up));
 	}
 }
 
@@ -210,6 +230,7 @@ template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH>
 static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
+	float *const meeting = p.k_blocks > 1 ? cg::this_cluster().map_shared_rank(sums, 0) : sums;
 	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
 	const uint32_t buffer = p.n_slices * p.m_warps * tile_floats;
@@ -218,15 +239,20 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	struct narrow_x<NT> x;
 	uint32_t x_holds = ~0u, flip = 0, turn = 0;
 
-	walk.kw = warp % p.k_warps;
-	walk.m = warp / p.k_warps;
+	const uint32_t own_k = p.k_warps / p.k_blocks, rank = blockIdx.x % p.k_blocks;
+
+	walk.kw = rank * own_k + warp % own_k;
+	walk.m = warp / own_k;
+	if (EXPERTS && !p.list_settled)
+		chain_wait();
 
 	/* The first items % blocks blocks have one more. */
-	const uint32_t items = EXPERTS ? p.groups * *p.list.n_active : p.groups;
-	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
-	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
+	const uint32_t items = EXPERTS ? p.groups * (*p.list.n_active - p.without_last) : p.groups;
+	const uint32_t blocks = gridDim.x / p.k_blocks, block = blockIdx.x / p.k_blocks;
+	const uint32_t each = items / blocks, extra = items % blocks;
+	const uint32_t begin = block * each + min(block, extra);
 
-	walk.end = begin + each + (blockIdx.x < extra);
+	walk.end = begin + each + (block < extra);
 	if (begin >= walk.end)
 		return;
 
@@ -237,13 +263,17 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 			units[i].load(narrow_unit_at<F, EXPERTS>(p, walk, ahead), lane);
 		ahead = ahead.item < walk.end ? narrow_next<NT, EXPERTS>(p, walk, ahead) : ahead;
 	}
+	chain_wait();	/* the weights are on their way, x may not be there yet */
+	chain_release();
+	if (p.k_blocks > 1)
+		cg::this_cluster().sync();	/* both have begun */
 
 	for (uint32_t item = begin; item < walk.end; item++) {
 		const uint32_t index = item_expert<EXPERTS>(p, item);
 		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
 
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
-			float *to = sums + flip * buffer;
+			float *to = meeting + flip * buffer;
 
 			for (uint32_t own = 0; walk.kw + own * p.k_warps < p.n_slices; own++) {
 				const uint32_t slice = walk.kw + own * p.k_warps;
@@ -284,9 +314,13 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 					at[NARROW_COL + 8] = sum[t][3];
 				}
 			}
-			__syncthreads();
+			if (p.k_blocks > 1)
+				cg::this_cluster().sync();
+			else
+				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
-			narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), to,
+			if (rank == 0)
+				narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
 					  item_group<EXPERTS>(p, item) * p.m_warps,
 					  chunk * 8 * NT, index);
 		}
