@@ -223,7 +223,7 @@ TEST(every_format_gives_the_logits_of_its_dequantised_twin)
 struct spoilt {
 	struct quant_model *m;
 	bool scale;
-	uint8_t bytes[203 * 64];
+	uint8_t bytes[203 * 192];
 	float scales[1];
 };
 
@@ -237,7 +237,7 @@ static int find_spoilt(void *ctx, enum weight_slot slot, uint32_t layer, uint32_
 		return r;
 	EQ((size_t)ret->rows * ret->cols, sizeof(s->bytes));
 	memset(s->bytes, 0x38, sizeof(s->bytes));
-	s->bytes[64 * 5 + 7] = s->scale ? 0 : 0xff;
+	s->bytes[192 * 5 + 7] = s->scale ? 0 : 0xff;
 	s->scales[0] = s->scale ? INFINITY : 1;
 	*ret = (struct weight_ref){ .format = WF_FP8, .rows = ret->rows, .cols = ret->cols,
 				    .data = s->bytes, .name = "head.weight", .scale_format = WF_F32,

@@ -65,8 +65,8 @@ static void describe(const struct quant_model *m, struct weight_ref *w, uint32_t
 
 	if (kind == 0 && w->cols % 16)
 		kind = 1;
-	if (m->recipe == QUANT_MIXED && (w->cols > 128 || w->rows > 256))
-		kind = 3 + which % 2;	/* several blocks along K, or of rows */
+	if (m->recipe == QUANT_MIXED && w->rows > 256)
+		kind = 3 + which % 2;	/* several blocks each way */
 	w->format = kind == 0 ? WF_NVFP4 : WF_FP8;
 	w->scale_format = scale[kind];
 	w->span_rows = spans[kind][0];
@@ -82,7 +82,7 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	/* every sixth stays plain; so do the embedding and the convolution, and vectors */
 	bool plain = r < 0 || slot == W_EMBED || slot == W_GDN_CONV || (ret->rows == 1 && slot != W_SHARED_SCORE);
 
-	if (plain || (key % 6 == 5 && ret->cols <= 128 && ret->rows <= 256))
+	if (plain || (key % 6 == 5 && ret->rows <= 256))
 		return r;
 	/* magnitudes as of the random model: uniform in 2 / sqrt(cols) */
 	float size = ldexpf(1, (int)lrintf(log2f(2.0f / sqrtf((float)ret->cols))) - 2);
@@ -117,6 +117,7 @@ static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t 
 void quant_model_init(struct quant_model *m, enum quant_recipe recipe, bool dense)
 {
 	random_model_init(&m->base, dense);
+	m->base.shape.hidden = 192;	/* a block of 128 columns and a half one */
 	m->recipe = recipe;
 	m->source = (struct weight_source){ .ctx = m, .find = find, .total_bytes = 1 };
 	m->twin = (struct weight_source){ .ctx = m, .find = find_twin, .total_bytes = 1 };
