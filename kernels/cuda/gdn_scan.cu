@@ -4,9 +4,9 @@
  * transposed, values x tokens, so that what one product gives is the A operand of the next without leaving the registers:
  *	X = V - exp(G) (S K^T),   V' = X T^T,   S <- exp(G_last) S + (V' exp(G_last - G)) K
  *	O = exp(G) (S Q^T) + V' P^T
- * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.  Its output warp gets S and V'
- * as fragments through shared memory and makes O, the norm's sum over the head's 128 values (through the cluster), and the
- * rows of the result, a chunk behind.  Two more warps drive the copies.
+ * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.  S and V' go
+ * as fragments through shared memory: two output warps, 32 tokens each, make O, the norm's sum over the head's 128 values (through
+ * the cluster), and the rows of the result, a chunk behind.  One lane of two of them drives the copies.
  *
  * Operands are fp16.  T, P and the keys are at most 1; S and V are as they are while their largest in a row of
  * S lies in [2^-10, 2^9], which leaves fp16 both its 11 bits and room for the sums; a chunk where some row's does not has those
@@ -32,10 +32,12 @@ namespace gdn {
 namespace {
 
 constexpr int SLICE = 32, SLICES = D / SLICE;	/* value dimensions of a block; blocks of a head */
-constexpr int PAIRS = 2;			/* state and output warps of a block */
-constexpr int THREADS = (2 * PAIRS + 2) * 32;
+constexpr int PAIRS = 2;			/* of 16 value dimensions: a state warp each, */
+constexpr int HALVES = 2;			/* and two output warps */
+constexpr int THREADS = PAIRS * (1 + HALVES) * 32;	/* six warps: three on a scheduler with two blocks, 168 registers */
 constexpr int AHEAD = 4;				/* chunks, into L2 */
-constexpr int HEAD_WARPS = PAIRS * SLICES;	/* of each kind */
+constexpr int HEAD_PAIRS = PAIRS * SLICES;
+constexpr int HALF = C / HALVES, TILES = HALF / 8;
 constexpr int WIDE_PART = WIDE / SLICES;
 constexpr int SOLVE_PART = sizeof(solve_record) / SLICES, SCORE_PART = sizeof(score_record) / SLICES;
 constexpr float Q_SCALE = 0.08838834764831845f;	/* 128^-0.5 */
@@ -52,7 +54,7 @@ template <int DEPTH> struct shared {
 	unsigned char V[2][PAIRS * V_TILE];
 	uint4 S[PAIRS][8][32], W[PAIRS][4][32];		/* fragments of S and V' for the output warp */
 	unsigned char turn[PAIRS][V_TILE];		/* z and out, between rows and fragments */
-	float squares[2][HEAD_WARPS][C];
+	float squares[2][HEAD_PAIRS][C];
 	float scale[PAIRS][16];
 	gate k[2], q[DEPTH], p[2], s[PAIRS], w[PAIRS];
 	uint64_t norm[2];
@@ -71,25 +73,6 @@ struct work {
 };
 
 /* ---- barriers ------------------------------------------------------------------ */
-
-__device__ void barrier_init(uint64_t *b, uint32_t count)
-{
-	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared_address(b)), "r"(count) : "memory");
-}
-
-__device__ __forceinline__ void expect(uint64_t *b, uint32_t bytes)
-{
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(b)), "r"(bytes) : "memory");
-}
-
-__device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
-{
-	asm volatile("{ .reg .pred p;\n"
-		     "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-		     "@p bra done;\n"
-		     "bra again;\n"
-		     "done: }" :: "r"(shared_address(b)), "r"(parity) : "memory");
-}
 
 /* turn: how often this place was used before. */
 __device__ __forceinline__ void wait_full(gate &g, uint32_t turn)
@@ -130,14 +113,7 @@ __device__ __forceinline__ void arrive_all(uint64_t *b)
 			     :: "r"(in_block(shared_address(b), lane)) : "memory");
 }
 
-/* ---- the copying warps ---------------------------------------------------------- */
-
-__device__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *b)
-{
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-		     :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(b))
-		     : "memory");
-}
+/* ---- the copies ---------------------------------------------------------- */
 
 /* What all four blocks need, `part` the quarter of each. */
 __device__ void fetch(const work &o, void *to, const void *from, uint32_t part, uint64_t *b)
@@ -168,84 +144,70 @@ __device__ const unsigned char *part_of(const void *p, uint32_t part, const work
 	return (const unsigned char *)p + part * (uint32_t)o.slice;
 }
 
-/* K, T and V, for the state warps. */
-template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, const room &room)
+__device__ __forceinline__ room room_of(const work &o)
 {
-	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+	return { (unsigned char *)o.g.a.room, o.g.a.n_chunks, o.g.a.k_heads, o.g.a.v_heads };
+}
+
+/* Chunk i's K, T and V, for the state warps.  One lane. */
+template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, uint32_t i)
+{
+	const room room = room_of(o);
+	const size_t k_head = o.head / (room.v_heads / room.k_heads), chunk = o.run.first_chunk + i;
 	const uint32_t skip = (uint32_t)o.slice * PAIRS * V_TILE;
+	const int at = i % 2;
 
-	for (uint32_t i = 0; i < o.n_chunks; i++) {
-		const size_t chunk = o.run.first_chunk + i;
-		const int at = i % 2;
-
-		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
-			const size_t later = o.run.first_chunk + next;
-
-			announce(part_of(room.qk(later, k_head, 1), WIDE_PART, o), WIDE_PART);
-			announce(part_of(room.solve(later, o.head), SOLVE_PART, o), SOLVE_PART);
-			announce(room.v(later, o.head) + skip, PAIRS * V_TILE);
-		}
-		wait_empty(s.k[at], i / 2);
-		expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
-		fetch(o, s.K[at], room.qk(chunk, k_head, 1), WIDE_PART, &s.k[at].full);
-		fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
-		fetch_own(s.V[at], room.v(chunk, o.head) + skip, PAIRS * V_TILE, &s.k[at].full);
-	}
+	if (i >= o.n_chunks)
+		return;
+	wait_empty(s.k[at], i / 2);
+	expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
+	fetch(o, s.K[at], room.qk(chunk, k_head, 1), WIDE_PART, &s.k[at].full);
+	fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
+	fetch_own(s.V[at], room.v(chunk, o.head) + skip, PAIRS * V_TILE, &s.k[at].full);
+	if (i + AHEAD >= o.n_chunks)
+		return;
+	announce(part_of(room.qk(chunk + AHEAD, k_head, 1), WIDE_PART, o), WIDE_PART);
+	announce(part_of(room.solve(chunk + AHEAD, o.head), SOLVE_PART, o), SOLVE_PART);
+	announce(room.v(chunk + AHEAD, o.head) + skip, PAIRS * V_TILE);
 }
 
 /* Q and P, for the output warps. */
-template <int DEPTH> __device__ void copy_queries(shared<DEPTH> &s, const work &o, const room &room)
+template <int DEPTH> __device__ void copy_queries(shared<DEPTH> &s, const work &o, uint32_t i)
 {
-	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+	const room room = room_of(o);
+	const size_t k_head = o.head / (room.v_heads / room.k_heads), chunk = o.run.first_chunk + i;
 
-	for (uint32_t i = 0; i < o.n_chunks; i++) {
-		const size_t chunk = o.run.first_chunk + i;
-
-		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
-			const size_t later = o.run.first_chunk + next;
-
-			announce(part_of(room.qk(later, k_head, 0), WIDE_PART, o), WIDE_PART);
-			announce(part_of(room.score(later, o.head), SCORE_PART, o), SCORE_PART);
-		}
-		wait_empty(s.q[i % DEPTH], i / DEPTH);
-		expect(&s.q[i % DEPTH].full, WIDE);
-		fetch(o, s.Q[i % DEPTH], room.qk(chunk, k_head, 0), WIDE_PART, &s.q[i % DEPTH].full);
-		wait_empty(s.p[i % 2], i / 2);
-		expect(&s.p[i % 2].full, sizeof(score_record));
-		fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
-	}
-}
-
-template <int DEPTH> __device__ void copying_warp(shared<DEPTH> &s, const work &o, bool queries)
-{
-	const gdn_prefill_args &a = o.g.a;
-	const room room = { (unsigned char *)a.room, a.n_chunks, a.k_heads, a.v_heads };
-
-	if (threadIdx.x % 32)
+	if (i >= o.n_chunks)
 		return;
-	if (queries)
-		copy_queries(s, o, room);
-	else
-		copy_keys(s, o, room);
+	wait_empty(s.q[i % DEPTH], i / DEPTH);
+	expect(&s.q[i % DEPTH].full, WIDE);
+	fetch(o, s.Q[i % DEPTH], room.qk(chunk, k_head, 0), WIDE_PART, &s.q[i % DEPTH].full);
+	wait_empty(s.p[i % 2], i / 2);
+	expect(&s.p[i % 2].full, sizeof(score_record));
+	fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
+	if (i + AHEAD >= o.n_chunks)
+		return;
+	announce(part_of(room.qk(chunk + AHEAD, k_head, 0), WIDE_PART, o), WIDE_PART);
+	announce(part_of(room.score(chunk + AHEAD, o.head), SCORE_PART, o), SCORE_PART);
 }
 
 /* ---- products ------------------------------------------------------------------ */
 
-/* acc[8 tiles of tokens] = S (fragments) times a wide tile [token][key], transposed. */
-__device__ __forceinline__ void times_wide(float acc[8][4], const uint32_t S[8][4], const unsigned char *tile)
+/* acc = S (fragments) times N tiles of 8 tokens, from `first` on, of a wide tile [token][key], transposed. */
+template <int N> __device__ __forceinline__ void times_wide(float acc[N][4], const uint32_t S[8][4], const unsigned char *tile, int first)
 {
-	const int lane = threadIdx.x % 32, m = lane / 8, r = (m >> 1) * 8 + lane % 8;
+	const int lane = threadIdx.x % 32, m = lane / 8, r = first + (m >> 1) * 8 + lane % 8;
 	const uint32_t at = shared_address(tile);
 
 #pragma unroll
-	for (int j = 0; j < 8; j++)
+	for (int j = 0; j < N; j++)
 #pragma unroll
 		for (int e = 0; e < 4; e++)
 			acc[j][e] = 0;
 #pragma unroll
 	for (int k = 0; k < 8; k++)
 #pragma unroll
-		for (int c = 0; c < 4; c++) {
+		for (int c = 0; c < N / 2; c++) {
 			uint32_t b[4];
 
 			load4(b, at + wide_at(16 * c + r, 2 * k + (m & 1)));
@@ -254,8 +216,8 @@ __device__ __forceinline__ void times_wide(float acc[8][4], const uint32_t S[8][
 		}
 }
 
-/* acc += x (fragments, values x tokens) times a lower triangle, transposed. */
-__device__ __forceinline__ void times_triangle(float acc[8][4], const uint32_t x[4][4], const unsigned char *triangle)
+/* acc += x (fragments, values x tokens) times N / 2 rows of blocks, from `first` on, of a lower triangle, transposed. */
+template <int N> __device__ __forceinline__ void times_triangle(float acc[N][4], const uint32_t x[4][4], const unsigned char *triangle, int first)
 {
 	const int lane = threadIdx.x % 32, m = lane / 8;
 	const uint32_t at = shared_address(triangle) + narrow_at((m >> 1) * 8 + lane % 8, m & 1);
@@ -263,22 +225,25 @@ __device__ __forceinline__ void times_triangle(float acc[8][4], const uint32_t x
 #pragma unroll
 	for (int j = 0; j < 4; j++)
 #pragma unroll
-		for (int i = j; i < 4; i++) {
+		for (int i = 0; i < N / 2; i++) {
 			uint32_t b[4];
 
-			load4(b, at + triangle_at(i, j));
+			if (j > first + i)
+				continue;
+			load4(b, at + triangle_at(first + i, j));
 			mma_f16(acc[2 * i], x[j], b[0], b[1]);
 			mma_f16(acc[2 * i + 1], x[j], b[2], b[3]);
 		}
 }
 
-/* A narrow tile [64][16] as accumulators lie, values x tokens: pairs of bf16, [tile of tokens][half of values]. */
-__device__ __forceinline__ void load_turned(uint32_t x[8][2], const unsigned char *tile)
+/* N tiles of 8 tokens, from `first` on, of a narrow tile [64][16] as accumulators lie, values x tokens: pairs of bf16, [tile][half
+ * of values]. */
+template <int N> __device__ __forceinline__ void load_turned(uint32_t x[N][2], const unsigned char *tile, int first)
 {
-	const int lane = threadIdx.x % 32, m = lane / 8, r = (m >> 1) * 8 + lane % 8;
+	const int lane = threadIdx.x % 32, m = lane / 8, r = first + (m >> 1) * 8 + lane % 8;
 
 #pragma unroll
-	for (int c = 0; c < 4; c++) {
+	for (int c = 0; c < N / 2; c++) {
 		uint32_t b[4];
 
 		load4_trans(b, shared_address(tile) + narrow_at(16 * c + r, m & 1));
@@ -359,7 +324,7 @@ __device__ __forceinline__ void residual(uint32_t x[4][4], float acc[8][4], cons
 	const int q = threadIdx.x % 4;
 	uint32_t v[8][2];
 
-	load_turned(v, V);
+	load_turned<8>(v, V, 0);
 #pragma unroll
 	for (int j = 0; j < 8; j++) {
 		const float2 d = *(const float2 *)(decay + 8 * j + 2 * q);
@@ -446,7 +411,7 @@ template <int DEPTH> __device__ void state_chunk(shared<DEPTH> &s, int slice, in
 #pragma unroll
 			for (int k = 0; k < 8; k++)
 				operand(frag[k], S[2 * k], S[2 * k + 1]);
-			times_wide(acc, frag, s.K[at]);
+			times_wide<8>(acc, frag, s.K[at], 0);
 			if (moved || fits(frag, v0, v1))
 				break;
 			bring_into_range(S, f, v0, v1);
@@ -460,7 +425,7 @@ template <int DEPTH> __device__ void state_chunk(shared<DEPTH> &s, int slice, in
 #pragma unroll
 		for (int e = 0; e < 4; e++)
 			acc[j][e] = 0;
-	times_triangle(acc, x, solve.T);
+	times_triangle<8>(acc, x, solve.T, 0);
 #pragma unroll
 	for (int k = 0; k < 4; k++)
 		operand(x[k], acc[2 * k], acc[2 * k + 1]);
@@ -504,9 +469,13 @@ template <int DEPTH> __device__ void state_warp(shared<DEPTH> &s, const work &o,
 	}
 }
 
-/* ---- the output warp ------------------------------------------------------------- */
+/* ---- the output warps ------------------------------------------------------------ */
 
-template <int DEPTH> __device__ __forceinline__ void outputs(shared<DEPTH> &s, int pair, uint32_t i, float acc[8][4])
+struct part {
+	int pair, half;
+};
+
+template <int DEPTH> __device__ __forceinline__ void outputs(shared<DEPTH> &s, const work &o, part p, uint32_t i, float acc[TILES][4])
 {
 	const int lane = threadIdx.x % 32, q = lane % 4;
 	float f0, f1;
@@ -514,56 +483,63 @@ template <int DEPTH> __device__ __forceinline__ void outputs(shared<DEPTH> &s, i
 	{
 		uint32_t S[8][4];
 
-		wait_full(s.s[pair], i);
+		wait_full(s.s[p.pair], i);
 #pragma unroll
 		for (int k = 0; k < 8; k++)
-			*(uint4 *)S[k] = s.S[pair][k][lane];
-		f0 = s.scale[pair][lane / 4];
-		f1 = s.scale[pair][8 + lane / 4];
-		arrive(&s.s[pair].empty);
+			*(uint4 *)S[k] = s.S[p.pair][k][lane];
+		f0 = s.scale[p.pair][lane / 4];
+		f1 = s.scale[p.pair][8 + lane / 4];
+		arrive(&s.s[p.pair].empty);
+		/* the state warps are in chunk i, so the other place for K is free, or soon in another block */
+		if (p.pair == 0 && p.half == 0 && lane == 0)
+			copy_keys(s, o, i + 1);
+		__syncwarp();
 		wait_full(s.q[i % DEPTH], i / DEPTH);
-		times_wide(acc, S, s.Q[i % DEPTH]);
+		times_wide<TILES>(acc, S, s.Q[i % DEPTH], HALF * p.half);
 		arrive_all(&s.q[i % DEPTH].empty);
 	}
 	uint32_t W[4][4];
 
 	wait_full(s.p[i % 2], i / 2);
 #pragma unroll
-	for (int j = 0; j < 8; j++) {
-		const float2 d = *(const float2 *)(s.score[i % 2].decay + 8 * j + 2 * q);
+	for (int j = 0; j < TILES; j++) {
+		const float2 d = *(const float2 *)(s.score[i % 2].decay + HALF * p.half + 8 * j + 2 * q);
 
 #pragma unroll
 		for (int e = 0; e < 4; e++)
 			acc[j][e] = __fmul_rn(acc[j][e], e % 2 ? d.y : d.x);
 	}
-	wait_full(s.w[pair], i);
+	wait_full(s.w[p.pair], i);
 #pragma unroll
 	for (int k = 0; k < 4; k++)
-		*(uint4 *)W[k] = s.W[pair][k][lane];
-	arrive(&s.w[pair].empty);
-	times_triangle(acc, W, s.score[i % 2].P);
+		*(uint4 *)W[k] = s.W[p.pair][k][lane];
+	arrive(&s.w[p.pair].empty);
+	times_triangle<TILES>(acc, W, s.score[i % 2].P, TILES / 2 * p.half);
 	arrive_all(&s.p[i % 2].empty);
+	if (p.pair == 1 && p.half == 0 && lane == 0)
+		copy_queries(s, o, i + 1);
+	__syncwarp();
 #pragma unroll
-	for (int j = 0; j < 8; j++)
+	for (int j = 0; j < TILES; j++)
 #pragma unroll
 		for (int e = 0; e < 4; e++)
 			acc[j][e] = __fmul_rn(acc[j][e], e < 2 ? f0 : f1);
 }
 
-/* The sums of squares over this warp's 16 values: lane l gets those of the tokens 2l and 2l + 1. */
-__device__ __forceinline__ float2 squares(const float o[8][4])
+/* The sums of squares over this warp's 16 values: lane l gets those of the tokens 8 (l / 8) + 2 (l % 4) and the next. */
+__device__ __forceinline__ float2 squares(const float o[TILES][4])
 {
 	const int lane = threadIdx.x % 32;
-	float x[8][2];
+	float x[TILES][2];
 
 #pragma unroll
-	for (int j = 0; j < 8; j++)
+	for (int j = 0; j < TILES; j++)
 #pragma unroll
 		for (int e = 0; e < 2; e++)
 			x[j][e] = __fmaf_rn(o[j][2 + e], o[j][2 + e], __fmul_rn(o[j][e], o[j][e]));
 #pragma unroll
-	for (int n = 4; n; n /= 2) {	/* keep the half of the tiles that the lane's bit names, give the other */
-		const bool upper = lane & 4 * n;
+	for (int n = TILES / 2; n; n /= 2) {	/* keep the half of the tiles that the lane's bit names, give the other */
+		const bool upper = lane & 8 * n;
 
 #pragma unroll
 		for (int j = 0; j < n; j++)
@@ -571,87 +547,86 @@ __device__ __forceinline__ float2 squares(const float o[8][4])
 			for (int e = 0; e < 2; e++) {
 				const float give = upper ? x[j][e] : x[j + n][e], keep = upper ? x[j + n][e] : x[j][e];
 
-				x[j][e] = __fadd_rn(keep, __shfl_xor_sync(0xffffffffu, give, 4 * n));
+				x[j][e] = __fadd_rn(keep, __shfl_xor_sync(0xffffffffu, give, 8 * n));
 			}
 	}
-	return make_float2(x[0][0], x[0][1]);
+	return make_float2(__fadd_rn(x[0][0], __shfl_xor_sync(0xffffffffu, x[0][0], 4)),
+			   __fadd_rn(x[0][1], __shfl_xor_sync(0xffffffffu, x[0][1], 4)));
 }
 
 /* To all blocks of the head, as bytes that their barriers count.  A warp sends for chunk i when it has received all of i - 1,
  * so whatever arrives for i + 2 comes after everyone here has waited for i: two places are enough. */
-template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, const work &o, int pair, uint32_t i, float2 sum)
+template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, const work &o, part p, uint32_t i, float2 sum)
 {
-	const uint32_t at = shared_address(&s.squares[i % 2][o.slice * PAIRS + pair][2 * (threadIdx.x % 32)]);
+	const int lane = threadIdx.x % 32, token = HALF * p.half + 8 * (lane / 8) + 2 * (lane % 4);
+	const uint32_t at = shared_address(&s.squares[i % 2][o.slice * PAIRS + p.pair][token]);
 	const uint32_t b = shared_address(&s.norm[i % 2]);
 
-	if (pair == 0 && threadIdx.x % 32 == 0)
+	if (p.pair == 0 && p.half == 0 && lane == 0)
 		expect(&s.norm[i % 2], sizeof(s.squares[0]));
+	if (lane & 4)
+		return;
 #pragma unroll
 	for (uint32_t rank = 0; rank < SLICES; rank++)
 		asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
 			     :: "r"(in_block(at, rank)), "f"(sum.x), "f"(sum.y), "r"(in_block(b, rank)) : "memory");
 }
 
-/* 1 / rms of the tokens 2l and 2l + 1. */
-template <int DEPTH> __device__ __forceinline__ float2 receive(shared<DEPTH> &s, const work &o, uint32_t i)
+/* 1 / rms of the half's token l. */
+template <int DEPTH> __device__ __forceinline__ float receive(shared<DEPTH> &s, const work &o, part p, uint32_t i)
 {
-	float2 sum = make_float2(0, 0);
+	float sum = 0;
 
 	wait(&s.norm[i % 2], i / 2 & 1);
 #pragma unroll
-	for (int w = 0; w < HEAD_WARPS; w++) {
-		const float2 x = *(const float2 *)&s.squares[i % 2][w][2 * (threadIdx.x % 32)];
-
-		sum.x = __fadd_rn(sum.x, x.x);
-		sum.y = __fadd_rn(sum.y, x.y);
-	}
-	sum.x = rsqrtf(__fmaf_rn(sum.x, 1.0f / D, o.g.a.eps));
-	sum.y = rsqrtf(__fmaf_rn(sum.y, 1.0f / D, o.g.a.eps));
-	return sum;
+	for (int w = 0; w < HEAD_PAIRS; w++)
+		sum = __fadd_rn(sum, s.squares[i % 2][w][HALF * p.half + threadIdx.x % 32]);
+	return rsqrtf(__fmaf_rn(sum, 1.0f / D, o.g.a.eps));
 }
 
 /* Two lanes have a row of the warp's 16 values. */
 struct rows {
 	size_t first;		/* row of the chunk in the call */
-	uint32_t n;
-	int column;		/* of the head's part of a row */
+	int n, column;		/* rows of the chunk; place in the head's part of a row */
+	int at[2];		/* this lane's rows */
 
-	__device__ rows(const work &o, int pair, uint32_t i)
-		: first(o.run.row + (size_t)i * C), n(min((uint32_t)C, o.run.n - i * C)),
-		  column(o.head * D + o.slice * SLICE + pair * 16 + threadIdx.x % 2 * 8)
+	__device__ rows(const work &o, part p, uint32_t i)
+		: first(o.run.row + (size_t)i * C), n((int)min((uint32_t)C, o.run.n - i * C)),
+		  column(o.head * D + o.slice * SLICE + p.pair * 16 + threadIdx.x % 2 * 8)
 	{
+		at[0] = HALF * p.half + threadIdx.x % 32 / 2;
+		at[1] = at[0] + 16;
 	}
-	static __device__ int at(int part) { return part * 16 + threadIdx.x % 32 / 2; }
 };
 
 /* Straight into the turning tile; rows past the end are zeros. */
 __device__ __forceinline__ void load_gate(unsigned char *turn, const work &o, const rows &rows)
 {
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const bool valid = rows.at(i) < (int)rows.n;
-		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + (valid ? rows.at(i) : 0)) * o.g.a.ld + rows.column;
+	for (int i = 0; i < 2; i++) {
+		const bool valid = rows.at[i] < rows.n;
+		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + (valid ? rows.at[i] : 0)) * o.g.a.ld + rows.column;
 
 		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-			     :: "r"(shared_address(turn) + narrow_at(rows.at(i), threadIdx.x % 2)),
+			     :: "r"(shared_address(turn) + narrow_at(rows.at[i], threadIdx.x % 2)),
 				"l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0) : "memory");
 	}
 }
 
 /* bf16((w o r) silu(z)), through the turning tile. */
-__device__ __forceinline__ void finish(unsigned char *turn, const work &o, const rows &rows, const float acc[8][4], float2 r,
+__device__ __forceinline__ void finish(unsigned char *turn, const work &o, part p, const rows &rows, const float acc[TILES][4], float r,
 				       const float w[2])
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, q = lane % 4;
-	uint32_t x[8][2];
+	uint32_t x[TILES][2];
 
 	asm volatile("cp.async.wait_all;" ::: "memory");
 	__syncwarp();
-	load_turned(x, turn);
+	load_turned<TILES>(x, turn, HALF * p.half);
 	__syncwarp();
 #pragma unroll
-	for (int j = 0; j < 8; j++) {
-		const float r0 = __shfl_sync(0xffffffffu, r.x, 4 * j + q), r1 = __shfl_sync(0xffffffffu, r.y, 4 * j + q);
+	for (int j = 0; j < TILES; j++) {
+		const float r0 = __shfl_sync(0xffffffffu, r, 8 * j + 2 * q), r1 = __shfl_sync(0xffffffffu, r, 8 * j + 2 * q + 1);
 
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
@@ -663,65 +638,72 @@ __device__ __forceinline__ void finish(unsigned char *turn, const work &o, const
 		}
 	}
 #pragma unroll
-	for (int c = 0; c < 4; c++)
-		store4_trans(shared_address(turn) + narrow_at(16 * c + (m >> 1) * 8 + lane % 8, m & 1), x[2 * c][0], x[2 * c][1],
-			     x[2 * c + 1][0], x[2 * c + 1][1]);
+	for (int c = 0; c < TILES / 2; c++)
+		store4_trans(shared_address(turn) + narrow_at(HALF * p.half + 16 * c + (m >> 1) * 8 + lane % 8, m & 1), x[2 * c][0],
+			     x[2 * c][1], x[2 * c + 1][0], x[2 * c + 1][1]);
 	__syncwarp();
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const uint4 y = *(const uint4 *)(turn + narrow_at(rows.at(i), lane % 2));
+	for (int i = 0; i < 2; i++) {
+		const uint4 y = *(const uint4 *)(turn + narrow_at(rows.at[i], lane % 2));
 
-		if (rows.at(i) < (int)rows.n)
-			*(uint4 *)((__nv_bfloat16 *)o.g.a.out + (rows.first + rows.at(i)) * o.g.a.v_heads * D + rows.column) = y;
+		if (rows.at[i] < rows.n)
+			*(uint4 *)((__nv_bfloat16 *)o.g.a.out + (rows.first + rows.at[i]) * o.g.a.v_heads * D + rows.column) = y;
 	}
 	__syncwarp();
 }
 
 /* The plain o, for tests. */
-__device__ void store_plain(const work &o, int pair, uint32_t i, const float acc[8][4])
+__device__ void store_plain(const work &o, part p, uint32_t i, const float acc[TILES][4])
 {
 	const int lane = threadIdx.x % 32;
-	const rows rows(o, pair, i);
+	const rows rows(o, p, i);
 
 #pragma unroll
-	for (int j = 0; j < 8; j++)
+	for (int j = 0; j < TILES; j++)
 #pragma unroll
 		for (int e = 0; e < 4; e++) {
-			const uint32_t t = 8 * j + 2 * (lane % 4) + e % 2;
+			const int t = HALF * p.half + 8 * j + 2 * (lane % 4) + e % 2;
 
 			if (t < rows.n)
-				o.g.a.o[(rows.first + t) * o.g.a.v_heads * D + o.head * D + o.slice * SLICE + pair * 16 +
+				o.g.a.o[(rows.first + t) * o.g.a.v_heads * D + o.head * D + o.slice * SLICE + p.pair * 16 +
 					e / 2 * 8 + lane / 4] = acc[j][e];
 		}
 }
 
 /* A chunk's norm is taken up when the next chunk's products are on their way. */
-template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o, int pair)
+template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o, part p)
 {
-	const __nv_bfloat16 *norm = (const __nv_bfloat16 *)o.g.a.norm_w + o.slice * SLICE + pair * 16 + threadIdx.x % 32 / 4;
+	const __nv_bfloat16 *norm = (const __nv_bfloat16 *)o.g.a.norm_w + o.slice * SLICE + p.pair * 16 + threadIdx.x % 32 / 4;
 	const float w[2] = { __bfloat162float(norm[0]), __bfloat162float(norm[8]) };
-	float last[8][4];
+	float last[TILES][4];
 
+	if (threadIdx.x % 32 == 0 && p.half == 0) {
+		if (p.pair == 0)
+			copy_keys(s, o, 0);
+		else
+			copy_queries(s, o, 0);
+	}
+	__syncwarp();
 #pragma unroll 1
 	for (uint32_t i = 0; i <= o.n_chunks; i++) {
-		float acc[8][4];
-		float2 r = make_float2(0, 0);
+		float acc[TILES][4];
+		float r = 0;
 
 		if (i < o.n_chunks)
-			outputs(s, pair, i, acc);
+			outputs(s, o, p, i, acc);
 		if (i)
-			r = receive(s, o, i - 1);
+			r = receive(s, o, p, i - 1);
 		if (i < o.n_chunks)
-			send(s, o, pair, i, squares(acc));
+			send(s, o, p, i, squares(acc));
 		if (i)
-			finish(s.turn[pair], o, rows(o, pair, i - 1), last, r, w);
+			finish(s.turn[p.pair], o, p, rows(o, p, i - 1), last, r, w);
 		if (i == o.n_chunks)
 			break;
-		load_gate(s.turn[pair], o, rows(o, pair, i));
+		load_gate(s.turn[p.pair], o, rows(o, p, i));
 		if (o.g.a.o)
-			store_plain(o, pair, i, acc);
+			store_plain(o, p, i, acc);
 #pragma unroll
-		for (int j = 0; j < 8; j++)
+		for (int j = 0; j < TILES; j++)
 #pragma unroll
 			for (int e = 0; e < 4; e++)
 				last[j][e] = acc[j][e];
@@ -734,19 +716,19 @@ template <int DEPTH> __device__ void init(shared<DEPTH> &s)
 {
 	for (int i = 0; i < 2; i++) {
 		barrier_init(&s.k[i].full, 1);
-		barrier_init(&s.k[i].empty, HEAD_WARPS);
+		barrier_init(&s.k[i].empty, HEAD_PAIRS);
 		barrier_init(&s.p[i].full, 1);
-		barrier_init(&s.p[i].empty, HEAD_WARPS);
+		barrier_init(&s.p[i].empty, HEAD_PAIRS * HALVES);
 	}
 	for (int i = 0; i < DEPTH; i++) {
 		barrier_init(&s.q[i].full, 1);
-		barrier_init(&s.q[i].empty, HEAD_WARPS);
+		barrier_init(&s.q[i].empty, HEAD_PAIRS * HALVES);
 	}
 	for (int i = 0; i < PAIRS; i++) {
 		barrier_init(&s.s[i].full, 1);
-		barrier_init(&s.s[i].empty, 1);
+		barrier_init(&s.s[i].empty, HALVES);
 		barrier_init(&s.w[i].full, 1);
-		barrier_init(&s.w[i].empty, 1);
+		barrier_init(&s.w[i].empty, HALVES);
 	}
 	barrier_init(&s.norm[0], 1);
 	barrier_init(&s.norm[1], 1);
@@ -768,10 +750,8 @@ template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEP
 	chain_release();
 	if (warp < PAIRS)
 		state_warp(s, o, warp);
-	else if (warp < 2 * PAIRS)
-		output_warp(s, o, warp - PAIRS);
 	else
-		copying_warp(s, o, warp > 2 * PAIRS);
+		output_warp(s, o, { (warp - PAIRS) / HALVES, (warp - PAIRS) % HALVES });
 	__syncwarp();
 	cg::this_cluster().sync();	/* nobody leaves while the others copy to it or arrive there */
 }

@@ -22,6 +22,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
+	kernels/cuda/gdn_convolve.cu \
 	kernels/cuda/gdn_prefill.cu \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \
