@@ -35,7 +35,7 @@ int gdn_prefill(const struct gdn_prefill_args *a, void *stream)
 	    a->ld < (2 * a->k_heads + a->v_heads) * GDN_DIM)
 		return -EINVAL;
 	if (!aligned(a->u) || !aligned(a->z) || !aligned(a->conv_w) || !aligned(a->window) || !aligned(a->out) ||
-	    (uintptr_t)a->room % 128 || a->form > GDN_SCAN_DEEP)
+	    (uintptr_t)a->room % 128 || a->form > GDN_SCAN_TOGETHER)
 		return -EINVAL;
 	rc = gdn::convolve(a, (cudaStream_t)stream);
 	rc = rc ? rc : gdn::prepare(a, (cudaStream_t)stream);

@@ -65,9 +65,8 @@ struct gdn_prefill_args {
 
 enum gdn_scan_form {
 	GDN_SCAN_AUTO,
-	GDN_SCAN_PLAIN,		/* up to 99 KB of shared memory a block, every block fetches for itself: any GPU */
-	GDN_SCAN_LEAN,		/* as much, the four blocks of a head fetch for one another: H100, H200 */
-	GDN_SCAN_DEEP,		/* and with more of Q ahead, in 117 KB: H100, H200 */
+	GDN_SCAN_APART,		/* every block fetches for itself: any GPU */
+	GDN_SCAN_TOGETHER,	/* the four blocks of a head fetch for one another: H100, H200 */
 };
 
 /* Bytes for n_chunks chunks. */

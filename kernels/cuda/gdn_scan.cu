@@ -47,8 +47,8 @@ struct gate {		/* a place filled by one side and emptied by the other */
 	uint64_t full, empty;
 };
 
-template <int DEPTH> struct shared {
-	unsigned char K[2][WIDE], Q[DEPTH][WIDE];
+struct shared {
+	unsigned char K[2][WIDE], Q[WIDE];
 	solve_record solve[2];
 	score_record score[2];
 	unsigned char V[2][PAIRS * V_TILE];
@@ -56,7 +56,7 @@ template <int DEPTH> struct shared {
 	unsigned char turn[PAIRS][V_TILE];		/* z and out, between rows and fragments */
 	float squares[2][HEAD_PAIRS][C];
 	float scale[PAIRS][16];
-	gate k[2], q[DEPTH], p[2], s[PAIRS], w[PAIRS];
+	gate k[2], q, p[2], s[PAIRS], w[PAIRS];
 	uint64_t norm[2];
 };
 
@@ -150,7 +150,7 @@ __device__ __forceinline__ room room_of(const work &o)
 }
 
 /* Chunk i's K, T and V, for the state warps.  One lane. */
-template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, uint32_t i)
+__device__ void copy_keys(shared &s, const work &o, uint32_t i)
 {
 	const room room = room_of(o);
 	const size_t k_head = o.head / (room.v_heads / room.k_heads), chunk = o.run.first_chunk + i;
@@ -172,16 +172,16 @@ template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, 
 }
 
 /* Q and P, for the output warps. */
-template <int DEPTH> __device__ void copy_queries(shared<DEPTH> &s, const work &o, uint32_t i)
+__device__ void copy_queries(shared &s, const work &o, uint32_t i)
 {
 	const room room = room_of(o);
 	const size_t k_head = o.head / (room.v_heads / room.k_heads), chunk = o.run.first_chunk + i;
 
 	if (i >= o.n_chunks)
 		return;
-	wait_empty(s.q[i % DEPTH], i / DEPTH);
-	expect(&s.q[i % DEPTH].full, WIDE);
-	fetch(o, s.Q[i % DEPTH], room.qk(chunk, k_head, 0), WIDE_PART, &s.q[i % DEPTH].full);
+	wait_empty(s.q, i);
+	expect(&s.q.full, WIDE);
+	fetch(o, s.Q, room.qk(chunk, k_head, 0), WIDE_PART, &s.q.full);
 	wait_empty(s.p[i % 2], i / 2);
 	expect(&s.p[i % 2].full, sizeof(score_record));
 	fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
@@ -377,7 +377,7 @@ __device__ __forceinline__ void update(float S[16][4], float V[8][4], const unsi
 			}
 }
 
-template <int DEPTH> __device__ void hand_over_state(shared<DEPTH> &s, int pair, uint32_t turn, const uint32_t S[8][4], const range &f)
+__device__ void hand_over_state(shared &s, int pair, uint32_t turn, const uint32_t S[8][4], const range &f)
 {
 	const int lane = threadIdx.x % 32;
 
@@ -392,7 +392,7 @@ template <int DEPTH> __device__ void hand_over_state(shared<DEPTH> &s, int pair,
 	arrive(&s.s[pair].full);
 }
 
-template <int DEPTH> __device__ void state_chunk(shared<DEPTH> &s, int slice, int pair, uint32_t i, float S[16][4])
+__device__ void state_chunk(shared &s, int slice, int pair, uint32_t i, float S[16][4])
 {
 	const int at = i % 2, lane = threadIdx.x % 32, row = slice * SLICE + pair * 16 + lane / 4;
 	const solve_record &solve = s.solve[at];
@@ -444,7 +444,7 @@ template <int DEPTH> __device__ void state_chunk(shared<DEPTH> &s, int slice, in
 				S[j][e] = __fmul_rn(S[j][e], f.back[e / 2]);
 }
 
-template <int DEPTH> __device__ void state_warp(shared<DEPTH> &s, const work &o, int pair)
+__device__ void state_warp(shared &s, const work &o, int pair)
 {
 	const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
 	float *state = o.g.a.state + (((size_t)o.run.slot * o.g.a.v_heads + o.head) * D + o.slice * SLICE + pair * 16 + g) * D + 2 * q;
@@ -475,7 +475,7 @@ struct part {
 	int pair, half;
 };
 
-template <int DEPTH> __device__ __forceinline__ void outputs(shared<DEPTH> &s, const work &o, part p, uint32_t i, float acc[TILES][4])
+__device__ __forceinline__ void outputs(shared &s, const work &o, part p, uint32_t i, float acc[TILES][4])
 {
 	const int lane = threadIdx.x % 32, q = lane % 4;
 	float f0, f1;
@@ -494,9 +494,9 @@ template <int DEPTH> __device__ __forceinline__ void outputs(shared<DEPTH> &s, c
 		if (p.pair == 0 && p.half == 0 && lane == 0)
 			copy_keys(s, o, i + 1);
 		__syncwarp();
-		wait_full(s.q[i % DEPTH], i / DEPTH);
-		times_wide<TILES>(acc, S, s.Q[i % DEPTH], HALF * p.half);
-		arrive_all(&s.q[i % DEPTH].empty);
+		wait_full(s.q, i);
+		times_wide<TILES>(acc, S, s.Q, HALF * p.half);
+		arrive_all(&s.q.empty);
 	}
 	uint32_t W[4][4];
 
@@ -556,7 +556,7 @@ __device__ __forceinline__ float2 squares(const float o[TILES][4])
 
 /* To all blocks of the head, as bytes that their barriers count.  A warp sends for chunk i when it has received all of i - 1,
  * so whatever arrives for i + 2 comes after everyone here has waited for i: two places are enough. */
-template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, const work &o, part p, uint32_t i, float2 sum)
+__device__ __forceinline__ void send(shared &s, const work &o, part p, uint32_t i, float2 sum)
 {
 	const int lane = threadIdx.x % 32, token = HALF * p.half + 8 * (lane / 8) + 2 * (lane % 4);
 	const uint32_t at = shared_address(&s.squares[i % 2][o.slice * PAIRS + p.pair][token]);
@@ -573,7 +573,7 @@ template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, cons
 }
 
 /* 1 / rms of the half's token l. */
-template <int DEPTH> __device__ __forceinline__ float receive(shared<DEPTH> &s, const work &o, part p, uint32_t i)
+__device__ __forceinline__ float receive(shared &s, const work &o, part p, uint32_t i)
 {
 	float sum = 0;
 
@@ -671,7 +671,7 @@ __device__ void store_plain(const work &o, part p, uint32_t i, const float acc[T
 }
 
 /* A chunk's norm is taken up when the next chunk's products are on their way. */
-template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o, part p)
+__device__ void output_warp(shared &s, const work &o, part p)
 {
 	const __nv_bfloat16 *norm = (const __nv_bfloat16 *)o.g.a.norm_w + o.slice * SLICE + p.pair * 16 + threadIdx.x % 32 / 4;
 	const float w[2] = { __bfloat162float(norm[0]), __bfloat162float(norm[8]) };
@@ -712,7 +712,7 @@ template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o
 
 /* ---- */
 
-template <int DEPTH> __device__ void init(shared<DEPTH> &s)
+__device__ void init(shared &s)
 {
 	for (int i = 0; i < 2; i++) {
 		barrier_init(&s.k[i].full, 1);
@@ -720,10 +720,8 @@ template <int DEPTH> __device__ void init(shared<DEPTH> &s)
 		barrier_init(&s.p[i].full, 1);
 		barrier_init(&s.p[i].empty, HEAD_PAIRS * HALVES);
 	}
-	for (int i = 0; i < DEPTH; i++) {
-		barrier_init(&s.q[i].full, 1);
-		barrier_init(&s.q[i].empty, HEAD_PAIRS * HALVES);
-	}
+	barrier_init(&s.q.full, 1);
+	barrier_init(&s.q.empty, HEAD_PAIRS * HALVES);
 	for (int i = 0; i < PAIRS; i++) {
 		barrier_init(&s.s[i].full, 1);
 		barrier_init(&s.s[i].empty, HALVES);
@@ -735,10 +733,10 @@ template <int DEPTH> __device__ void init(shared<DEPTH> &s)
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEPTH : 1) scan_kernel(const __grid_constant__ scan_args g)
+__global__ void __launch_bounds__(THREADS, HOPPER ? 2 : 1) scan_kernel(const __grid_constant__ scan_args g)
 {
 	extern __shared__ __align__(128) unsigned char memory[];
-	shared<DEPTH> &s = *(shared<DEPTH> *)memory;
+	shared &s = *(shared *)memory;
 	const gdn_prefill_run run = g.a.runs[blockIdx.y];
 	const work o = { g, run, (run.n + C - 1) / C, (int)blockIdx.x / SLICES, (int)blockIdx.x % SLICES };
 	const int warp = threadIdx.x / 32;
@@ -756,63 +754,23 @@ template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEP
 	cg::this_cluster().sync();	/* nobody leaves while the others copy to it or arrive there */
 }
 
-static_assert(sizeof(shared<1>) <= 99 * 1024, "every GPU that Hearth is for has 99 KB");
-
-/* What the GPU at hand can do; asked once. */
-struct chip {
-	bool hopper;
-	int deep_clusters;	/* of the deep form, at a time */
-	int rc;
-
-	chip() : hopper(false), deep_clusters(0), rc(0)
-	{
-		cudaLaunchAttribute attribute = {};
-		cudaLaunchConfig_t c = {};
-		int device, major;
-
-		if (cudaGetDevice(&device) != cudaSuccess ||
-		    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-		    cudaFuncSetAttribute(scan_kernel<1>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared<1>)) != cudaSuccess) {
-			rc = -ENODEV;
-			return;
-		}
-		hopper = major == 9;
-		if (!hopper)
-			return;
-		attribute.id = cudaLaunchAttributeClusterDimension;
-		attribute.val.clusterDim = { SLICES, 1, 1 };
-		c.gridDim = dim3(SLICES);
-		c.blockDim = dim3(THREADS);
-		c.dynamicSmemBytes = sizeof(shared<2>);
-		c.attrs = &attribute;
-		c.numAttrs = 1;
-		if (cudaFuncSetAttribute(scan_kernel<2>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared<2>)) != cudaSuccess ||
-		    cudaOccupancyMaxActiveClusters(&deep_clusters, scan_kernel<2>, &c) != cudaSuccess)
-			rc = -ENODEV;
-	}
-};
+static_assert(sizeof(shared) <= 99 * 1024, "every GPU that Hearth is for has 99 KB");
 
 } /* namespace */
 
 int scan(const struct gdn_prefill_args *a, cudaStream_t stream)
 {
-	static const chip chip;
-	const dim3 grid(a->v_heads * SLICES, a->n_runs);
-	uint32_t form = a->form;
+	int device, major;
 
-	if (chip.rc)
-		return chip.rc;
-	if (form > GDN_SCAN_PLAIN && !chip.hopper)
+	if (cudaGetDevice(&device) != cudaSuccess ||
+	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+	    cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared)) != cudaSuccess)
+		return -ENODEV;
+	if (a->form == GDN_SCAN_TOGETHER && major != 9)
 		return -EINVAL;
-	if (form == GDN_SCAN_AUTO)	/* one wave: look further ahead; more: two blocks a multiprocessor */
-		form = !chip.hopper						? GDN_SCAN_PLAIN
-		       : a->v_heads * a->n_runs <= (uint32_t)chip.deep_clusters ? GDN_SCAN_DEEP
-										: GDN_SCAN_LEAN;
-	const scan_args args = { *a, form != GDN_SCAN_PLAIN };
+	const scan_args args = { *a, a->form ? a->form == GDN_SCAN_TOGETHER : major == 9 };
 
-	if (form == GDN_SCAN_DEEP)
-		return chain_launch(scan_kernel<2>, grid, THREADS, sizeof(shared<2>), SLICES, stream, args);
-	return chain_launch(scan_kernel<1>, grid, THREADS, sizeof(shared<1>), SLICES, stream, args);
+	return chain_launch(scan_kernel, dim3(a->v_heads * SLICES, a->n_runs), THREADS, sizeof(shared), SLICES, stream, args);
 }
 
 } /* namespace gdn */
