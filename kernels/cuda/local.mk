@@ -1,7 +1,8 @@
 # Compiled always where nvcc is found, for sm_90a, sm_120a and sm_121a; run only where a GPU is.
 SUFFIXES = .cu
 cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_prefill.h \
-	kernels/cuda/gdn_prefill.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
+	kernels/cuda/gdn_prefill.cuh kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh \
+	kernels/cuda/gdn_scan_state.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
