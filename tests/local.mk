@@ -8,4 +8,5 @@ include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
+include tests/box/load.mk
 include tests/box/weights.mk

@@ -253,6 +253,13 @@ int chip(void)
 	return 10 * major + minor;
 }
 
+uint32_t slots_for(uint32_t pos)
+{
+	const uint32_t n = attn_prefill_segments(pos);
+
+	return n > 1 ? n : 0;
+}
+
 } /* namespace */
 
 uint64_t attn_prefill_slot_floats(uint32_t slots, uint32_t q_heads, uint32_t kv_heads)
@@ -262,26 +269,36 @@ uint64_t attn_prefill_slot_floats(uint32_t slots, uint32_t q_heads, uint32_t kv_
 
 uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32_t slots, struct attn_tile *ret)
 {
-	uint32_t n = 0, turn = 0, used = 0;
+	uint32_t n = 0, turn = 0, used = 0, target = 0;
+	uint64_t total = 0;
 	const auto keys = [](const attn_tile &t) {
 		return std::min<uint32_t>(t.pos + ATTN_PAGE - t.segment * ATTN_PREFILL_SEGMENT, ATTN_PREFILL_SEGMENT);
 	};
 
 	for (uint32_t i = 0; i < n_runs; i++)
-		if (runs[i].pos % ATTN_PAGE)
-			return 0;
+		for (uint32_t at = 0; at < runs[i].n; at += ATTN_PAGE) {
+			const uint32_t need = slots_for(runs[i].pos + at);
+
+			if (runs[i].pos % ATTN_PAGE || need > slots)
+				return 0;
+			total += need;
+			target = std::max(target, need);
+		}
+	if (total) {	/* equal turns, and none so full that a tile would have to leave one early */
+		const uint32_t turns = (uint32_t)((total - 1) / (slots - target + 1)) + 1;
+
+		target = (uint32_t)((total - 1) / turns) + 1;
+	}
 	for (uint32_t i = 0; i < n_runs; i++)
 		for (uint32_t at = 0; at < runs[i].n; at += ATTN_PAGE) {
 			const uint32_t pos = runs[i].pos + at, rows = std::min<uint32_t>(runs[i].n - at, ATTN_PAGE);
-			const uint32_t segments = attn_prefill_segments(pos), need = segments > 1 ? segments : 0;
+			const uint32_t need = slots_for(pos);
 
-			if (need > slots)
-				return 0;
-			if (used + need > slots) {
+			if (need && used >= target) {
 				turn++;
 				used = 0;
 			}
-			for (uint32_t s = 0; s < segments; s++)
+			for (uint32_t s = 0; s < attn_prefill_segments(pos); s++)
 				ret[n++] = { runs[i].row + at, pos, rows, runs[i].table, s, need ? used + s : 0, turn };
 			used += need;
 		}

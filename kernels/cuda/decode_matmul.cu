@@ -175,7 +175,7 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
 	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
-	       a->out != MATMUL_OUT_BF16 && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
+	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list)
@@ -205,7 +205,7 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	struct matmul_params p;
 	uint32_t most_items, cols;
 
-	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list)
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16)
 		return -EINVAL;
 	p = matmul_params_of_experts(a, a->list);
 	narrow_split(&p, false);

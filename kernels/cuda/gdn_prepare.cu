@@ -23,6 +23,7 @@ constexpr int MAX_RATIO = 8, PAIR = 2;		/* value heads of a key head; solved at 
 constexpr int GROUP = 16, AHEAD = 4;		/* rows that a thread goes down; that it loads at a time */
 constexpr int JOBS = 20, JOBS_PER_WARP = (JOBS + WARPS - 1) / WARPS;
 constexpr int WINDOW = GDN_TAPS - 1;
+constexpr uint32_t LEAD = 18;			/* chunks: two blocks on each of 132 multiprocessors, 16 to a chunk */
 constexpr int DIAG_LD = 24;			/* floats: the rows of a store in different banks */
 
 struct head_shared {
@@ -94,16 +95,15 @@ __device__ void gates(shared &s, const gdn_prefill_args &a, const place &p)
 /* Eight channels of one token before the convolution; t counts from the chunk's first row. */
 struct column {
 	const __nv_bfloat16 *u, *window;	/* the chunk's first row; window of the run's first chunk, else NULL */
-	size_t ld, channels;
-	int n;
+	int ld, channels, n;
 
 	__device__ uint4 at(int t) const
 	{
 		if (t >= n)
 			return make_uint4(0, 0, 0, 0);
 		if (t < 0 && window)
-			return *(const uint4 *)(window + (size_t)(t + WINDOW) * channels);
-		return *(const uint4 *)(u + (ptrdiff_t)t * (ptrdiff_t)ld);
+			return *(const uint4 *)(window + (t + WINDOW) * channels);
+		return *(const uint4 *)(u + t * ld);
 	}
 };
 
@@ -183,14 +183,15 @@ __device__ void convolve(shared &s, const gdn_prefill_args &a, const place &p, c
 {
 	const int heads = 2 + p.ratio;
 
-	for (int item = threadIdx.x; item < heads * 16 * (C / GROUP); item += THREADS) {
+	/* q and k cost more than v: their warps not all on the same schedulers */
+	for (int item = threadIdx.x ^ (threadIdx.x >> 7 & 1) << 5; item < heads * 16 * (C / GROUP); item += THREADS) {
 		const int piece = item % 16, which = item / 16 % heads, t0 = item / 16 / heads * GROUP;
 		const int head = p.k_head * p.ratio + which - 2;
 		const size_t first = (size_t)D * (which < 2 ? which * a.k_heads + p.k_head : 2 * a.k_heads + head) + 8 * piece;
 		const __nv_bfloat16 *window = (const __nv_bfloat16 *)a.window +
 					      ((size_t)p.run.slot * 2 + p.run.side) * WINDOW * p.channels + first;
 		const column in = { (const __nv_bfloat16 *)a.u + (size_t)p.row * a.ld + first, p.first ? window : NULL,
-				    a.ld, (size_t)p.channels, (int)p.n };
+				    (int)a.ld, p.channels, (int)p.n };
 		unsigned char *v = which < 2 ? NULL : room.v(p.chunk, head) + piece / 2 * V_TILE;
 		uint32_t largest[4] = {};
 		slider slide;
@@ -227,6 +228,27 @@ __device__ void convolve(shared &s, const gdn_prefill_args &a, const place &p, c
 				atomicMax(&s.v_max[which - 2][8 * piece + 2 * c], (int)(largest[c] << 16));
 				atomicMax(&s.v_max[which - 2][8 * piece + 2 * c + 1], (int)(largest[c] & 0xffff0000u));
 			}
+	}
+}
+
+/* The inputs of the block that will follow on this multiprocessor, or thereabouts, into L2. */
+__device__ void announce(const gdn_prefill_args &a, const place &p)
+{
+	const uint32_t later = blockIdx.y + LEAD;
+
+	if (later >= a.n_chunks)
+		return;
+	const gdn_chunk chunk = a.chunks[later];
+	const gdn_prefill_run run = a.runs[chunk.run];
+	const uint32_t row = run.row + chunk.index * C, n = min((uint32_t)C, run.n - chunk.index * C);
+
+	for (uint32_t i = threadIdx.x; i < n * 3; i += THREADS) {
+		const uint32_t part = i / n;
+		const size_t first = (size_t)D * (part < 2 ? part * a.k_heads + p.k_head : 2 * a.k_heads + p.k_head * p.ratio);
+		const __nv_bfloat16 *from = (const __nv_bfloat16 *)a.u + (size_t)(row + i % n) * a.ld + first;
+
+		asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;"
+			     :: "l"(__cvta_generic_to_global(from)), "r"(D * 2 * (part < 2 ? 1 : p.ratio)) : "memory");
 	}
 }
 
@@ -297,7 +319,7 @@ __device__ void decayed(head_shared &s, const float *G, const float *beta, const
 
 			for (int e = 0; e < 2; e++) {
 				const bool in = job.score ? c + e <= r : c + e < r;
-				const float d = in ? __expf(fminf(__fsub_rn(G[r], G[c + e]), 0)) : 0;
+				const float d = in ? fast_exp(fminf(__fsub_rn(G[r], G[c + e]), 0)) : 0;
 
 				x[e] = in ? __fmul_rn(acc[t][2 * half + e], d) : 0;
 				if (!job.score)
@@ -405,11 +427,11 @@ __device__ void solve(shared &s, const place &p, const room &room, int h0, const
 	if (h < n)
 		invert_diagonal(s.head[h], s.beta[h0 + h], warp % 4);
 	for (int i = threadIdx.x; i < n * C; i += THREADS) {
-		const float *G = s.G[h0 + i / C], decay = __expf(G[i % C]);
+		const float *G = s.G[h0 + i / C], decay = fast_exp(G[i % C]);
 
 		s.head[i / C].solve.decay[i % C] = decay;
 		s.head[i / C].score.decay[i % C] = decay;
-		s.head[i / C].solve.rest[i % C] = __expf(fminf(__fsub_rn(G[C - 1], G[i % C]), 0));
+		s.head[i / C].solve.rest[i % C] = fast_exp(fminf(__fsub_rn(G[C - 1], G[i % C]), 0));
 	}
 	for (int i = threadIdx.x; i < n * D; i += THREADS)
 		s.head[i / D].solve.v_max[i % D] = __int_as_float(s.v_max[h0 + i / D][i % D]);
@@ -453,6 +475,7 @@ __global__ void __launch_bounds__(THREADS, 2) prepare_kernel(gdn_prefill_args a)
 	chain_wait();
 	chain_release();
 	__syncthreads();
+	announce(a, p);
 	gates(s, a, p);
 	convolve(s, a, p, room);
 	copy_fence();

@@ -6,7 +6,7 @@
  *	O = exp(G) (S Q^T) + V' P^T
  * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.  Its output warp gets S and V'
  * as fragments through shared memory and makes O, the norm's sum over the head's 128 values (through the cluster), and the
- * rows of the result, a chunk behind.  A fifth warp drives the copies.
+ * rows of the result, a chunk behind.  Two more warps drive the copies.
  *
  * Operands are fp16.  T, P and the keys are at most 1; S and V are as they are while their largest in a row of
  * S lies in [2^-10, 2^9], which leaves fp16 both its 11 bits and room for the sums; a chunk where some row's does not has those
@@ -21,12 +21,20 @@
 
 namespace cg = cooperative_groups;
 
+/* Others have 100 KB a multiprocessor, so one block, and no copy engine that serves several. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ < 1000
+#define HOPPER 1
+#else
+#define HOPPER 0
+#endif
+
 namespace gdn {
 namespace {
 
 constexpr int SLICE = 32, SLICES = D / SLICE;	/* value dimensions of a block; blocks of a head */
 constexpr int PAIRS = 2;			/* state and output warps of a block */
-constexpr int THREADS = (2 * PAIRS + 1) * 32;
+constexpr int THREADS = (2 * PAIRS + 2) * 32;
+constexpr int AHEAD = 4;				/* chunks, into L2 */
 constexpr int HEAD_WARPS = PAIRS * SLICES;	/* of each kind */
 constexpr int WIDE_PART = WIDE / SLICES;
 constexpr int SOLVE_PART = sizeof(solve_record) / SLICES, SCORE_PART = sizeof(score_record) / SLICES;
@@ -47,7 +55,7 @@ template <int DEPTH> struct shared {
 	float squares[2][HEAD_WARPS][C];
 	float scale[PAIRS][16];
 	gate k[2], q[DEPTH], p[2], s[PAIRS], w[PAIRS];
-	uint64_t norm;
+	uint64_t norm[2];
 };
 
 struct scan_args {
@@ -74,16 +82,16 @@ __device__ __forceinline__ void expect(uint64_t *b, uint32_t bytes)
 	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(b)), "r"(bytes) : "memory");
 }
 
-/* turn: how often this place was used before. */
 __device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
 {
 	asm volatile("{ .reg .pred p;\n"
-		     "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
+		     "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
 		     "@p bra done;\n"
 		     "bra again;\n"
 		     "done: }" :: "r"(shared_address(b)), "r"(parity) : "memory");
 }
 
+/* turn: how often this place was used before. */
 __device__ __forceinline__ void wait_full(gate &g, uint32_t turn)
 {
 	wait(&g.full, turn & 1);
@@ -110,18 +118,19 @@ __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
 	return to;
 }
 
-/* ... in every block of the cluster. */
+/* ... in every block of the cluster.  It hands back room that was read, no data, so the default scope does: a release at
+ * cluster scope would be a fence of the whole GPU, about a microsecond, three times a chunk. */
 __device__ __forceinline__ void arrive_all(uint64_t *b)
 {
 	const uint32_t lane = threadIdx.x % 32;
 
 	__syncwarp();
 	if (lane < SLICES)
-		asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];"
+		asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];"
 			     :: "r"(in_block(shared_address(b), lane)) : "memory");
 }
 
-/* ---- the copying warp ---------------------------------------------------------- */
+/* ---- the copying warps ---------------------------------------------------------- */
 
 __device__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *b)
 {
@@ -133,57 +142,91 @@ __device__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *
 /* What all four blocks need, `part` the quarter of each. */
 __device__ void fetch(const work &o, void *to, const void *from, uint32_t part, uint64_t *b)
 {
-	const uint32_t skip = part * (uint32_t)o.slice;
-
-	if (!o.g.together) {
+	if (!HOPPER || !o.g.together) {
 		fetch_own(to, from, part * SLICES, b);
 		return;
 	}
+#if HOPPER
+	const uint32_t skip = part * (uint32_t)o.slice;
+
 	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
 		     "[%0], [%1], %2, [%3], %4;"
 		     :: "r"(shared_address(to) + skip), "l"(__cvta_generic_to_global((const char *)from + skip)), "r"(part),
 			"r"(shared_address(b)), "h"((uint16_t)((1 << SLICES) - 1))
 		     : "memory");
+#endif
 }
 
-template <int DEPTH> __device__ void fetch_k(shared<DEPTH> &s, const work &o, const room &room, uint32_t i)
+/* Memory is further away than a chunk is long: it is asked for AHEAD chunks early, to be in L2. */
+__device__ void announce(const void *from, uint32_t bytes)
 {
-	const size_t chunk = o.run.first_chunk + i;
-	const int at = i % 2;
-
-	wait_empty(s.k[at], i / 2);
-	expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
-	fetch(o, s.K[at], room.qk(chunk, o.head / (room.v_heads / room.k_heads), 1), WIDE_PART, &s.k[at].full);
-	fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
-	fetch_own(s.V[at], room.v(chunk, o.head) + o.slice * PAIRS * V_TILE, PAIRS * V_TILE, &s.k[at].full);
+	asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
 }
 
-template <int DEPTH> __device__ void fetch_q(shared<DEPTH> &s, const work &o, const room &room, uint32_t i)
+__device__ const unsigned char *part_of(const void *p, uint32_t part, const work &o)
 {
-	const size_t chunk = o.run.first_chunk + i;
-	const int at = i % DEPTH;
-
-	wait_empty(s.q[at], i / DEPTH);
-	expect(&s.q[at].full, WIDE);
-	fetch(o, s.Q[at], room.qk(chunk, o.head / (room.v_heads / room.k_heads), 0), WIDE_PART, &s.q[at].full);
-	wait_empty(s.p[i % 2], i / 2);
-	expect(&s.p[i % 2].full, sizeof(score_record));
-	fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
+	return (const unsigned char *)p + part * (uint32_t)o.slice;
 }
 
-template <int DEPTH> __device__ void copying_warp(shared<DEPTH> &s, const work &o)
+/* K, T and V, for the state warps. */
+template <int DEPTH> __device__ void copy_keys(shared<DEPTH> &s, const work &o, const room &room)
+{
+	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+	const uint32_t skip = (uint32_t)o.slice * PAIRS * V_TILE;
+
+	for (uint32_t i = 0; i < o.n_chunks; i++) {
+		const size_t chunk = o.run.first_chunk + i;
+		const int at = i % 2;
+
+		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
+			const size_t later = o.run.first_chunk + next;
+
+			announce(part_of(room.qk(later, k_head, 1), WIDE_PART, o), WIDE_PART);
+			announce(part_of(room.solve(later, o.head), SOLVE_PART, o), SOLVE_PART);
+			announce(room.v(later, o.head) + skip, PAIRS * V_TILE);
+		}
+		wait_empty(s.k[at], i / 2);
+		expect(&s.k[at].full, WIDE + sizeof(solve_record) + PAIRS * V_TILE);
+		fetch(o, s.K[at], room.qk(chunk, k_head, 1), WIDE_PART, &s.k[at].full);
+		fetch(o, &s.solve[at], room.solve(chunk, o.head), SOLVE_PART, &s.k[at].full);
+		fetch_own(s.V[at], room.v(chunk, o.head) + skip, PAIRS * V_TILE, &s.k[at].full);
+	}
+}
+
+/* Q and P, for the output warps. */
+template <int DEPTH> __device__ void copy_queries(shared<DEPTH> &s, const work &o, const room &room)
+{
+	const size_t k_head = o.head / (room.v_heads / room.k_heads);
+
+	for (uint32_t i = 0; i < o.n_chunks; i++) {
+		const size_t chunk = o.run.first_chunk + i;
+
+		for (uint32_t next = i ? i + AHEAD : 1; next <= i + AHEAD && next < o.n_chunks; next++) {
+			const size_t later = o.run.first_chunk + next;
+
+			announce(part_of(room.qk(later, k_head, 0), WIDE_PART, o), WIDE_PART);
+			announce(part_of(room.score(later, o.head), SCORE_PART, o), SCORE_PART);
+		}
+		wait_empty(s.q[i % DEPTH], i / DEPTH);
+		expect(&s.q[i % DEPTH].full, WIDE);
+		fetch(o, s.Q[i % DEPTH], room.qk(chunk, k_head, 0), WIDE_PART, &s.q[i % DEPTH].full);
+		wait_empty(s.p[i % 2], i / 2);
+		expect(&s.p[i % 2].full, sizeof(score_record));
+		fetch(o, &s.score[i % 2], room.score(chunk, o.head), SCORE_PART, &s.p[i % 2].full);
+	}
+}
+
+template <int DEPTH> __device__ void copying_warp(shared<DEPTH> &s, const work &o, bool queries)
 {
 	const gdn_prefill_args &a = o.g.a;
 	const room room = { (unsigned char *)a.room, a.n_chunks, a.k_heads, a.v_heads };
 
 	if (threadIdx.x % 32)
 		return;
-	fetch_k(s, o, room, 0);
-	for (uint32_t i = 0; i < o.n_chunks; i++) {
-		fetch_q(s, o, room, i);
-		if (i + 1 < o.n_chunks)
-			fetch_k(s, o, room, i + 1);
-	}
+	if (queries)
+		copy_queries(s, o, room);
+	else
+		copy_keys(s, o, room);
 }
 
 /* ---- products ------------------------------------------------------------------ */
@@ -534,15 +577,19 @@ __device__ __forceinline__ float2 squares(const float o[8][4])
 	return make_float2(x[0][0], x[0][1]);
 }
 
-/* To all blocks of the head. */
+/* To all blocks of the head, as bytes that their barriers count.  A warp sends for chunk i when it has received all of i - 1,
+ * so whatever arrives for i + 2 comes after everyone here has waited for i: two places are enough. */
 template <int DEPTH> __device__ __forceinline__ void send(shared<DEPTH> &s, const work &o, int pair, uint32_t i, float2 sum)
 {
 	const uint32_t at = shared_address(&s.squares[i % 2][o.slice * PAIRS + pair][2 * (threadIdx.x % 32)]);
+	const uint32_t b = shared_address(&s.norm[i % 2]);
 
+	if (pair == 0 && threadIdx.x % 32 == 0)
+		expect(&s.norm[i % 2], sizeof(s.squares[0]));
 #pragma unroll
 	for (uint32_t rank = 0; rank < SLICES; rank++)
-		asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" :: "r"(in_block(at, rank)), "f"(sum.x), "f"(sum.y) : "memory");
-	arrive_all(&s.norm);
+		asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
+			     :: "r"(in_block(at, rank)), "f"(sum.x), "f"(sum.y), "r"(in_block(b, rank)) : "memory");
 }
 
 /* 1 / rms of the tokens 2l and 2l + 1. */
@@ -550,7 +597,7 @@ template <int DEPTH> __device__ __forceinline__ float2 receive(shared<DEPTH> &s,
 {
 	float2 sum = make_float2(0, 0);
 
-	wait(&s.norm, i & 1);
+	wait(&s.norm[i % 2], i / 2 & 1);
 #pragma unroll
 	for (int w = 0; w < HEAD_WARPS; w++) {
 		const float2 x = *(const float2 *)&s.squares[i % 2][w][2 * (threadIdx.x % 32)];
@@ -577,26 +624,28 @@ struct rows {
 	static __device__ int at(int part) { return part * 16 + threadIdx.x % 32 / 2; }
 };
 
-__device__ __forceinline__ void load_gate(uint4 z[4], const work &o, const rows &rows)
+/* Straight into the turning tile; rows past the end are zeros. */
+__device__ __forceinline__ void load_gate(unsigned char *turn, const work &o, const rows &rows)
 {
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + rows.at(i)) * o.g.a.ld + rows.column;
+		const bool valid = rows.at(i) < (int)rows.n;
+		const __nv_bfloat16 *from = (const __nv_bfloat16 *)o.g.a.z + (rows.first + (valid ? rows.at(i) : 0)) * o.g.a.ld + rows.column;
 
-		z[i] = rows.at(i) < (int)rows.n ? __ldg((const uint4 *)from) : make_uint4(0, 0, 0, 0);
+		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+			     :: "r"(shared_address(turn) + narrow_at(rows.at(i), threadIdx.x % 2)),
+				"l"(__cvta_generic_to_global(from)), "r"(valid ? 16 : 0) : "memory");
 	}
 }
 
 /* bf16((w o r) silu(z)), through the turning tile. */
 __device__ __forceinline__ void finish(unsigned char *turn, const work &o, const rows &rows, const float acc[8][4], float2 r,
-				       const uint4 z[4], const float w[2])
+				       const float w[2])
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, q = lane % 4;
 	uint32_t x[8][2];
 
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		*(uint4 *)(turn + narrow_at(rows.at(i), lane % 2)) = z[i];
+	asm volatile("cp.async.wait_all;" ::: "memory");
 	__syncwarp();
 	load_turned(x, turn);
 	__syncwarp();
@@ -652,7 +701,6 @@ template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o
 	const __nv_bfloat16 *norm = (const __nv_bfloat16 *)o.g.a.norm_w + o.slice * SLICE + pair * 16 + threadIdx.x % 32 / 4;
 	const float w[2] = { __bfloat162float(norm[0]), __bfloat162float(norm[8]) };
 	float last[8][4];
-	uint4 z[4];
 
 #pragma unroll 1
 	for (uint32_t i = 0; i <= o.n_chunks; i++) {
@@ -666,10 +714,10 @@ template <int DEPTH> __device__ void output_warp(shared<DEPTH> &s, const work &o
 		if (i < o.n_chunks)
 			send(s, o, pair, i, squares(acc));
 		if (i)
-			finish(s.turn[pair], o, rows(o, pair, i - 1), last, r, z, w);
+			finish(s.turn[pair], o, rows(o, pair, i - 1), last, r, w);
 		if (i == o.n_chunks)
 			break;
-		load_gate(z, o, rows(o, pair, i));
+		load_gate(s.turn[pair], o, rows(o, pair, i));
 		if (o.g.a.o)
 			store_plain(o, pair, i, acc);
 #pragma unroll
@@ -700,11 +748,12 @@ template <int DEPTH> __device__ void init(shared<DEPTH> &s)
 		barrier_init(&s.w[i].full, 1);
 		barrier_init(&s.w[i].empty, 1);
 	}
-	barrier_init(&s.norm, HEAD_WARPS);
+	barrier_init(&s.norm[0], 1);
+	barrier_init(&s.norm[1], 1);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-template <int DEPTH> __global__ void __launch_bounds__(THREADS, 3 - DEPTH) scan_kernel(const __grid_constant__ scan_args g)
+template <int DEPTH> __global__ void __launch_bounds__(THREADS, HOPPER ? 3 - DEPTH : 1) scan_kernel(const __grid_constant__ scan_args g)
 {
 	extern __shared__ __align__(128) unsigned char memory[];
 	shared<DEPTH> &s = *(shared<DEPTH> *)memory;
@@ -722,7 +771,7 @@ template <int DEPTH> __global__ void __launch_bounds__(THREADS, 3 - DEPTH) scan_
 	else if (warp < 2 * PAIRS)
 		output_warp(s, o, warp - PAIRS);
 	else
-		copying_warp(s, o);
+		copying_warp(s, o, warp > 2 * PAIRS);
 	__syncwarp();
 	cg::this_cluster().sync();	/* nobody leaves while the others copy to it or arrive there */
 }

@@ -21,6 +21,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_prefill.cu \
 	kernels/cuda/attn_prefill_in.cu \
 	kernels/cuda/attn_prefill_wgmma.cu \
+	kernels/cuda/backend.c \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
@@ -40,6 +41,8 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
 	kernels/cuda/weights.cu
+# What a program adds to have the CUDA back end (kernels/device.c looks for it).
+cuda_backend_libs = -Wl,-u,cuda_backend_open libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 -include $(libcudakernels_a_OBJECTS:=.d)
 CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
 endif

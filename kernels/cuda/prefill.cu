@@ -1,6 +1,7 @@
 /* prefill.cu - a pass of prompt rows through the layers (docs/numerics.md 7).
  *
- * Matrices take x in prefill order: the norms and SwiGLU write it so, what comes out of attention and of the
+ * What experts give is rounded to bfloat16 before it is weighed and added; all else is rounded where the decode kernels
+ * round it.  Matrices take x in prefill order: the norms and SwiGLU write it so, what comes out of attention and of the
  * DeltaNet is put into it.  Thousands of rows make every kernel long, so there are no graphs here. */
 #include <errno.h>
 
@@ -159,7 +160,7 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered, st
 	a.width = d->m.hidden;
 	a.eps = d->m.norm_eps;
 	a.ordered = ordered;
-	rc = residual_add(&a, d->stream);
+	rc = residual_add_rows(&a, d->stream);
 	pass_mark(d, CLASS_RESIDUAL);
 	return rc;
 }
@@ -229,14 +230,15 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	a.k = a.ldx = m->expert_inter;
 	a.x_per_slot = 1;
 	a.without_last = 0;
-	a.out = MATMUL_OUT_F32;
+	a.out = MATMUL_OUT_BF16;
 	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
 	pass_mark(d, CLASS_EXPERTS);
 	if (m->shared_inter && !beside)
-		rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, s->expert_y + m->n_experts_used * m->hidden, m->hidden,
-						   m->shared_inter, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+		rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, (uint16_t *)(void *)s->expert_y + m->n_experts_used * m->hidden,
+						   m->hidden, m->shared_inter, slots_of(d) * m->hidden, MATMUL_OUT_BF16 });
 	pass_mark(d, CLASS_SHARED);
 	ret->y = s->expert_y;
+	ret->y_bf16 = 1;
 	ret->weight = s->choice_weight;
 	ret->slots = slots_of(d);
 	return rc;

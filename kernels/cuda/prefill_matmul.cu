@@ -50,6 +50,9 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 #pragma unroll
 	for (int i = 0; i < COPIES; i++) {
 		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8);
+
+		if (i * (THREADS / 8) >= (int)n)
+			break;		/* nobody multiplies these */
 		const bf16 *from = p.x + (size_t)row[i] * p.ldx + k;
 
 		/* Bytes that are not there arrive as zeros; their address is not read. */
@@ -60,29 +63,39 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 }
 
 #if HOPPER
-/* Half the columns, or all. */
 template <enum matmul_format F, int N>
-__device__ void multiply_halves(sums &s, const struct unit<F> &w, int quarter, const char *stage)
+__device__ void multiply_cols(sums &s, const struct unit<F> &w, int quarter, const char *stage)
 {
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		const struct frag f = w.frag_of(quarter * 4 + i);
+		const uint32_t at = smem_address(stage) + i * 32;
 
-#pragma unroll
-		for (int h = 0; h < N; h++)
-			wgmma_64x128(s.h[h], f, wgmma_rows(smem_address(stage) + h * HALF * STAGE_K * 2 + i * 32));
+		if (N == 32)
+			wgmma_64x32(s.h[0], f, wgmma_rows(at));
+		else if (N == 64)
+			wgmma_64x64(s.h[0], f, wgmma_rows(at));
+		else
+			wgmma_64x128(s.h[0], f, wgmma_rows(at));
+		if (N == COLS)
+			wgmma_64x128(s.h[1], f, wgmma_rows(at + HALF * STAGE_K * 2));
 	}
 	wgmma_commit();
 }
 
+/* No more columns than there are; n is the same for the whole block. */
 template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, bool both)
+__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
 {
-	if (both)
-		multiply_halves<F, HALVES>(s, w, quarter, stage);
+	if (n > HALF)
+		multiply_cols<F, COLS>(s, w, quarter, stage);
+	else if (n > 64)
+		multiply_cols<F, HALF>(s, w, quarter, stage);
+	else if (n > 32)
+		multiply_cols<F, 64>(s, w, quarter, stage);
 	else
-		multiply_halves<F, 1>(s, w, quarter, stage);
+		multiply_cols<F, 32>(s, w, quarter, stage);
 }
 #else
 __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
@@ -92,7 +105,7 @@ __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 }
 
 template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, bool both)
+__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
 {
 	/* Matrices of a load: chunks 2i and 2i + 1 of rows 0-7, then of rows 8-15. */
 	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
@@ -103,10 +116,10 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 
 #pragma unroll
 		for (int h = 0; h < HALVES; h++) {
-			if (h && !both)
-				break;
 #pragma unroll
 			for (int j = 0; j < HALF / 16; j++) {
+				if (h * HALF + j * 16 >= (int)n)
+					break;
 				const uint32_t r = h * HALF + j * 16 + row;
 				uint32_t b[4];
 
@@ -127,7 +140,6 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
 	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
 							  unit<F>::bytes);
-	const bool both = x.n > HALF;
 	uint32_t row[COPIES];
 	struct unit<F> w;
 
@@ -165,7 +177,7 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #endif
 			/* The stage is there for all, and nobody reads the place that is filled next. */
 			__syncthreads();
-			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, both);
+			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, x.n);
 #if HOPPER
 			wgmma_wait<1>();	/* the stage before is done with; its weights may go */
 			if (block) {
@@ -211,59 +223,94 @@ __device__ float swiglu(float gate, float up)
 	return __fmul_rn(__fmul_rn(gate, __fdiv_rn(1.0f, 1.0f + expf(-gate))), up);
 }
 
-/* Where column `col` of the tile goes. */
-__device__ size_t out_row(const tile_of_x &x, uint32_t col)
-{
-	return x.row(col);
-}
+/* Output rows of the columns that a lane stores, asked for before the first store: the compiler must not move a load of
+ * the list over a store. */
+struct out_rows {
+	uint32_t row[COLS / 8];
 
-/* A lane's four sums of a column tile: rows g and g + 8, columns 2q and 2q + 1. */
-__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, uint32_t first_col, const float *v,
-			    float scale, float scale_up)
-{
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-	const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale), __fmul_rn(v[2], scale_up)),
-					swiglu(__fmul_rn(v[1], scale), __fmul_rn(v[3], scale_up)));
-	const uint32_t at = (tile - p.n_plain) * 8 + 2 * q;
+	__device__ out_rows(const tile_of_x &x, uint32_t offset)
+	{
+#pragma unroll
+		for (int j = 0; j < COLS / 8; j++)
+			row[j] = x.row(min(j * 8 + offset, x.n - 1));
+	}
+};
 
-	if (first_col + g < x.n)
-		*(uint32_t *)((bf16 *)p.y_swiglu + out_row(x, first_col + g) * p.ldy_swiglu + prefill_column(at)) = word;
-}
-
-__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, uint32_t first_col, const float *v,
-			   float scale)
+/* SwiGLU of a tile in turns: eight outputs a column. */
+__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale,
+			    float scale_up)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
+	const out_rows to(x, g);
+	bf16 *y = (bf16 *)p.y_swiglu + prefill_column((tile - p.n_plain) * 8 + 2 * q);
 
 #pragma unroll
-	for (int half = 0; half < 2; half++) {
-		const uint32_t word = transpose(__fmul_rn(v[2 * half], scale), __fmul_rn(v[2 * half + 1], scale));
-		const uint32_t row = tile * MATMUL_TILE + half * 8 + 2 * q;
+	for (int j = 0; j < COLS / 8; j++) {
+		const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4];
 
-		if (first_col + g < x.n) {
-			bf16 *to = (bf16 *)p.y + out_row(x, first_col + g) * p.ldy + row;
+		if (j * 8 >= (int)x.n)
+			break;
+		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale), __fmul_rn(v[2], scale_up)),
+						swiglu(__fmul_rn(v[1], scale), __fmul_rn(v[3], scale_up)));
+		if (j * 8 + g < x.n)
+			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
+	}
+}
 
-			if (row + 1 < p.n && !(p.ldy % 2))
-				*(uint32_t *)to = word;
-			else
-				for (uint32_t i = 0; i < 2; i++)
-					if (row + i < p.n)
-						to[i] = __ushort_as_bfloat16((unsigned short)(word >> 16 * i));
+/* Two neighbours of a row of y, as far as they are there. */
+__device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint32_t word)
+{
+	if (row + 1 < p.n && !(p.ldy % 2)) {
+		*(uint32_t *)to = word;
+	} else {
+		for (uint32_t i = 0; i < 2; i++)
+			if (row + i < p.n)
+				to[i] = __ushort_as_bfloat16((unsigned short)(word >> 16 * i));
+	}
+}
+
+__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
+{
+	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = tile * MATMUL_TILE + 2 * q;
+	const out_rows to(x, g);
+
+#pragma unroll
+	for (int j = 0; j < COLS / 8; j++) {
+		const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4];
+
+		if (j * 8 >= (int)x.n)
+			break;
+		const uint32_t upper = transpose(__fmul_rn(v[0], scale), __fmul_rn(v[1], scale));
+		const uint32_t lower = transpose(__fmul_rn(v[2], scale), __fmul_rn(v[3], scale));
+		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
+
+		if (j * 8 + g < x.n) {
+			store_word(p, y, row, upper);
+			store_word(p, y + 8, row + 8, lower);
 		}
 	}
 }
 
-__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, uint32_t first_col, const float *v,
-			  float scale)
+__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
 {
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
+	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
 
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const uint32_t row = tile * MATMUL_TILE + i / 2 * 8 + g, col = first_col + 2 * q + i % 2;
+	for (int odd = 0; odd < 2; odd++) {
+		const out_rows to(x, 2 * q + odd);
 
-		if (row < p.n && col < x.n)
-			((float *)p.y)[out_row(x, col) * p.ldy + row] = __fmul_rn(v[i], scale);
+#pragma unroll
+		for (int j = 0; j < COLS / 8; j++) {
+			const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4 + odd];
+			float *y = (float *)p.y + (size_t)to.row[j] * p.ldy + row;
+
+			if (j * 8 + 2 * q + odd >= x.n)
+				break;
+			if (row < p.n)
+				y[0] = __fmul_rn(v[0], scale);
+			if (row + 8 < p.n)
+				y[8] = __fmul_rn(v[2], scale);
+		}
 	}
 }
 
@@ -277,21 +324,12 @@ __device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t 
 		scale = __fmul_rn(p.scale, p.scales[x.expert]);
 		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[x.expert]) : scale;
 	}
-#pragma unroll
-	for (int h = 0; h < HALVES; h++)
-#pragma unroll
-		for (int j = 0; j < HALF / 8; j++) {
-			const uint32_t col = h * HALF + j * 8;
-
-			if (col >= x.n)
-				return;
-			if (tile >= p.n_plain)
-				store_pairs(p, x, tile, col, &s.h[h][4 * j], scale, scale_up);
-			else if (p.out == MATMUL_OUT_BF16)
-				store_bf16(p, x, tile, col, &s.h[h][4 * j], scale);
-			else
-				store_f32(p, x, tile, col, &s.h[h][4 * j], scale);
-		}
+	if (tile >= p.n_plain)
+		store_pairs(p, x, tile, s, scale, scale_up);
+	else if (p.out == MATMUL_OUT_BF16)
+		store_bf16(p, x, tile, s, scale);
+	else
+		store_f32(p, x, tile, s, scale);
 }
 
 /* Blocks that run together should share what they read: eight tiles of x, then the next rows of W. */

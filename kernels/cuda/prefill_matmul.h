@@ -47,7 +47,7 @@ struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots
 int prefill_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		       const struct prefill_list *list, void *stream);
 
-/* As decode_experts(); `list` of the arguments is not looked at. */
+/* As decode_experts(), and `out` may be BF16; `list` of the arguments is not looked at. */
 int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list, void *stream);
 
 /* rows of x, `width` each (a multiple of 32), into prefill order, in place. */

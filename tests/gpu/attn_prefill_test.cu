@@ -407,6 +407,19 @@ static void work_list(void)
 	claim("segments_take_turns", attn_prefill_max_tiles(195, 3, far + 64) >= 9 &&
 					     attn_prefill_tiles(long_runs, 3, 5, t) == 9 &&
 					     !memcmp(t, want_long, sizeof(want_long)));
+	/* 128 tiles of two segments: as many in both turns */
+	{
+		const attn_run wide = { 0, ATTN_PREFILL_SEGMENT, 8192, 0 };	/* for segments of 8192 */
+		std::vector<attn_tile> list(attn_prefill_max_tiles(8192, 1, ATTN_PREFILL_SEGMENT + 8192));
+		const uint32_t n = attn_prefill_tiles(&wide, 1, 255, list.data());
+		uint32_t in[2] = {}, top = 0;
+
+		for (uint32_t i = 0; i < n; i++) {
+			in[std::min(list[i].turn, 1u)]++;
+			top = std::max(top, list[i].slot);
+		}
+		claim("turns_are_equal", list[n - 1].turn == 1 && in[0] == in[1] && top < 255);
+	}
 	claim("a_run_off_the_grid_is_refused", attn_prefill_tiles(&off, 1, 0, t) == 0);
 	claim("more_segments_than_slots_are_refused", attn_prefill_tiles(long_runs, 3, 2, t) == 0);
 }
@@ -436,6 +449,7 @@ static void bench(const constants &c, bool hopper)
 		const char *what;
 		shape sh;
 		std::vector<span> spans;
+		uint32_t slots = 254;	/* 64 Mi floats for 16/2 heads */
 	} cases[] = {
 		{ "2k", { 16, 2 }, { { 0, 2048 } } },
 		{ "8k", { 16, 2 }, { { 0, 8192 } } },
@@ -443,6 +457,7 @@ static void bench(const constants &c, bool hopper)
 		{ "32k, second 8k", { 16, 2 }, { { 8192, 8192 } } },
 		{ "32k, third 8k", { 16, 2 }, { { 16384, 8192 } } },
 		{ "32k, fourth 8k", { 16, 2 }, { { 24576, 8192 } } },
+		{ "32k, fourth 8k, 512 slots", { 16, 2 }, { { 24576, 8192 } }, 512 },
 		{ "16 of 512", { 16, 2 }, std::vector<span>(16, { 0, 512 }) },
 		{ "256 rows", { 16, 2 }, { { 0, 256 } } },
 		{ "64 rows at 8k", { 16, 2 }, { { 8128, 64 } } },
@@ -455,7 +470,7 @@ static void bench(const constants &c, bool hopper)
 	printf("\n| prompt | heads | form | ms a layer | TFLOP/s | norm, rotation, cache ms | TB/s |\n"
 	       "|---|---|---|--:|--:|--:|--:|\n");
 	for (auto &x : cases) {
-		step s(x.sh, x.spans, 254);	/* 64 Mi floats for 16/2 heads */
+		step s(x.sh, x.spans, x.slots);
 		double flop = 0, bytes = (double)s.n_rows * DIM * 2 * (2 * x.sh.qh + 4 * x.sh.kvh), in_ms;
 
 		fill(s.u->h.data(), s.u->h.size(), 1);

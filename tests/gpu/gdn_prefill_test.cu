@@ -340,6 +340,9 @@ static void far_from_one(float exponent)
 		for (int k = 0; k < DIM; k++)
 			p.state.h[(size_t)v * DIM + k] *= std::exp2(exponent);
 	}
+	/* little decay: what fades within a chunk is known to 2^-24 of what was there at its start, not of itself */
+	for (auto &x : p.a_log.h)
+		x = -4;
 	p.up();
 	outcome r = launch(p, { { run } });
 	reference(p, run, o, S);
