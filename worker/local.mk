@@ -13,4 +13,5 @@ bin_hearth_worker_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS) $(worker_serve_
 bin_hearth_worker_LDADD = $(serve_libs) $(engine_libs) $(lib_libs)
 if CUDA
 bin_hearth_worker_LDADD += $(cuda_backend_libs)
+bin_hearth_worker_LDFLAGS = $(AM_LDFLAGS) $(cuda_backend_ldflags)
 endif

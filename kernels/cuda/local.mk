@@ -42,7 +42,8 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/sample.cu \
 	kernels/cuda/weights.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
-cuda_backend_libs = -Wl,-u,cuda_backend_open libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
+cuda_backend_ldflags = -Wl,-u,cuda_backend_open
+cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 -include $(libcudakernels_a_OBJECTS:=.d)
 CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
 endif
