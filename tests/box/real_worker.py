@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from box import BUILD, LONG, Router, content_of, main, post, read_all, read_until, wait_for
+from box import BUILD, LONG, THREAD_SANITIZED, Router, content_of, main, post, read_all, read_until, wait_for
 
 MODEL = os.environ.get("HEARTH_TINY", os.path.join(os.environ.get("top_srcdir", "."), "models/tiny"))
 WORKER = os.environ.get("HEARTH_WORKER", BUILD + "/bin/hearth-worker")
@@ -64,7 +64,7 @@ def said(raw):
 
 
 def test_many_streams_say_what_each_says_alone():
-    n = 64 if LONG else 8
+    n = 64 if LONG else 4 if THREAD_SANITIZED else 8
     with Router() as r:
         Real(r, "w1")
         alone = [said(ask(r, i, seed=i, temperature=0.8)) for i in range(n)]
@@ -81,7 +81,7 @@ def test_many_streams_say_what_each_says_alone():
 
 
 def test_a_killed_workers_stream_goes_on_bit_for_bit():
-    rounds = 10 if LONG else 3
+    rounds = 10 if LONG else 1 if THREAD_SANITIZED else 3
     moved = 0
     with Router() as r:
         for k in range(rounds):
