@@ -37,7 +37,7 @@ class Real:
             [WORKER, "serve", MODEL, "--connect", r.bus, "--alias", "tiny", "--name", name, "--threads", "1"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         r.workers.append(self)
-        wait_for(lambda: any(w["pid"] == self.proc.pid for w in r.status()["workers"]), 30, 0.05)
+        wait_for(lambda: any(w["pid"] == self.proc.pid for w in r.status()["workers"]), 120, 0.05)
 
     def kill(self):
         if self.proc.poll() is None:
