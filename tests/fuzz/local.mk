@@ -2,7 +2,8 @@
 # Each is one LLVMFuzzerTestOneInput; a crash input becomes a claim in tests/unit.
 EXTRA_DIST += tests/fuzz/run.sh tests/fuzz/seeds/http_fuzz tests/fuzz/seeds/openai_request_fuzz \
 	tests/fuzz/seeds/cloud_fuzz tests/fuzz/seeds/conf_fuzz tests/fuzz/seeds/config_fuzz \
-	tests/fuzz/seeds/gen_config_fuzz tests/fuzz/seeds/safetensors_fuzz tests/fuzz/seeds/json_fuzz
+	tests/fuzz/seeds/gen_config_fuzz tests/fuzz/seeds/safetensors_fuzz tests/fuzz/seeds/json_fuzz \
+	tests/fuzz/seeds/wire_fuzz tests/fuzz/make_seeds.py
 fuzz_flags = $(AM_CFLAGS) -fsanitize=fuzzer
 
 if FUZZERS
