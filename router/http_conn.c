@@ -7,6 +7,7 @@
  * A half-closed client counts as gone, as with every proxy in front of us.
  */
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,9 +98,19 @@ static void flushed(struct http_call *c)
 		conn_close(c);
 }
 
+/* Unique over restarts by the salt, in order by the count. */
+static void give_id(struct http_call *c)
+{
+	struct http_server *s = c->server;
+
+	snprintf(c->id, sizeof(c->id), "req-%016" PRIx64 "%08" PRIx32, s->id_salt,
+		 (uint32_t)++s->n_requests);
+}
+
 static void begin_call(struct http_call *c)
 {
 	c->state = CONN_CALL;
+	give_id(c);
 	c->close_after = !http_request_keep_alive(c->req) || c->server->draining;
 	c->head = c->req->parser.method == HTTP_HEAD;
 	c->begun = c->was_high = false;
@@ -110,12 +121,15 @@ static void begin_call(struct http_call *c)
 static void refuse(struct http_call *c)
 {
 	struct buf body = BUF_INIT;
+	/* clients retry what is 500 or more; these say what a client is, not how we are */
+	bool for_good = c->req->status == 501 || c->req->status == 505;
 
 	c->state = CONN_CALL;
+	give_id(c);
 	c->close_after = c->deaf = true;
 	c->head = c->begun = false;
 	c->server->hooks.error(c->server->hooks.arg, c->req->status, c->req->why, &body);
-	http_reply(c, c->req->status, NULL, "application/json", body.p ? body.p : "", body.n);
+	http_reply(c, c->req->status, for_good ? "x-should-retry: false\r\n" : NULL, "application/json", body.p ? body.p : "", body.n);
 	buf_done(&body);
 }
 

@@ -63,6 +63,7 @@ struct http_call {			/* is the connection: one call at a time */
 	int busy;			/* our frames on the stack */
 	bool dead, kick, deaf, close_after, chunked, head, begun, was_high, local;
 	char peer[48];
+	char id[HTTP_ID_BYTES];		/* of the request at hand */
 };
 
 struct http_server {
@@ -76,6 +77,7 @@ struct http_server {
 	uint32_t n_conns;
 	size_t bodies;			/* bytes held by requests */
 	char *headers;
+	uint64_t id_salt, n_requests;
 	bool draining;
 };
 

@@ -48,6 +48,11 @@ const char *http_call_body(const struct http_call *c, size_t *ret_n)
 	return c->req->body.p ? c->req->body.p : "";
 }
 
+const char *http_call_id(const struct http_call *c)
+{
+	return c->id;
+}
+
 const char *http_call_peer(const struct http_call *c)
 {
 	return c->peer;
@@ -80,8 +85,8 @@ static void put_head(struct http_call *c, int status, const char *headers, const
 		     const char *framing)
 {
 	struct evbuffer *o = bufferevent_get_output(c->bev);
-	int n = evbuffer_add_printf(o, "HTTP/1.1 %d %s\r\n%s%s%s%s%s%s%s\r\n", status,
-				    http_status_text(status), type ? "Content-Type: " : "",
+	int n = evbuffer_add_printf(o, "HTTP/1.1 %d %s\r\nx-request-id: %s\r\n%s%s%s%s%s%s%s\r\n",
+				    status, http_status_text(status), c->id, type ? "Content-Type: " : "",
 				    type ? type : "", type ? "\r\n" : "",
 				    c->server->headers ? c->server->headers : "",
 				    headers ? headers : "", framing,

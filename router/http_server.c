@@ -122,6 +122,7 @@ int http_server_open(struct event_base *base, const char *const *listen, size_t 
 	s->base = base;
 	s->limits = *limits;
 	s->hooks = *hooks;
+	arc4random_buf(&s->id_salt, sizeof(s->id_salt));
 	s->listeners = calloc(n ? n : 1, sizeof(struct evconnlistener *));
 	s->rest = event_new(base, -1, 0, on_rest, s);
 	if (!s->listeners || !s->rest)

@@ -1,7 +1,6 @@
 /* job.c - the life of a request: begin, wait, end. */
 #include "router/job.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +150,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_drop_try(j, "deadline");
 		oa_error_set(&e, 504, "timeout", NULL, "%s within %u s",
 			     j->first_ns ? "not finished" : "no answer", budget_ms / 1000);
+		e.no_retry = true;	/* the whole budget once more, on top of what others ask */
 		job_fail(j, &e, 'R');
 		return;
 	}
@@ -189,7 +189,7 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
 	snprintf(j->peer, sizeof(j->peer), "%s", http_call_peer(call));
-	snprintf(j->id, sizeof(j->id), "%016" PRIx64 "%08" PRIx64, rt->id_salt, ++rt->next_request);
+	snprintf(j->id, sizeof(j->id), "%s", http_call_id(call));
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -212,7 +212,8 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	r = oa_request_parse(kind, j->body, j->n_body, &j->req, e);
 	if (r < 0)
 		return r;
-	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl", j->id);
+	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl",
+		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;

@@ -14,7 +14,6 @@ static const char event_stream[] = "text/event-stream; charset=utf-8";
 
 static void put_headers(const struct job *j, bool answered, struct buf *h)
 {
-	buf_printf(h, "x-request-id: req-%s\r\n", j->id);
 	if (answered && *j->target)
 		buf_printf(h, "x-hearth-served-by: %s\r\n", j->target);
 	if (j->attempts.n || answered)
@@ -31,7 +30,7 @@ static void put_headers(const struct job *j, bool answered, struct buf *h)
 
 void job_put_provenance(const struct job *j, struct buf *out)
 {
-	buf_puts(out, "\"hearth\":{\"request_id\":\"req-");
+	buf_puts(out, "\"hearth\":{\"request_id\":\"");
 	buf_puts(out, j->id);
 	buf_puts(out, "\",\"served_by\":");
 	jx_put_str(out, j->target, strlen(j->target));
@@ -181,7 +180,7 @@ void job_log(struct job *j, int status, char who)
 	uint64_t now = clock_ns();
 
 	count_end(j, status);
-	log_note("request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
+	log_note("request %s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
 		 "output=%u "
 		 "first_ms=%llu total_ms=%llu attempts=\"%s\"",
 		 j->id, j->peer, j->key_name ? j->key_name : "-", j->req.model ? j->req.model : "-",

@@ -235,6 +235,7 @@ static void could_not_begin(struct job *j, int code)
 	snprintf(j->last.message, sizeof(j->last.message), "%s: %s", j->target,
 		 large ? "the request is larger than a worker takes" : strerror(-code));
 	j->has_last = true;
+	j->may_recover = true;
 }
 
 static int begin(struct job *j, const struct job_target *t)
@@ -338,18 +339,33 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 	e->retry_after_ms = 2000;
 }
 
+/* Each target is another server, was asked, and has us, our key or the model's name refused:
+ * that takes a person. */
+static bool hopeless(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+
+	if (!a || j->may_recover || j->n_tried != a->n_steps)
+		return false;
+	for (size_t i = 0; i < a->n_steps; i++)
+		if (!a->steps[i].upstream)
+			return false;
+	return true;
+}
+
 static void no_target(struct job *j, const struct route_answer *a)
 {
 	struct oa_error e;
 
-	if (j->has_last)
+	if (j->has_last) {
 		last_error(j, &e);
-	else if (a->why == ROUTE_UNABLE)
+		e.no_retry = hopeless(j);
+	} else if (a->why == ROUTE_UNABLE) {
 		unable_error(a->lacking, &e);
-	else if (a->why == ROUTE_CONTEXT)
+	} else if (a->why == ROUTE_CONTEXT) {
 		oa_error_set(&e, 400, "context_length_exceeded", "prompt",
 			     "the prompt is longer than the context of any target");
-	else if (a->why == ROUTE_BUSY) {
+	} else if (a->why == ROUTE_BUSY) {
 		oa_error_set(&e, 503, "server_overloaded", NULL, "all targets of '%s' are busy",
 			     j->req.model);
 		e.retry_after_ms = a->wait_ns ? (uint32_t)(a->wait_ns / NS_PER_MS) + 1 : BUSY_MS;
@@ -463,6 +479,8 @@ void job_try_failed(struct job *j, const struct attempt_failure *f)
 
 	j->last = *f;
 	j->has_last = true;
+	if (f->fault != FAULT_REFUSED || !f->status)
+		j->may_recover = true;
 	if (f->fault == FAULT_REQUEST) {
 		struct oa_error e;
 

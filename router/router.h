@@ -22,7 +22,6 @@ struct router {
 	struct metrics *metrics;
 	struct job *jobs;		/* requests under way */
 	uint32_t n_jobs;
-	uint64_t next_request, id_salt;
 	uint32_t generation;		/* of the settings */
 	uint64_t started_ns;
 	bool draining;
