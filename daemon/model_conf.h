@@ -31,7 +31,7 @@
 	{ "box", "launcher", CONF_CHOICE, 0, 0, "auto|systemd|spawn", "auto", false, \
 	  "workers as units hearth-worker@ALIAS.service, or as our own children; auto: units " \
 	  "where systemd runs" }, \
-	MODEL_CONF_K("box", "run_dir", CONF_TEXT, 1, 80, "/run/hearth", false, \
+	MODEL_CONF_K("box", "run_dir", CONF_TEXT, 1, 80, "/run/hearthd", false, \
 	  "where sockets and the state of running workers lie"), \
 	MODEL_CONF_K("box", "worker", CONF_TEXT, 1, 400, NULL, false, \
 	  "the worker's program, for spawn (default: hearth-worker beside hearthd)"), \

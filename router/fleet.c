@@ -36,7 +36,10 @@ struct model_name {
 
 struct fleet {
 	struct link_server *link;
-	struct event *readable, *drain, *beat;
+	struct event *readable, *drain, *beat, *change;
+	struct boxes *boxes;
+	void (*changed)(void *arg);
+	void *arg;
 	struct event_base *base;
 	struct worker *workers;
 	struct model_name *models;
@@ -181,6 +184,22 @@ int fleet_generate(struct fleet *f, struct worker *w, Hw__Generate *m,
 	return 0;
 }
 
+static void note_change(void *arg)
+{
+	struct fleet *f = arg;
+
+	event_active(f->change, EV_TIMEOUT, 0);
+}
+
+static void on_change(evutil_socket_t fd, short what, void *arg)
+{
+	struct fleet *f = arg;
+
+	(void)fd, (void)what;
+	if (f->changed)
+		f->changed(f->arg);
+}
+
 /* ---- workers ----------------------------------------------------------------------- */
 
 static struct worker *find_peer(const struct fleet *f, link_peer peer)
@@ -223,13 +242,22 @@ static void lose_worker(struct fleet *f, struct worker *w, const char *why)
 		 w->n_gens);
 	fail_gens(w, why);
 	worker_free(w);
+	note_change(f);
+}
+
+static bool was_served(const struct fleet *f, const char *model)
+{
+	for (const struct model_name *m = f->models; m; m = m->next)
+		if (!strcmp(m->name, model))
+			return true;
+	return false;
 }
 
 static void remember_model(struct fleet *f, const char *model)
 {
 	struct model_name *m;
 
-	if (fleet_knows_model(f, model))
+	if (was_served(f, model))
 		return;
 	m = malloc(sizeof(*m) + strlen(model) + 1);
 	if (!m)
@@ -241,10 +269,7 @@ static void remember_model(struct fleet *f, const char *model)
 
 bool fleet_knows_model(const struct fleet *f, const char *model)
 {
-	for (const struct model_name *m = f->models; m; m = m->next)
-		if (!strcmp(m->name, model))
-			return true;
-	return false;
+	return was_served(f, model) || boxes_outlook(f->boxes, model).will != BOX_NONE;
 }
 
 static int worker_new(const struct link_in *in, struct worker **ret)
@@ -299,9 +324,30 @@ static void replace_older(struct fleet *f, const char *name)
 	}
 }
 
-static void welcome(struct fleet *f, const struct link_in *in)
+static Hw__Welcome make_welcome(const struct fleet *f)
 {
 	Hw__Welcome m = HW__WELCOME__INIT;
+
+	m.router_boot = f->boot;
+	m.beat_ms = f->beat_ms;
+	m.dead_ms = f->dead_ms;
+	return m;
+}
+
+static void welcome_box(struct fleet *f, const struct link_in *in)
+{
+	Hw__Welcome m = make_welcome(f);
+
+	if (boxes_greet(f->boxes, in))
+		(void)link_server_send(f->link, in->peer, WIRE_WELCOME, &m.base);
+	else
+		link_server_drop(f->link, in->peer);
+	event_active(f->drain, EV_READ, 0);
+}
+
+static void welcome(struct fleet *f, const struct link_in *in)
+{
+	Hw__Welcome m = make_welcome(f);
 	struct worker *w;
 
 	replace_older(f, in->msg.body.hello->worker);
@@ -313,10 +359,8 @@ static void welcome(struct fleet *f, const struct link_in *in)
 	w->next = f->workers;
 	f->workers = w;
 	remember_model(f, w->model);
-	m.router_boot = f->boot;
-	m.beat_ms = f->beat_ms;
-	m.dead_ms = f->dead_ms;
 	(void)send_to(f, w, WIRE_WELCOME, &m.base);
+	note_change(f);
 	log_note("worker %s: serves %s, class %s, context %u, %u running and %u waiting at most",
 		 w->name, w->model, w->numeric_class, w->max_context, w->max_running, w->max_queue);
 }
@@ -449,6 +493,10 @@ static void on_message(struct fleet *f, struct worker *w, const struct wire_msg 
 		link_server_drop(f->link, w->peer);
 		lose_worker(f, w, m->body.goodbye->reason);
 		break;
+	case WIRE_BOX_REPORT:
+	case WIRE_BOX_REPLY:
+		send_away(f, w, "a worker does not send what a box does");
+		break;
 	default:
 		break;		/* a second Hello: harmless */
 	}
@@ -460,8 +508,12 @@ static void take_one(struct fleet *f, struct link_in *in)
 {
 	struct worker *w = find_peer(f, in->peer);
 
-	if (in->event == LINK_NEW)
+	if (in->event == LINK_NEW && in->msg.body.hello->kind == HW__PEER_KIND__BOX)
+		welcome_box(f, in);
+	else if (in->event == LINK_NEW)
 		welcome(f, in);
+	else if (boxes_take(f->boxes, in, &in->msg))
+		;
 	else if (in->event == LINK_GONE && w)
 		lose_worker(f, w, in->why);
 	else if (in->event == LINK_MESSAGE && w)
@@ -514,6 +566,46 @@ static void on_beat_time(evutil_socket_t fd, short what, void *arg)
 		next = w->next;
 		beat_worker(f, w, now);
 	}
+	boxes_tick(f->boxes, f->dead_ms, f->tick % TICKS == 0);
+}
+
+/* ---- for the boxes: they share the bus -------------------------------------------------- */
+
+static int box_send(void *arg, link_peer peer, enum wire_type t, const ProtobufCMessage *m)
+{
+	struct fleet *f = arg;
+	int r = link_server_send(f->link, peer, t, m);
+
+	event_active(f->drain, EV_READ, 0);
+	return r;
+}
+
+static void box_drop(void *arg, link_peer peer)
+{
+	struct fleet *f = arg;
+
+	link_server_drop(f->link, peer);
+}
+
+static const struct worker *box_workers(void *arg)
+{
+	const struct fleet *f = arg;
+
+	return f->workers;
+}
+
+struct boxes *fleet_boxes(struct fleet *f)
+{
+	return f->boxes;
+}
+
+static int open_boxes(struct fleet *f)
+{
+	const struct boxes_hooks h = { .send = box_send, .drop = box_drop, .changed = note_change,
+				       .workers = box_workers, .arg = f };
+
+	f->boxes = boxes_new(&h);
+	return f->boxes ? 0 : -ENOMEM;
 }
 
 static void fleet_closep(struct fleet **f)
@@ -545,7 +637,10 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 		event_new(base, link_server_fd(f->link), EV_READ | EV_PERSIST, on_readable, f);
 	f->drain = event_new(base, -1, 0, on_readable, f);
 	f->beat = event_new(base, -1, EV_PERSIST, on_beat_time, f);
-	if (!f->readable || !f->drain || !f->beat)
+	f->change = event_new(base, -1, 0, on_change, f);
+	f->changed = s->changed;
+	f->arg = s->arg;
+	if (!f->readable || !f->drain || !f->beat || !f->change || open_boxes(f) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	event_add(f->readable, NULL);
 	event_add(f->beat, &tv);
@@ -567,6 +662,9 @@ struct fleet *fleet_close(struct fleet *f)
 		fail_gens(w, "the router stops");
 		worker_free(w);
 	}
+	if (f->boxes)
+		boxes_goodbye(f->boxes, "the router stops");
+	boxes_free(f->boxes);
 	while (f->models) {
 		struct model_name *m = f->models;
 
@@ -579,6 +677,8 @@ struct fleet *fleet_close(struct fleet *f)
 		event_free(f->drain);
 	if (f->beat)
 		event_free(f->beat);
+	if (f->change)
+		event_free(f->change);
 	link_server_close(f->link);
 	free(f->slots);
 	free(f->free_slots);
