@@ -174,6 +174,12 @@ static void send_use(struct boxes *b, struct box *x)
 	boxes_send(b, x, WIRE_BOX_USE, &m.base);
 }
 
+void boxes_use(struct boxes *b)
+{
+	for (struct box *x = b->list; x; x = x->next)
+		send_use(b, x);
+}
+
 static bool any_retiring(const struct box *x)
 {
 	for (size_t i = 0; x->report && i < x->report->n_model; i++)

@@ -41,6 +41,8 @@ bool boxes_greet(struct boxes *b, const struct link_in *in);
 bool boxes_take(struct boxes *b, const struct link_in *in, struct wire_msg *m);
 /* Often: silence is noticed; `beat`: a sign of life is due. */
 void boxes_tick(struct boxes *b, uint64_t dead_ms, bool beat);
+/* Tells them what is in use; soon after a worker begins or ends to be, not only with each beat. */
+void boxes_use(struct boxes *b);
 /* Ends every connection. */
 void boxes_goodbye(struct boxes *b, const char *why);
 

@@ -15,7 +15,7 @@
 #include "lib/log.h"
 #include "lib/own.h"
 
-enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, TICKS = 4, MAX_CHOICES = 128 };
+enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, TICKS = 4, USE_MS = 20, MAX_CHOICES = 128 };
 
 struct gen {
 	struct fleet *fleet;
@@ -36,7 +36,7 @@ struct model_name {
 
 struct fleet {
 	struct link_server *link;
-	struct event *readable, *drain, *beat, *change;
+	struct event *readable, *drain, *beat, *change, *use;
 	struct boxes *boxes;
 	void (*changed)(void *arg);
 	void *arg;
@@ -85,6 +85,23 @@ static struct gen *find_gen(const struct fleet *f, const struct worker *w, uint6
 	return g && g->id == id && g->worker == w ? g : NULL;
 }
 
+/* A worker begins or ends to be in use: its box hears of it, at most every USE_MS. */
+static void note_use(struct fleet *f)
+{
+	const struct timeval tv = { .tv_usec = USE_MS * 1000 };
+
+	if (boxes_all(f->boxes) && !event_pending(f->use, EV_TIMEOUT, NULL))
+		event_add(f->use, &tv);
+}
+
+static void on_use(evutil_socket_t fd, short what, void *arg)
+{
+	struct fleet *f = arg;
+
+	(void)fd, (void)what;
+	boxes_use(f->boxes);
+}
+
 static void gen_free(struct gen *g)
 {
 	struct fleet *f = g->fleet;
@@ -94,7 +111,8 @@ static void gen_free(struct gen *g)
 	if (g->next)
 		g->next->prev = g->prev;
 	*g->prev = g->next;
-	g->worker->n_gens--;
+	if (--g->worker->n_gens == 0)
+		note_use(f);
 	free(g);
 }
 
@@ -172,7 +190,8 @@ int fleet_generate(struct fleet *f, struct worker *w, Hw__Generate *m,
 	if (g->next)
 		g->next->prev = &g->next;
 	w->gens = g;
-	w->n_gens++;
+	if (w->n_gens++ == 0)
+		note_use(f);
 	m->request = g->id;
 	r = send_to(f, w, WIRE_GENERATE, &m->base);
 	if (r < 0) {
@@ -638,9 +657,10 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	f->drain = event_new(base, -1, 0, on_readable, f);
 	f->beat = event_new(base, -1, EV_PERSIST, on_beat_time, f);
 	f->change = event_new(base, -1, 0, on_change, f);
+	f->use = event_new(base, -1, 0, on_use, f);
 	f->changed = s->changed;
 	f->arg = s->arg;
-	if (!f->readable || !f->drain || !f->beat || !f->change || open_boxes(f) < 0)
+	if (!f->readable || !f->drain || !f->beat || !f->change || !f->use || open_boxes(f) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	event_add(f->readable, NULL);
 	event_add(f->beat, &tv);
@@ -679,6 +699,8 @@ struct fleet *fleet_close(struct fleet *f)
 		event_free(f->beat);
 	if (f->change)
 		event_free(f->change);
+	if (f->use)
+		event_free(f->use);
 	link_server_close(f->link);
 	free(f->slots);
 	free(f->free_slots);

@@ -8,3 +8,4 @@ include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
+include tests/box/life.mk
