@@ -1,6 +1,6 @@
 /* events.h - the MESSAGE_ID of every event that a program of ours tells the journal.
  *
- * An id is fixed for ever: people search by it.  etc/hearth.catalog explains each of them;
+ * An id is fixed for ever: people search by it.  etc/catalog/hearth.catalog explains each of them;
  * tests/lint/catalog.sh holds the two together.  Make a new one with `systemd-id128 new`.
  */
 #ifndef HEARTH_LIB_EVENTS_H
@@ -26,7 +26,6 @@
 #define EVENT_ROUTER_FOUND           "f12284c34de54fcab58d8d3af96974dd"
 #define EVENT_ROUTER_LOST            "077b3d2a8ce94e4f9d2c9577ec34df0d"
 #define EVENT_WORKER_DRAINING        "32e4ffe98fac4abda1e746b3cc13c822"
-#define EVENT_WORKER_STOPPED         "5882cd8fd85743029194969a625c6daf"
 #define EVENT_SOCKETS_DIFFER         "88649a65184f48938a816ad85060156c"
 
 #endif

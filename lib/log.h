@@ -24,7 +24,7 @@ int log_level_parse(const char *name, enum log_level *ret);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* What happens once in a while and is worth finding again: the line, and in the journal
- * beside it MESSAGE_ID (lib/events.h; etc/hearth.catalog says what it means and what to do:
+ * beside it MESSAGE_ID (lib/events.h; etc/catalog/hearth.catalog says what it means and what to do:
  * `journalctl -x`) and fields to search by (`journalctl WORKER=w1`).
  * names: upper case; a NULL value is left out. */
 struct log_field {
