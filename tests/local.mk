@@ -9,3 +9,5 @@ include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/life.mk
+include tests/box/service.mk
+include tests/rack/local.mk
