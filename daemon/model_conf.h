@@ -25,7 +25,7 @@
 	MODEL_CONF_K("box", "curve_public", CONF_TEXT, 40, 40, NULL, false, \
 	  "this box's public CURVE key, for a router off this host"), \
 	MODEL_CONF_K("box", "curve_secret_file", CONF_TEXT, 1, 400, NULL, false, \
-	  "file that holds its secret key"), \
+	  "file that holds its secret key, or credential:NAME (systemd.exec(5), LoadCredential)"), \
 	MODEL_CONF_K("box", "curve_server", CONF_TEXT, 40, 40, NULL, false, \
 	  "the router's public CURVE key"), \
 	{ "box", "launcher", CONF_CHOICE, 0, 0, "auto|systemd|spawn", "auto", false, \

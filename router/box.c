@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "router/box_int.h"
 #include "router/fleet.h"
@@ -92,7 +93,8 @@ static void lose(struct boxes *b, struct box *x, const char *why)
 	while (*at != x)
 		at = &(*at)->next;
 	*at = x->next;
-	log_warn("box %s: lost, %s; its loaded models go on", x->name, why);
+	log_event(LOG_WARN, EVENT_BOX_LOST, LOG_FIELDS({ "BOX", x->name }, { "REASON", why }),
+		  "box %s: lost, %s; its loaded models go on", x->name, why);
 	boxes_fail_asked(b, x->peer, "the box was lost");
 	box_free(x);
 	b->hooks.changed(b->hooks.arg);
@@ -130,7 +132,8 @@ bool boxes_greet(struct boxes *b, const struct link_in *in)
 	x->heard_ns = x->since_ns = clock_ns();
 	x->next = b->list;
 	b->list = x;
-	log_note("box %s: connected, hearthd %s", x->name, x->version);
+	log_event(LOG_NOTE, EVENT_BOX_JOINED, LOG_FIELDS({ "BOX", x->name }),
+		  "box %s: connected, hearthd %s", x->name, x->version);
 	return true;
 }
 
