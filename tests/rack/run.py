@@ -530,6 +530,11 @@ def main():
         rack = Rack(o)
         rack.build()
         failed = run(rack, o)
+    except RuntimeError as e:
+        print("FAIL  setting up: %s" % e)
+        for m in rack.machines:
+            print("--- %s\n%s" % (m.name, m.run("journalctl --no-pager -o cat -n 40 -u 'hearth*'", check=False).stdout))
+        failed = 1
     except Absent as e:
         print("skipped: %s" % e)
         return 77
