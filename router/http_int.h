@@ -94,6 +94,7 @@ void conn_leave(struct http_call *c);
 void conn_read(struct http_call *c, const char *p, size_t n);	/* bytes came */
 void conn_sent(struct http_call *c);		/* bytes left, not always all of them */
 void conn_lose(struct http_call *c);		/* the client is gone or is cut off */
+void conn_drain(struct http_call *c);		/* one that is idle */
 void conn_call_over(struct http_call *c);	/* the reply is written to the buffer */
 
 /* http_socket.c */
