@@ -3,11 +3,13 @@ liblib_a_SOURCES = \
 	lib/buf.c lib/buf.h \
 	lib/clock.h \
 	lib/err.c lib/err.h \
+	lib/events.h \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
 	lib/own.h \
 	lib/sse.c lib/sse.h \
 	lib/svc.c lib/svc.h \
+	lib/text.h \
 	lib/utf8.c lib/utf8.h
 liblib_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 lib_libs = liblib.a $(JANSSON_LIBS) $(SYSTEMD_LIBS)

@@ -33,12 +33,17 @@
 enum wire_type {
 	WIRE_HELLO = 1, WIRE_WORKER_BEAT, WIRE_ACCEPTED, WIRE_REFUSED, WIRE_PROGRESS,
 	WIRE_DELTA, WIRE_DONE,
+	WIRE_BOX_REPORT = 16, WIRE_BOX_REPLY,
 	WIRE_WELCOME = 32, WIRE_ROUTER_BEAT, WIRE_GENERATE, WIRE_CANCEL, WIRE_CREDIT, WIRE_DRAIN,
+	WIRE_BOX_COMMAND = 48, WIRE_BOX_USE,
 	WIRE_GOODBYE = 64,
 	WIRE_N_TYPES
 };
 
+/* A box (hearthd) is on the worker's side of the wire; its Hello says that it is one. */
 enum wire_side { WIRE_FROM_WORKER = 1, WIRE_FROM_ROUTER = 2 };
+
+enum { WIRE_MAX_BOX_MODELS = 256 };
 
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */
 size_t wire_limit(enum wire_type t);		/* bytes of the body at most; 0: unknown type */
@@ -55,6 +60,10 @@ struct wire_msg {
 		Hw__Progress *progress;
 		Hw__Delta *delta;
 		Hw__Done *done;
+		Hw__BoxReport *box_report;
+		Hw__BoxReply *box_reply;
+		Hw__BoxCommand *box_command;
+		Hw__BoxUse *box_use;
 		Hw__Welcome *welcome;
 		Hw__RouterBeat *router_beat;
 		Hw__Generate *generate;
@@ -71,6 +80,11 @@ void wire_msg_done(struct wire_msg *m);		/* frees the body; m may be all zero */
  * -EMSGSIZE: over the type's limit (nothing written). */
 int wire_pack(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, struct buf *header,
 	      struct buf *body);
+/* The same in two steps, into memory of the caller's.  wire_measure(): the body's bytes, or
+ * -EMSGSIZE; `body` then has room for that many. */
+int wire_measure(enum wire_type t, const ProtobufCMessage *m, size_t *ret_n);
+void wire_pack_into(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, size_t n,
+		    unsigned char header[WIRE_HEADER_BYTES], void *body);
 
 /* See the top.  On success *ret is owned by the caller and next_seq moved on. */
 int wire_unpack(enum wire_side from, uint32_t *next_seq, const void *header, size_t n_header,

@@ -6,6 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "router/job_int.h"
 
 void job_free(struct job *j)
@@ -14,6 +15,7 @@ void job_free(struct job *j)
 
 	if (j->gen || j->cloud)
 		job_drop_try(j, "cancelled");
+	job_wait_end(j);
 	if (j->next)
 		j->next->prev = j->prev;
 	*j->prev = j->next;
@@ -104,10 +106,12 @@ static uint64_t try_limit(const struct job *j)
 
 static void send_comment(struct job *j, uint64_t now)
 {
-	static const char text[] = ": keep-alive\n\n";
+	char text[400] = ": keep-alive\n\n";
 
+	if (*j->waits)
+		job_wait_text(j, text, sizeof(text));
 	if (!client_is_slow(j))
-		http_write(j->call, text, sizeof(text) - 1);
+		http_write(j->call, text, strlen(text));
 	j->last_write_ns = now;
 	metrics_add(j->rt->metrics, "hearth_keepalive", "", 1);
 }
@@ -125,6 +129,8 @@ static uint64_t tend_stream(struct job *j, uint64_t now)
 			return at;
 		j->late_provenance = true;
 		job_commit(j);
+		if (*j->waits)
+			send_comment(j, now);
 	}
 	at = j->last_write_ns + j->settings->keepalive_ms * NS_PER_MS;
 	if (now >= at) {
@@ -154,9 +160,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_fail(j, &e, 'R');
 		return;
 	}
-	limit = try_limit(j);
+	limit = *j->waits ? j->wait_until_ns : try_limit(j);
 	if (now >= limit) {
-		out_of_time(j);
+		if (*j->waits)
+			job_next_try(j);	/* goes on without it, or says why not */
+		else
+			out_of_time(j);
 		return;
 	}
 	at = tend_stream(j, now);
@@ -165,12 +174,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	job_arm(j, deadline < at ? deadline : at);
 }
 
+/* From a pool: each look at the kernel's random numbers is a system call. */
 static uint64_t new_seed(void)
 {
-	uint64_t x = clock_ns();
+	static uint64_t pool[64];	/* the loop's thread alone comes here */
+	static size_t left;
 
-	arc4random_buf(&x, sizeof(x));
-	return x >> 11;		/* 53 bits: a client in JavaScript can send it back */
+	if (!left) {
+		arc4random_buf(pool, sizeof(pool));
+		left = sizeof(pool) / sizeof(*pool);
+	}
+	return pool[--left] >> 11;		/* 53 bits: a client in JavaScript can send it back */
 }
 
 static struct job *job_new(struct router *rt, struct http_call *call)
@@ -188,8 +202,8 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->settings = settings_share(rt->settings);
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
-	snprintf(j->peer, sizeof(j->peer), "%s", http_call_peer(call));
-	snprintf(j->id, sizeof(j->id), "%s", http_call_id(call));
+	text_add(j->peer, sizeof(j->peer), 0, http_call_peer(call));
+	text_add(j->id, sizeof(j->id), 0, http_call_id(call));
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -212,7 +226,7 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	r = oa_request_parse(kind, j->body, j->n_body, &j->req, e);
 	if (r < 0)
 		return r;
-	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl",
+	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
 		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();

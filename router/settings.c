@@ -2,12 +2,14 @@
 #include "router/settings.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/own.h"
+#include "lib/svc.h"
 #include "router/http_server.h"
 #include "router/route.h"
 
@@ -32,9 +34,11 @@ static const struct conf_section sections[] = {
 
 static const struct conf_key keys[] = {
 	K("http", "listen", TEXT, 1, 1000, "127.0.0.1:8080", false,
-	  "host:port to listen on, several with a blank between"),
+	  "host:port to listen on, several with a blank between; sockets of a systemd.socket(5) "
+	  "unit take their place"),
 	K("http", "keys_file", TEXT, 0, 0, NULL, true,
-	  "file of client keys, a line each: NAME KEY; needed off loopback"),
+	  "file of client keys, a line each: NAME KEY; needed off loopback; this and other files "
+	  "of secrets may be credential:NAME (systemd.exec(5), LoadCredential)"),
 	K("http", "max_body_mib", INT, 1, 1024, "64", false, "largest request body, MiB"),
 	K("http", "max_bodies_mib", INT, 1, 1048576, "1024", false,
 	  "memory that request bodies may take together, MiB"),
@@ -74,6 +78,8 @@ static const struct conf_key keys[] = {
 	  "longest silence of a worker in a stream, s"),
 	K("route", "credit", INT, 2, 4096, "64", true,
 	  "deltas a worker may be ahead of its reader"),
+	K("route", "load_wait_s", INT, 0, DAY_S, "300", true,
+	  "a request waits for a model that is being loaded at most this long, s"),
 	K("route", "breaker_failures", INT, 1, 1000, "3", true,
 	  "failures in a row that open a target's breaker"),
 	K("route", "breaker_ms", INT, 10, 60000, "2000", true,
@@ -84,6 +90,9 @@ static const struct conf_key keys[] = {
 	 "both", true, "names under which reasoning text is sent"},
 	K("alias", "chain", TEXT, 1, 4000, NULL, true,
 	  "worker:MODEL and upstream:NAME or upstream:NAME/ITS-MODEL, in order, a blank between"),
+	{"alias", "load", CONF_CHOICE, 0, 0, "background|wait|never", "background", true,
+	 "a local model that is not loaded: go on to the next target while it loads, wait for it, "
+	 "or leave it alone"},
 	K("upstream", "url", TEXT, 1, 1000, NULL, true, "base URL, as https://api.example.com/v1"),
 	K("upstream", "key_file", TEXT, 0, 0, NULL, true, "file that holds its API key"),
 	K("upstream", "connect_ms", INT, 10, 60000, "5000", true, "time to connect, ms"),
@@ -145,12 +154,17 @@ static int split(const char *text, const char *seps, char ***ret, size_t *ret_n)
 	return 0;
 }
 
-static int read_text(const char *path, char **ret, struct err *e)
+static int read_text(const char *name, char **ret, struct err *e)
 {
-	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CLEANUP(closep) int fd = -1;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
-	ssize_t n = 1;
+	char path[PATH_MAX];
+	ssize_t n = svc_path(name, path, sizeof(path), e);
 
+	if (n < 0)
+		return (int)n;
+	n = 1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	while (n > 0) {
@@ -359,10 +373,13 @@ static int load_step(const struct settings *s, const struct alias *a, const char
 static int load_alias(const struct settings *s, const char *name, struct alias *a, struct err *e)
 {
 	const char *chain = conf_text(s->conf, "alias", name, "chain");
+	const char *load = conf_text(s->conf, "alias", name, "load");
 	char **words;
 	size_t n;
 	int r = 0;
 
+	a->load = !strcmp(load, "wait") ? LOAD_WAIT : !strcmp(load, "never") ? LOAD_NEVER :
+										LOAD_BACKGROUND;
 	a->name = strdup(name);
 	if (!chain)
 		return err_set(e, -EINVAL, "[alias %s]: chain is missing", name);
@@ -411,6 +428,7 @@ static void load_route(struct settings *s)
 	s->first_ms = get_u32(c, "route", NULL, "first_token_s") * 1000;
 	s->idle_ms = get_u32(c, "route", NULL, "idle_s") * 1000;
 	s->credit = get_u32(c, "route", NULL, "credit");
+	s->load_wait_ms = get_u32(c, "route", NULL, "load_wait_s") * 1000;
 	s->breaker_failures = get_u32(c, "route", NULL, "breaker_failures");
 	s->breaker_ms = get_u32(c, "route", NULL, "breaker_ms");
 	s->drain_ms = get_u32(c, "route", NULL, "drain_s") * 1000;

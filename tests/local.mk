@@ -1,9 +1,14 @@
 include tests/unit/local.mk
 include tests/unit/engine.mk
 include tests/unit/router.mk
+include tests/unit/life.mk
 include tests/unit/cpu.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
+include tests/box/load.mk
+include tests/box/life.mk
+include tests/box/service.mk
+include tests/rack/local.mk

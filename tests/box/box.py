@@ -269,6 +269,8 @@ class Cloud:
                 self.close_connection = True
                 if mode == "500":
                     return self.answer(500, b'{"error":{"message":"cloud is ill"}}')
+                if mode == "401":
+                    return self.answer(401, b'{"error":{"message":"wrong key"}}')
                 if mode == "400":
                     return self.answer(400, b'{"error":{"message":"no such thing","param":"tools","code":null}}')
                 if mode == "429":

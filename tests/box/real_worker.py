@@ -63,6 +63,25 @@ def said(raw):
     return out.replace("|", "")
 
 
+def test_no_markup_of_thinking_or_calls_is_in_the_content():
+    tools = [{"type": "function", "function": {"name": "get_weather", "description": "Get the weather of a city",
+              "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
+    with Router() as r:
+        Real(r, "w1")
+        thought = called = 0
+        for text, more in (("What is 12 + 30?", {}), ("What is the weather in Paris?", {"tools": tools}),
+                           ("What is 40 + 2?", {"chat_template_kwargs": {"enable_thinking": False}})):
+            d = r.chat(text, timeout=120, temperature=0, max_tokens=200, **more)[2]
+            m = d["choices"][0]["message"]
+            streamed = content_of(read_until(r.stream(text, temperature=0, max_tokens=200, **more), b"0\r\n\r\n", 120))[0]
+            assert streamed == (m["content"] or ""), (streamed, m)
+            for mark in ("<think>", "</think>", "<tool_call>", "<function="):
+                assert mark not in streamed and mark not in (m.get("reasoning_content") or ""), m
+            thought += bool(m.get("reasoning_content"))
+            called += bool(m.get("tool_calls"))
+        assert thought and called, (thought, called)
+
+
 def test_many_streams_say_what_each_says_alone():
     n = 64 if LONG else 4 if THREAD_SANITIZED else 8
     with Router() as r:
