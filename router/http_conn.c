@@ -142,7 +142,8 @@ static void refuse(struct http_call *c)
 	c->close_after = c->deaf = true;
 	c->head = c->begun = false;
 	c->server->hooks.error(c->server->hooks.arg, c->req->status, c->req->why, &body);
-	http_reply(c, c->req->status, for_good ? "x-should-retry: false\r\n" : NULL, "application/json", body.p ? body.p : "", body.n);
+	http_reply(c, c->req->status, for_good ? "x-should-retry: false\r\n" : NULL,
+		   "application/json", body.p ? body.p : "", body.n);
 	buf_done(&body);
 }
 

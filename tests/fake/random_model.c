@@ -63,7 +63,8 @@ static struct model_shape whole_shape(void)
 
 struct model_shape random_shape(enum random_shape which)
 {
-	struct model_shape s = which == RANDOM_WHOLE ? whole_shape() : odd_shape(which == RANDOM_DENSE);
+	struct model_shape s = which == RANDOM_WHOLE ? whole_shape() :
+						       odd_shape(which == RANDOM_DENSE);
 
 	for (uint32_t i = 0; i < s.n_layers; i++)
 		s.mixer[i] = i % 4 == 3 ? MIXER_ATTENTION : MIXER_GDN;

@@ -36,10 +36,11 @@ static void take(const uint8_t *header, size_t n_header, const uint8_t *body, si
 	for (int side = 1; side <= 2; side++) {
 		uint32_t seq = 0;
 
-		if (wire_unpack((enum wire_side)side, &seq, header, n_header, body, n_body, &m, &e) == 0) {
-			pack_again((enum wire_side)side, &m);
-			wire_msg_done(&m);
-		}
+		if (wire_unpack((enum wire_side)side, &seq, header, n_header, body, n_body, &m,
+				&e) < 0)
+			continue;
+		pack_again((enum wire_side)side, &m);
+		wire_msg_done(&m);
 	}
 }
 
