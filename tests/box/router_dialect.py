@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""router_dialect.py - what clients of the OpenAI dialect rely on, byte by byte, against the real router.
+"""router_dialect.py - what clients of the OpenAI dialect rely on, byte by byte, against the real
+router.
 
     top_builddir=build python3 tests/box/router_dialect.py [test_name...]
 
-Standard library only; what the official client makes of it is in router_openai.py.  The T-numbers are
+Standard library only; what the official client makes of it is in router_openai.py.  The T-numbers
+are
 those of the list in docs/dialect.md, which says for each where it is shown.
 """
 import json
@@ -16,7 +18,8 @@ import time
 from box import Cloud, Router, main, post, read_all, read_until, wait_for
 
 os.environ["MOCK_TELL"] = "1"    # mock workers print what they were asked
-TOOLS = [{"type": "function", "function": {"name": "f%d" % i, "parameters": {"type": "object"}}} for i in range(2)]
+TOOLS = [{"type": "function", "function": {"name": "f%d" % i, "parameters": {"type": "object"}}}
+         for i in range(2)]
 
 
 def frames(raw):
@@ -72,7 +75,9 @@ class Torn:
             s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             return
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        s.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        )
         for i in range(0, len(self.data), self.n):
             s.sendall(self.data[i:i + self.n])
             if self.n < 10:
@@ -85,10 +90,25 @@ class Torn:
 
 def upstream_stream(words, before=b""):
     out = before
-    for delta, finish in [({"role": "assistant", "content": ""}, None)] + [({"content": w}, None) for w in words] + [
-            ({}, "stop")]:
-        out += b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [
-            {"index": 0, "delta": delta, "finish_reason": finish}]}, ensure_ascii=False).encode() + b"\n\n"
+    for delta, finish in (
+        [({"role": "assistant", "content": ""}, None)]
+        + [({"content": w}, None) for w in words]
+        + [({}, "stop")]
+    ):
+        out += (
+            b"data: "
+            + json.dumps(
+                {
+                    "id": "c",
+                    "object": "chat.completion.chunk",
+                    "created": 1,
+                    "model": "m",
+                    "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+                },
+                ensure_ascii=False,
+            ).encode()
+            + b"\n\n"
+        )
     return out + b"data: [DONE]\n\n"
 
 
@@ -99,8 +119,17 @@ def test_every_reply_has_a_request_id_of_its_own():
     with Router() as r:
         r.worker()
         seen = []
-        for path in ("/", "/health", "/metrics", "/admin/status", "/v1/models", "/v1/models/tiny", "/v1/models/none",
-                     "/none", "/v1/chat/completions"):
+        for path in (
+            "/",
+            "/health",
+            "/metrics",
+            "/admin/status",
+            "/v1/models",
+            "/v1/models/tiny",
+            "/v1/models/none",
+            "/none",
+            "/v1/chat/completions",
+        ):
             seen.append(r.get(path)[1]["x-request-id"])
         for more in ({}, {"stream": True}, {"temperature": 9}, {"model": "none"}):
             body = {"model": "tiny", "messages": [{"role": "user", "content": "tokens=2"}], **more}
@@ -110,8 +139,12 @@ def test_every_reply_has_a_request_id_of_its_own():
                 assert json.loads(d)["hearth"]["request_id"] == h["x-request-id"]
                 assert h["x-request-id"][4:] in json.loads(d)["id"]
                 wait_for(lambda: "request %s " % h["x-request-id"] in r.log_text(), 5)
-        for raw in (b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"HEAD / HTTP/1.0\r\n\r\n",
-                    b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n"):
+        for raw in (
+            b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"HEAD / HTTP/1.0\r\n\r\n",
+            b"NONSENSE\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        ):
             s = r.connect()
             s.sendall(raw)
             seen.append(ID.search(read_all(s)).group(1).decode())
@@ -125,24 +158,50 @@ def test_every_reply_has_a_request_id_of_its_own():
 def test_retries_are_called_off_where_they_are_hopeless():
     cloud = Cloud()
     try:
-        with Router("[upstream c]\nurl = %s\n[alias a]\nchain = upstream:c\n[alias b]\nchain = upstream:c worker:tiny\n"
-                    "[route]\nanswer_s = 1\nbreaker_failures = 100\n" % cloud.url) as r:
-            for mode, status, hopeless in (("401", 503, True), ("429", 429, False), ("500", 502, False)):
+        with Router(
+            "[upstream c]\nurl = %s\n[alias a]\nchain = upstream:c\n[alias b]\nchain = upstream:c worker:tiny\n"
+            "[route]\nanswer_s = 1\nbreaker_failures = 100\n" % cloud.url
+        ) as r:
+            for mode, status, hopeless in (
+                ("401", 503, True),
+                ("429", 429, False),
+                ("500", 502, False),
+            ):
                 cloud.mode = mode
-                wait_for(lambda: r.chat("x", model="a")[0] == status, 5)     # 429 cools the target for a second
-                s, h, d = r.chat("x", model="a") if mode != "429" else (429, {"retry-after-ms": "1"}, None)
-                assert s == status and (h.get("x-should-retry") == "false") == hopeless, (mode, s, h, d)
+                wait_for(
+                    lambda: r.chat("x", model="a")[0] == status, 5
+                )  # 429 cools the target for a second
+                s, h, d = (
+                    r.chat("x", model="a")
+                    if mode != "429"
+                    else (429, {"retry-after-ms": "1"}, None)
+                )
+                assert s == status and (h.get("x-should-retry") == "false") == hopeless, (
+                    mode,
+                    s,
+                    h,
+                    d,
+                )
                 assert not (hopeless and "retry-after" in h), h
             cloud.mode = "401"
             s, h, d = r.chat("x", model="b")       # the chain's worker may come
             assert s == 503 and "x-should-retry" not in h, (s, h)
             r.worker()
             s, h, d = r.chat("first=5000", model="tiny")
-            assert s == 504 and h["x-should-retry"] == "false" and d["error"]["code"] == "timeout", (s, h, d)
+            assert (
+                s == 504 and h["x-should-retry"] == "false" and d["error"]["code"] == "timeout"
+            ), (s, h, d)
             s, h, d = r.chat("fault=refuse")
-            assert s == 503 and h["retry-after-ms"] == "250" and h["retry-after"] == "1" and "x-should-retry" not in h
-            for raw, status in ((b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
-                                (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", b"505")):
+            assert (
+                s == 503
+                and h["retry-after-ms"] == "250"
+                and h["retry-after"] == "1"
+                and "x-should-retry" not in h
+            )
+            for raw, status in (
+                (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
+                (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", b"505"),
+            ):
                 s = r.connect()
                 s.sendall(raw)
                 a = read_all(s)
@@ -195,12 +254,20 @@ def test_every_chunk_has_the_five_and_four_of_them_never_change():
 def test_calls_are_numbered_named_once_and_end_as_tool_calls():
     with Router() as r:
         r.worker()
-        cs = chunks(streamed(r, "tokens=1 tools=2", tools=TOOLS, parallel_tool_calls=True, tool_choice="auto"))
+        cs = chunks(
+            streamed(
+                r, "tokens=1 tools=2", tools=TOOLS, parallel_tool_calls=True, tool_choice="auto"
+            )
+        )
         seen, finish = {}, None
         for c in cs:
             for t in c["choices"][0]["delta"].get("tool_calls", []):
                 if t["index"] not in seen:
-                    assert t["id"] and t["function"]["name"] == "f%d" % t["index"] and t["type"] == "function", t
+                    assert (
+                        t["id"]
+                        and t["function"]["name"] == "f%d" % t["index"]
+                        and t["type"] == "function"
+                    ), t
                     seen[t["index"]] = ""
                 else:
                     assert "id" not in t and "name" not in t["function"], t
@@ -215,13 +282,17 @@ def test_characters_torn_over_segments_survive():
         torn = Torn(upstream_stream(words), n)
         try:
             with Router("[upstream c]\nurl = %s\n[alias a]\nchain = upstream:c\n" % torn.url) as r:
-                got = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks(streamed(r, "x", model="a")))
+                got = "".join(
+                    c["choices"][0]["delta"].get("content") or ""
+                    for c in chunks(streamed(r, "x", model="a"))
+                )
                 assert got == "".join(words), (n, got)
         finally:
             torn.close()
 
 
-SAMPLING = {"temperature": 0.5, "top_p": 0.25, "top_k": 7, "min_p": 0.125, "presence_penalty": 1.5, "frequency_penalty": -0.5,
+SAMPLING = {"temperature": 0.5, "top_p": 0.25, "top_k": 7, "min_p": 0.125, "presence_penalty": 1.5,
+            "frequency_penalty": -0.5,
             "repetition_penalty": 1.25, "seed": 11}
 
 
@@ -239,7 +310,7 @@ def test_what_is_asked_reaches_the_worker():
         a = asked(**SAMPLING)
         assert {k: float(a[k]) for k in SAMPLING} == SAMPLING, a
         a = asked()
-        assert not set(SAMPLING) - {"seed"} & set(a), a         # what is not said is the model's to say
+        assert not set(SAMPLING) - {"seed"} & set(a), a  # what is not said is the model's to say
         a = asked(stop=["x", "yy"], logit_bias={"5": -100, "9": 3})
         assert a["stop"] == "x,yy" and a["bias"] == "5:-100,9:3", a
         assert asked(stop="z")["stop"] == "z"
@@ -251,10 +322,18 @@ def test_what_is_asked_reaches_the_worker():
         assert a["logprobs"] == "1" and a["top_logprobs"] == "4", a
         # what the template reads is in the body, byte for byte
         before = len(w.seen("chat"))
-        assert r.chat("tokens=1", tools=TOOLS, chat_template_kwargs={"enable_thinking": False, "x": 1.10})[0] == 200
+        assert (
+            r.chat(
+                "tokens=1", tools=TOOLS, chat_template_kwargs={"enable_thinking": False, "x": 1.10}
+            )[0]
+            == 200
+        )
         wait_for(lambda: len(w.seen("chat")) > before)
         body = json.loads(bytes.fromhex(w.seen("chat")[-1][2]))
-        assert body["tools"] == TOOLS and body["chat_template_kwargs"] == {"enable_thinking": False, "x": 1.1}
+        assert body["tools"] == TOOLS and body["chat_template_kwargs"] == {
+            "enable_thinking": False,
+            "x": 1.1,
+        }
 
 
 def test_an_unknown_effort_is_ignored_and_said():
@@ -269,12 +348,18 @@ def test_an_unknown_effort_is_ignored_and_said():
 
 
 def test_reasoning_fields_are_as_configured():
-    for choice, names in (("both", ["reasoning", "reasoning_content"]), ("reasoning", ["reasoning"]),
-                          ("reasoning_content", ["reasoning_content"])):
+    for choice, names in (
+        ("both", ["reasoning", "reasoning_content"]),
+        ("reasoning", ["reasoning"]),
+        ("reasoning_content", ["reasoning_content"]),
+    ):
         with Router("[openai]\nreasoning_fields = %s\n" % choice) as r:
             r.worker()
             m = r.chat("tokens=3 reason=2")[2]["choices"][0]["message"]
-            assert sorted(k for k in m if k.startswith("reasoning")) == names and m[names[0]] == "t0 t1 ", m
+            assert (
+                sorted(k for k in m if k.startswith("reasoning")) == names
+                and m[names[0]] == "t0 t1 "
+            ), m
             texts = {}
             for c in chunks(streamed(r, "tokens=3 reason=2")):
                 for k, v in c["choices"][0]["delta"].items():
@@ -288,8 +373,11 @@ def test_an_assistant_turn_comes_back_with_either_name_of_its_reasoning():
         w = r.worker()
         for field in ("reasoning", "reasoning_content"):
             before = len(w.seen("chat"))
-            m = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", field: "because"},
-                 {"role": "user", "content": "tokens=1"}]
+            m = [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "a", field: "because"},
+                {"role": "user", "content": "tokens=1"},
+            ]
             assert r.chat("", messages=m)[0] == 200
             wait_for(lambda: len(w.seen("chat")) > before)
             got = json.loads(bytes.fromhex(w.seen("chat")[-1][2]))["messages"][1]

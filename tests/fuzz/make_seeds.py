@@ -40,22 +40,26 @@ def s(field, data):
 ID = fixed64(1, 7)
 TOP = s(1, "x") + f32(2, -0.5) + s(3, s(1, "y") + f32(2, -1))
 CHAT = '{"model":"m","messages":[{"role":"user","content":"h\u00e9"}]}'
-SAMPLING = (b"".join(f32(i, 0.5) for i in (1, 2, 4, 5, 6, 7)) + u(3, 20) + fixed64(8, 3) + s(9, u(1, 5) + f32(2, -100))
+SAMPLING = (b"".join(f32(i, 0.5) for i in (1, 2, 4, 5, 6, 7)) + u(3, 20) + fixed64(8, 3) + s(9,
+    u(1, 5) + f32(2, -100))
             + u(10, 1) + u(11, 3))
 
 # type of the frame, then the body: as wire_fuzz.c takes it
 FRAMES = {
-    "hello": (1, s(1, "w1") + fixed64(2, 9) + s(3, "tiny") + s(4, "class-1") + u(5, 4096) + u(6, 16) + u(7, 64)
+    "hello": (1, s(1, "w1") + fixed64(2, 9) + s(3, "tiny") + s(4, "class-1") + u(5, 4096) + u(6,
+        16) + u(7, 64)
               + s(8, "chat") + s(8, "tools") + s(9, "0.1") + u(10, 1700000000)),
     "beat": (2, u(1, 1) + u(2, 2) + u(3, 3) + u(4, 4) + u(5, 300) + u(9, 1)),
     "accepted": (3, ID + u(2, 11) + fixed64(3, 5) + s(4, "top_k was cut")),
     "refused": (4, ID + u(2, 3) + s(3, "the queue is full") + s(4, "messages") + u(5, 250)),
     "progress": (5, ID + u(2, 64) + u(3, 128) + u(4, 0)),
-    "delta": (6, ID + u(2, 0) + u(3, 1) + s(4, u(1, 1) + s(2, "h\u00e9")) + s(4, u(1, 3) + s(2, "f") + u(3, 0) + s(4, "c1"))
+    "delta": (6, ID + u(2, 0) + u(3, 1) + s(4, u(1, 1) + s(2, "h\u00e9")) + s(4,
+        u(1, 3) + s(2, "f") + u(3, 0) + s(4, "c1"))
               + s(5, varint(300) + varint(5)) + s(6, TOP)),
     "done": (7, ID + u(2, 0) + u(3, 2) + u(4, 1) + u(5, 9) + u(6, 3) + s(8, "why")),
     "welcome": (32, fixed64(1, 9) + u(2, 1000) + u(3, 3000)),
-    "generate": (34, ID + s(2, "tiny") + u(3, 64) + u(4, 1000) + s(5, CHAT) + u(8, 5) + u(9, 2) + u(10, 0) + s(11, "stop")
+    "generate": (34, ID + s(2, "tiny") + u(3, 64) + u(4, 1000) + s(5, CHAT) + u(8, 5) + u(9,
+        2) + u(10, 0) + s(11, "stop")
                  + s(12, varint(7)) + s(15, SAMPLING) + s(16, varint(4) + varint(300))),
     "generate_text": (34, ID + s(2, "tiny") + u(3, 64) + s(6, "once upon") + u(13, 1) + u(14, 1)),
     "cancel": (35, ID),
