@@ -15,6 +15,7 @@ void job_free(struct job *j)
 
 	if (j->gen || j->cloud)
 		job_drop_try(j, "cancelled");
+	job_wait_end(j);
 	if (j->next)
 		j->next->prev = j->prev;
 	*j->prev = j->next;
@@ -105,10 +106,12 @@ static uint64_t try_limit(const struct job *j)
 
 static void send_comment(struct job *j, uint64_t now)
 {
-	static const char text[] = ": keep-alive\n\n";
+	char text[400] = ": keep-alive\n\n";
 
+	if (*j->waits)
+		job_wait_text(j, text, sizeof(text));
 	if (!client_is_slow(j))
-		http_write(j->call, text, sizeof(text) - 1);
+		http_write(j->call, text, strlen(text));
 	j->last_write_ns = now;
 	metrics_add(j->rt->metrics, "hearth_keepalive", "", 1);
 }
@@ -126,6 +129,8 @@ static uint64_t tend_stream(struct job *j, uint64_t now)
 			return at;
 		j->late_provenance = true;
 		job_commit(j);
+		if (*j->waits)
+			send_comment(j, now);
 	}
 	at = j->last_write_ns + j->settings->keepalive_ms * NS_PER_MS;
 	if (now >= at) {
@@ -151,12 +156,16 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_drop_try(j, "deadline");
 		oa_error_set(&e, 504, "timeout", NULL, "%s within %u s",
 			     j->first_ns ? "not finished" : "no answer", budget_ms / 1000);
+		e.no_retry = true;	/* the whole budget once more, on top of what others ask */
 		job_fail(j, &e, 'R');
 		return;
 	}
-	limit = try_limit(j);
+	limit = *j->waits ? j->wait_until_ns : try_limit(j);
 	if (now >= limit) {
-		out_of_time(j);
+		if (*j->waits)
+			job_next_try(j);	/* goes on without it, or says why not */
+		else
+			out_of_time(j);
 		return;
 	}
 	at = tend_stream(j, now);
@@ -181,7 +190,6 @@ static uint64_t new_seed(void)
 static struct job *job_new(struct router *rt, struct http_call *call)
 {
 	struct job *j = calloc(1, sizeof(*j));
-	size_t n;
 
 	if (!j)
 		return NULL;
@@ -195,8 +203,7 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
 	text_add(j->peer, sizeof(j->peer), 0, http_call_peer(call));
-	n = text_add_hex(j->id, sizeof(j->id), 0, rt->id_salt, 16);
-	text_add_hex(j->id, sizeof(j->id), n, ++rt->next_request, 8);
+	text_add(j->id, sizeof(j->id), 0, http_call_id(call));
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -220,7 +227,7 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	if (r < 0)
 		return r;
 	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
-		 j->id);
+		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;

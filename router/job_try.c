@@ -43,7 +43,9 @@ static void add_worker(const struct job *j, struct table *t, const struct worker
 	t->target[t->n] = (struct job_target){ .worker_uid = w->uid, .model = w->model };
 	t->route[t->n] = (struct route_target){
 		.step = t->step, .able = w->able, .max_context = w->max_context, .load = load,
-		.room = room, .last_used_ns = w->used_ns, .up = !w->draining && !w->doomed,
+		.room = room, .last_used_ns = w->used_ns,
+		.up = !w->draining && !w->doomed &&
+		      !boxes_retires(fleet_boxes(j->rt->fleet), w->name),
 		.not_before_ns = route_breaker_until(&w->breaker),
 		.tried = was_tried(j, &t->target[t->n]),
 	};
@@ -246,6 +248,7 @@ static void could_not_begin(struct job *j, int code)
 	snprintf(j->last.message, sizeof(j->last.message), "%s: %s", j->target,
 		 large ? "the request is larger than a worker takes" : strerror(-code));
 	j->has_last = true;
+	j->may_recover = true;
 }
 
 static int begin(struct job *j, const struct job_target *t)
@@ -336,12 +339,32 @@ static void unable_error(uint32_t lacking, struct oa_error *e)
 		     "%s: no target of this model can do '%s'", param, route_able_name(lacking));
 }
 
+/* What a box says about the first local model of what was asked for. */
+static struct box_outlook first_outlook(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+	const char *model = a ? NULL : j->req.model;
+
+	for (size_t i = 0; a && i < a->n_steps && !model; i++)
+		model = a->steps[i].upstream ? NULL : a->steps[i].model;
+	return boxes_outlook(fleet_boxes(j->rt->fleet), model ? model : "");
+}
+
 static void nobody_error(const struct job *j, struct oa_error *e)
 {
+	const struct box_outlook o = first_outlook(j);
+
 	if (!settings_alias(j->settings, j->req.model) &&
 	    !fleet_knows_model(j->rt->fleet, j->req.model)) {
 		oa_error_set(e, 404, "model_not_found", "model", "there is no model '%s' here",
 			     j->req.model);
+		return;
+	}
+	if (o.will == BOX_NOT) {	/* a person has to do something first */
+		oa_error_set(e, 503, "upstream_unavailable", NULL, "box %s keeps '%s' out (%s)%s%s",
+			     o.box->name, o.model->alias,
+			     o.model->drained ? "drained" : box_state_name(o.model->state),
+			     o.model->reason ? ": " : "", o.model->reason ? o.model->reason : "");
 		return;
 	}
 	oa_error_set(e, 503, "upstream_unavailable", NULL, "nobody serves '%s' at the moment",
@@ -349,18 +372,33 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 	e->retry_after_ms = 2000;
 }
 
+/* Each target is another server, was asked, and has us, our key or the model's name refused:
+ * that takes a person. */
+static bool hopeless(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+
+	if (!a || j->may_recover || j->n_tried != a->n_steps)
+		return false;
+	for (size_t i = 0; i < a->n_steps; i++)
+		if (!a->steps[i].upstream)
+			return false;
+	return true;
+}
+
 static void no_target(struct job *j, const struct route_answer *a)
 {
 	struct oa_error e;
 
-	if (j->has_last)
+	if (j->has_last) {
 		last_error(j, &e);
-	else if (a->why == ROUTE_UNABLE)
+		e.no_retry = hopeless(j);
+	} else if (a->why == ROUTE_UNABLE) {
 		unable_error(a->lacking, &e);
-	else if (a->why == ROUTE_CONTEXT)
+	} else if (a->why == ROUTE_CONTEXT) {
 		oa_error_set(&e, 400, "context_length_exceeded", "prompt",
 			     "the prompt is longer than the context of any target");
-	else if (a->why == ROUTE_BUSY) {
+	} else if (a->why == ROUTE_BUSY) {
 		oa_error_set(&e, 503, "server_overloaded", NULL, "all targets of '%s' are busy",
 			     j->req.model);
 		e.retry_after_ms = a->wait_ns ? (uint32_t)(a->wait_ns / NS_PER_MS) + 1 : BUSY_MS;
@@ -387,6 +425,29 @@ static struct route_answer choose(struct job *j, struct table *t)
 	}
 }
 
+/* The client may know what it waited for. */
+static void note_wait(struct job *j, const struct job_target *t)
+{
+	if (j->attempts.n < 2000)
+		buf_printf(&j->attempts, "%sbox:%s=%s", j->attempts.n ? ", " : "", j->wait_box,
+			   t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded");
+}
+
+/* The try's first limit, or what comes earlier. */
+static void arm_try(struct job *j, bool worker)
+{
+	const struct settings *s = j->settings;
+	uint64_t at = clock_ns() + (worker ? s->accept_ms : j->try_first_ms) * NS_PER_MS;
+	uint64_t answer = j->started_ns + s->answer_ms * NS_PER_MS;
+	uint64_t grace = j->started_ns + s->grace_ms * NS_PER_MS;
+
+	if (!j->first_ns && answer < at)
+		at = answer;
+	if (j->req.stream && grace < at)
+		at = grace;
+	job_arm(j, at);
+}
+
 void job_next_try(struct job *j)
 {
 	struct table t;
@@ -395,10 +456,16 @@ void job_next_try(struct job *j)
 		struct route_answer a = choose(j, &t);
 		struct worker *w;
 
+		if (!j->sent && job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
+					 a.why == ROUTE_OK))
+			return;
 		if (a.why != ROUTE_OK) {
 			no_target(j, &a);
 			return;
 		}
+		if (*j->waits)
+			note_wait(j, &t.target[a.target]);
+		job_wait_end(j);
 		w = fleet_worker(j->rt->fleet, t.target[a.target].worker_uid);
 		if (begin(j, &t.target[a.target]) < 0)
 			continue;
@@ -406,9 +473,7 @@ void job_next_try(struct job *j)
 			free(j->numeric_class);
 			j->numeric_class = strdup(w->numeric_class);
 		}
-		job_arm(j, clock_ns() + (w ? j->settings->accept_ms : j->try_first_ms) * NS_PER_MS);
-		if (j->req.stream)
-			job_arm(j, j->started_ns + j->settings->grace_ms * NS_PER_MS);
+		arm_try(j, w != NULL);
 		return;
 	}
 }
@@ -474,6 +539,8 @@ void job_try_failed(struct job *j, const struct attempt_failure *f)
 
 	j->last = *f;
 	j->has_last = true;
+	if (f->fault != FAULT_REFUSED || !f->status)
+		j->may_recover = true;
 	if (f->fault == FAULT_REQUEST) {
 		struct oa_error e;
 

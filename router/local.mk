@@ -1,14 +1,16 @@
 if SERVING
 noinst_LIBRARIES += librouter.a
 librouter_a_SOURCES = \
+	router/admin.c \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
+	router/box.c router/box.h router/box_ask.c router/box_int.h \
 	router/cloud.c router/cloud.h \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
 	router/http_server.c router/http_server.h router/http_socket.c \
-	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c \
+	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_error.c \
 	router/openai_logprob.c router/openai_logprob.h \
@@ -16,7 +18,8 @@ librouter_a_SOURCES = \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
 	router/route.c router/route.h \
-	router/settings.c router/settings.h \
+	router/settings.c router/settings.h router/settings_chain.c router/settings_file.c \
+	router/settings_int.h router/settings_table.c \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)
 router_libs = librouter.a $(EVENT_LIBS) $(HTTP_PARSER_LIBS) $(CURL_LIBS) $(wire_libs) $(lib_libs)
@@ -27,4 +30,3 @@ bin_hearth_router_CPPFLAGS = $(librouter_a_CPPFLAGS)
 bin_hearth_router_LDADD = $(router_libs)
 endif
 EXTRA_DIST += router/README.md
-EXTRA_DIST += etc/hearth.conf.sample

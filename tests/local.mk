@@ -1,6 +1,7 @@
 include tests/unit/local.mk
 include tests/unit/engine.mk
 include tests/unit/router.mk
+include tests/unit/life.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/lint/local.mk
@@ -10,3 +11,6 @@ include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk
+include tests/box/life.mk
+include tests/box/service.mk
+include tests/rack/local.mk
