@@ -13,6 +13,7 @@ the first debootstrap).  --short leaves out what takes long; the long form is ru
 import argparse
 import ctypes
 import glob
+import json
 import os
 import random
 import signal
@@ -141,7 +142,6 @@ class Rack:
             m.run("systemctl restart hearthd")
 
     def workers(self, model="tiny"):
-        import json
         status, data = self.client.get("/admin/status")
         assert status == 200, data
         return [w for w in json.loads(data)["workers"] if w["model"] == model and w["state"] == "up"]
@@ -319,8 +319,7 @@ class Rack:
             for m, _ in places:
                 m.put("/etc/faketime", jump + "\n")
             self.settle(4)
-            import json
-            created = json.loads(self.client.request("POST", "/v1/chat/completions", {
+                created = json.loads(self.client.request("POST", "/v1/chat/completions", {
                 "model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]})[1].read())["created"]
             assert abs(created - time.time() - int(jump)) < 60, "the clock did not jump: %s" % created
         for m, unit in places:
@@ -535,7 +534,8 @@ def run(rack, o):
         rack.check_units()
         results = load.mark()
         allowed(results, *kinds)
-        return " ".join("%s=%d" % kv for kv in sorted(results[0].items()))
+        why = "".join("\n   %d x %s" % (n, w) for w, n in results[1].most_common(4))
+        return " ".join("%s=%d" % kv for kv in sorted(results[0].items())) + why
 
     time.sleep(5)
     before = rack.sizes()
