@@ -81,7 +81,8 @@ static struct unit *find(const struct sdbus *s, const char *alias)
 
 static enum launch_end end_of(const struct facts *f, char *why, size_t n)
 {
-	if (f->main_code == CLD_EXITED && f->main_status == 0 && !strcmp(f->result, "success")) {
+	/* also of a unit that ended in order and was forgotten before it was asked */
+	if (!strcmp(f->result, "success")) {
 		snprintf(why, n, "ended by itself");
 		return LAUNCH_ENDED;
 	}

@@ -77,21 +77,40 @@ static uint32_t get_le32(const unsigned char *p)
 	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+int wire_measure(enum wire_type t, const ProtobufCMessage *m, size_t *ret_n)
+{
+	const struct wire_kind *k = kind_of(t);
+
+	if (!k || m->descriptor != k->desc)
+		return -EMSGSIZE;
+	*ret_n = protobuf_c_message_get_packed_size(m);
+	return *ret_n > k->limit ? -EMSGSIZE : 0;
+}
+
+void wire_pack_into(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, size_t n,
+		    unsigned char header[WIRE_HEADER_BYTES], void *body)
+{
+	const unsigned char h[4] = { 'H', 'W', WIRE_VERSION, (unsigned char)t };
+
+	memcpy(header, h, sizeof(h));
+	put_le32(header + 4, seq);
+	put_le32(header + 8, (uint32_t)n);
+	protobuf_c_message_pack(m, body);
+}
+
 int wire_pack(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, struct buf *header,
 	      struct buf *body)
 {
-	const struct wire_kind *k = kind_of(t);
-	unsigned char h[WIRE_HEADER_BYTES] = { 'H', 'W', WIRE_VERSION, (unsigned char)t };
-	size_t n = protobuf_c_message_get_packed_size(m);
+	unsigned char h[WIRE_HEADER_BYTES];
+	size_t n;
+	int r = wire_measure(t, m, &n);
 
-	if (!k || m->descriptor != k->desc || n > k->limit)
-		return -EMSGSIZE;
+	if (r < 0)
+		return r;
 	if (buf_reserve(body, n) < 0 || buf_reserve(header, sizeof(h)) < 0)
 		return -ENOMEM;
-	put_le32(h + 4, seq);
-	put_le32(h + 8, (uint32_t)n);
+	wire_pack_into(t, seq, m, n, h, body->p + body->n);
 	buf_put(header, h, sizeof(h));
-	protobuf_c_message_pack(m, (uint8_t *)body->p + body->n);
 	body->n += n;
 	return 0;
 }

@@ -1,12 +1,12 @@
 /* job.c - the life of a request: begin, wait, end. */
 #include "router/job.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "router/job_int.h"
 
 void job_free(struct job *j)
@@ -156,6 +156,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_drop_try(j, "deadline");
 		oa_error_set(&e, 504, "timeout", NULL, "%s within %u s",
 			     j->first_ns ? "not finished" : "no answer", budget_ms / 1000);
+		e.no_retry = true;	/* the whole budget once more, on top of what others ask */
 		job_fail(j, &e, 'R');
 		return;
 	}
@@ -173,12 +174,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	job_arm(j, deadline < at ? deadline : at);
 }
 
+/* From a pool: each look at the kernel's random numbers is a system call. */
 static uint64_t new_seed(void)
 {
-	uint64_t x = clock_ns();
+	static uint64_t pool[64];	/* the loop's thread alone comes here */
+	static size_t left;
 
-	arc4random_buf(&x, sizeof(x));
-	return x >> 11;		/* 53 bits: a client in JavaScript can send it back */
+	if (!left) {
+		arc4random_buf(pool, sizeof(pool));
+		left = sizeof(pool) / sizeof(*pool);
+	}
+	return pool[--left] >> 11;		/* 53 bits: a client in JavaScript can send it back */
 }
 
 static struct job *job_new(struct router *rt, struct http_call *call)
@@ -196,8 +202,8 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->settings = settings_share(rt->settings);
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
-	snprintf(j->peer, sizeof(j->peer), "%s", http_call_peer(call));
-	snprintf(j->id, sizeof(j->id), "%016" PRIx64 "%08" PRIx64, rt->id_salt, ++rt->next_request);
+	text_add(j->peer, sizeof(j->peer), 0, http_call_peer(call));
+	text_add(j->id, sizeof(j->id), 0, http_call_id(call));
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -220,7 +226,8 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	r = oa_request_parse(kind, j->body, j->n_body, &j->req, e);
 	if (r < 0)
 		return r;
-	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl", j->id);
+	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
+		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;

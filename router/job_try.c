@@ -4,6 +4,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "router/job_int.h"
 
 enum { BUSY_MS = 1000, COOL_MAX_MS = 600000 };
@@ -185,8 +186,9 @@ static int begin_worker(struct job *j, struct worker *w)
 	m.sampling = &j->req.sampling;
 	m.known = j->known;
 	m.n_known = j->sent ? j->n_known : 0;
-	snprintf(j->target, sizeof(j->target), "worker:%.80s", w->name);
-	snprintf(j->model, sizeof(j->model), "%s", w->model);
+	text_add(j->target, sizeof(j->target), text_add(j->target, sizeof(j->target), 0, "worker:"),
+		 w->name);
+	text_add(j->model, sizeof(j->model), 0, w->model);
 	j->try_first_ms = j->settings->first_ms;
 	j->try_idle_ms = j->settings->idle_ms;
 	route_breaker_use(&w->breaker, clock_ns());
@@ -219,10 +221,19 @@ static void mark_tried(struct job *j, const struct job_target *t)
 static void note_attempt(struct job *j, const char *result)
 {
 	char labels[160];
+	size_t n;
 
-	if (j->attempts.n < 2000)
-		buf_printf(&j->attempts, "%s%s=%s", j->attempts.n ? ", " : "", j->target, result);
-	snprintf(labels, sizeof(labels), "target=\"%s\",result=\"%s\"", j->target, result);
+	if (j->attempts.n < 2000) {
+		buf_puts(&j->attempts, j->attempts.n ? ", " : "");
+		buf_puts(&j->attempts, j->target);
+		buf_putc(&j->attempts, '=');
+		buf_puts(&j->attempts, result);
+	}
+	n = text_add(labels, sizeof(labels), 0, "target=\"");
+	n = text_add(labels, sizeof(labels), n, j->target);
+	n = text_add(labels, sizeof(labels), n, "\",result=\"");
+	n = text_add(labels, sizeof(labels), n, result);
+	text_add(labels, sizeof(labels), n, "\"");
 	metrics_add(j->rt->metrics, "hearth_attempts", labels, 1);
 }
 
@@ -237,6 +248,7 @@ static void could_not_begin(struct job *j, int code)
 	snprintf(j->last.message, sizeof(j->last.message), "%s: %s", j->target,
 		 large ? "the request is larger than a worker takes" : strerror(-code));
 	j->has_last = true;
+	j->may_recover = true;
 }
 
 static int begin(struct job *j, const struct job_target *t)
@@ -360,18 +372,33 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 	e->retry_after_ms = 2000;
 }
 
+/* Each target is another server, was asked, and has us, our key or the model's name refused:
+ * that takes a person. */
+static bool hopeless(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+
+	if (!a || j->may_recover || j->n_tried != a->n_steps)
+		return false;
+	for (size_t i = 0; i < a->n_steps; i++)
+		if (!a->steps[i].upstream)
+			return false;
+	return true;
+}
+
 static void no_target(struct job *j, const struct route_answer *a)
 {
 	struct oa_error e;
 
-	if (j->has_last)
+	if (j->has_last) {
 		last_error(j, &e);
-	else if (a->why == ROUTE_UNABLE)
+		e.no_retry = hopeless(j);
+	} else if (a->why == ROUTE_UNABLE) {
 		unable_error(a->lacking, &e);
-	else if (a->why == ROUTE_CONTEXT)
+	} else if (a->why == ROUTE_CONTEXT) {
 		oa_error_set(&e, 400, "context_length_exceeded", "prompt",
 			     "the prompt is longer than the context of any target");
-	else if (a->why == ROUTE_BUSY) {
+	} else if (a->why == ROUTE_BUSY) {
 		oa_error_set(&e, 503, "server_overloaded", NULL, "all targets of '%s' are busy",
 			     j->req.model);
 		e.retry_after_ms = a->wait_ns ? (uint32_t)(a->wait_ns / NS_PER_MS) + 1 : BUSY_MS;
@@ -406,6 +433,21 @@ static void note_wait(struct job *j, const struct job_target *t)
 			   t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded");
 }
 
+/* The try's first limit, or what comes earlier. */
+static void arm_try(struct job *j, bool worker)
+{
+	const struct settings *s = j->settings;
+	uint64_t at = clock_ns() + (worker ? s->accept_ms : j->try_first_ms) * NS_PER_MS;
+	uint64_t answer = j->started_ns + s->answer_ms * NS_PER_MS;
+	uint64_t grace = j->started_ns + s->grace_ms * NS_PER_MS;
+
+	if (!j->first_ns && answer < at)
+		at = answer;
+	if (j->req.stream && grace < at)
+		at = grace;
+	job_arm(j, at);
+}
+
 void job_next_try(struct job *j)
 {
 	struct table t;
@@ -431,9 +473,7 @@ void job_next_try(struct job *j)
 			free(j->numeric_class);
 			j->numeric_class = strdup(w->numeric_class);
 		}
-		job_arm(j, clock_ns() + (w ? j->settings->accept_ms : j->try_first_ms) * NS_PER_MS);
-		if (j->req.stream)
-			job_arm(j, j->started_ns + j->settings->grace_ms * NS_PER_MS);
+		arm_try(j, w != NULL);
 		return;
 	}
 }
@@ -499,6 +539,8 @@ void job_try_failed(struct job *j, const struct attempt_failure *f)
 
 	j->last = *f;
 	j->has_last = true;
+	if (f->fault != FAULT_REFUSED || !f->status)
+		j->may_recover = true;
 	if (f->fault == FAULT_REQUEST) {
 		struct oa_error e;
 

@@ -9,7 +9,7 @@ librouter_a_SOURCES = \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
-	router/http_server.c router/http_server.h \
+	router/http_server.c router/http_server.h router/http_socket.c \
 	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_error.c \
@@ -20,7 +20,8 @@ librouter_a_SOURCES = \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
 	router/service.c router/service.h \
-	router/settings.c router/settings.h \
+	router/settings.c router/settings.h router/settings_chain.c router/settings_file.c \
+	router/settings_int.h router/settings_table.c \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)
 router_libs = librouter.a $(EVENT_LIBS) $(HTTP_PARSER_LIBS) $(CURL_LIBS) $(wire_libs) $(lib_libs)

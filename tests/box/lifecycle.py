@@ -4,10 +4,14 @@ running its workers as its own children, and the real worker with the tiny model
 
     top_builddir=build python3 tests/box/lifecycle.py [TEST]...
 """
+import ctypes
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -330,6 +334,33 @@ def test_reload_adds_and_removes_models_and_leaves_the_others_alone():
         b.proc.send_signal(signal.SIGHUP)
         wait_for(lambda: "the configuration stays as it was" in b.text())
         assert set(b.models()) == {"a", "new"} and "[model broken]: path is missing" in b.text()
+
+
+def curve_pair():
+    zmq = ctypes.CDLL("libzmq.so.5")
+    public, secret = ctypes.create_string_buffer(41), ctypes.create_string_buffer(41)
+    if zmq.zmq_curve_keypair(public, secret):
+        raise Skip("this libzmq has no CURVE")
+    return public.value.decode(), secret.value.decode()
+
+
+def test_a_box_on_another_host_comes_with_its_key_or_not_at_all():
+    (rp, rs), (bp, bs), (xp, xs) = curve_pair(), curve_pair(), curve_pair()
+    at = tempfile.mkdtemp(prefix="hearth-curve-")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        bus = "tcp://127.0.0.1:%d" % s.getsockname()[1]
+    for name, text in (("r", rp + "\n" + rs + "\n"), ("allow", bp + "\n"), ("b", bs + "\n"), ("x", xs + "\n")):
+        with open(os.path.join(at, name), "w") as f:
+            f.write(text)
+    with Router(options=["bus.listen=" + bus, "bus.curve_file=%s/r" % at, "bus.curve_allow_file=%s/allow" % at]) as r:
+        keys = {"router": bus, "curve_server": rp}
+        with Box(r, model("x"), "stranger", wait=False, curve_public=xp, curve_secret_file=at + "/x", **keys) as x, \
+                Box(r, model("tiny"), curve_public=bp, curve_secret_file=at + "/b", **keys) as b:
+            s, h, d = ask(r, "tiny")         # the worker has the box's key
+            assert s == 200 and h["x-hearth-served-by"] == "worker:b1/tiny", d
+            assert [y["name"] for y in r.status()["boxes"]] == ["b1"] and ask(r, "x")[0] == 404
+    shutil.rmtree(at)
 
 
 def test_what_is_wrong_is_said_before_anything_runs():

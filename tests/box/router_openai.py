@@ -153,6 +153,45 @@ def test_a_429_is_retried_when_it_says_and_errors_raise():
         cloud.close()
 
 
+def test_the_client_does_as_the_router_says_about_retries():
+    cloud = Cloud()
+    try:
+        with Router("[upstream c]\nurl = %s\n[alias a]\nchain = upstream:c\n[route]\nbreaker_failures = 100\n"
+                    % cloud.url) as r:
+            cloud.mode = "401"      # our key is wrong: nobody's retry helps
+            try:
+                client(r, max_retries=3).chat.completions.create(model="a", messages=say("x"))
+                assert False
+            except openai.InternalServerError as e:
+                assert e.status_code == 503 and e.response.headers["x-should-retry"] == "false"
+            assert len(cloud.requests) == 1, len(cloud.requests)                         # T-11
+            w = r.worker()
+            t = time.monotonic()
+            try:
+                client(r, max_retries=1).chat.completions.create(model="tiny", messages=say("fault=refuse"))
+                assert False
+            except openai.InternalServerError as e:
+                assert e.code == "server_overloaded"
+            assert len(w.seen("generate")) == 2 and time.monotonic() - t > 0.2           # T-10: retry-after-ms: 250
+    finally:
+        cloud.close()
+
+
+def test_silence_is_filled_and_a_cut_raises():
+    with Router("[route]\ngrace_ms = 100\nkeepalive_ms = 100\n") as r:
+        w = r.worker()
+        got = list(client(r).chat.completions.create(model="tiny", messages=say("first=1500 tokens=2"), stream=True))
+        assert "".join(x.choices[0].delta.content or "" for x in got) == "t0 t1 "         # T-12
+        s = client(r, max_retries=0).chat.completions.create(model="tiny", messages=say("tokens=10000 delay=5"), stream=True)
+        try:
+            for i, x in enumerate(s):
+                if i == 5:
+                    w.kill()
+            assert False
+        except openai.APIError as e:                                                     # T-13, a local target
+            assert "w1 was lost" in e.message, e
+
+
 BAD = [
     ({"temperature": 3}, "temperature"), ({"temperature": "hot"}, "temperature"), ({"top_p": 0}, "top_p"),
     ({"top_p": 1.5}, "top_p"), ({"top_k": -2}, "top_k"), ({"min_p": 2}, "min_p"),

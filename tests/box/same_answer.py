@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as rack_module  # noqa: E402
+from box import THREAD_SANITIZED  # noqa: E402
 
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "Get the weather of a city", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}}
@@ -36,7 +37,7 @@ def main():
     a = argparse.ArgumentParser()
     a.add_argument("--build", default=os.environ.get("top_builddir", "build"))
     a.add_argument("--model", default=os.path.join(os.environ.get("top_srcdir", "."), "models/tiny"))
-    a.add_argument("--requests", type=int, default=64)
+    a.add_argument("--requests", type=int, default=8 if THREAD_SANITIZED else 64)
     o = a.parse_args()
     if not os.path.exists(os.path.join(o.model, "model.safetensors.index.json")):
         print(f"{o.model} has no weights")

@@ -2,7 +2,8 @@
 # network for the first debootstrap, and minutes.  `make rack` runs the short form.  What judges
 # there is judged in `make check`.
 TESTS += tests/rack/load_check.py
-EXTRA_DIST += tests/rack/load.py tests/rack/load_check.py tests/rack/machine.py tests/rack/run.py tests/rack/README.md
+EXTRA_DIST += tests/rack/lifecycle.py tests/rack/load.py tests/rack/load_check.py tests/rack/machine.py \
+	tests/rack/run.py tests/rack/README.md
 
 rack: deb
 	$(AM_V_at)top_builddir=. $${HEARTH_PYTHON:-python3} $(srcdir)/tests/rack/run.py --short
