@@ -17,7 +17,9 @@ librouter_a_SOURCES = \
 	router/openai_messages.c router/openai_messages.h \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
+	router/reload.c router/reload.h \
 	router/route.c router/route.h \
+	router/service.c router/service.h \
 	router/settings.c router/settings.h router/settings_chain.c router/settings_file.c \
 	router/settings_int.h router/settings_table.c \
 	router/status.c

@@ -14,6 +14,7 @@ static const struct settings_number route_numbers[] = {
 	N("idle_s", idle_ms, 1000), N("credit", credit, 1),
 	N("load_wait_s", load_wait_ms, 1000), N("breaker_failures", breaker_failures, 1),
 	N("breaker_ms", breaker_ms, 1), N("drain_s", drain_ms, 1000),
+	N("settle_ms", settle_ms, 1),
 };
 
 void settings_numbers(const struct conf *c, const char *section, const char *name,
