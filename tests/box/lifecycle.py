@@ -30,14 +30,14 @@ def model(name, **keys):
 class Box:
     """hearthd beside a router's Box of the test harness."""
 
-    def __init__(self, router, conf, name="b1", wait=True, **keys):
+    def __init__(self, rt, conf, name="b1", wait=True, **keys):
         if not os.path.exists(os.path.join(TINY, "config.json")) or not os.path.exists(HEARTHD):
             raise Skip("no tiny model, or no hearthd")
-        self.router, self.name = router, name
-        self.dir = os.path.join(router.dir, name)
+        self.router, self.name = rt, name
+        self.dir = os.path.join(rt.dir, name)
         os.mkdir(self.dir)
         self.conf = os.path.join(self.dir, "hearthd.conf")
-        self.keys = {"name": name, "router": router.bus, "launcher": "spawn", "run_dir": self.dir, "keep_s": 0,
+        self.keys = {"name": name, "router": rt.bus, "launcher": "spawn", "run_dir": self.dir, "keep_s": 0,
                      "backoff_ms": 50, "stop_s": 10, **keys}
         self.write(conf)
         self.log = os.path.join(self.dir, "log")
