@@ -146,12 +146,18 @@ int http_server_adopt(struct http_server *s, int fd, struct err *e)
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		return err_set(e, -errno, "descriptor %d: %s", fd, strerror(errno));
 	l = evconnlistener_new(s->base, on_accept, s,
-			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0,
+			       fd);
 	if (!l)
 		return err_set(e, -ENOMEM, "out of memory");
 	evconnlistener_set_error_cb(l, on_accept_error);
 	s->listeners[s->n_listeners++] = l;
 	return 0;
+}
+
+void http_server_accept(struct http_server *s)
+{
+	set_listening(s, true);
 }
 
 static void http_server_freep(struct http_server **s)

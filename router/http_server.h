@@ -58,8 +58,10 @@ struct http_hooks {
 int http_server_open(struct event_base *base, const char *const *listen, size_t n,
 		     const struct http_limits *limits, const struct http_hooks *hooks,
 		     struct http_server **ret, struct err *e);
-/* One more listener: a socket that listens already.  Takes fd when it answers 0. */
+/* One more listener: a socket that listens already, and accepts from http_server_accept()
+ * on.  Takes fd when it answers 0. */
 int http_server_adopt(struct http_server *s, int fd, struct err *e);
+void http_server_accept(struct http_server *s);
 /* "host:port" of a listening socket, as http_is_loopback() reads it.  -EINVAL: not one of
  * TCP. */
 int http_socket_address(int fd, char *ret, size_t n, struct err *e);

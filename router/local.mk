@@ -17,6 +17,7 @@ librouter_a_SOURCES = \
 	router/openai_messages.c router/openai_messages.h \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
+	router/reload.c router/reload.h \
 	router/route.c router/route.h \
 	router/settings.c router/settings.h \
 	router/status.c

@@ -16,8 +16,10 @@
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
+#include "router/reload.h"
 
-enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64, EXTEND_US = 5000000 };
+enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64, EXTEND_US = 5000000,
+       SETTLE_LOOK_MS = 20 };
 
 #define DEFAULT_CONFIG "/etc/hearth/hearth.conf"
 
@@ -25,14 +27,14 @@ struct options {
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, print_sample, print_man, print_port;
+	bool check, reload, print_sample, print_man, print_port;
 };
 
 static struct {
 	struct router rt;
 	struct options opt;
-	struct event *term, *interrupt, *hangup, *poll;
-	uint64_t drain_until_ns, told_ns;
+	struct event *term, *interrupt, *hangup, *poll, *settle;
+	uint64_t drain_until_ns, told_ns, settle_until_ns;
 	char note[256];			/* of the last reload, when it was refused */
 } app;
 
@@ -50,6 +52,8 @@ static void print_help(void)
 	       "  -o, --option S.K=VALUE    one value over the file's\n"
 	       "      --check               read the configuration, say what is wrong; exit 0 or "
 	       "78\n"
+	       "      --reload              for the unit's ExecReload=: exit 0 when the running router\n"
+	       "                            took the new configuration, else 1 and why\n"
 	       "      --print-config-sample the sample file\n"
 	       "      --print-man-options   the option list as man(7) source\n"
 	       "      --print-port          write the port that was bound to stdout\n"
@@ -66,6 +70,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{"config", required_argument, NULL, 'c'},
 		{"option", required_argument, NULL, 'o'},
 		{"check", no_argument, NULL, 'C'},
+		{"reload", no_argument, NULL, 'R'},
 		{"print-config-sample", no_argument, NULL, 'S'},
 		{"print-man-options", no_argument, NULL, 'M'},
 		{"print-port", no_argument, NULL, 'P'},
@@ -84,6 +89,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->overrides[o->n_overrides++] = optarg;
 			break;
 		case 'C': o->check = true; break;
+		case 'R': o->reload = true; break;
 		case 'S': o->print_sample = true; break;
 		case 'M': o->print_man = true; break;
 		case 'P': o->print_port = true; break;
@@ -216,6 +222,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
 		refuse_reload(&e);
 		settings_drop(now);
 	}
+	reload_tell(r < 0 ? e.text : NULL);
 	svc_ready();
 	tell_status();
 }
@@ -262,6 +269,41 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 	event_add(app.poll, &tv);
 }
 
+/* Whether every model that an alias may need has a worker again. */
+static bool all_there(const struct router *rt)
+{
+	for (size_t i = 0; i < rt->settings->n_aliases; i++) {
+		const struct alias *a = &rt->settings->aliases[i];
+
+		for (size_t k = 0; k < a->n_steps; k++) {
+			const struct worker *w = fleet_workers(rt->fleet);
+
+			if (a->steps[k].upstream)
+				continue;
+			while (w && strcmp(w->model, a->steps[k].model))
+				w = w->next;
+			if (!w)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* After a restart the clients that waited in the kept sockets would all be there before the
+ * first worker has connected again, and hear 503: so they wait a moment longer. */
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+	struct timeval tv = { .tv_usec = SETTLE_LOOK_MS * 1000 };
+
+	(void)fd, (void)what, (void)arg;
+	if (app.rt.draining)
+		return;
+	if (all_there(&app.rt) || clock_ns() >= app.settle_until_ns)
+		http_server_accept(app.rt.http);
+	else
+		event_add(app.settle, &tv);
+}
+
 static int watch_signals(void)
 {
 	struct timeval tv = { .tv_sec = 1 };
@@ -274,7 +316,8 @@ static int watch_signals(void)
 	app.interrupt = evsignal_new(app.rt.base, SIGINT, on_term, NULL);
 	app.hangup = evsignal_new(app.rt.base, SIGHUP, on_hangup, NULL);
 	app.poll = event_new(app.rt.base, -1, EV_PERSIST, on_poll, NULL);
-	if (!app.term || !app.interrupt || !app.hangup || !app.poll)
+	app.settle = event_new(app.rt.base, -1, 0, on_settle, NULL);
+	if (!app.term || !app.interrupt || !app.hangup || !app.poll || !app.settle)
 		return -ENOMEM;
 	event_add(app.term, NULL);
 	event_add(app.interrupt, NULL);
@@ -377,7 +420,7 @@ static int start(struct router *rt, struct err *e)
 
 static void stop(struct router *rt)
 {
-	struct event *events[] = { app.term, app.interrupt, app.hangup, app.poll };
+	struct event *events[] = { app.term, app.interrupt, app.hangup, app.poll, app.settle };
 
 	if (rt->http)
 		job_end_all(rt, "the router stops");
@@ -385,7 +428,7 @@ static void stop(struct router *rt)
 	cloud_close(rt->cloud);
 	fleet_close(rt->fleet);
 	metrics_free(rt->metrics);
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		if (events[i])
 			event_free(events[i]);
 	if (rt->base)
@@ -430,6 +473,18 @@ static void announce(const struct router *rt)
 	}
 	svc_ready();
 	tell_status();
+	app.settle_until_ns = clock_ns() + rt->settings->settle_ms * NS_PER_MS;
+	on_settle(-1, 0, NULL);
+}
+
+static int ask_reload(void)
+{
+	struct err e;
+	int r = reload_ask(&e);
+
+	if (r < 0)
+		fprintf(stderr, "hearth-router: not reloaded: %s\n", e.text);
+	return r < 0 ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -443,6 +498,8 @@ int main(int argc, char **argv)
 	}
 	if (app.opt.print_sample || app.opt.print_man)
 		return print_generated(&app.opt);
+	if (app.opt.reload)
+		return ask_reload();
 	if (load(&app.rt.settings, &e) < 0) {
 		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,
 			  LOG_FIELDS({ "REASON", e.text }), "hearth-router: %s", e.text);

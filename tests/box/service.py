@@ -133,6 +133,47 @@ def test_reload_is_announced_and_a_bad_file_changes_nothing():
         m.stop()
 
 
+def test_reload_waits_for_the_running_router_s_word():
+    m = Manager()
+    router(m, env={"RUNTIME_DIRECTORY": m.dir})
+
+    def ask():
+        return subprocess.run([BUILD + "/bin/hearth-router", "--reload"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, env={**os.environ, "RUNTIME_DIRECTORY": m.dir, "MAINPID": str(m.proc.pid)})
+    try:
+        m.wait("READY=1")
+        for _ in range(2):
+            r = ask()
+            assert (r.returncode, r.stdout) == (0, ""), r.stdout
+        with open(m.dir + "/hearth.conf", "a") as f:
+            f.write("[route]\ngrace_ms = soon\n")
+        for _ in range(2):
+            r = ask()
+            assert r.returncode == 1 and "hearth.conf:6" in r.stdout, r.stdout
+        m.stop()
+        r = ask()
+        assert r.returncode == 1 and "No such process" in r.stdout, r.stdout
+    finally:
+        m.stop()
+
+
+def test_clients_wait_behind_the_socket_until_the_alias_has_a_worker_or_a_moment():
+    with listener() as s:
+        m = Manager()
+        port = s.getsockname()[1]
+        router(m, conf="[alias tiny]\nchain = worker:tiny\n[route]\nsettle_ms = 800\n", fd=s.fileno())
+        try:
+            m.wait("READY=1")
+            t0 = time.monotonic()
+            assert get(port, "/health").startswith(b"HTTP/1.1 200")
+            assert 0.4 < time.monotonic() - t0 < 5, time.monotonic() - t0
+            t0 = time.monotonic()
+            assert get(port, "/health").startswith(b"HTTP/1.1 200")
+            assert time.monotonic() - t0 < 0.4
+        finally:
+            m.stop()
+
+
 def test_an_inherited_socket_takes_the_place_of_http_listen():
     with listener() as s:
         port = s.getsockname()[1]
