@@ -1,7 +1,8 @@
 /* sdbus.c - workers as units hearth-worker@ALIAS.service, started and stopped over sd-bus.
  *
  * RUN_DIR/worker/ALIAS.env is written first: HEARTH_WORKER_ARGS holds the words of `hearth-worker
- * serve`, for ExecStart=.  A restart by systemd itself (Restart=) is called off: when to try again
+ * serve`, for ExecStart=.  It lies there as long as the unit is ours, and so tells a later hearthd
+ * which units are: one that a person started is that person's.  A restart by systemd itself (Restart=) is called off: when to try again
  * is the launcher's to say.  systemd is told what to do by jobs, and what became of it is read from the
  * unit's properties whenever a job ends or a property changes: never guessed from the order of
  * signals.
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -77,6 +79,27 @@ static struct unit *find(const struct sdbus *s, const char *alias)
 	return NULL;
 }
 
+static void env_path(const struct sdbus *s, const char *alias, char ret[600])
+{
+	snprintf(ret, 600, "%s/worker/%s.env", s->run_dir, alias);
+}
+
+static void forget_env(const struct unit *u)
+{
+	char path[600];
+
+	env_path(u->bus, u->alias, path);
+	(void)unlink(path);
+}
+
+static bool has_env(const struct unit *u)
+{
+	char path[600];
+
+	env_path(u->bus, u->alias, path);
+	return access(path, F_OK) == 0;
+}
+
 /* ---- what became of it --------------------------------------------------------------------- */
 
 static enum launch_end end_of(const struct facts *f, char *why, size_t n)
@@ -107,6 +130,7 @@ static void ended(struct unit *u, const struct facts *f)
 
 	u->live = u->ready_told = false;
 	u->pid = 0;
+	forget_env(u);
 	event_del(u->kill);
 	log_line(end == LAUNCH_ENDED ? LOG_NOTE : LOG_WARN, "%s: %s", u->name, why);
 	s->hooks.exited(s->hooks.arg, u->alias, u->instance, end, why);
@@ -136,7 +160,9 @@ static void judge(struct unit *u, const struct facts *f)
 	bool again = !strcmp(f->sub, "auto-restart");
 	int permille = runner_permille(f->status);
 
-	if (u->adopting && !over && strcmp(f->active, "deactivating") != 0)
+	if (u->adopting && over)
+		forget_env(u);
+	else if (u->adopting && strcmp(f->active, "deactivating") != 0)
 		adopt(u, active);
 	u->adopting = false;
 	if (!u->live)
@@ -280,6 +306,7 @@ static int on_started(sd_bus_message *m, void *arg, sd_bus_error *ignored)
 		return 0;
 	}
 	u->start_pending = u->live = false;
+	forget_env(u);
 	snprintf(why, sizeof(why), "systemd refused the start: %s",
 		 e && e->message ? e->message : "an answer that cannot be understood");
 	log_warn("%s: %s", u->name, why);
@@ -305,7 +332,7 @@ static int write_env(const struct sdbus *s, const struct box_conf *b, const stru
 	char dir[400], path[600];
 
 	snprintf(dir, sizeof(dir), "%s/worker", s->run_dir);
-	snprintf(path, sizeof(path), "%s/%s.env", dir, m->alias);
+	env_path(s, m->alias, path);
 	if (!words)
 		return -ENOMEM;
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
@@ -438,7 +465,7 @@ static int sdbus_adopt(struct runner *r, const struct box_conf *b, struct err *e
 
 		if (!u)
 			return err_set(e, -ENOMEM, "out of memory");
-		if (u->live)
+		if (u->live || !has_env(u))
 			continue;
 		u->adopting = true;
 		look(u);
