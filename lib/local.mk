@@ -3,6 +3,7 @@ liblib_a_SOURCES = \
 	lib/buf.c lib/buf.h \
 	lib/clock.h \
 	lib/err.c lib/err.h \
+	lib/events.h \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
 	lib/own.h \

@@ -9,7 +9,7 @@
  *
  * lib/ (but this file), proto/, kernels/ and the engine return errors and never log;
  * main.c, serve and on_*.c log, once.  Never a prompt, never a key.
- * Thread-safe: a line is one write().
+ * Thread-safe: a line is one write(), an event one message to the journal.
  */
 #ifndef HEARTH_LIB_LOG_H
 #define HEARTH_LIB_LOG_H
@@ -22,6 +22,19 @@ void log_set_level(enum log_level max);
 int log_level_parse(const char *name, enum log_level *ret);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* What happens once in a while and is worth finding again: the line, and in the journal
+ * beside it MESSAGE_ID (lib/events.h; etc/catalog/hearth.catalog says what it means and what to do:
+ * `journalctl -x`) and fields to search by (`journalctl WORKER=w1`).
+ * names: upper case; a NULL value is left out. */
+struct log_field {
+	const char *name, *value;
+};
+
+#define LOG_FIELDS(...) ((const struct log_field[]){ __VA_ARGS__, { NULL, NULL } })
+
+void log_event(enum log_level level, const char *id, const struct log_field *fields,
+	       const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)

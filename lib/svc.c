@@ -2,8 +2,12 @@
 #include "config.h"
 #include "lib/svc.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #ifdef HAVE_SYSTEMD
@@ -20,6 +24,14 @@ static uint64_t watchdog_us(void)
 
 	return sd_watchdog_enabled(0, &us) > 0 ? us : 0;
 }
+
+int svc_sockets(int *ret_first)
+{
+	int n = sd_listen_fds(0);
+
+	*ret_first = SD_LISTEN_FDS_START;
+	return n > 0 ? n : 0;
+}
 #else
 static void notify(const char *state)
 {
@@ -28,6 +40,12 @@ static void notify(const char *state)
 
 static uint64_t watchdog_us(void)
 {
+	return 0;
+}
+
+int svc_sockets(int *ret_first)
+{
+	*ret_first = -1;
 	return 0;
 }
 #endif
@@ -56,13 +74,20 @@ void svc_reloading(void)
 
 void svc_status(const char *fmt, ...)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static char last[256];
 	char s[256] = "STATUS=";
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(s + 7, sizeof(s) - 7, fmt, ap);
 	va_end(ap);
-	notify(s);
+	pthread_mutex_lock(&lock);
+	if (strcmp(s, last)) {
+		memcpy(last, s, sizeof(last));
+		notify(s);
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 void svc_watchdog(void)
@@ -70,7 +95,7 @@ void svc_watchdog(void)
 	notify("WATCHDOG=1");
 }
 
-void svc_extend_start(uint64_t usec)
+void svc_extend(uint64_t usec)
 {
 	char s[64];
 
@@ -81,4 +106,31 @@ void svc_extend_start(uint64_t usec)
 uint32_t svc_watchdog_ms(void)
 {
 	return (uint32_t)(watchdog_us() / 2000);
+}
+
+int svc_path(const char *value, char *ret, size_t n, struct err *e)
+{
+	static const char prefix[] = "credential:";
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	const char *name = value;
+	struct stat st;
+	int len;
+
+	if (!strncmp(value, prefix, sizeof(prefix) - 1)) {
+		name = value + sizeof(prefix) - 1;
+		if (!*name || *name == '.' || strchr(name, '/'))
+			return err_set(e, -EINVAL, "%s: not the name of a credential", value);
+		if (!dir)
+			return err_set(e, -ENOENT, "%s: the service manager gave no credentials",
+				       value);
+		len = snprintf(ret, n, "%s/%s", dir, name);
+	} else {
+		len = snprintf(ret, n, "%s", value);
+	}
+	if (len < 0 || (size_t)len >= n)
+		return err_set(e, -EINVAL, "%.64s...: longer than %zu bytes", value, n - 1);
+	/* SetCredential= puts an empty one where a unit's LoadCredential= found nothing */
+	if (name != value && (stat(ret, &st) < 0 || st.st_size == 0))
+		return err_set(e, -ENOENT, "%s: there is no such credential, or it is empty", value);
+	return 0;
 }

@@ -11,6 +11,7 @@
 
 enum {
 	MAX_NAME = 128,		/* bytes of a worker's, a model's, a class's name */
+	MAX_TEXT = 512,		/* bytes of a reason */
 	MAX_CHOICES = 128,
 	MAX_STOPS = 256,
 	MAX_TOP_LOGPROBS = 20,
@@ -36,6 +37,12 @@ static const struct wire_kind {
 	[WIRE_CANCEL] = { "cancel", WIRE_FROM_ROUTER, KIB(1), &hw__cancel__descriptor },
 	[WIRE_CREDIT] = { "credit", WIRE_FROM_ROUTER, KIB(1), &hw__credit__descriptor },
 	[WIRE_DRAIN] = { "drain", WIRE_FROM_ROUTER, KIB(1), &hw__drain__descriptor },
+	[WIRE_BOX_REPORT] = { "box report", WIRE_FROM_WORKER, KIB(256),
+			      &hw__box_report__descriptor },
+	[WIRE_BOX_REPLY] = { "box reply", WIRE_FROM_WORKER, KIB(4), &hw__box_reply__descriptor },
+	[WIRE_BOX_COMMAND] = { "box command", WIRE_FROM_ROUTER, KIB(1),
+			       &hw__box_command__descriptor },
+	[WIRE_BOX_USE] = { "box use", WIRE_FROM_ROUTER, KIB(64), &hw__box_use__descriptor },
 	[WIRE_GOODBYE] = { "goodbye", WIRE_FROM_WORKER | WIRE_FROM_ROUTER, KIB(4),
 			   &hw__goodbye__descriptor },
 };
@@ -116,6 +123,19 @@ static bool bytes_utf8(const ProtobufCBinaryData *b)
 	return utf8_ok((const char *)b->data, b->len);
 }
 
+/* A line for a person. */
+static bool text_ok(const char *s)
+{
+	size_t n = strlen(s);
+
+	if (n > MAX_TEXT)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)s[i] < ' ' || s[i] == 127)
+			return false;
+	return utf8_ok(s, n);
+}
+
 static const char *check_hello(const Hw__Hello *h)
 {
 	if (!name_ok(h->worker) || !name_ok(h->model) || !name_ok(h->numeric_class))
@@ -127,8 +147,55 @@ static const char *check_hello(const Hw__Hello *h)
 			return "a capability is not a name";
 	if (h->version && !name_ok(h->version))
 		return "version is not a name";
-	if (!h->max_context || !h->max_running)
+	if (h->kind != HW__PEER_KIND__WORKER && h->kind != HW__PEER_KIND__BOX)
+		return "unknown kind of peer";
+	if (h->kind == HW__PEER_KIND__WORKER && (!h->max_context || !h->max_running))
 		return "a limit is zero";
+	return NULL;
+}
+
+static const char *check_box_model(const Hw__BoxModel *m)
+{
+	if (!name_ok(m->alias) || !name_ok(m->worker))
+		return "alias or worker is not a name";
+	if (m->state < HW__MODEL_STATE__UNLOADED || m->state > HW__MODEL_STATE__QUARANTINED)
+		return "unknown state";
+	if (m->permille > 1000)
+		return "progress beyond its end";
+	if (m->reason && !text_ok(m->reason))
+		return "reason is too long or not UTF-8";
+	return NULL;
+}
+
+static const char *check_box_report(const Hw__BoxReport *r)
+{
+	const double x[] = { r->pressure_some, r->pressure_full, r->load_1 };
+	const char *why = NULL;
+
+	if (r->n_model > WIRE_MAX_BOX_MODELS)
+		return "too many models";
+	for (size_t i = 0; i < sizeof(x) / sizeof(*x); i++)
+		if (!isfinite(x[i]) || x[i] < 0)
+			return "a measurement is not a number";
+	for (size_t i = 0; i < r->n_model && !why; i++)
+		why = check_box_model(r->model[i]);
+	return why;
+}
+
+static const char *check_box_command(const Hw__BoxCommand *c)
+{
+	if (c->verb < HW__BOX_VERB__DEMAND || c->verb > HW__BOX_VERB__UNDRAIN)
+		return "unknown verb";
+	return name_ok(c->alias) ? NULL : "alias is not a name";
+}
+
+static const char *check_box_use(const Hw__BoxUse *u)
+{
+	if (u->n_use > WIRE_MAX_BOX_MODELS)
+		return "too many aliases";
+	for (size_t i = 0; i < u->n_use; i++)
+		if (!name_ok(u->use[i]->alias))
+			return "alias is not a name";
 	return NULL;
 }
 
@@ -221,6 +288,15 @@ static const char *check_values(const struct wire_msg *m)
 	case WIRE_WELCOME:
 		return m->body.welcome->beat_ms && m->body.welcome->dead_ms ?
 			       NULL : "a beat of zero";
+	case WIRE_BOX_REPORT:
+		return check_box_report(m->body.box_report);
+	case WIRE_BOX_REPLY:
+		return !m->body.box_reply->message || text_ok(m->body.box_reply->message) ?
+			       NULL : "message is too long or not UTF-8";
+	case WIRE_BOX_COMMAND:
+		return check_box_command(m->body.box_command);
+	case WIRE_BOX_USE:
+		return check_box_use(m->body.box_use);
 	default:
 		return NULL;
 	}

@@ -33,12 +33,17 @@
 enum wire_type {
 	WIRE_HELLO = 1, WIRE_WORKER_BEAT, WIRE_ACCEPTED, WIRE_REFUSED, WIRE_PROGRESS,
 	WIRE_DELTA, WIRE_DONE,
+	WIRE_BOX_REPORT = 16, WIRE_BOX_REPLY,
 	WIRE_WELCOME = 32, WIRE_ROUTER_BEAT, WIRE_GENERATE, WIRE_CANCEL, WIRE_CREDIT, WIRE_DRAIN,
+	WIRE_BOX_COMMAND = 48, WIRE_BOX_USE,
 	WIRE_GOODBYE = 64,
 	WIRE_N_TYPES
 };
 
+/* A box (hearthd) is on the worker's side of the wire; its Hello says that it is one. */
 enum wire_side { WIRE_FROM_WORKER = 1, WIRE_FROM_ROUTER = 2 };
+
+enum { WIRE_MAX_BOX_MODELS = 256 };
 
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */
 size_t wire_limit(enum wire_type t);		/* bytes of the body at most; 0: unknown type */
@@ -55,6 +60,10 @@ struct wire_msg {
 		Hw__Progress *progress;
 		Hw__Delta *delta;
 		Hw__Done *done;
+		Hw__BoxReport *box_report;
+		Hw__BoxReply *box_reply;
+		Hw__BoxCommand *box_command;
+		Hw__BoxUse *box_use;
 		Hw__Welcome *welcome;
 		Hw__RouterBeat *router_beat;
 		Hw__Generate *generate;

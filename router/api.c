@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/json.h"
+#include "lib/log.h"
 #include "router/job.h"
 
 static void put_retry(const struct oa_error *e, struct buf *h)
@@ -250,6 +252,8 @@ static void serve(struct router *rt, struct http_call *call, const struct path *
 	if (p->needs == LOCAL)
 		ok = name || http_call_is_local(call);
 	if (!ok && p->needs != OPEN) {
+		log_event(LOG_WARN, EVENT_KEY_REFUSED, LOG_FIELDS({ "PEER", http_call_peer(call) }),
+			  "no valid key from %s for %s", http_call_peer(call), p->path);
 		oa_error_set(&e, 401, "invalid_api_key", NULL, "a valid API key is needed");
 		api_refuse(call, &e, "WWW-Authenticate: Bearer\r\n");
 	} else if (get && p->get) {

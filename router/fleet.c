@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
 
@@ -215,12 +216,17 @@ static void fail_gens(struct worker *w, const char *why)
 static void lose_worker(struct fleet *f, struct worker *w, const char *why)
 {
 	struct worker **at = &f->workers;
+	char n_gens[16];
 
 	while (*at != w)
 		at = &(*at)->next;
 	*at = w->next;
-	log_warn("worker %s (%s): lost, %s; %u requests move on", w->name, w->model, why,
-		 w->n_gens);
+	snprintf(n_gens, sizeof(n_gens), "%u", w->n_gens);
+	log_event(LOG_WARN, EVENT_WORKER_LOST,
+		  LOG_FIELDS({ "WORKER", w->name }, { "ALIAS", w->model }, { "REASON", why },
+			     { "REQUESTS", n_gens }),
+		  "worker %s (%s): lost, %s; %u requests move on", w->name, w->model, why,
+		  w->n_gens);
 	fail_gens(w, why);
 	worker_free(w);
 }
@@ -317,8 +323,12 @@ static void welcome(struct fleet *f, const struct link_in *in)
 	m.beat_ms = f->beat_ms;
 	m.dead_ms = f->dead_ms;
 	(void)send_to(f, w, WIRE_WELCOME, &m.base);
-	log_note("worker %s: serves %s, class %s, context %u, %u running and %u waiting at most",
-		 w->name, w->model, w->numeric_class, w->max_context, w->max_running, w->max_queue);
+	log_event(LOG_NOTE, EVENT_WORKER_JOINED,
+		  LOG_FIELDS({ "WORKER", w->name }, { "ALIAS", w->model },
+			     { "NUMERIC_CLASS", w->numeric_class }),
+		  "worker %s: serves %s, class %s, context %u, %u running and %u waiting at most",
+		  w->name, w->model, w->numeric_class, w->max_context, w->max_running,
+		  w->max_queue);
 }
 
 static void on_beat(struct worker *w, const Hw__WorkerBeat *b)
@@ -341,7 +351,9 @@ static void break_gen(struct gen *g, const char *why)
 
 	snprintf(failure.message, sizeof(failure.message), "worker %.64s: %s", g->worker->name,
 		 why);
-	log_warn("request of worker %s: %s; the request moves on", g->worker->name, why);
+	log_event(LOG_WARN, EVENT_REQUEST_MOVED,
+		  LOG_FIELDS({ "WORKER", g->worker->name }, { "REASON", why }),
+		  "request of worker %s: %s; the request moves on", g->worker->name, why);
 	g->worker->penalty += FAILURE_PENALTY;
 	send_cancel(g);
 	gen_fail(g, &failure);

@@ -15,7 +15,7 @@
 #include "lib/clock.h"
 #include "router/http_int.h"
 
-enum { LINGER_MS = 2000, BODY_TOTAL_MS = 600000 };
+enum { LINGER_MS = 2000, FRESH_MS = 1000, BODY_TOTAL_MS = 600000 };
 
 static void set_timer(struct http_call *c, uint64_t ms)
 {
@@ -68,6 +68,16 @@ void conn_close(struct http_call *c)
 	bufferevent_disable(c->bev, EV_READ | EV_WRITE);
 	enter(c);
 	leave(c);
+}
+
+/* A connection that was accepted just before we stop belongs to a client that is about to
+ * send its first request: closed now, it would see a reset and no answer. */
+void conn_drain(struct http_call *c)
+{
+	if (c->started_ns)
+		conn_close(c);
+	else
+		set_timer(c, FRESH_MS);
 }
 
 /* The client is gone or is cut off: whoever makes its reply must know first. */

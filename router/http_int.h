@@ -82,6 +82,7 @@ struct http_server {
 /* http_conn.c */
 void conn_new(struct http_server *s, evutil_socket_t fd, const struct sockaddr *sa);
 void conn_close(struct http_call *c);
+void conn_drain(struct http_call *c);		/* one that is idle */
 void conn_call_over(struct http_call *c);	/* the reply is written to the buffer */
 void conn_watch_stall(struct http_call *c);
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <event2/listener.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -106,6 +107,53 @@ static int listen_on(struct http_server *s, const char *address, struct err *e)
 	return 0;
 }
 
+int http_socket_address(int fd, char *ret, size_t n, struct err *e)
+{
+	struct sockaddr_storage sa = { 0 };
+	char host[INET6_ADDRSTRLEN];
+	socklen_t len = sizeof(sa);
+	bool v6;
+	const void *at;
+	int port;
+
+	if (getsockname(fd, (void *)&sa, &len) < 0)
+		return err_set(e, -EINVAL, "descriptor %d: %s", fd, strerror(errno));
+	v6 = sa.ss_family == AF_INET6;
+	if (!v6 && sa.ss_family != AF_INET)
+		return err_set(e, -EINVAL, "descriptor %d is not a TCP socket", fd);
+	at = v6 ? (void *)&((struct sockaddr_in6 *)&sa)->sin6_addr :
+		  (void *)&((struct sockaddr_in *)&sa)->sin_addr;
+	port = ntohs(v6 ? ((struct sockaddr_in6 *)&sa)->sin6_port :
+			  ((struct sockaddr_in *)&sa)->sin_port);
+	inet_ntop(sa.ss_family, at, host, sizeof(host));
+	snprintf(ret, n, v6 ? "[%s]:%d" : "%s:%d", host, port);
+	return 0;
+}
+
+int http_server_adopt(struct http_server *s, int fd, struct err *e)
+{
+	struct evconnlistener **more =
+		realloc(s->listeners, (s->n_listeners + 1) * sizeof(*more));
+	struct evconnlistener *l;
+	int listening = 0;
+	socklen_t n = sizeof(listening);
+
+	if (!more)
+		return err_set(e, -ENOMEM, "out of memory");
+	s->listeners = more;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening)
+		return err_set(e, -EINVAL, "descriptor %d does not listen", fd);
+	if (evutil_make_socket_nonblocking(fd) < 0)
+		return err_set(e, -errno, "descriptor %d: %s", fd, strerror(errno));
+	l = evconnlistener_new(s->base, on_accept, s,
+			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!l)
+		return err_set(e, -ENOMEM, "out of memory");
+	evconnlistener_set_error_cb(l, on_accept_error);
+	s->listeners[s->n_listeners++] = l;
+	return 0;
+}
+
 static void http_server_freep(struct http_server **s)
 {
 	http_server_close(*s);
@@ -145,7 +193,7 @@ void http_server_drain(struct http_server *s)
 	for (struct http_call *c = s->conns, *next; c; c = next) {
 		next = c->next;
 		if (c->state == CONN_IDLE && !c->kick)
-			conn_close(c);
+			conn_drain(c);
 	}
 }
 

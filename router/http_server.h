@@ -58,7 +58,13 @@ struct http_hooks {
 int http_server_open(struct event_base *base, const char *const *listen, size_t n,
 		     const struct http_limits *limits, const struct http_hooks *hooks,
 		     struct http_server **ret, struct err *e);
-/* Stops accepting; idle connections are closed, calls under way go on. */
+/* One more listener: a socket that listens already.  Takes fd when it answers 0. */
+int http_server_adopt(struct http_server *s, int fd, struct err *e);
+/* "host:port" of a listening socket, as http_is_loopback() reads it.  -EINVAL: not one of
+ * TCP. */
+int http_socket_address(int fd, char *ret, size_t n, struct err *e);
+/* Stops accepting; calls under way go on, idle connections are closed: those that never
+ * sent anything after a moment, since their first request may be on its way. */
 void http_server_drain(struct http_server *s);
 struct http_server *http_server_close(struct http_server *s);
 uint32_t http_server_connections(const struct http_server *s);

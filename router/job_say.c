@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "router/job_int.h"
@@ -181,7 +182,10 @@ void job_log(struct job *j, int status, char who)
 	uint64_t now = clock_ns();
 
 	count_end(j, status);
-	log_note("request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
+	log_event(LOG_NOTE, EVENT_REQUEST_ENDED,
+		  LOG_FIELDS({ "REQUEST_ID", j->id }, { "ALIAS", j->req.model },
+			     { "KEY_ID", j->key_name }, { "ATTEMPTS", j->attempts.p }),
+		 "request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
 		 "output=%u "
 		 "first_ms=%llu total_ms=%llu attempts=\"%s\"",
 		 j->id, j->peer, j->key_name ? j->key_name : "-", j->req.model ? j->req.model : "-",

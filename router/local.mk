@@ -27,4 +27,3 @@ bin_hearth_router_CPPFLAGS = $(librouter_a_CPPFLAGS)
 bin_hearth_router_LDADD = $(router_libs)
 endif
 EXTRA_DIST += router/README.md
-EXTRA_DIST += etc/hearth.conf.sample

@@ -11,12 +11,13 @@
 #include <sys/resource.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
 
-enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64 };
+enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64, EXTEND_US = 5000000 };
 
 #define DEFAULT_CONFIG "/etc/hearth/hearth.conf"
 
@@ -31,7 +32,8 @@ static struct {
 	struct router rt;
 	struct options opt;
 	struct event *term, *interrupt, *hangup, *poll;
-	uint64_t drain_until_ns;
+	uint64_t drain_until_ns, told_ns;
+	char note[256];			/* of the last reload, when it was refused */
 } app;
 
 /* ---- options ------------------------------------------------------------------------- */
@@ -129,41 +131,115 @@ static void set_log_level(const struct settings *s)
 
 /* ---- signals --------------------------------------------------------------------------- */
 
-static void on_hangup(evutil_socket_t fd, short what, void *arg)
+/* What stands in the way of these settings on the sockets there are. */
+static int check_sockets(const struct settings *s, struct err *e)
 {
-	struct settings *now = NULL;
-	struct buf restart = BUF_INIT;
-	struct err e;
+	char address[80];
+	int first, n = svc_sockets(&first), r = 0;
 
-	(void)fd, (void)what, (void)arg;
-	svc_reloading();
-	if (load(&now, &e) < 0) {
-		log_error("reload: %s; the configuration stays as it was", e.text);
-		svc_ready();
-		return;
+	for (int i = 0; i < n && r == 0; i++) {
+		r = http_socket_address(first + i, address, sizeof(address), e);
+		if (r == 0 && !s->n_keys && !http_is_loopback(address))
+			r = err_set(e, -EPERM, "the service manager's socket %s is not loopback, "
+				    "so http.keys_file is needed", address);
 	}
+	return r;
+}
+
+static void refuse_reload(const struct err *e)
+{
+	log_event(LOG_ERROR, EVENT_RELOAD_REFUSED, LOG_FIELDS({ "REASON", e->text }),
+		  "reload: %s; the configuration stays as it was", e->text);
+	snprintf(app.note, sizeof(app.note), "; last reload refused: %.200s", e->text);
+}
+
+static void note_restart(const struct settings *now)
+{
+	CLEANUP(buf_donep) struct buf restart = BUF_INIT;
+
 	conf_needs_restart(app.rt.settings->conf, now->conf, &restart);
 	if (restart.n)
-		log_warn("reload: a change of %s needs a restart", restart.p);
-	buf_done(&restart);
+		log_event(LOG_WARN, EVENT_RELOAD_NEEDS_RESTART,
+			  LOG_FIELDS({ "KEYS", restart.p }),
+			  "reload: a change of %s needs a restart", restart.p);
+}
+
+static void take_settings(struct settings *now)
+{
+	char generation[16];
+
+	note_restart(now);
 	settings_drop(app.rt.settings);
 	app.rt.settings = now;
 	app.rt.generation++;
+	app.note[0] = '\0';
 	set_log_level(now);
-	log_note("reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases, now->n_upstreams,
-		 now->n_keys);
+	snprintf(generation, sizeof(generation), "%u", app.rt.generation);
+	log_event(LOG_NOTE, EVENT_RELOAD_DONE, LOG_FIELDS({ "GENERATION", generation }),
+		  "reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases,
+		  now->n_upstreams, now->n_keys);
+}
+
+/* One line for `systemctl status`. */
+static void tell_status(void)
+{
+	const struct router *rt = &app.rt;
+	uint32_t n = 0, out = 0;
+
+	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next) {
+		n++;
+		out += w->draining || w->doomed || route_breaker_until(&w->breaker) > clock_ns();
+	}
+	if (rt->draining)
+		svc_status("stopping: %u requests and %u connections to finish", rt->n_jobs,
+			   http_server_connections(rt->http));
+	else
+		svc_status("%u of %u workers ready, %u requests, %u connections, configuration "
+			   "%u%s", n - out, n, rt->n_jobs, http_server_connections(rt->http),
+			   rt->generation, app.note);
+}
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+	struct settings *now = NULL;
+	struct err e;
+	int r;
+
+	(void)fd, (void)what, (void)arg;
+	svc_reloading();
+	r = load(&now, &e);
+	if (r == 0)
+		r = check_sockets(now, &e);
+	if (r == 0) {
+		take_settings(now);
+	} else {
+		refuse_reload(&e);
+		settings_drop(now);
+	}
 	svc_ready();
+	tell_status();
+}
+
+/* Replies leave after their requests are over: connections count too. */
+static bool drained(const struct router *rt)
+{
+	return !rt->n_jobs && !http_server_connections(rt->http);
 }
 
 static void on_poll(evutil_socket_t fd, short what, void *arg)
 {
+	uint64_t now = clock_ns();
+
 	(void)fd, (void)what, (void)arg;
 	svc_watchdog();
-	if (!app.rt.draining)
-		return;
-	if (app.rt.n_jobs && clock_ns() < app.drain_until_ns)
-		return;
-	event_base_loopbreak(app.rt.base);
+	if (now - app.told_ns >= NS_PER_S) {
+		app.told_ns = now;
+		tell_status();
+		if (app.rt.draining)
+			svc_extend(EXTEND_US);
+	}
+	if (app.rt.draining && (drained(&app.rt) || now >= app.drain_until_ns))
+		event_base_loopbreak(app.rt.base);
 }
 
 static void on_term(evutil_socket_t fd, short what, void *arg)
@@ -176,11 +252,13 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	svc_stopping();
-	log_note("stopping: %u requests under way get %u s", app.rt.n_jobs,
-		 app.rt.settings->drain_ms / 1000);
+	log_event(LOG_NOTE, EVENT_ROUTER_STOPPING, NULL,
+		  "stopping: %u requests under way get %u s", app.rt.n_jobs,
+		  app.rt.settings->drain_ms / 1000);
 	app.rt.draining = true;
 	app.drain_until_ns = clock_ns() + app.rt.settings->drain_ms * NS_PER_MS;
 	http_server_drain(app.rt.http);
+	tell_status();
 	event_add(app.poll, &tv);
 }
 
@@ -189,8 +267,8 @@ static int watch_signals(void)
 	struct timeval tv = { .tv_sec = 1 };
 	uint32_t dog = svc_watchdog_ms();
 
-	if (dog)
-		tv = (struct timeval){ .tv_sec = dog / 1000, .tv_usec = dog % 1000 * 1000 };
+	if (dog && dog < 1000)
+		tv = (struct timeval){ .tv_usec = dog * 1000 };
 	signal(SIGPIPE, SIG_IGN);
 	app.term = evsignal_new(app.rt.base, SIGTERM, on_term, NULL);
 	app.interrupt = evsignal_new(app.rt.base, SIGINT, on_term, NULL);
@@ -236,11 +314,17 @@ static int open_http(struct router *rt, struct err *e)
 	};
 	const struct http_hooks hooks = { api_request, api_error, rt };
 	struct buf h = BUF_INIT;
+	int first, n_sockets = svc_sockets(&first);
 	int r;
 
 	raise_file_limit(limits.max_connections);
+	r = check_sockets(rt->settings, e);
+	if (r < 0)
+		return r;
 	r = http_server_open(rt->base, (const char *const *)rt->settings->listen,
-			     rt->settings->n_listen, &limits, &hooks, &rt->http, e);
+			     n_sockets ? 0 : rt->settings->n_listen, &limits, &hooks, &rt->http, e);
+	for (int i = 0; i < n_sockets && r == 0; i++)
+		r = http_server_adopt(rt->http, first + i, e);
 	if (r == 0 && cors && *cors) {
 		buf_printf(&h,
 			   "Access-Control-Allow-Origin: %s\r\n"
@@ -308,17 +392,42 @@ static void stop(struct router *rt)
 	libevent_global_shutdown();
 }
 
+/* Where clients find us, and a word when that is not where http.listen says. */
+static void listen_text(const struct settings *s, struct buf *out)
+{
+	char address[80] = "?";
+	int first, n = svc_sockets(&first);
+
+	for (int i = 0; i < n; i++) {
+		(void)http_socket_address(first + i, address, sizeof(address), NULL);
+		buf_printf(out, "%s%s", i ? " " : "", address);
+	}
+	if (n && strcmp(out->p ? out->p : "", conf_text(s->conf, "http", NULL, "listen")))
+		log_event(LOG_WARN, EVENT_SOCKETS_DIFFER,
+			  LOG_FIELDS({ "SOCKETS", out->p },
+				     { "CONFIGURED", conf_text(s->conf, "http", NULL, "listen") }),
+			  "http.listen = %s has no effect: hearth-router.socket listens on %s",
+			  conf_text(s->conf, "http", NULL, "listen"), out->p);
+	if (!n)
+		buf_puts(out, conf_text(s->conf, "http", NULL, "listen"));
+}
+
 static void announce(const struct router *rt)
 {
-	log_note("listening on %s, workers at %s; %zu aliases, %zu upstreams, %zu keys",
-		 rt->settings->listen[0], rt->settings->bus[0], rt->settings->n_aliases,
-		 rt->settings->n_upstreams, rt->settings->n_keys);
+	CLEANUP(buf_donep) struct buf at = BUF_INIT;
+
+	listen_text(rt->settings, &at);
+	log_event(LOG_NOTE, EVENT_ROUTER_LISTENING,
+		  LOG_FIELDS({ "ADDRESS", at.p }, { "BUS", rt->settings->bus[0] }),
+		  "listening on %s, workers at %s; %zu aliases, %zu upstreams, %zu keys",
+		  at.p ? at.p : "", rt->settings->bus[0], rt->settings->n_aliases,
+		  rt->settings->n_upstreams, rt->settings->n_keys);
 	if (app.opt.print_port) {
 		printf("%u\n", http_server_port(rt->http, 0));
 		fflush(stdout);
 	}
 	svc_ready();
-	svc_status("serving");
+	tell_status();
 }
 
 int main(int argc, char **argv)
@@ -333,7 +442,8 @@ int main(int argc, char **argv)
 	if (app.opt.print_sample || app.opt.print_man)
 		return print_generated(&app.opt);
 	if (load(&app.rt.settings, &e) < 0) {
-		fprintf(stderr, "hearth-router: %s\n", e.text);
+		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,
+			  LOG_FIELDS({ "REASON", e.text }), "hearth-router: %s", e.text);
 		return EXIT_CONFIG;
 	}
 	if (app.opt.check) {
@@ -343,7 +453,9 @@ int main(int argc, char **argv)
 	set_log_level(app.rt.settings);
 	r = start(&app.rt, &e);
 	if (r < 0) {
-		log_error("cannot start: %s", e.text);
+		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,
+			  LOG_FIELDS({ "REASON", e.text }), "cannot start: %s", e.text);
+		svc_status("cannot start: %s", e.text);
 	} else {
 		announce(&app.rt);
 		event_base_dispatch(app.rt.base);

@@ -2,12 +2,14 @@
 #include "router/settings.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/own.h"
+#include "lib/svc.h"
 #include "router/http_server.h"
 #include "router/route.h"
 
@@ -32,9 +34,11 @@ static const struct conf_section sections[] = {
 
 static const struct conf_key keys[] = {
 	K("http", "listen", TEXT, 1, 1000, "127.0.0.1:8080", false,
-	  "host:port to listen on, several with a blank between"),
+	  "host:port to listen on, several with a blank between; sockets of a systemd.socket(5) "
+	  "unit take their place"),
 	K("http", "keys_file", TEXT, 0, 0, NULL, true,
-	  "file of client keys, a line each: NAME KEY; needed off loopback"),
+	  "file of client keys, a line each: NAME KEY; needed off loopback; this and other files "
+	  "of secrets may be credential:NAME (systemd.exec(5), LoadCredential)"),
 	K("http", "max_body_mib", INT, 1, 1024, "64", false, "largest request body, MiB"),
 	K("http", "max_bodies_mib", INT, 1, 1048576, "1024", false,
 	  "memory that request bodies may take together, MiB"),
@@ -145,12 +149,17 @@ static int split(const char *text, const char *seps, char ***ret, size_t *ret_n)
 	return 0;
 }
 
-static int read_text(const char *path, char **ret, struct err *e)
+static int read_text(const char *name, char **ret, struct err *e)
 {
-	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CLEANUP(closep) int fd = -1;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
-	ssize_t n = 1;
+	char path[PATH_MAX];
+	ssize_t n = svc_path(name, path, sizeof(path), e);
 
+	if (n < 0)
+		return (int)n;
+	n = 1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	while (n > 0) {

@@ -45,6 +45,8 @@ struct engine {
 	uint32_t n_in_adds;
 	struct events out;
 	struct sched_stats stats;	/* as of the last turn */
+	uint64_t n_turns;
+	bool asleep;			/* waits for words, with nothing to run */
 
 	/* the owner's */
 	struct events taken;
@@ -163,8 +165,11 @@ static bool next_words(struct engine *e)
 	pthread_mutex_lock(&e->lock);
 	sched_stats(e->sched, &e->stats);
 	publish(e);
+	e->n_turns++;
+	e->asleep = true;
 	while (!e->stop && !e->in.n && !e->failed && sched_idle(e->sched))
 		pthread_cond_wait(&e->wake, &e->lock);
+	e->asleep = false;
 	empty = e->doing;
 	e->doing = e->in;
 	e->in = empty;
@@ -408,6 +413,17 @@ size_t engine_take(struct engine *e, const struct engine_event **ret)
 	pthread_mutex_unlock(&e->lock);
 	*ret = e->taken.p;
 	return e->taken.n;
+}
+
+bool engine_pulse(struct engine *e, uint64_t *ret_turns)
+{
+	bool asleep;
+
+	pthread_mutex_lock(&e->lock);
+	asleep = e->asleep;
+	*ret_turns = e->n_turns;
+	pthread_mutex_unlock(&e->lock);
+	return asleep;
 }
 
 void engine_stats(struct engine *e, struct sched_stats *ret)

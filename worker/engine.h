@@ -67,6 +67,10 @@ int engine_fd(const struct engine *e);
 /* All events there are, oldest first; they last until the next call.  Never blocks. */
 size_t engine_take(struct engine *e, const struct engine_event **ret);
 
+/* For a watchdog.  True: the loop sleeps because there is nothing to do.  Otherwise it is in
+ * a turn, the *ret_turns-th: when that number stands still for long, the device hangs. */
+bool engine_pulse(struct engine *e, uint64_t *ret_turns);
+
 void engine_stats(struct engine *e, struct sched_stats *ret);
 const struct sched_config *engine_config(const struct engine *e);
 

@@ -11,6 +11,7 @@ libengine_a_SOURCES = \
 	worker/numeric_class.c worker/numeric_class.h \
 	worker/prompt.c worker/prompt.h worker/prompt_chat.c \
 	worker/sched.c worker/sched.h \
+	worker/self_test.c worker/self_test.h \
 	worker/seq.c worker/seq.h \
 	worker/stop_match.c worker/stop_match.h \
 	worker/text_model.c worker/text_model.h
@@ -26,8 +27,9 @@ libserve_a_SOURCES = \
 	worker/serve_int.h \
 	worker/serve_job.c \
 	worker/serve_main.c \
-	worker/serve_send.c
-libserve_a_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS) $(XXHASH_CFLAGS)
+	worker/serve_send.c \
+	worker/serve_svc.c
+libserve_a_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(PROTOBUF_C_CFLAGS) $(XXHASH_CFLAGS)
 serve_libs = libserve.a $(engine_libs) $(wire_libs)
 worker_serve_flags = -DWITH_SERVING
 endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/svc.h"
 #include "worker/serve_int.h"
@@ -27,8 +28,10 @@ enum {
 static void lose_router(struct serve *s, const char *why)
 {
 	if (s->state != LINK_DOWN)
-		log_warn("router at %s lost (%s), %zu requests dropped, connecting anew",
-			 s->o->endpoint, why, s->n_jobs);
+		log_event(LOG_WARN, EVENT_ROUTER_LOST,
+			  LOG_FIELDS({ "ENDPOINT", s->o->endpoint }, { "REASON", why }),
+			  "router at %s lost (%s), %zu requests dropped, connecting anew",
+			  s->o->endpoint, why, s->n_jobs);
 	s->state = LINK_DOWN;
 	s->link_failed = false;
 	jobs_drop(s);
@@ -54,9 +57,11 @@ static void on_welcome(struct serve *s, const Hw__Welcome *w)
 	s->beat_ms = between(w->beat_ms, MIN_BEAT_MS, MAX_BEAT_MS);
 	s->dead_ms = between(w->dead_ms, 2 * s->beat_ms, 10 * MAX_BEAT_MS);
 	s->beat_ns = 0;
-	log_note("connected to the router at %s as %s, serving '%s'", s->o->endpoint, s->o->name,
-		 s->o->alias);
-	svc_status("connected to %s, serving %s", s->o->endpoint, s->o->alias);
+	log_event(LOG_NOTE, EVENT_ROUTER_FOUND,
+		  LOG_FIELDS({ "ENDPOINT", s->o->endpoint }, { "WORKER", s->o->name },
+			     { "ALIAS", s->o->alias }),
+		  "connected to the router at %s as %s, serving '%s'", s->o->endpoint, s->o->name,
+		  s->o->alias);
 }
 
 /* ---- messages --------------------------------------------------------------------------- */
@@ -66,7 +71,8 @@ static void drain(struct serve *s, uint64_t within_ms)
 	uint64_t until = within_ms ? clock_ns() + within_ms * NS_PER_MS : 0;
 
 	if (!s->draining)
-		log_note("draining: %zu requests to finish, nothing new is taken", s->n_jobs);
+		log_event(LOG_NOTE, EVENT_WORKER_DRAINING, LOG_FIELDS({ "ALIAS", s->o->alias }),
+			  "draining: %zu requests to finish, nothing new is taken", s->n_jobs);
 	s->draining = true;
 	if (until && (!s->drain_ns || until < s->drain_ns))
 		s->drain_ns = until;
@@ -210,7 +216,7 @@ static void on_time(struct serve *s)
 	if (s->draining && s->drain_ns && now >= s->drain_ns)
 		for (size_t i = 0; i < s->n_jobs; i++)
 			job_end(s, s->jobs[i], HW__FINISH__FAILED, "the worker is stopping");
-	svc_watchdog();
+	svc_turn(s, now);
 }
 
 static int until(uint64_t when, uint64_t now, int best)

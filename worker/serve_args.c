@@ -15,6 +15,8 @@ static const struct option_row {
 	const char *help;
 } options[] = {
 #define AT(field) offsetof(struct serve_args, field)
+	{ "model", "FOLDER", TEXT, AT(load.model_dir), 0, 0,
+	  "the model: a folder, or a hub id that is in the local cache" },
 	{ "connect", "ENDPOINT", TEXT, AT(endpoint), 0, 0,
 	  "the router's endpoint for workers: ipc:///path or tcp://host:port" },
 	{ "alias", "NAME", TEXT, AT(alias), 0, 0, "the model's name in the rack" },
@@ -42,19 +44,56 @@ static const struct option_row {
 	{ "curve-public", "KEY", TEXT, AT(curve_public), 0, 0,
 	  "this worker's public key (Z85), for endpoints off this host" },
 	{ "curve-secret-file", "FILE", TEXT, AT(curve_secret_file), 0, 0,
-	  "file with its secret key" },
+	  "file with its secret key, or credential:NAME (systemd.exec(5), LoadCredential)" },
 	{ "curve-server", "KEY", TEXT, AT(curve_server), 0, 0, "the router's public key" },
+	/* from here on: of the command line only */
+	{ "config", "FILE", TEXT, AT(config), 0, 0,
+	  "read [worker] of FILE and FILE.d/*.conf; again for more, options win over files" },
+	{ "print-config-sample", NULL, SWITCH, AT(print_sample), 0, 0, "a sample of that file" },
+	{ "print-man-options", NULL, SWITCH, AT(print_man), 0, 0,
+	  "its option list as man(7) source" },
 	{ "help", NULL, SWITCH, AT(help), 0, 0, "this text" },
 };
 
-enum { N_OPTIONS = sizeof(options) / sizeof(*options) };
+enum { N_OPTIONS = sizeof(options) / sizeof(*options), N_KEYS = N_OPTIONS - 4 };
+
+/* ---- the configuration file: the same table ------------------------------------------- */
+
+static const struct conf_section sections[] = {
+	{ "worker", false, "One model on one device" },
+	{ NULL, false, NULL },
+};
+
+static char key_names[N_KEYS][32];
+static struct conf_key keys[N_KEYS + 1];
+
+const struct conf_table *serve_conf_table(void)
+{
+	static const struct conf_table table = { sections, keys };
+
+	for (int i = 0; i < N_KEYS && !keys[N_KEYS - 1].key; i++) {
+		const struct option_row *o = &options[i];
+		char *p = key_names[i];
+
+		for (const char *q = o->name; *q; q++)
+			*p++ = *q == '-' ? '_' : *q;
+		keys[i] = (struct conf_key){
+			.section = "worker", .key = key_names[i], .help = o->help,
+			.type = o->kind == SWITCH ? CONF_BOOL :
+				o->kind == NUMBER ? CONF_INT : CONF_TEXT,
+			.min = o->kind == NUMBER ? (int64_t)o->min : 0,
+			.max = o->kind == NUMBER ? (int64_t)o->max : 0,
+		};
+	}
+	return &table;
+}
 
 void serve_args_help(FILE *f)
 {
-	fprintf(f, "usage: hearth-worker serve MODEL_DIR --connect ENDPOINT --alias NAME "
-		   "[options]\n");
+	fprintf(f, "usage: hearth-worker serve [MODEL_DIR] [--config FILE]... [options]\n"
+		   "A model, --connect and --alias are needed, here or in a file.\n");
 	for (int i = 0; i < N_OPTIONS; i++)
-		fprintf(f, "  --%-17s %-9s %s\n", options[i].name,
+		fprintf(f, "  --%-19s %-9s %s\n", options[i].name,
 			options[i].value ? options[i].value : "", options[i].help);
 }
 
@@ -144,7 +183,7 @@ static int take_option(int argc, char **argv, int i, struct serve_args *a, struc
 
 static int check(const struct serve_args *a, struct err *e)
 {
-	if (a->help)
+	if (a->help || a->print_sample || a->print_man)
 		return 0;
 	if (!a->load.model_dir)
 		return err_set(e, -EINVAL, "the model's folder is missing");
@@ -156,30 +195,99 @@ static int check(const struct serve_args *a, struct err *e)
 	return 0;
 }
 
-int serve_args_parse(int argc, char **argv, struct serve_args *ret, struct err *e)
+static int set_key(int i, const struct conf *c, struct serve_args *a, struct err *e)
 {
-	struct serve_args a = { .drain_ms = 30000, .load = LOAD_DEFAULTS };
+	const struct option_row *o = &options[i];
+	const char *value = conf_text(c, "worker", NULL, keys[i].key);
+
+	if (!value || (!*value && o->kind == TEXT))
+		return 0;
+	if (o->kind != SWITCH)
+		return set(o, value, a, e);
+	*(bool *)((char *)a + o->offset) = conf_bool(c, "worker", NULL, keys[i].key);
+	return 0;
+}
+
+/* Its texts are borrowed: `a` keeps the file. */
+static int read_config(const char *path, struct serve_args *a, struct err *e)
+{
+	struct conf *c;
+	int r;
+
+	if (a->n_conf == SERVE_MAX_CONF)
+		return err_set(e, -EINVAL, "--config: more than %d", SERVE_MAX_CONF);
+	r = conf_load(serve_conf_table(), path, &c, e);
+	if (r < 0)
+		return r;
+	a->conf[a->n_conf++] = c;
+	for (int i = 0; i < N_KEYS && r == 0; i++)
+		r = set_key(i, c, a, e);
+	return r < 0 ? err_prefix(e, r, "%s", path) : 0;
+}
+
+static int take_words(int argc, char **argv, struct serve_args *a, struct err *e)
+{
 	int r;
 
 	for (int i = 1; i < argc;) {
 		if (!strncmp(argv[i], "--", 2) && argv[i][2]) {
-			r = take_option(argc, argv, i, &a, e);
+			r = take_option(argc, argv, i, a, e);
 			if (r < 0)
 				return r;
 			i += r;
 		} else if (argv[i][0] == '-' && strcmp(argv[i], "-h")) {
 			return err_set(e, -EINVAL, "unknown option %s", argv[i]);
 		} else if (argv[i][0] == '-') {
-			a.help = true;
+			a->help = true;
 			i++;
-		} else if (a.load.model_dir) {
+		} else if (a->folder) {
 			return err_set(e, -EINVAL, "one model folder, not '%s' too", argv[i]);
 		} else {
-			a.load.model_dir = argv[i++];
+			a->folder = argv[i++];
 		}
 	}
-	r = check(&a, e);
+	return 0;
+}
+
+/* The files in their order, whatever stands between them. */
+static int read_configs(int argc, char **argv, struct serve_args *a, struct err *e)
+{
+	static const char name[] = "--config";
+	const size_t n = sizeof(name) - 1;
+	int r = 0;
+
+	for (int i = 1; i < argc && r == 0; i++) {
+		if (!strncmp(argv[i], name, n) && argv[i][n] == '=')
+			r = read_config(argv[i] + n + 1, a, e);
+		else if (!strcmp(argv[i], name) && i + 1 < argc)
+			r = read_config(argv[i + 1], a, e);
+	}
+	return r;
+}
+
+void serve_args_done(struct serve_args *a)
+{
+	while (a->n_conf)
+		conf_free(a->conf[--a->n_conf]);
+}
+
+int serve_args_parse(int argc, char **argv, struct serve_args *ret, struct err *e)
+{
+	struct serve_args a = { .drain_ms = 30000, .load = LOAD_DEFAULTS };
+	struct serve_args words = a;
+	int r = take_words(argc, argv, &words, e);	/* a typing error first, then files */
+
+	if (r == 0)
+		r = read_configs(argc, argv, &a, e);
+	if (r == 0)
+		r = take_words(argc, argv, &a, e);
+	if (r == 0 && a.folder)
+		a.load.model_dir = a.folder;
+	if (r == 0)
+		r = check(&a, e);
 	if (r == 0)
 		*ret = a;
+	else
+		serve_args_done(&a);
 	return r;
 }

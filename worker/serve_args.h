@@ -1,22 +1,34 @@
-/* serve_args.h - the command line of hearth-worker serve: one table that parses and helps. */
+/* serve_args.h - the command line of hearth-worker serve, and its configuration file: one
+ * table that parses both and explains both.  A key of the file is the option's name with _
+ * for -. */
 #ifndef HEARTH_WORKER_SERVE_ARGS_H
 #define HEARTH_WORKER_SERVE_ARGS_H
 
 #include <stdio.h>
 
+#include "lib/conf.h"
 #include "lib/err.h"
 #include "worker/load.h"
+
+enum { SERVE_MAX_CONF = 8 };
 
 struct serve_args {
 	const char *endpoint, *alias, *name;
 	const char *curve_public, *curve_secret_file, *curve_server;
 	uint32_t drain_ms;
 	struct load_options load;
-	bool help;
+	bool help, print_sample, print_man;
+	const char *config;		/* the last one; all of them were read */
+	const char *folder;		/* the word that is no option */
+	struct conf *conf[SERVE_MAX_CONF];
+	size_t n_conf;
 };
 
-/* Defaults first.  0; -EINVAL: wrong usage, in words. */
+/* Defaults, then the files, then the words.  0; -EINVAL: wrong usage, in words; -errno of a
+ * file.  *ret borrows from argv; serve_args_done() it. */
 int serve_args_parse(int argc, char **argv, struct serve_args *ret, struct err *e);
+void serve_args_done(struct serve_args *a);
+const struct conf_table *serve_conf_table(void);
 void serve_args_help(FILE *f);
 
 /* "4096", "64K", "2M", "11.5G": bytes, powers of 1024.  0; -EINVAL. */

@@ -52,6 +52,12 @@ struct serve {
 	size_t n_jobs, cap_jobs;
 	uint64_t next_serial;
 
+	/* for the service manager */
+	uint64_t dog_turns, dog_ns;	/* the engine's pulse when it last moved */
+	uint64_t fed_ns, told_ns;
+	bool stuck;			/* it was said that the engine does not move */
+	uint64_t down_ns;		/* since when there is no router; 0: there is one */
+
 	bool draining;
 	uint64_t drain_ns;		/* what still runs then is cut; 0: no limit */
 	bool quit;
@@ -93,6 +99,9 @@ void jobs_deadlines(struct serve *s, uint64_t now);
 void job_end(struct serve *s, struct job *j, Hw__Finish how, const char *why);
 /* The connection is gone: nobody is there to be told. */
 void jobs_drop(struct serve *s);
+
+/* ---- serve_svc.c: readiness, the watchdog, the line of `systemctl status` ----------------- */
+void svc_turn(struct serve *s, uint64_t now);
 
 /* ---- serve_generate.c -------------------------------------------------------------------- */
 void on_generate(struct serve *s, const Hw__Generate *g);

@@ -1,6 +1,7 @@
 /* serve_main.c - hearth-worker serve: the start-up sequence, top to bottom. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,13 +10,17 @@
 
 #include "config.h"
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
 #include "lib/svc.h"
+#include "worker/self_test.h"
 #include "worker/serve.h"
 #include "worker/serve_args.h"
 
 enum { EX_MODEL = EX_CONFIG };		/* 78: restarting will not help */
+
+enum { EXTEND_US = 30000000 };		/* of start, as long as something moves */
 
 struct progress {
 	uint64_t told_ns, logged_ns, start_ns;
@@ -23,14 +28,37 @@ struct progress {
 
 static void on_budget(void *ctx, const struct load_budget *b)
 {
+	char total[32];
+
 	(void)ctx;
-	log_note("memory: %" PRIu64 " bytes = weights %" PRIu64 " + kv %" PRIu64 " + states %"
-		 PRIu64 " + workspace %" PRIu64, b->total, b->bytes.weights, b->bytes.kv,
-		 b->bytes.states, b->bytes.workspace);
+	snprintf(total, sizeof(total), "%" PRIu64, b->total);
+	log_event(LOG_NOTE, EVENT_MODEL_BUDGET, LOG_FIELDS({ "BYTES", total }),
+		  "memory: %" PRIu64 " bytes = weights %" PRIu64 " + kv %" PRIu64 " + states %"
+		  PRIu64 " + workspace %" PRIu64, b->total, b->bytes.weights, b->bytes.kv,
+		  b->bytes.states, b->bytes.workspace);
 	log_note("kv: %" PRIu32 " blocks of 64 tokens, %" PRIu64 " bytes each; %" PRIu32
 		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
 		 b->limits.n_blocks, b->block_bytes, b->limits.n_slots, b->state_bytes,
 		 b->limits.max_context);
+}
+
+static bool asked_to_stop(void)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	return sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT);
+}
+
+static void tell_progress(const struct progress *p, uint64_t done, uint64_t total)
+{
+	const double seconds = (double)(p->told_ns - p->start_ns) / (double)NS_PER_S;
+	const double rate = seconds > 0 ? (double)done / seconds : 0;
+	const double gib = (double)(1U << 30);
+
+	svc_status("loading %" PRIu64 " %%: %.2f of %.2f GiB, %.2f GiB/s, about %.0f s to go",
+		   total ? done * 100 / total : 100, (double)done / gib, (double)total / gib,
+		   rate / gib, rate > 0 ? (double)(total - done) / rate : 0);
 }
 
 /* Twice a second to the service manager: as long as bytes advance, start may take longer. */
@@ -38,21 +66,26 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 {
 	struct progress *p = ctx;
 	uint64_t now = clock_ns();
-	sigset_t pending;
 
-	sigpending(&pending);
-	if (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT))
+	if (asked_to_stop())
 		return -EINTR;
 	if (now - p->told_ns < NS_PER_S / 2)
 		return 0;
 	p->told_ns = now;
-	svc_extend_start(30000000);
-	svc_status("loading %" PRIu64 " %%", total ? done * 100 / total : 100);
+	svc_extend(EXTEND_US);
+	tell_progress(p, done, total);
 	if (now - p->logged_ns >= 2 * NS_PER_S) {
 		p->logged_ns = now;
 		log_note("loading: %" PRIu64 " of %" PRIu64 " bytes", done, total);
 	}
 	return 0;
+}
+
+static int on_alive(void *ctx)
+{
+	(void)ctx;
+	svc_extend(EXTEND_US);
+	return asked_to_stop() ? -EINTR : 0;
 }
 
 static void block_signals(void)
@@ -66,10 +99,15 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int read_secret(const char *path, char ret[41], struct err *e)
+static int read_secret(const char *name, char ret[41], struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = fopen(path, "re");
+	CLEANUP(fclosep) FILE *f = NULL;
+	char path[PATH_MAX];
+	int r = svc_path(name, path, sizeof(path), e);
 
+	if (r < 0)
+		return r;
+	f = fopen(path, "re");
 	if (!f)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	if (fread(ret, 1, 40, f) != 40)
@@ -95,7 +133,7 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct err 
 		return r;
 	(void)gethostname(host, sizeof(host) - 1);
 	snprintf(name, sizeof(name), "%.48s-%.48s-%d", host, a->alias, (int)getpid());
-	svc_ready();
+	svc_ready();		/* the model answers; a router may come and go */
 	r = serve_run(&o, &l->text, l->engine, e);
 	explicit_bzero(secret, sizeof(secret));
 	return r;
@@ -114,6 +152,22 @@ static void log_totals(const struct loaded *l)
 			 st.n_draft_hits, 100.0 * (double)st.n_draft_hits / (double)st.n_drafts);
 }
 
+static int test_model(const struct loaded *l, struct err *e)
+{
+	struct self_test t;
+	int r;
+
+	svc_status("self-test");
+	r = self_test(&l->text, l->engine, on_alive, NULL, &t, e);
+	if (r == 0)
+		log_note("self-test: %" PRIu32 " prompt tokens and twice %" PRIu32 " tokens in %"
+			 PRIu64 " ms", t.n_prompt, t.n_output, t.took_ms);
+	else if (r != -EINTR)
+		log_event(LOG_ERROR, EVENT_SELF_TEST_FAILED, LOG_FIELDS({ "REASON", e->text }),
+			  "%s", e->text);
+	return r;
+}
+
 static int load(struct serve_args *a, struct loaded *l, struct err *e)
 {
 	struct progress p = { .start_ns = clock_ns(), .logged_ns = clock_ns() };
@@ -122,50 +176,85 @@ static int load(struct serve_args *a, struct loaded *l, struct err *e)
 	a->load.ctx = &p;
 	a->load.on_budget = on_budget;
 	a->load.on_progress = on_progress;
+	svc_status("opening %s", a->load.model_dir);
 	r = load_model(&a->load, l, e);
 	if (r == 0)
-		log_note("%s loaded in %.1f s, numeric class %s", a->load.model_dir,
-			 (double)(clock_ns() - p.start_ns) / (double)NS_PER_S, l->numeric_class);
+		log_event(LOG_NOTE, EVENT_MODEL_LOADED,
+			  LOG_FIELDS({ "ALIAS", a->alias }, { "MODEL", a->load.model_dir },
+				     { "NUMERIC_CLASS", l->numeric_class }),
+			  "%s loaded in %.1f s, numeric class %s", a->load.model_dir,
+			  (double)(clock_ns() - p.start_ns) / (double)NS_PER_S, l->numeric_class);
+	else if (r != -EINTR)
+		log_event(LOG_ERROR, EVENT_MODEL_REFUSED,
+			  LOG_FIELDS({ "ALIAS", a->alias }, { "MODEL", a->load.model_dir },
+				     { "REASON", e->text }), "%s", e->text);
 	return r;
+}
+
+static int run(struct serve_args *a, struct err *e)
+{
+	struct loaded l = { 0 };
+	int r = load(a, &l, e);
+
+	if (r == 0)
+		r = test_model(&l, e);
+	if (r == 0) {
+		r = serve(a, &l, e);
+		if (r < 0)
+			log_event(LOG_ERROR, r == -ENODEV ? EVENT_DEVICE_LOST : EVENT_MODEL_REFUSED,
+				  LOG_FIELDS({ "ALIAS", a->alias }, { "REASON", e->text }), "%s",
+				  e->text);
+		else
+			log_totals(&l);
+	}
+	if (r == -EINTR)
+		log_note("stopped while loading");
+	else if (r < 0)
+		svc_status("%s", e->text);
+	loaded_done(&l);
+	return r == -EINTR ? 0 : r;
 }
 
 /* 1: this machine, now; a restart may help.  78: this model or these options. */
 static int status(int r)
 {
-	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -EIO ? 1 : EX_MODEL;
+	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -EIO || r == -ETIMEDOUT ||
+			    r == -EBADMSG ? 1 : EX_MODEL;
+}
+
+static int print_generated(const struct serve_args *a)
+{
+	CLEANUP(buf_donep) struct buf b = BUF_INIT;
+
+	if (a->print_sample)
+		conf_put_sample(serve_conf_table(), &b);
+	else
+		conf_put_man(serve_conf_table(), &b);
+	fwrite(b.p, 1, b.n, stdout);
+	return 0;
 }
 
 int serve_main(int argc, char **argv)
 {
 	struct serve_args a;
-	struct loaded l = { 0 };
 	struct err e = { 0 };
 	int r = serve_args_parse(argc, argv, &a, &e);
 
 	if (r < 0) {
-		fprintf(stderr, "hearth-worker serve: %s\n", e.text);
-		serve_args_help(stderr);
+		log_event(LOG_ERROR, EVENT_MODEL_REFUSED, LOG_FIELDS({ "REASON", e.text }),
+			  "hearth-worker serve: %s", e.text);
+		if (isatty(STDERR_FILENO))
+			serve_args_help(stderr);
 		return EX_USAGE;
 	}
 	if (a.help) {
 		serve_args_help(stdout);
-		return 0;
+	} else if (a.print_sample || a.print_man) {
+		r = print_generated(&a);
+	} else {
+		block_signals();
+		r = run(&a, &e);
 	}
-	block_signals();
-	r = load(&a, &l, &e);
-	if (r == -EINTR) {
-		log_note("stopped while loading");
-		return 0;
-	}
-	if (r < 0) {
-		log_error("%s", e.text);
-		return status(r);
-	}
-	r = serve(&a, &l, &e);
-	if (r < 0)
-		log_error("%s", e.text);
-	else
-		log_totals(&l);
-	loaded_done(&l);
+	serve_args_done(&a);
 	return status(r);
 }

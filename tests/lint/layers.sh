@@ -33,7 +33,7 @@ cuda|cublas|nccl|mma kernels/cuda/|bench/cuda/
 systemd/ lib/svc\.|lib/log\.|daemon/
 ini\.h lib/conf
 curl/ router/cloud|ctl/|bench/
-event2?/|event router/|ctl/|worker/serve
+event2?/|event router/|daemon/|ctl/|worker/serve
 http_parser router/http
 DOORS
 exit 0

@@ -1,6 +1,9 @@
 /* serve_args_test.c - claims about worker/serve_args.h. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/own.h"
 #include "tests/unit/unit.h"
@@ -79,6 +82,56 @@ TEST(wrong_usage_is_named)
 	}
 }
 
+static void put_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+TEST(files_are_read_in_order_and_words_win)
+{
+	char dir[] = "/tmp/hearth-args-XXXXXX", box[64], model[64], drop[80], drop_in[96];
+	struct serve_args a;
+	struct err e = { 0 };
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(box, sizeof(box), "%s/worker.conf", dir);
+	snprintf(model, sizeof(model), "%s/m.conf", dir);
+	snprintf(drop, sizeof(drop), "%s.d", model);
+	snprintf(drop_in, sizeof(drop_in), "%s/10.conf", drop);
+	put_file(box, "[worker]\nconnect = ipc:///bus\nslots = 3\ndrain_ms = 5\n");
+	put_file(model, "[worker]\nmodel = /m\nslots = 4\nkv_bytes = 2M\ndrafts = yes\n");
+	assert_int_equal(mkdir(drop, 0700), 0);
+	put_file(drop_in, "[worker]\nslots = 5\n");
+	OK(PARSE(&a, &e, "--config", box, "--drain-ms=7", "--config", model, "--alias", "m"));
+	assert_string_equal(a.load.model_dir, "/m");
+	assert_string_equal(a.endpoint, "ipc:///bus");
+	EQ(a.load.slots, 5);
+	EQ(a.drain_ms, 7);
+	EQ(a.load.kv_bytes, 2 << 20);
+	assert_true(a.load.drafts);
+	serve_args_done(&a);
+	OK(PARSE(&a, &e, "--config", model, "/other", "--alias", "m", "--connect=c"));
+	assert_string_equal(a.load.model_dir, "/other");
+	serve_args_done(&a);
+
+	put_file(drop_in, "[worker]\nkv_bytes = much\n");
+	EQ(PARSE(&a, &e, "--config", model, "--alias", "m", "--connect=c"), -EINVAL);
+	assert_non_null(strstr(e.text, "kv-bytes"));
+	put_file(drop_in, "[worker]\nhelp = yes\n");
+	EQ(PARSE(&a, &e, "--config", model, "--alias", "m", "--connect=c"), -EINVAL);
+	assert_non_null(strstr(e.text, "help"));
+	unlink(drop_in);
+	rmdir(drop);
+	unlink(model);
+	EQ(PARSE(&a, &e, "--config", model, "--alias", "m", "--connect=c"), -ENOENT);
+	unlink(box);
+	rmdir(dir);
+}
+
 TEST(help_needs_nothing_else_and_names_every_option)
 {
 	struct serve_args a;
@@ -120,6 +173,7 @@ int main(void)
 		cmocka_unit_test(what_is_needed_and_nothing_else_takes_the_defaults),
 		cmocka_unit_test(values_come_after_a_blank_or_an_equals_sign),
 		cmocka_unit_test(wrong_usage_is_named),
+		cmocka_unit_test(files_are_read_in_order_and_words_win),
 		cmocka_unit_test(help_needs_nothing_else_and_names_every_option),
 		cmocka_unit_test(sizes_are_powers_of_1024),
 	};

@@ -1,0 +1,24 @@
+# The life of workers: hearthd's own library, so that tests link what they need of it.
+if SERVING
+noinst_LIBRARIES += liblife.a
+liblife_a_SOURCES = \
+	daemon/launcher.c daemon/launcher.h daemon/launcher_int.h \
+	daemon/launcher_ask.c daemon/launcher_place.c \
+	daemon/life.c daemon/life.h \
+	daemon/model_argv.c daemon/model_conf.c daemon/model_conf.h \
+	daemon/notify.c daemon/notify.h \
+	daemon/pid_file.c daemon/pid_file.h \
+	daemon/report.c daemon/report.h \
+	daemon/runner.c daemon/runner.h \
+	daemon/sdbus.c daemon/spawn.c \
+	daemon/telemetry.c daemon/telemetry.h \
+	daemon/uplink.c daemon/uplink.h \
+	daemon/worker_log.c daemon/worker_log.h
+liblife_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SYSTEMD_CFLAGS)
+life_libs = liblife.a $(EVENT_LIBS) $(wire_libs) $(lib_libs)
+
+bin_PROGRAMS += bin/hearthd
+bin_hearthd_SOURCES = daemon/main.c
+bin_hearthd_CPPFLAGS = $(liblife_a_CPPFLAGS)
+bin_hearthd_LDADD = $(life_libs)
+endif

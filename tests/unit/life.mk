@@ -1,0 +1,9 @@
+if HAVE_CMOCKA
+if SERVING
+check_PROGRAMS += tests/unit/launcher_test
+TESTS += tests/unit/launcher_test
+tests_unit_launcher_test_SOURCES = tests/unit/launcher_test.c tests/unit/unit.h
+tests_unit_launcher_test_CFLAGS = $(unit_cflags)
+tests_unit_launcher_test_LDADD = liblife.a $(unit_libs)
+endif
+endif
