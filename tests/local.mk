@@ -2,6 +2,7 @@ include tests/unit/local.mk
 include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
+include tests/unit/memory.mk
 include tests/unit/cpu.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
