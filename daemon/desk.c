@@ -198,6 +198,9 @@ static int bind_at(struct desk *d, struct err *e)
 	d->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->fd < 0)
 		return err_set(e, -errno, "socket: %s", strerror(errno));
+	*strrchr(a.sun_path, '/') = '\0';
+	(void)mkdir(a.sun_path, 0750);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s.new", d->path);
 	(void)unlink(a.sun_path);
 	if (bind(d->fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(a.sun_path, 0660) < 0 ||
 	    listen(d->fd, BACKLOG) < 0 || rename(a.sun_path, d->path) < 0)
@@ -216,9 +219,10 @@ int desk_open(struct event_base *base, const char *path, const struct desk_hooks
 	d->fd = -1;
 	d->base = base;
 	d->hooks = *h;
-	if (strlen(path) >= sizeof(d->path)) {
+	if (strlen(path) >= sizeof(d->path) || *path != '/') {
 		free(d);
-		return err_set(e, -ENAMETOOLONG, "memory.socket: %s is too long", path);
+		return err_set(e, -EINVAL, "memory.socket: %s is too long, or does not begin with /",
+			       path);
 	}
 	strcpy(d->path, path);
 	r = bind_at(d, e);

@@ -37,7 +37,7 @@ struct desk_hooks {
 	void *arg;
 };
 
-/* Binds path, in place of an older socket there, 0660, group as the folder's.  -errno. */
+/* Binds path in place of an older socket there, mode 0660; makes its folder if need be.  -errno. */
 int desk_open(struct event_base *base, const char *path, const struct desk_hooks *h,
 	      struct desk **ret, struct err *e);
 struct desk *desk_close(struct desk *d);	/* NULL ok; the socket is unlinked */
