@@ -11,7 +11,8 @@ struct ctl {
 	const char *url;		/* http://127.0.0.1:8080 */
 	char *key;			/* NULL: none */
 	const char *model;		/* NULL: the first that the router has */
-	bool json, color;
+	const char *box;		/* NULL: the only one that has the alias */
+	bool json, color, wait;
 };
 
 /* GET (body NULL) or POST.  Bytes of a 200 go to `take` as they come (not 0 from it ends the
@@ -20,6 +21,8 @@ struct ctl {
 int ctl_request(const struct ctl *c, const char *path, const struct buf *body, struct buf *out,
 		int (*take)(void *arg, const char *p, size_t n), void *arg, struct err *e);
 
+/* load, unload, drain, undrain ALIAS (or * of a box); wait: until it is loaded. */
+int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct err *e);
 int ctl_status(const struct ctl *c, struct err *e);
 /* One question, or with question NULL a conversation from stdin. */
 int ctl_chat(const struct ctl *c, const char *question, struct err *e);

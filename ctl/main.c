@@ -18,14 +18,20 @@ static const char help[] =
 	"hearthctl - look at a Hearth router and talk to it\n\n"
 	"usage: hearthctl [OPTION]... COMMAND\n\n"
 	"  status                 workers, upstreams and aliases as the router sees them\n"
-	"  chat [TEXT]            ask once, or without TEXT line by line\n\n"
+	"  chat [TEXT]            ask once, or without TEXT line by line\n"
+	"  load ALIAS             have a box load a model (also out of quarantine)\n"
+	"  unload ALIAS           running answers are finished first\n"
+	"  drain ALIAS            unload it, and keep it out until undrain\n"
+	"  undrain ALIAS\n\n"
 	"  -u, --url URL          the router (default http://127.0.0.1:8080)\n"
 	"  -k, --key-file FILE    API key, the file's first line\n"
 	"  -m, --model NAME       for chat (default: the first the router has)\n"
-	"      --json             status as JSON\n"
+	"  -b, --box NAME         for load to undrain: of this box; ALIAS may then be '*'\n"
+	"  -w, --wait             for load: until it is ready, with its progress\n"
+	"      --json             status and answers as JSON\n"
 	"  -h, --help\n  -V, --version\n\n"
 	"Colour is used on a terminal unless NO_COLOR is set.  Exit status: 0, 64 wrong usage,\n"
-	"69 the router cannot be reached or refused.\n";
+	"69 the router or a box cannot be reached, or refused.\n";
 
 static int read_key(const char *path, char **ret)
 {
@@ -47,6 +53,8 @@ static int parse(int argc, char **argv, struct ctl *c)
 		{"url", required_argument, NULL, 'u'},
 		{"key-file", required_argument, NULL, 'k'},
 		{"model", required_argument, NULL, 'm'},
+		{"box", required_argument, NULL, 'b'},
+		{"wait", no_argument, NULL, 'w'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
@@ -54,7 +62,7 @@ static int parse(int argc, char **argv, struct ctl *c)
 	};
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "u:k:m:hV", longs, NULL)) >= 0) {
+	while ((opt = getopt_long(argc, argv, "u:k:m:b:whV", longs, NULL)) >= 0) {
 		switch (opt) {
 		case 'u': c->url = optarg; break;
 		case 'k':
@@ -62,6 +70,8 @@ static int parse(int argc, char **argv, struct ctl *c)
 				return -EINVAL;
 			break;
 		case 'm': c->model = optarg; break;
+		case 'b': c->box = optarg; break;
+		case 'w': c->wait = true; break;
 		case 'j': c->json = true; break;
 		case 'h': fputs(help, stdout); exit(0);
 		case 'V': puts("hearthctl " PACKAGE_VERSION); exit(0);
@@ -73,10 +83,15 @@ static int parse(int argc, char **argv, struct ctl *c)
 
 static int run(const struct ctl *c, int argc, char **argv, struct err *e)
 {
+	static const char *const verbs[] = { "load", "unload", "drain", "undrain" };
+
 	if (!strcmp(argv[0], "status") && argc == 1)
 		return ctl_status(c, e);
 	if (!strcmp(argv[0], "chat") && argc <= 2)
 		return ctl_chat(c, argc == 2 ? argv[1] : NULL, e);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
+		if (!strcmp(argv[0], verbs[i]) && argc == 2)
+			return ctl_model(c, argv[0], argv[1], e);
 	return err_set(e, -EINVAL, "no such command; see --help");
 }
 

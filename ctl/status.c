@@ -20,6 +20,13 @@ static const struct column worker_columns[] = {
 	{ "BLOCKS FREE", "free_blocks/total_blocks", true }, { "TOK/S", "decode_tokens_s", true },
 	{ "TOKENS", "output_tokens", true }, { "UP S", "up_s", true }, { NULL, NULL, false },
 };
+static const struct column model_columns[] = {
+	{ "BOX", "box", false }, { "MODEL", "alias", false }, { "STATE", "state", false },
+	{ "LOADED %", "progress", true }, { "READY IN MS", "ready_ms", true },
+	{ "IDLE S", "idle_s", true }, { "TTL S", "ttl_s", true }, { "FAILURES", "failures", true },
+	{ "PIN", "pinned", false }, { "DRAINED", "drained", false }, { "WHY", "reason", false },
+	{ NULL, NULL, false },
+};
 static const struct column upstream_columns[] = {
 	{"UPSTREAM", "name", false},
 	{"STATE", "state", false},
@@ -35,7 +42,9 @@ static void put_value(const json_t *o, const char *key, struct buf *out)
 	const json_t *v = json_object_get(o, key);
 	const char *s = jx_is_num(v) ? jx_num(v) : jx_str(v, NULL);
 
-	buf_puts(out, s ? s : "-");
+	if (!s && json_is_boolean(v))
+		s = json_is_true(v) ? "yes" : "-";
+	buf_puts(out, s && *s ? s : "-");
 }
 
 static void put_cell(const json_t *o, const char *keys, struct buf *out)
@@ -143,6 +152,10 @@ int ctl_status(const struct ctl *c, struct err *e)
 	if (json_array_size(json_object_get(v, "workers")) == 0)
 		puts("no worker is connected");
 	r = print_table(worker_columns, json_object_get(v, "workers"));
+	for (size_t i = 0; i < json_array_size(json_object_get(v, "boxes")) && r == 0; i++)
+		r = print_table(model_columns,
+				json_object_get(json_array_get(json_object_get(v, "boxes"), i),
+						"models"));
 	if (r == 0)
 		r = print_table(upstream_columns, json_object_get(v, "upstreams"));
 	if (r < 0)

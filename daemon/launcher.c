@@ -164,6 +164,7 @@ uint32_t launcher_adopt(struct launcher *l, const char *alias, bool ready, uint6
 	launch_want(l, m, now);
 	m->began_ns = 0;		/* unknown */
 	m->moved_ns = m->used_ns = m->loaded_ns = now;
+	m->served = true;
 	m->todo = 0;
 	*m->reason = '\0';
 	launch_enter(l, m, ready ? LAUNCH_READY : LAUNCH_STARTING, now);
@@ -208,6 +209,7 @@ void launcher_ready(struct launcher *l, const char *alias, uint32_t instance, ui
 	*m->reason = '\0';
 	m->loaded_ns = m->used_ns = now;
 	m->in_flight = 0;
+	m->served = m->waiting == 0;
 	launch_enter(l, m, LAUNCH_READY, now);
 	launch_place(l, now);
 }
@@ -291,6 +293,7 @@ void launcher_exited(struct launcher *l, const char *alias, uint32_t instance, e
 		failed(l, m, why, now);
 	}
 	m->in_flight = 0;
+	launch_forget(l);
 	launch_place(l, now);
 }
 
@@ -350,7 +353,7 @@ static void tick_one(struct launcher *l, struct launch_model *m, uint64_t now)
 	}
 }
 
-static void forget(struct launcher *l)
+void launch_forget(struct launcher *l)
 {
 	size_t n = 0;
 
@@ -370,7 +373,7 @@ void launcher_tick(struct launcher *l, uint64_t now)
 {
 	for (size_t i = 0; i < l->n; i++)
 		tick_one(l, &l->model[i], now);
-	forget(l);
+	launch_forget(l);
 	launch_place(l, now);
 }
 

@@ -14,8 +14,8 @@
  * no later than launcher_due().  Times are clock_ns().
  *
  * Who goes when two models do not fit together: never a pinned one, never one that came less
- * than keep_ms ago; of the others an idle one before a busy one, then the one whose last use
- * is longest ago.  It takes nothing new, its running answers get retire_ms, and what is asked
+ * than keep_ms ago or has not yet taken in those that waited for it; of the others an idle one
+ * before a busy one, then the one whose last use is longest ago.  It takes nothing new, its running answers get retire_ms, and what is asked
  * of it meanwhile waits its turn.  Those that wait are served in the order they were asked for.
  *
  * One thread; allocates only in launcher_new() and launcher_set().
@@ -77,6 +77,7 @@ struct launch_model {		/* to be read by anyone, written by the launcher only */
 
 	bool wanted, evicted;	/* evicted: goes, whatever is asked of it meanwhile */
 	bool asked;		/* whether there is memory */
+	bool served;		/* those that waited for this load have got in */
 	bool stuck;		/* it is being ended because nothing moved */
 	unsigned todo;		/* actions to hand out */
 	uint64_t since_ns, wanted_ns, began_ns, moved_ns, loaded_ns, used_ns, failed_ns;

@@ -51,6 +51,7 @@ void launcher_remove(struct launcher *l, const char *alias, uint64_t now)
 	m->wanted = false;
 	launch_retire(l, m, now);
 	l->version++;
+	launch_forget(l);
 }
 
 void launcher_demand(struct launcher *l, const char *alias, uint64_t now)
@@ -207,6 +208,8 @@ void launcher_use(struct launcher *l, const char *alias, uint32_t in_flight, uin
 		m->used_ns = now;
 	m->in_flight = in_flight;
 	m->waiting = waiting;
+	if (m->state == LAUNCH_READY && (in_flight || !waiting))
+		m->served = true;
 	if (m->state == LAUNCH_RETIRING && !in_flight) {
 		launch_enter(l, m, LAUNCH_READY, now);
 		launch_retire(l, m, now);

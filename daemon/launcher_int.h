@@ -25,6 +25,8 @@ void launch_want(struct launcher *l, struct launch_model *m, uint64_t now);
 /* READY -> RETIRING, or whatever takes a process down from where it is. */
 void launch_retire(struct launcher *l, struct launch_model *m, uint64_t now);
 bool launch_has_process(const struct launch_model *m);
+/* Drops those that are gone; what points at a model is stale afterwards. */
+void launch_forget(struct launcher *l);
 /* Starts those that wait, as far as places and memory go. */
 void launch_place(struct launcher *l, uint64_t now);
 /* When launch_place() may find more than now. */

@@ -5,7 +5,7 @@
 #include "daemon/launcher_int.h"
 #include "lib/clock.h"
 
-enum { SPEED_MIB_S = 1024, START_MS = 1000, GUESS_MS = 15000 };
+enum { SPEED_MIB_S = 1024, START_MS = 1000, GUESS_MS = 15000, SERVE_MS = 5000 };
 
 static bool leaving(const struct launch_model *m)
 {
@@ -17,9 +17,14 @@ static uint64_t memory_of(const struct launch_model *m)
 	return m->memory ? m->memory : m->bytes;
 }
 
+/* Two that are both asked for must each get to answer, or they would only load in turns. */
 static uint64_t may_go_at(const struct launcher *l, const struct launch_model *m)
 {
-	return m->loaded_ns + l->policy.keep_ms * NS_PER_MS;
+	uint64_t ms = l->policy.keep_ms;
+
+	if (!m->served && ms < SERVE_MS)
+		ms = SERVE_MS;
+	return m->loaded_ns + ms * NS_PER_MS;
 }
 
 static bool may_go(const struct launcher *l, const struct launch_model *m, uint64_t now)

@@ -2,6 +2,7 @@
 #include "daemon/life.h"
 
 #include <event2/event.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,8 +10,10 @@
 #include "daemon/runner.h"
 #include "daemon/uplink.h"
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
+#include "lib/svc.h"
 
 struct life {
 	struct event_base *base;
@@ -179,11 +182,15 @@ static void on_exited(void *arg, const char *alias, uint32_t instance, enum laun
 	launcher_exited(l->launcher, alias, instance, end, why, clock_ns());
 	m = launcher_find(l->launcher, alias);
 	if (m && m->state == LAUNCH_QUARANTINED)
-		log_error("%s: quarantined, %s; `hearthctl load %s` tries it again", alias, m->reason,
-			  alias);
+		log_event(LOG_ERROR, EVENT_MODEL_QUARANTINED,
+			  LOG_FIELDS({ "ALIAS", alias }, { "REASON", m->reason }),
+			  "%s: quarantined, %s; `hearthctl load %s` tries it again", alias,
+			  m->reason, alias);
 	else if (m && m->state == LAUNCH_BACKOFF)
-		log_warn("%s: failure %u (%s), again in %.1f s", alias, m->failures, m->reason,
-			 (double)(m->due_ns - m->since_ns) / (double)NS_PER_S);
+		log_event(LOG_WARN, EVENT_MODEL_BACKOFF,
+			  LOG_FIELDS({ "ALIAS", alias }, { "REASON", m->reason }),
+			  "%s: failure %u (%s), again in %.1f s", alias, m->failures, m->reason,
+			  (double)(m->due_ns - m->since_ns) / (double)NS_PER_S);
 	soon(l);
 }
 
@@ -319,10 +326,15 @@ void life_reload(struct life *l, struct box_conf *conf)
 	soon(l);
 }
 
-static int read_secret(const char *path, char ret[41], struct err *e)
+static int read_secret(const char *name, char ret[41], struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = fopen(path, "re");
+	CLEANUP(fclosep) FILE *f = NULL;
+	char path[PATH_MAX];
+	int r = svc_path(name, path, sizeof(path), e);
 
+	if (r < 0)
+		return r;
+	f = fopen(path, "re");
 	if (!f)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	if (fread(ret, 1, 40, f) != 40)

@@ -25,13 +25,13 @@
 	MODEL_CONF_K("box", "curve_public", CONF_TEXT, 40, 40, NULL, false, \
 	  "this box's public CURVE key, for a router off this host"), \
 	MODEL_CONF_K("box", "curve_secret_file", CONF_TEXT, 1, 400, NULL, false, \
-	  "file that holds its secret key"), \
+	  "file that holds its secret key, or credential:NAME (systemd.exec(5), LoadCredential)"), \
 	MODEL_CONF_K("box", "curve_server", CONF_TEXT, 40, 40, NULL, false, \
 	  "the router's public CURVE key"), \
 	{ "box", "launcher", CONF_CHOICE, 0, 0, "auto|systemd|spawn", "auto", false, \
 	  "workers as units hearth-worker@ALIAS.service, or as our own children; auto: units " \
 	  "where systemd runs" }, \
-	MODEL_CONF_K("box", "run_dir", CONF_TEXT, 1, 80, "/run/hearth", false, \
+	MODEL_CONF_K("box", "run_dir", CONF_TEXT, 1, 80, "/run/hearthd", false, \
 	  "where sockets and the state of running workers lie"), \
 	MODEL_CONF_K("box", "worker", CONF_TEXT, 1, 400, NULL, false, \
 	  "the worker's program, for spawn (default: hearth-worker beside hearthd)"), \

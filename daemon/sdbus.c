@@ -1,8 +1,8 @@
 /* sdbus.c - workers as units hearth-worker@ALIAS.service, started and stopped over sd-bus.
  *
  * RUN_DIR/worker/ALIAS.env is written first: HEARTH_WORKER_ARGS holds the words of `hearth-worker
- * serve`, for ExecStart=.  The unit is Type=notify and Restart=no: when to try again is the
- * launcher's to say.  systemd is told what to do by jobs, and what became of it is read from the
+ * serve`, for ExecStart=.  A restart by systemd itself (Restart=) is called off: when to try again
+ * is the launcher's to say.  systemd is told what to do by jobs, and what became of it is read from the
  * unit's properties whenever a job ends or a property changes: never guessed from the order of
  * signals.
  */
@@ -57,7 +57,7 @@ struct sdbus {
 
 /* What is read of a unit. */
 struct facts {
-	char active[32], result[32], status[256];
+	char active[32], sub[32], result[32], status[256];
 	int main_code, main_status, pid;
 };
 
@@ -121,10 +121,18 @@ static void adopt(struct unit *u, bool active)
 		log_note("%s: found %s", u->name, active ? "active" : "starting");
 }
 
+static void call_off(struct unit *u)
+{
+	u->start_pending = false;
+	(void)sd_bus_call_method_async(u->bus->bus, NULL, MANAGER, "StopUnit", NULL, NULL, "ss",
+				       u->name, "replace");
+}
+
 static void judge(struct unit *u, const struct facts *f)
 {
 	bool active = !strcmp(f->active, "active") || !strcmp(f->active, "reloading");
 	bool over = !strcmp(f->active, "inactive") || !strcmp(f->active, "failed");
+	bool again = !strcmp(f->sub, "auto-restart");
 	int permille = runner_permille(f->status);
 
 	if (u->adopting && !over && strcmp(f->active, "deactivating") != 0)
@@ -133,7 +141,9 @@ static void judge(struct unit *u, const struct facts *f)
 	if (!u->live)
 		return;
 	u->pid = f->pid;
-	if (over && !u->start_pending) {
+	if (again)		/* the unit's Restart=: when to try again is the launcher's to say */
+		call_off(u);
+	if ((over && !u->start_pending) || again) {
 		ended(u, f);
 	} else if (active && !u->ready_told) {
 		u->ready_told = true;
@@ -163,6 +173,8 @@ static int read_one(sd_bus_message *m, const char *name, struct facts *f)
 
 	if (!strcmp(name, "ActiveState"))
 		return read_text(m, f->active, sizeof(f->active));
+	if (!strcmp(name, "SubState"))
+		return read_text(m, f->sub, sizeof(f->sub));
 	if (!strcmp(name, "Result"))
 		return read_text(m, f->result, sizeof(f->result));
 	if (!strcmp(name, "StatusText"))

@@ -27,5 +27,9 @@
 #define EVENT_ROUTER_LOST            "077b3d2a8ce94e4f9d2c9577ec34df0d"
 #define EVENT_WORKER_DRAINING        "32e4ffe98fac4abda1e746b3cc13c822"
 #define EVENT_SOCKETS_DIFFER         "88649a65184f48938a816ad85060156c"
+#define EVENT_MODEL_BACKOFF          "c9325c16545545adbb8f9bd0163b4c9f"
+#define EVENT_MODEL_QUARANTINED      "1c7f7d5ee9fa4017aca258c3eac0d9bc"
+#define EVENT_BOX_JOINED             "45519baa49e24566817993b1eb0a4c83"
+#define EVENT_BOX_LOST               "315535689f0a4b7082e97d5ba03763ab"
 
 #endif

@@ -73,6 +73,41 @@ static uint32_t context_of(const struct router *rt, const struct alias *a)
 	return 0;
 }
 
+static bool seen_at_all(const struct router *rt, const struct box *box, const Hw__BoxModel *m)
+{
+	if (settings_alias(rt->settings, m->alias))
+		return true;
+	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next)
+		if (!strcmp(w->model, m->alias))
+			return true;
+	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x != box; x = x->next)
+		for (size_t i = 0; x->report && i < x->report->n_model; i++)
+			if (!strcmp(x->report->model[i]->alias, m->alias))
+				return true;
+	return false;
+}
+
+/* What boxes would load when it is asked for. */
+static size_t put_loadable(const struct router *rt, const char *only, size_t before,
+			   uint64_t created, struct buf *out)
+{
+	size_t n = 0;
+
+	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next) {
+		for (size_t i = 0; x->report && i < x->report->n_model; i++) {
+			const Hw__BoxModel *m = x->report->model[i];
+
+			if ((only && strcmp(only, m->alias) != 0) || !m->on_demand || m->drained ||
+			    seen_at_all(rt, x, m))
+				continue;
+			if (before + n++)
+				buf_putc(out, ',');
+			put_model(out, m->alias, created, 0);
+		}
+	}
+	return n;
+}
+
 /* One of `only`, or all of them with commas between.  Answers how many. */
 static size_t put_models(const struct router *rt, const char *only, struct buf *out)
 {
@@ -95,7 +130,7 @@ static size_t put_models(const struct router *rt, const char *only, struct buf *
 			buf_putc(out, ',');
 		put_model(out, w->model, w->created, w->max_context);
 	}
-	return n;
+	return n + put_loadable(rt, only, n, created, out);
 }
 
 static void reply_json(struct http_call *call, struct buf *b)
@@ -206,17 +241,19 @@ static void preflight(struct http_call *call)
 }
 
 enum needs { OPEN, KEYED, LOCAL };
+enum { POST_ADMIN = 100 };
 
 static const struct path {
 	const char *path;	/* ends with / : the rest is an argument */
 	enum needs needs;
 	void (*get)(struct router *rt, struct http_call *call, const char *rest);
-	int post;		/* an oa_kind, or -1 */
+	int post;		/* an oa_kind, POST_ADMIN, or -1 */
 } paths[] = {
 	{ "/", OPEN, get_root, -1 },
 	{ "/health", OPEN, get_health, -1 },
 	{ "/metrics", LOCAL, get_metrics, -1 },
 	{ "/admin/status", LOCAL, get_status, -1 },
+	{ "/admin/", LOCAL, NULL, POST_ADMIN },
 	{ "/models", KEYED, get_models, -1 },
 	{ "/models/", KEYED, get_model, -1 },
 	{ "/chat/completions", KEYED, NULL, OA_CHAT },
@@ -231,7 +268,7 @@ static const struct path *find_path(const char *path, const char **ret_rest)
 		size_t n = strlen(paths[i].path);
 
 		*ret_rest = path + n;
-		if (!strcmp(path, paths[i].path) && strcmp(path, "/models/") != 0)
+		if (!strcmp(path, paths[i].path) && (n == 1 || path[n - 1] != '/'))
 			return &paths[i];
 		if (n > 1 && paths[i].path[n - 1] == '/' && !strncmp(path, paths[i].path, n) &&
 		    path[n])
@@ -258,6 +295,8 @@ static void serve(struct router *rt, struct http_call *call, const struct path *
 		api_refuse(call, &e, "WWW-Authenticate: Bearer\r\n");
 	} else if (get && p->get) {
 		p->get(rt, call, rest);
+	} else if (!strcmp(method, "POST") && p->post == POST_ADMIN) {
+		admin_post(rt, call, rest);
 	} else if (!strcmp(method, "POST") && p->post >= 0) {
 		job_start(rt, call, (enum oa_kind)p->post, name);
 	} else {

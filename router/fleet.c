@@ -16,7 +16,7 @@
 #include "lib/log.h"
 #include "lib/own.h"
 
-enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, TICKS = 4, MAX_CHOICES = 128 };
+enum { MAX_GENS = 1 << 20, FAILURE_PENALTY = 4, BURST = 4096, TICKS = 4, USE_MS = 20, MAX_CHOICES = 128 };
 
 struct gen {
 	struct fleet *fleet;
@@ -37,7 +37,10 @@ struct model_name {
 
 struct fleet {
 	struct link_server *link;
-	struct event *readable, *drain, *beat;
+	struct event *readable, *drain, *beat, *change, *use;
+	struct boxes *boxes;
+	void (*changed)(void *arg);
+	void *arg;
 	struct event_base *base;
 	struct worker *workers;
 	struct model_name *models;
@@ -83,6 +86,23 @@ static struct gen *find_gen(const struct fleet *f, const struct worker *w, uint6
 	return g && g->id == id && g->worker == w ? g : NULL;
 }
 
+/* A worker begins or ends to be in use: its box hears of it, at most every USE_MS. */
+static void note_use(struct fleet *f)
+{
+	const struct timeval tv = { .tv_usec = USE_MS * 1000 };
+
+	if (boxes_all(f->boxes) && !event_pending(f->use, EV_TIMEOUT, NULL))
+		event_add(f->use, &tv);
+}
+
+static void on_use(evutil_socket_t fd, short what, void *arg)
+{
+	struct fleet *f = arg;
+
+	(void)fd, (void)what;
+	boxes_use(f->boxes);
+}
+
 static void gen_free(struct gen *g)
 {
 	struct fleet *f = g->fleet;
@@ -92,7 +112,8 @@ static void gen_free(struct gen *g)
 	if (g->next)
 		g->next->prev = g->prev;
 	*g->prev = g->next;
-	g->worker->n_gens--;
+	if (--g->worker->n_gens == 0)
+		note_use(f);
 	free(g);
 }
 
@@ -170,7 +191,8 @@ int fleet_generate(struct fleet *f, struct worker *w, Hw__Generate *m,
 	if (g->next)
 		g->next->prev = &g->next;
 	w->gens = g;
-	w->n_gens++;
+	if (w->n_gens++ == 0)
+		note_use(f);
 	m->request = g->id;
 	r = send_to(f, w, WIRE_GENERATE, &m->base);
 	if (r < 0) {
@@ -180,6 +202,22 @@ int fleet_generate(struct fleet *f, struct worker *w, Hw__Generate *m,
 	w->used_ns = clock_ns();
 	*ret = g;
 	return 0;
+}
+
+static void note_change(void *arg)
+{
+	struct fleet *f = arg;
+
+	event_active(f->change, EV_TIMEOUT, 0);
+}
+
+static void on_change(evutil_socket_t fd, short what, void *arg)
+{
+	struct fleet *f = arg;
+
+	(void)fd, (void)what;
+	if (f->changed)
+		f->changed(f->arg);
 }
 
 /* ---- workers ----------------------------------------------------------------------- */
@@ -229,13 +267,22 @@ static void lose_worker(struct fleet *f, struct worker *w, const char *why)
 		  w->n_gens);
 	fail_gens(w, why);
 	worker_free(w);
+	note_change(f);
+}
+
+static bool was_served(const struct fleet *f, const char *model)
+{
+	for (const struct model_name *m = f->models; m; m = m->next)
+		if (!strcmp(m->name, model))
+			return true;
+	return false;
 }
 
 static void remember_model(struct fleet *f, const char *model)
 {
 	struct model_name *m;
 
-	if (fleet_knows_model(f, model))
+	if (was_served(f, model))
 		return;
 	m = malloc(sizeof(*m) + strlen(model) + 1);
 	if (!m)
@@ -247,10 +294,7 @@ static void remember_model(struct fleet *f, const char *model)
 
 bool fleet_knows_model(const struct fleet *f, const char *model)
 {
-	for (const struct model_name *m = f->models; m; m = m->next)
-		if (!strcmp(m->name, model))
-			return true;
-	return false;
+	return was_served(f, model) || boxes_outlook(f->boxes, model).will != BOX_NONE;
 }
 
 static int worker_new(const struct link_in *in, struct worker **ret)
@@ -305,9 +349,30 @@ static void replace_older(struct fleet *f, const char *name)
 	}
 }
 
-static void welcome(struct fleet *f, const struct link_in *in)
+static Hw__Welcome make_welcome(const struct fleet *f)
 {
 	Hw__Welcome m = HW__WELCOME__INIT;
+
+	m.router_boot = f->boot;
+	m.beat_ms = f->beat_ms;
+	m.dead_ms = f->dead_ms;
+	return m;
+}
+
+static void welcome_box(struct fleet *f, const struct link_in *in)
+{
+	Hw__Welcome m = make_welcome(f);
+
+	if (boxes_greet(f->boxes, in))
+		(void)link_server_send(f->link, in->peer, WIRE_WELCOME, &m.base);
+	else
+		link_server_drop(f->link, in->peer);
+	event_active(f->drain, EV_READ, 0);
+}
+
+static void welcome(struct fleet *f, const struct link_in *in)
+{
+	Hw__Welcome m = make_welcome(f);
 	struct worker *w;
 
 	replace_older(f, in->msg.body.hello->worker);
@@ -319,10 +384,8 @@ static void welcome(struct fleet *f, const struct link_in *in)
 	w->next = f->workers;
 	f->workers = w;
 	remember_model(f, w->model);
-	m.router_boot = f->boot;
-	m.beat_ms = f->beat_ms;
-	m.dead_ms = f->dead_ms;
 	(void)send_to(f, w, WIRE_WELCOME, &m.base);
+	note_change(f);
 	log_event(LOG_NOTE, EVENT_WORKER_JOINED,
 		  LOG_FIELDS({ "WORKER", w->name }, { "ALIAS", w->model },
 			     { "NUMERIC_CLASS", w->numeric_class }),
@@ -461,6 +524,10 @@ static void on_message(struct fleet *f, struct worker *w, const struct wire_msg 
 		link_server_drop(f->link, w->peer);
 		lose_worker(f, w, m->body.goodbye->reason);
 		break;
+	case WIRE_BOX_REPORT:
+	case WIRE_BOX_REPLY:
+		send_away(f, w, "a worker does not send what a box does");
+		break;
 	default:
 		break;		/* a second Hello: harmless */
 	}
@@ -472,8 +539,12 @@ static void take_one(struct fleet *f, struct link_in *in)
 {
 	struct worker *w = find_peer(f, in->peer);
 
-	if (in->event == LINK_NEW)
+	if (in->event == LINK_NEW && in->msg.body.hello->kind == HW__PEER_KIND__BOX)
+		welcome_box(f, in);
+	else if (in->event == LINK_NEW)
 		welcome(f, in);
+	else if (boxes_take(f->boxes, in, &in->msg))
+		;
 	else if (in->event == LINK_GONE && w)
 		lose_worker(f, w, in->why);
 	else if (in->event == LINK_MESSAGE && w)
@@ -526,6 +597,46 @@ static void on_beat_time(evutil_socket_t fd, short what, void *arg)
 		next = w->next;
 		beat_worker(f, w, now);
 	}
+	boxes_tick(f->boxes, f->dead_ms, f->tick % TICKS == 0);
+}
+
+/* ---- for the boxes: they share the bus -------------------------------------------------- */
+
+static int box_send(void *arg, link_peer peer, enum wire_type t, const ProtobufCMessage *m)
+{
+	struct fleet *f = arg;
+	int r = link_server_send(f->link, peer, t, m);
+
+	event_active(f->drain, EV_READ, 0);
+	return r;
+}
+
+static void box_drop(void *arg, link_peer peer)
+{
+	struct fleet *f = arg;
+
+	link_server_drop(f->link, peer);
+}
+
+static const struct worker *box_workers(void *arg)
+{
+	const struct fleet *f = arg;
+
+	return f->workers;
+}
+
+struct boxes *fleet_boxes(struct fleet *f)
+{
+	return f->boxes;
+}
+
+static int open_boxes(struct fleet *f)
+{
+	const struct boxes_hooks h = { .send = box_send, .drop = box_drop, .changed = note_change,
+				       .workers = box_workers, .arg = f };
+
+	f->boxes = boxes_new(&h);
+	return f->boxes ? 0 : -ENOMEM;
 }
 
 static void fleet_closep(struct fleet **f)
@@ -557,7 +668,11 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 		event_new(base, link_server_fd(f->link), EV_READ | EV_PERSIST, on_readable, f);
 	f->drain = event_new(base, -1, 0, on_readable, f);
 	f->beat = event_new(base, -1, EV_PERSIST, on_beat_time, f);
-	if (!f->readable || !f->drain || !f->beat)
+	f->change = event_new(base, -1, 0, on_change, f);
+	f->use = event_new(base, -1, 0, on_use, f);
+	f->changed = s->changed;
+	f->arg = s->arg;
+	if (!f->readable || !f->drain || !f->beat || !f->change || !f->use || open_boxes(f) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	event_add(f->readable, NULL);
 	event_add(f->beat, &tv);
@@ -579,6 +694,9 @@ struct fleet *fleet_close(struct fleet *f)
 		fail_gens(w, "the router stops");
 		worker_free(w);
 	}
+	if (f->boxes)
+		boxes_goodbye(f->boxes, "the router stops");
+	boxes_free(f->boxes);
 	while (f->models) {
 		struct model_name *m = f->models;
 
@@ -591,6 +709,10 @@ struct fleet *fleet_close(struct fleet *f)
 		event_free(f->drain);
 	if (f->beat)
 		event_free(f->beat);
+	if (f->change)
+		event_free(f->change);
+	if (f->use)
+		event_free(f->use);
 	link_server_close(f->link);
 	free(f->slots);
 	free(f->free_slots);

@@ -10,6 +10,7 @@
 #include "lib/err.h"
 #include "proto/link.h"
 #include "router/attempt.h"
+#include "router/box.h"
 #include "router/route.h"
 
 struct event_base;
@@ -40,6 +41,9 @@ struct fleet_settings {
 	size_t n_endpoints;
 	const struct link_curve *curve;
 	uint32_t beat_ms, dead_ms;
+	/* Worth another look: a worker or a box came, went or changed.  From the loop, once a turn. */
+	void (*changed)(void *arg);
+	void *arg;
 };
 
 int fleet_open(struct event_base *base, const struct fleet_settings *s, struct fleet **ret,
@@ -48,8 +52,9 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 struct fleet *fleet_close(struct fleet *f);
 
 const struct worker *fleet_workers(const struct fleet *f);
+struct boxes *fleet_boxes(struct fleet *f);
 struct worker *fleet_worker(struct fleet *f, uint64_t uid);	/* NULL: gone */
-/* Whether a worker ever served this model: gone is not the same as never heard of. */
+/* Whether a worker ever served this model, or a box has it: gone is not the same as never heard of. */
 bool fleet_knows_model(const struct fleet *f, const char *model);
 
 /* Gives g (its `request` is filled in here) to w.  0; otherwise nothing was begun. */

@@ -15,6 +15,7 @@ void job_free(struct job *j)
 
 	if (j->gen || j->cloud)
 		job_drop_try(j, "cancelled");
+	job_wait_end(j);
 	if (j->next)
 		j->next->prev = j->prev;
 	*j->prev = j->next;
@@ -105,10 +106,12 @@ static uint64_t try_limit(const struct job *j)
 
 static void send_comment(struct job *j, uint64_t now)
 {
-	static const char text[] = ": keep-alive\n\n";
+	char text[400] = ": keep-alive\n\n";
 
+	if (*j->waits)
+		job_wait_text(j, text, sizeof(text));
 	if (!client_is_slow(j))
-		http_write(j->call, text, sizeof(text) - 1);
+		http_write(j->call, text, strlen(text));
 	j->last_write_ns = now;
 	metrics_add(j->rt->metrics, "hearth_keepalive", "", 1);
 }
@@ -126,6 +129,8 @@ static uint64_t tend_stream(struct job *j, uint64_t now)
 			return at;
 		j->late_provenance = true;
 		job_commit(j);
+		if (*j->waits)
+			send_comment(j, now);
 	}
 	at = j->last_write_ns + j->settings->keepalive_ms * NS_PER_MS;
 	if (now >= at) {
@@ -154,9 +159,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_fail(j, &e, 'R');
 		return;
 	}
-	limit = try_limit(j);
+	limit = *j->waits ? j->wait_until_ns : try_limit(j);
 	if (now >= limit) {
-		out_of_time(j);
+		if (*j->waits)
+			job_next_try(j);	/* goes on without it, or says why not */
+		else
+			out_of_time(j);
 		return;
 	}
 	at = tend_stream(j, now);

@@ -57,6 +57,13 @@ struct job {
 	struct attempt_failure last;	/* the failure the client hears of, if it must */
 	bool has_last;
 
+	/* while it waits for a model to be loaded */
+	char waits[132];		/* its name; "": it does not wait */
+	char wait_box[132];
+	uint64_t wait_began_ns, wait_until_ns;
+	TAILQ_ENTRY(job) row;
+	bool in_row;
+
 	/* for an exact continuation */
 	char *numeric_class;
 	uint64_t seed;
@@ -85,6 +92,13 @@ void job_next_try(struct job *j);	/* the job may be gone afterwards */
 void job_drop_try(struct job *j, const char *result);
 void job_try_failed(struct job *j, const struct attempt_failure *f);
 extern const struct attempt_hooks job_hooks;
+
+/* job_wait.c */
+/* Whether the job waits for a local model before step `before` of its chain, or was refused because
+ * it would be too long (it may be gone then).  others: there is a target to go on to. */
+bool job_wait(struct job *j, uint32_t before, bool others);
+void job_wait_end(struct job *j);
+void job_wait_text(const struct job *j, char *ret, size_t n);	/* a comment for the stream */
 
 /* job_say.c */
 void job_commit(struct job *j);

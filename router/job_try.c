@@ -42,7 +42,9 @@ static void add_worker(const struct job *j, struct table *t, const struct worker
 	t->target[t->n] = (struct job_target){ .worker_uid = w->uid, .model = w->model };
 	t->route[t->n] = (struct route_target){
 		.step = t->step, .able = w->able, .max_context = w->max_context, .load = load,
-		.room = room, .last_used_ns = w->used_ns, .up = !w->draining && !w->doomed,
+		.room = room, .last_used_ns = w->used_ns,
+		.up = !w->draining && !w->doomed &&
+		      !boxes_retires(fleet_boxes(j->rt->fleet), w->name),
 		.not_before_ns = route_breaker_until(&w->breaker),
 		.tried = was_tried(j, &t->target[t->n]),
 	};
@@ -325,12 +327,32 @@ static void unable_error(uint32_t lacking, struct oa_error *e)
 		     "%s: no target of this model can do '%s'", param, route_able_name(lacking));
 }
 
+/* What a box says about the first local model of what was asked for. */
+static struct box_outlook first_outlook(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+	const char *model = a ? NULL : j->req.model;
+
+	for (size_t i = 0; a && i < a->n_steps && !model; i++)
+		model = a->steps[i].upstream ? NULL : a->steps[i].model;
+	return boxes_outlook(fleet_boxes(j->rt->fleet), model ? model : "");
+}
+
 static void nobody_error(const struct job *j, struct oa_error *e)
 {
+	const struct box_outlook o = first_outlook(j);
+
 	if (!settings_alias(j->settings, j->req.model) &&
 	    !fleet_knows_model(j->rt->fleet, j->req.model)) {
 		oa_error_set(e, 404, "model_not_found", "model", "there is no model '%s' here",
 			     j->req.model);
+		return;
+	}
+	if (o.will == BOX_NOT) {	/* a person has to do something first */
+		oa_error_set(e, 503, "upstream_unavailable", NULL, "box %s keeps '%s' out (%s)%s%s",
+			     o.box->name, o.model->alias,
+			     o.model->drained ? "drained" : box_state_name(o.model->state),
+			     o.model->reason ? ": " : "", o.model->reason ? o.model->reason : "");
 		return;
 	}
 	oa_error_set(e, 503, "upstream_unavailable", NULL, "nobody serves '%s' at the moment",
@@ -376,6 +398,14 @@ static struct route_answer choose(struct job *j, struct table *t)
 	}
 }
 
+/* The client may know what it waited for. */
+static void note_wait(struct job *j, const struct job_target *t)
+{
+	if (j->attempts.n < 2000)
+		buf_printf(&j->attempts, "%sbox:%s=%s", j->attempts.n ? ", " : "", j->wait_box,
+			   t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded");
+}
+
 void job_next_try(struct job *j)
 {
 	struct table t;
@@ -384,10 +414,16 @@ void job_next_try(struct job *j)
 		struct route_answer a = choose(j, &t);
 		struct worker *w;
 
+		if (!j->sent && job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
+					 a.why == ROUTE_OK))
+			return;
 		if (a.why != ROUTE_OK) {
 			no_target(j, &a);
 			return;
 		}
+		if (*j->waits)
+			note_wait(j, &t.target[a.target]);
+		job_wait_end(j);
 		w = fleet_worker(j->rt->fleet, t.target[a.target].worker_uid);
 		if (begin(j, &t.target[a.target]) < 0)
 			continue;

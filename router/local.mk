@@ -1,14 +1,16 @@
 if SERVING
 noinst_LIBRARIES += librouter.a
 librouter_a_SOURCES = \
+	router/admin.c \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
+	router/box.c router/box.h router/box_ask.c router/box_int.h \
 	router/cloud.c router/cloud.h \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
 	router/http_server.c router/http_server.h \
-	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c \
+	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_error.c \
 	router/openai_logprob.c router/openai_logprob.h \

@@ -350,6 +350,7 @@ static int open_fleet(struct router *rt, struct err *e)
 		.curve = s->curve_secret ? &curve : NULL,
 		.beat_ms = (uint32_t)conf_int(s->conf, "bus", NULL, "beat_ms"),
 		.dead_ms = (uint32_t)conf_int(s->conf, "bus", NULL, "dead_ms"),
+		.changed = job_wake_all, .arg = rt,
 	};
 
 	return fleet_open(rt->base, &f, &rt->fleet, e);
@@ -359,6 +360,7 @@ static int start(struct router *rt, struct err *e)
 {
 	int r;
 
+	TAILQ_INIT(&rt->waiters);
 	rt->base = event_base_new();
 	if (!rt->base || metrics_new(&rt->metrics) < 0 || watch_signals() < 0)
 		return err_set(e, -ENOMEM, "out of memory");

@@ -3,6 +3,7 @@
 #define HEARTH_ROUTER_ROUTER_H
 
 #include <event2/event.h>
+#include <sys/queue.h>
 
 #include "router/cloud.h"
 #include "router/fleet.h"
@@ -12,6 +13,7 @@
 #include "router/settings.h"
 
 struct job;
+TAILQ_HEAD(job_row, job);
 
 struct router {
 	struct event_base *base;
@@ -22,6 +24,7 @@ struct router {
 	struct metrics *metrics;
 	struct job *jobs;		/* requests under way */
 	uint32_t n_jobs;
+	struct job_row waiters;		/* those that wait for a model to be loaded */
 	uint64_t next_request, id_salt;
 	uint32_t generation;		/* of the settings */
 	uint64_t started_ns;
@@ -33,6 +36,9 @@ void api_request(void *router, struct http_call *call);
 void api_error(void *router, int status, const char *message, struct buf *out);
 /* An error as a whole reply, with Retry-After where it belongs. */
 void api_refuse(struct http_call *call, const struct oa_error *e, const char *headers);
+
+/* router/admin.c: POST /admin/VERB. */
+void admin_post(struct router *rt, struct http_call *call, const char *verb);
 
 /* router/status.c */
 void status_put_json(struct router *rt, struct buf *out);

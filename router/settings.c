@@ -78,6 +78,8 @@ static const struct conf_key keys[] = {
 	  "longest silence of a worker in a stream, s"),
 	K("route", "credit", INT, 2, 4096, "64", true,
 	  "deltas a worker may be ahead of its reader"),
+	K("route", "load_wait_s", INT, 0, DAY_S, "300", true,
+	  "a request waits for a model that is being loaded at most this long, s"),
 	K("route", "breaker_failures", INT, 1, 1000, "3", true,
 	  "failures in a row that open a target's breaker"),
 	K("route", "breaker_ms", INT, 10, 60000, "2000", true,
@@ -88,6 +90,9 @@ static const struct conf_key keys[] = {
 	 "both", true, "names under which reasoning text is sent"},
 	K("alias", "chain", TEXT, 1, 4000, NULL, true,
 	  "worker:MODEL and upstream:NAME or upstream:NAME/ITS-MODEL, in order, a blank between"),
+	{"alias", "load", CONF_CHOICE, 0, 0, "background|wait|never", "background", true,
+	 "a local model that is not loaded: go on to the next target while it loads, wait for it, "
+	 "or leave it alone"},
 	K("upstream", "url", TEXT, 1, 1000, NULL, true, "base URL, as https://api.example.com/v1"),
 	K("upstream", "key_file", TEXT, 0, 0, NULL, true, "file that holds its API key"),
 	K("upstream", "connect_ms", INT, 10, 60000, "5000", true, "time to connect, ms"),
@@ -368,10 +373,13 @@ static int load_step(const struct settings *s, const struct alias *a, const char
 static int load_alias(const struct settings *s, const char *name, struct alias *a, struct err *e)
 {
 	const char *chain = conf_text(s->conf, "alias", name, "chain");
+	const char *load = conf_text(s->conf, "alias", name, "load");
 	char **words;
 	size_t n;
 	int r = 0;
 
+	a->load = !strcmp(load, "wait") ? LOAD_WAIT : !strcmp(load, "never") ? LOAD_NEVER :
+										LOAD_BACKGROUND;
 	a->name = strdup(name);
 	if (!chain)
 		return err_set(e, -EINVAL, "[alias %s]: chain is missing", name);
@@ -420,6 +428,7 @@ static void load_route(struct settings *s)
 	s->first_ms = get_u32(c, "route", NULL, "first_token_s") * 1000;
 	s->idle_ms = get_u32(c, "route", NULL, "idle_s") * 1000;
 	s->credit = get_u32(c, "route", NULL, "credit");
+	s->load_wait_ms = get_u32(c, "route", NULL, "load_wait_s") * 1000;
 	s->breaker_failures = get_u32(c, "route", NULL, "breaker_failures");
 	s->breaker_ms = get_u32(c, "route", NULL, "breaker_ms");
 	s->drain_ms = get_u32(c, "route", NULL, "drain_s") * 1000;

@@ -30,8 +30,16 @@ struct chain_step {
 	char *model;			/* the worker's, or the upstream's name for it */
 };
 
+/* What a request does about a local model that is not loaded. */
+enum alias_load {
+	LOAD_BACKGROUND,	/* goes on to the next target; waits only when there is none */
+	LOAD_WAIT,		/* waits before it goes on */
+	LOAD_NEVER,		/* as if it could not be loaded */
+};
+
 struct alias {
 	char *name;
+	enum alias_load load;
 	struct chain_step *steps;
 	size_t n_steps;
 };
@@ -50,7 +58,7 @@ struct settings {
 	struct alias *aliases;
 	size_t n_aliases;
 	uint32_t grace_ms, keepalive_ms, deadline_ms, answer_ms, accept_ms, first_ms, idle_ms,
-		credit;
+		credit, load_wait_ms;
 	uint32_t breaker_failures, breaker_ms;
 	uint32_t drain_ms;
 };

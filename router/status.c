@@ -47,6 +47,53 @@ static void put_worker(struct buf *out, const struct worker *w)
 		   w->output_tokens, w->decode_tokens_s, w->prefill_tokens_s);
 }
 
+static void put_box_model(struct buf *out, const struct box *x, const Hw__BoxModel *m)
+{
+	buf_putc(out, '{');
+	put_text(out, "box", x->name);
+	put_text(out, "alias", m->alias);
+	put_text(out, "state", box_state_name(m->state));
+	put_text(out, "worker", m->worker);
+	put_text(out, "reason", m->reason ? m->reason : "");
+	if (m->state == HW__MODEL_STATE__LOADING)
+		buf_printf(out, "\"progress\":%u.%u,", m->permille / 10, m->permille % 10);
+	if (m->has_ready_ms)
+		buf_printf(out, "\"ready_ms\":%u,", m->ready_ms);
+	if (m->has_idle_s)
+		buf_printf(out, "\"idle_s\":%u,", m->idle_s);
+	if (m->has_pid)
+		buf_printf(out, "\"pid\":%u,", m->pid);
+	buf_printf(out, "\"pinned\":%s,\"drained\":%s,\"on_demand\":%s,\"failures\":%u,"
+		   "\"ttl_s\":%u,\"bytes\":%" PRIu64 "}",
+		   m->pinned ? "true" : "false", m->drained ? "true" : "false",
+		   m->on_demand ? "true" : "false", m->failures, m->ttl_s, m->bytes);
+}
+
+static void put_box(struct buf *out, const struct box *x)
+{
+	const Hw__BoxReport *r = x->report;
+	uint64_t now = clock_ns();
+
+	buf_putc(out, '{');
+	put_text(out, "name", x->name);
+	put_text(out, "version", x->version);
+	buf_printf(out, "\"heard_ms\":%" PRIu64 ",\"up_s\":%" PRIu64,
+		   (uint64_t)((now - x->heard_ns) / NS_PER_MS), r ? r->up_s : 0);
+	if (r)
+		buf_printf(out, ",\"memory_total\":%" PRIu64 ",\"memory_free\":%" PRIu64
+			   ",\"memory_available\":%" PRIu64 ",\"memory_cached\":%" PRIu64
+			   ",\"pressure_some\":%.2f,\"pressure_full\":%.2f,\"load_1\":%.2f,"
+			   "\"max_models\":%u", r->memory_total, r->memory_free,
+			   r->memory_available, r->memory_cached, r->pressure_some,
+			   r->pressure_full, r->load_1, r->max_models);
+	buf_puts(out, ",\"models\":[");
+	for (size_t i = 0; r && i < r->n_model; i++) {
+		buf_puts(out, i ? "," : "");
+		put_box_model(out, x, r->model[i]);
+	}
+	buf_puts(out, "]}");
+}
+
 static void put_upstream(const struct router *rt, struct buf *out, const struct upstream_conf *u)
 {
 	struct upstream_state *s = cloud_state(rt->cloud, u->name);
@@ -97,6 +144,12 @@ void status_put_json(struct router *rt, struct buf *out)
 		buf_puts(out, comma);
 		put_worker(out, w);
 	}
+	buf_puts(out, "],\"boxes\":[");
+	comma = "";
+	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next, comma = ",") {
+		buf_puts(out, comma);
+		put_box(out, x);
+	}
 	buf_puts(out, "],\"upstreams\":[");
 	for (size_t i = 0; i < s->n_upstreams; i++) {
 		buf_puts(out, i ? "," : "");
@@ -142,6 +195,29 @@ static double get_inflight(const struct worker *w)
 	return w->n_gens;
 }
 
+static void put_boxes(struct router *rt, struct buf *out)
+{
+	char labels[320];
+
+	buf_puts(out, "# TYPE hearth_model_state gauge\n");
+	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next) {
+		for (size_t i = 0; x->report && i < x->report->n_model; i++) {
+			const Hw__BoxModel *m = x->report->model[i];
+
+			snprintf(labels, sizeof(labels), "box=\"%s\",alias=\"%s\",state=\"%s\"",
+				 x->name, m->alias, box_state_name(m->state));
+			metrics_put_gauge(out, "hearth_model_state", labels, 1);
+		}
+	}
+	buf_puts(out, "# TYPE hearth_box_memory_available_bytes gauge\n");
+	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next) {
+		snprintf(labels, sizeof(labels), "box=\"%s\"", x->name);
+		if (x->report)
+			metrics_put_gauge(out, "hearth_box_memory_available_bytes", labels,
+					  (double)x->report->memory_available);
+	}
+}
+
 static void put_breakers(struct router *rt, struct buf *out)
 {
 	char labels[160];
@@ -163,6 +239,7 @@ void status_put_metrics(struct router *rt, struct buf *out)
 	put_worker_gauge(rt, out, "hearth_worker_running", get_running);
 	put_worker_gauge(rt, out, "hearth_worker_queue_depth", get_waiting);
 	put_worker_gauge(rt, out, "hearth_worker_inflight", get_inflight);
+	put_boxes(rt, out);
 	put_breakers(rt, out);
 	buf_puts(out, "# TYPE hearth_inflight gauge\n");
 	metrics_put_gauge(out, "hearth_inflight", "", rt->n_jobs);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/fake/device.h"
 #include "tests/unit/unit.h"
@@ -184,9 +185,44 @@ TEST(a_lost_device_is_told_and_nothing_more_is_taken)
 	engine_stop(e);
 }
 
+TEST(the_pulse_tells_idle_from_busy_from_stuck)
+{
+	struct opener o = { .max_queue = 4, .slow_us = 400000 };
+	const struct engine_event *ev;
+	uint64_t before, turns;
+	struct engine *e;
+	struct seq *s;
+	bool asleep;
+
+	OK(engine_start(open_fake, &o, &e, NULL));
+	for (int i = 0; i < 100 && !engine_pulse(e, &before); i++)
+		usleep(10000);
+	assert_true(engine_pulse(e, &before));
+	s = make(1, 4);
+	OK(engine_add(e, &s, 1));
+	usleep(150000);		/* in its first step, which takes longer */
+	asleep = engine_pulse(e, &turns);
+	assert_false(asleep);
+	usleep(100000);
+	assert_false(engine_pulse(e, &before));
+	assert_true(turns == before);	/* one slow step: no turn meanwhile */
+	for (bool done = false; !done;) {
+		size_t n = wait_events(e, &ev);
+
+		for (size_t i = 0; i < n; i++)
+			done |= ev[i].kind == ENGINE_DONE;
+	}
+	for (int i = 0; i < 200 && !engine_pulse(e, &turns); i++)
+		usleep(10000);
+	assert_true(engine_pulse(e, &turns));
+	assert_true(turns > before);
+	engine_stop(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_pulse_tells_idle_from_busy_from_stuck),
 		cmocka_unit_test(start_fails_with_the_opener_s_reason),
 		cmocka_unit_test(every_sequence_is_told_token_by_token_and_ends_once),
 		cmocka_unit_test(a_request_is_taken_whole_or_not_at_all),

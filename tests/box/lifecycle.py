@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""lifecycle.py - models that come when they are asked for and go when they are not: the real router, hearthd
+running its workers as its own children, and the real worker with the tiny model.
+
+    top_builddir=build python3 tests/box/lifecycle.py [TEST]...
+"""
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from box import BUILD, Router, Skip, main, read_until, wait_for
+
+SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
+TINY = os.environ.get("HEARTH_TINY", os.path.join(SRC, "models/tiny"))
+HEARTHD = BUILD + "/bin/hearthd"
+
+
+def model(name, **keys):
+    keys = {"path": TINY, "context": 1024, "max_streams": 4, "threads": 1, **keys}
+    return "[model %s]\n%s\n" % (name, "\n".join("%s = %s" % kv for kv in keys.items()))
+
+
+class Box:
+    """hearthd beside a router's Box of the test harness."""
+
+    def __init__(self, router, conf, name="b1", wait=True, **keys):
+        if not os.path.exists(os.path.join(TINY, "config.json")) or not os.path.exists(HEARTHD):
+            raise Skip("no tiny model, or no hearthd")
+        self.router, self.name = router, name
+        self.dir = os.path.join(router.dir, name)
+        os.mkdir(self.dir)
+        self.conf = os.path.join(self.dir, "hearthd.conf")
+        self.keys = {"name": name, "router": router.bus, "launcher": "spawn", "run_dir": self.dir, "keep_s": 0,
+                     "backoff_ms": 50, "stop_s": 10, **keys}
+        self.write(conf)
+        self.log = os.path.join(self.dir, "log")
+        self.start(wait)
+
+    def write(self, conf):
+        with open(self.conf, "w") as f:
+            f.write("[box]\n%s\n%s" % ("\n".join("%s = %s" % kv for kv in self.keys.items()), conf))
+
+    def start(self, wait=True):
+        self.out = open(self.log, "ab")
+        self.proc = subprocess.Popen([HEARTHD, "-c", self.conf], stdout=self.out, stderr=self.out,
+                                     stdin=subprocess.DEVNULL)
+        if wait:
+            wait_for(lambda: self.models(), 10)
+
+    def models(self):
+        for b in self.router.status()["boxes"]:
+            if b["name"] == self.name:
+                return {m["alias"]: m for m in b["models"]}
+        return {}
+
+    def state(self, alias):
+        return self.models()[alias]["state"]
+
+    def wait_state(self, alias, state, seconds=30):
+        try:
+            wait_for(lambda: self.state(alias) == state, seconds)
+        except AssertionError:
+            raise AssertionError("%s is %s, not %s:\n%s" % (alias, self.models().get(alias), state, self.text()))
+
+    def pid(self, alias):
+        return self.models()[alias].get("pid")
+
+    def text(self):
+        with open(self.log) as f:
+            return f.read()[-4000:]
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+        code = self.proc.wait(20)
+        self.out.close()
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        pids = [m["pid"] for m in self.models().values() if m.get("pid")]
+        code = self.stop()
+        for p in pids:
+            if os.path.exists("/proc/%d" % p) and "hearth-worker" in open("/proc/%d/cmdline" % p).read():
+                os.kill(p, signal.SIGKILL)
+                raise AssertionError("worker %d outlived hearthd" % p)
+        if code != 0:
+            raise AssertionError("hearthd ended with %s:\n%s" % (code, self.text()))
+
+
+def ctl(r, *args):
+    p = subprocess.run([BUILD + "/bin/hearthctl", "--url", r.url, *args], capture_output=True, text=True, timeout=60)
+    return p.returncode, p.stdout, p.stderr
+
+
+def ask(r, alias, timeout=60, **more):
+    return r.chat("What is 2+2?", timeout, model=alias, max_tokens=5, **more)
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_the_first_request_loads_it_and_is_answered():
+    with Router() as r, Box(r, model("tiny")) as b:
+        assert b.state("tiny") == "unloaded" and not r.status()["workers"]
+        assert [m["id"] for m in json.loads(r.get("/v1/models")[2])["data"]] == ["tiny"]
+        s, h, d = ask(r, "tiny")
+        assert s == 200 and d["choices"][0]["message"], d
+        assert h["x-hearth-served-by"] == "worker:b1/tiny", h
+        assert h["x-hearth-attempts"] == "box:b1=loaded, worker:b1/tiny=ok", h
+        assert b.state("tiny") == "ready"
+        assert "ready after" in b.text()
+
+
+def test_a_stream_hears_how_far_the_load_is():
+    with Router("[route]\ngrace_ms = 50\nkeepalive_ms = 100\n") as r, Box(r, model("tiny")) as b:
+        s = r.stream("What is 2+2?", max_tokens=5)
+        raw = read_until(s, b"[DONE]", 60)
+        head, rest = raw.split(b"\r\n\r\n", 1)
+        assert b" 200 " in head and b"x-hearth-served-by:" not in head
+        assert b": tiny on box b1: " in rest and rest.index(b": tiny on box") < rest.index(b"data: "), rest[:300]
+        assert b'served_by' in rest
+        return rest[rest.index(b": tiny"):].split(b"\n")[0].decode()
+
+
+def test_many_requests_wait_for_one_load():
+    with Router() as r, Box(r, model("tiny")) as b:
+        got = []
+        ts = [threading.Thread(target=lambda: got.append(ask(r, "tiny")[0])) for _ in range(12)]
+        for t in ts:
+            t.start()
+        for t in ts:
+            t.join()
+        assert got == [200] * 12, got
+        assert b.text().count("started as pid") == 1
+
+
+def test_a_request_that_cannot_wait_is_told_when_to_come_again():
+    with Router("[route]\nload_wait_s = 0\n") as r, Box(r, model("tiny")) as b:
+        s, h, d = ask(r, "tiny")
+        assert s == 503 and d["error"]["code"] == "model_loading", (s, d)
+        assert int(h["retry-after"]) >= 1 and int(h["retry-after-ms"]) >= 1000, h
+        b.wait_state("tiny", "ready")      # but its load goes on
+        wait_for(lambda: r.status()["workers"])
+        assert ask(r, "tiny")[0] == 200
+        b.router.get("/admin/unload", "POST", body='{"alias":"tiny"}')
+        b.wait_state("tiny", "unloaded")
+        first = b.models()["tiny"]["ready_ms"]     # measured now: the last load
+        s, h, d = ask(r, "tiny")
+        assert s == 503 and abs(int(h["retry-after-ms"]) - max(first, 1000)) <= 50, (h, first)
+
+
+def test_idle_models_go_after_their_ttl():
+    with Router() as r, Box(r, model("tiny", ttl_s=1)) as b:
+        assert ask(r, "tiny")[0] == 200
+        pid = b.pid("tiny")
+        s = r.stream("Write a lot.", max_tokens=300, ignore_eos=True)     # in use for longer than the ttl
+        read_until(s, b"data: ", 60)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(2)
+        assert b.state("tiny") == "ready"
+        os.kill(pid, signal.SIGCONT)
+        raw = read_until(s, b"[DONE]", 120)
+        assert b'"error"' not in raw
+        start = time.monotonic()
+        b.wait_state("tiny", "unloaded", 15)
+        took = time.monotonic() - start
+        assert took > 0.5, took
+        assert not os.path.exists("/proc/%d" % pid)
+        assert ask(r, "tiny")[0] == 200
+        return "gone %.1f s after the last answer" % took
+
+
+def test_two_aliases_share_one_place():
+    with Router() as r, Box(r, model("a") + model("b"), max_models=1) as b:
+        assert ask(r, "a")[0] == 200
+        assert ask(r, "b")[0] == 200
+        assert (b.state("a"), b.state("b")) == ("unloaded", "ready")
+        s = r.stream("Write a lot.", model="b", max_tokens=200, ignore_eos=True)
+        read_until(s, b"data: ", 60)
+        s_a, h, d = ask(r, "a", 120)                # waits for b's answer, then for the load
+        assert s_a == 200, d
+        raw = read_until(s, b"[DONE]", 60)
+        assert b'"error"' not in raw, raw[-300:]
+        assert (b.state("a"), b.state("b")) == ("ready", "unloaded")
+        assert b.models()["b"]["reason"] == "made room for a"
+        # both asked for at once, again and again: everyone is served
+        got = []
+        ts = [threading.Thread(target=lambda m=m: got.append(ask(r, m, 120)[0])) for m in "ab" * 4]
+        for t in ts:
+            t.start()
+        for t in ts:
+            t.join()
+        assert got == [200] * 8, got
+
+
+def test_a_crash_loop_ends_in_quarantine_with_a_reason():
+    with Router() as r, Box(r, model("tiny"), crash_limit=3, healthy_s=600) as b:
+        assert ask(r, "tiny")[0] == 200
+        for i in range(3):
+            b.wait_state("tiny", "ready")
+            kill(b.pid("tiny"))
+            wait_for(lambda: b.state("tiny") != "ready" or b.models()["tiny"]["failures"] == i + 1)
+        b.wait_state("tiny", "quarantined")
+        reason = b.models()["tiny"]["reason"]
+        assert reason.startswith("3 failures in a row") and "killed by signal 9" in reason, reason
+        code, out, err = ctl(r, "status")
+        assert code == 0 and "quarantined" in out and "killed by signal 9" in out, out
+        s, h, d = ask(r, "tiny")
+        assert s == 503 and "quarantined" in d["error"]["message"] and "retry-after" not in h, (s, h, d)
+        code, out, err = ctl(r, "--wait", "load", "tiny")
+        assert code == 0 and "tiny: ready" in out, (out, err)
+        assert ask(r, "tiny")[0] == 200
+        return reason
+
+
+def test_a_request_survives_the_death_of_the_only_worker():
+    with Router() as r, Box(r, model("tiny")) as b:
+        assert ask(r, "tiny")[0] == 200
+        pid = b.pid("tiny")
+        os.kill(pid, signal.SIGSTOP)        # it has the request, and no token yet
+        got = []
+        t = threading.Thread(target=lambda: got.append(ask(r, "tiny")))
+        t.start()
+        time.sleep(0.3)
+        kill(pid)
+        t.join()
+        s, h, d = got[0]
+        assert s == 200 and "worker:b1/tiny=lost, box:b1=loaded, worker:b1/tiny=ok" == h["x-hearth-attempts"], (s, h)
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_for_ever():
+    with Router() as r, Box(r, model("bad", path="/nonexistent/model")) as b:
+        s, h, d = ask(r, "bad")
+        assert s == 503 and "it cannot work as it is: exit status 78" in d["error"]["message"], (s, d)
+        assert b.state("bad") == "quarantined"
+        assert b.text().count("started as pid") == 1
+
+
+def test_drain_and_undrain():
+    with Router() as r, Box(r, model("tiny")) as b:
+        assert ask(r, "tiny")[0] == 200
+        s = r.stream("Write a lot.", max_tokens=300, ignore_eos=True)
+        read_until(s, b"data: ", 60)
+        assert ctl(r, "drain", "tiny")[0] == 0
+        assert b.state("tiny") == "retiring"
+        code, h, d = ask(r, "tiny")                  # nothing new is taken
+        assert code == 503 and "drained" in d["error"]["message"], d
+        raw = read_until(s, b"[DONE]", 120)          # what runs is finished
+        assert b'"error"' not in raw
+        b.wait_state("tiny", "unloaded")
+        code, out, err = ctl(r, "load", "tiny")
+        assert code == 69 and "undrain it first" in err, (code, out, err)
+        assert ask(r, "tiny")[0] == 503
+        code, out, err = ctl(r, "drain", "tiny")
+        assert code == 0 and "drained already" in out, (out, err)
+        assert ctl(r, "--box", "b1", "undrain", "*")[0] == 0
+        assert ask(r, "tiny")[0] == 200
+        code, out, err = ctl(r, "unload", "nope")
+        assert code == 69 and "no box with 'nope'" in err, err
+
+
+def test_pinned_models_come_by_themselves_and_fallbacks_serve_meanwhile():
+    conf = "[alias chat]\nchain = worker:big worker:small\n[alias big-only]\nchain = worker:big worker:small\nload = wait\n"
+    with Router(conf) as r, Box(r, model("small", pin="yes") + model("big")) as b:
+        b.wait_state("small", "ready")
+        wait_for(lambda: r.status()["workers"])
+        s, h, d = ask(r, "chat")                     # goes on to small, and has big loaded
+        assert s == 200 and h["x-hearth-served-by"] == "worker:b1/small", h
+        b.wait_state("big", "ready")
+        wait_for(lambda: len(r.status()["workers"]) == 2)
+        assert ask(r, "chat")[1]["x-hearth-served-by"] == "worker:b1/big"
+        ctl(r, "unload", "big")
+        b.wait_state("big", "unloaded")
+        s, h, d = ask(r, "big-only")                 # this alias would rather wait
+        assert s == 200 and h["x-hearth-served-by"] == "worker:b1/big", h
+        assert ctl(r, "unload", "small")[0] == 0
+
+
+def test_a_killed_hearthd_finds_its_workers_again():
+    with Router() as r, Box(r, model("tiny", ttl_s=600)) as b:
+        assert ask(r, "tiny")[0] == 200
+        pid = b.pid("tiny")
+        b.proc.kill()
+        b.proc.wait()
+        b.out.close()
+        wait_for(lambda: not r.status()["boxes"])
+        assert ask(r, "tiny")[0] == 200              # the worker never noticed
+        b.start()
+        b.wait_state("tiny", "ready")
+        assert b.pid("tiny") == pid
+        assert ask(r, "tiny")[0] == 200
+        kill(pid)                                    # still watched
+        wait_for(lambda: b.state("tiny") == "ready" and b.pid("tiny") != pid, 30)
+        assert ask(r, "tiny")[0] == 200
+
+
+def test_a_restarted_router_learns_everything_anew():
+    with Router() as r, Box(r, model("tiny", pin="yes")) as b:
+        b.wait_state("tiny", "ready")
+        port = r.port
+        r.proc.kill()
+        r.proc.wait()
+        r.proc.stdout.close()
+        args = [BUILD + "/bin/hearth-router", "-c", r.conf, "--print-port", "-o", "http.listen=127.0.0.1:%d" % port,
+                "-o", "bus.listen=" + r.bus]
+        r.proc = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=r.log, text=True)
+        assert int(r.proc.stdout.readline()) == port
+        wait_for(lambda: b.models().get("tiny", {}).get("state") == "ready", 15)
+        wait_for(lambda: r.status()["workers"], 15)
+        assert ask(r, "tiny")[0] == 200
+
+
+def test_reload_adds_and_removes_models_and_leaves_the_others_alone():
+    with Router() as r, Box(r, model("a") + model("gone")) as b:
+        assert ask(r, "a")[0] == 200 and ask(r, "gone")[0] == 200
+        pid = b.pid("a")
+        b.write(model("a") + model("new", pin="yes"))
+        b.proc.send_signal(signal.SIGHUP)
+        wait_for(lambda: set(b.models()) == {"a", "new"}, 20)
+        b.wait_state("new", "ready")
+        assert b.pid("a") == pid
+        b.write("[model broken]\n")
+        b.proc.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the configuration stays as it was" in b.text())
+        assert set(b.models()) == {"a", "new"} and "[model broken]: path is missing" in b.text()
+
+
+def test_what_is_wrong_is_said_before_anything_runs():
+    path = "/tmp/hearthd-check-%d.conf" % os.getpid()
+    for text, want in (("[model a]\npath = /x\n", None), ("[model a]\n", "[model a]: path is missing"),
+                       ("[model a b]\npath = /x\n", "cannot be an alias"), ("[model a]\npath = /x y\n", "neither blanks nor"),
+                       ("[model a]\npath = /x\n[model b]\npath = /y\nalias = a\n", "two have the alias a"),
+                       ("[box]\nmax_models = 1\n[model a]\npath = /x\npin = yes\n[model b]\npath = /y\npin = yes\n",
+                        "but 2 models are pinned"),
+                       ("[box]\ncurve_public = " + "a" * 40 + "\n", "go together"),
+                       ("[model a]\npath = /x\nargs = --x $(y)\n", "args may not hold '$'")):
+        with open(path, "w") as f:
+            f.write(text)
+        p = subprocess.run([HEARTHD, "--check", "-c", path], capture_output=True, text=True, timeout=20)
+        assert (p.returncode, want is None or want in p.stderr) == (78 if want else 0, True), (text, p)
+    os.unlink(path)
+
+
+def test_pages_in_a_browser_cannot_command():
+    with Router() as r, Box(r, model("tiny")) as b:
+        body = '{"alias":"tiny"}'
+        assert r.get("/admin/load", "POST", {"Origin": "http://evil.example"}, body)[0] == 403
+        assert r.get("/admin/frob", "POST", {}, body)[0] == 404
+        assert r.get("/admin/load", "POST", {}, "{")[0] == 400
+        assert r.get("/admin/load", "POST", {}, '{"alias":"*"}')[0] == 400
+        assert r.get("/admin/load", "GET")[0] == 405
+        assert b.state("tiny") == "unloaded"
+
+
+if __name__ == "__main__":
+    main(dict(globals()))

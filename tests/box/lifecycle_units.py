@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""lifecycle_units.py - the life cycle again, with workers as units over sd-bus: real router, hearthd and worker, a
+private dbus-daemon, and tests/tools/fake_systemd in systemd's place."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from box import BUILD, Router, Skip, main, wait_for
+from lifecycle import Box, ask, ctl, kill, model
+
+CONF = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "">
+<busconfig><type>system</type><listen>unix:path=%s/dbus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow send_type="method_call"/>
+<allow eavesdrop="false"/></policy></busconfig>
+"""
+
+
+class Systemd:
+    def __init__(self, *words):
+        if not shutil.which("dbus-daemon") or not os.path.exists(BUILD + "/tests/tools/fake_systemd"):
+            raise Skip("no dbus-daemon, or built without libsystemd")
+        self.dir = tempfile.mkdtemp(prefix="hearth-dbus-")
+        with open(self.dir + "/conf", "w") as f:
+            f.write(CONF % self.dir)
+        self.words = words
+        self.before = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS")
+        os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=%s/dbus" % self.dir
+        self.bus = subprocess.Popen(["dbus-daemon", "--config-file=" + self.dir + "/conf", "--nofork", "--nopidfile"],
+                                    stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists(self.dir + "/dbus"))
+        self.fake = None
+
+    def start(self, run_dir):
+        self.log = open(self.dir + "/log", "ab")
+        self.fake = subprocess.Popen([BUILD + "/tests/tools/fake_systemd", BUILD + "/bin/hearth-worker", run_dir,
+                                      *self.words], stdout=self.log, stderr=self.log)
+        wait_for(lambda: "up" in self.text())
+
+    def text(self):
+        with open(self.dir + "/log") as f:
+            return f.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        for p in (self.fake, self.bus):
+            if p:
+                p.kill()
+                p.wait()
+        if self.before is None:
+            del os.environ["DBUS_SYSTEM_BUS_ADDRESS"]
+        else:
+            os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = self.before
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class UnitBox(Box):
+    def __init__(self, systemd, router, conf, **keys):
+        self.systemd = systemd
+        super().__init__(router, conf, launcher="systemd", stop_workers="yes", **keys)
+
+    def start(self, wait=True):
+        if not self.systemd.fake:
+            self.systemd.start(self.dir)
+        super().start(wait)
+
+
+def test_units_are_started_watched_and_stopped():
+    with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a", ttl_s=600) + model("b"), max_models=1) as b:
+        s, h, d = ask(r, "a")
+        assert s == 200 and h["x-hearth-served-by"] == "worker:b1/a", (h, d, b.text(), sd.text())
+        assert ask(r, "b")[0] == 200
+        assert (b.state("a"), b.state("b")) == ("unloaded", "ready")
+        assert ctl(r, "unload", "b")[0] == 0
+        b.wait_state("b", "unloaded")
+        assert sd.text().count("start hearth-worker@b.service") == 1
+        assert "stop hearth-worker@a.service" in sd.text() and "stop hearth-worker@b.service" in sd.text()
+
+
+def test_progress_is_the_units_status_text():
+    with Systemd() as sd, Router("[route]\nload_wait_s = 0\n") as r, UnitBox(sd, r, model("a")) as b:
+        assert ask(r, "a")[0] == 503
+        seen = set()
+        wait_for(lambda: seen.add((b.state("a"), b.models()["a"].get("progress"))) or b.state("a") == "ready", 20, 0.002)
+        assert any(s == "loading" and p is not None for s, p in seen), seen
+
+
+def test_a_units_end_is_told_with_its_reason_and_quarantined():
+    with Systemd() as sd, Router() as r, \
+            UnitBox(sd, r, model("a") + model("bad", path="/nonexistent"), crash_limit=2, healthy_s=600) as b:
+        assert ask(r, "a")[0] == 200
+        for i in range(2):
+            b.wait_state("a", "ready")
+            kill(b.pid("a"))
+            wait_for(lambda: b.models()["a"]["failures"] == i + 1)
+        b.wait_state("a", "quarantined")
+        assert "killed by signal 9 (Killed; signal)" in b.models()["a"]["reason"], b.models()["a"]
+        s, h, d = ask(r, "bad")
+        assert s == 503 and "exit status 78 (exit-code)" in d["error"]["message"], d
+
+
+def test_systemds_own_restart_is_called_off():
+    with Systemd("auto-restart") as sd, Router() as r, UnitBox(sd, r, model("a"), backoff_ms=3000) as b:
+        assert ask(r, "a")[0] == 200
+        kill(b.pid("a"))
+        b.wait_state("a", "backoff")
+        b.wait_state("a", "ready")
+        assert "restart" not in sd.text().replace("auto-restart", ""), sd.text()
+        assert sd.text().count("start hearth-worker@a") == 2
+
+
+def test_a_unit_that_is_not_there_is_told_in_systemds_words():
+    with Systemd() as sd, Router() as r, UnitBox(sd, r, model("missing"), crash_limit=2) as b:
+        s, h, d = ask(r, "missing")
+        assert s == 503 and "Unit hearth-worker@missing.service not found." in d["error"]["message"], d
+
+
+def test_units_outlive_a_hearthd_and_are_found_again():
+    with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
+        assert ask(r, "a")[0] == 200
+        pid = b.pid("a")
+        b.proc.kill()
+        b.proc.wait()
+        b.out.close()
+        assert ask(r, "a")[0] == 200
+        wait_for(lambda: not r.status()["boxes"])
+        b.start()
+        b.wait_state("a", "ready")
+        assert b.pid("a") == pid
+        kill(pid)
+        wait_for(lambda: b.state("a") == "ready" and b.pid("a") != pid, 20)
+
+
+def test_a_bus_that_goes_away_loses_no_worker():
+    with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
+        assert ask(r, "a")[0] == 200
+        pid = b.pid("a")
+        b.proc.send_signal(signal.SIGSTOP)
+        b.proc.send_signal(signal.SIGCONT)
+        sd.bus.send_signal(signal.SIGSTOP)          # nobody answers on the bus for a while
+        assert ctl(r, "status")[0] == 0
+        sd.bus.send_signal(signal.SIGCONT)
+        assert ask(r, "a")[0] == 200
+        assert b.state("a") == "ready" and b.pid("a") == pid
+
+
+if __name__ == "__main__":
+    main(dict(globals()))
