@@ -100,7 +100,7 @@ uint64_t broker_lacks(const struct broker *b, const struct broker_claim *c)
 {
 	uint64_t lack = minus(c->host, broker_usable(b, -1));
 
-	if (b->policy.judge == JUDGE_FREE && c->gpu < 0) {
+	if (b->policy.judge == JUDGE_FREE && c->gpu < 0 && !(c->measured && c->undroppable)) {
 		uint64_t free = minus(b->now.free, broker_owed(b, -1));
 
 		if (minus(c->host, free) > lack)
@@ -339,12 +339,14 @@ static struct broker_claim *pending(struct broker *b, uint64_t id, enum broker_p
 	return c && c->state == CLAIM_JUDGED && c->pending == what ? c : NULL;
 }
 
-void broker_dropped(struct broker *b, uint64_t id)
+void broker_dropped(struct broker *b, uint64_t id, bool helped)
 {
 	struct broker_claim *c = pending(b, id, PENDING_DROP);
 
-	if (c)
-		c->pending = PENDING_NONE;
+	if (!c)
+		return;
+	c->pending = PENDING_NONE;
+	c->undroppable = !helped;
 }
 
 void broker_stopping(struct broker *b, uint64_t id, uint64_t now)

@@ -87,6 +87,7 @@ struct broker_claim {			/* to be read by anyone, written by the broker only */
 	/* while it is judged */
 	enum broker_pending { PENDING_NONE, PENDING_DROP, PENDING_STOP, PENDING_LOOK } pending;
 	bool dropped, no_room, waited;
+	bool undroppable;		/* caches could not be dropped */
 	uint32_t stops;			/* workloads that were stopped for it */
 	uint64_t back_until_ns;		/* 0: does not wait */
 };
@@ -137,7 +138,9 @@ void broker_gone(struct broker *b, uint64_t id, uint64_t now);
 /* ---- what the owner did --------------------------------------------------------------- */
 /* At least every 250 ms, and before an answer to an action that changed something. */
 void broker_measure(struct broker *b, const struct broker_measure *m, uint64_t now);
-void broker_dropped(struct broker *b, uint64_t id);
+/* helped: caches were dropped.  Where that cannot be done, a claim on the CPU (`measured`) is judged
+ * by MemAvailable alone: the kernel gives cache up as a CPU worker touches its memory. */
+void broker_dropped(struct broker *b, uint64_t id, bool helped);
 void broker_stopping(struct broker *b, uint64_t id, uint64_t now);	/* one is being stopped */
 void broker_stopped(struct broker *b, uint64_t id, uint64_t now);	/* it is, its memory may be back */
 void broker_no_room(struct broker *b, uint64_t id);	/* nobody is left to stop */

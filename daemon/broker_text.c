@@ -59,7 +59,9 @@ static void put_box(struct line *l, const struct broker *b, const struct broker_
 
 static void put_done(struct line *l, const struct broker *b, const struct broker_claim *c)
 {
-	if (c->dropped)
+	if (c->undroppable)
+		put(l, "; caches could not be dropped (see hearthd's log)");
+	else if (c->dropped)
 		put(l, "; caches were dropped");
 	else if (b->policy.drop == DROP_NEVER && b->now.droppable)
 		put(l, "; drop_caches = never, so the cache stays");

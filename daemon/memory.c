@@ -113,10 +113,10 @@ static void on_dropped(void *arg, bool helped, const char *why)
 	struct memory *m = arg;
 	uint64_t id = m->dropping;
 
-	(void)helped, (void)why;	/* drop.c has logged it; the numbers decide */
+	(void)why;		/* drop.c has logged it; the numbers decide */
 	m->dropping = 0;
 	memory_measure(m);
-	broker_dropped(m->broker, id);
+	broker_dropped(m->broker, id, helped);
 	memory_soon(m);
 }
 
@@ -127,6 +127,7 @@ static void drop(struct memory *m, const struct broker_action *a)
 	const char *folder[MAX_FOLDERS];
 	struct memory_alias row;
 	size_t n = 0;
+	int r;
 
 	for (struct visitor *v = desk_first(m->desk); v && n < MAX_FOLDERS; v = v->next)
 		if (v->model)
@@ -138,11 +139,12 @@ static void drop(struct memory *m, const struct broker_action *a)
 	m->dropping = a->claim.id;
 	log_note("%s needs %s, %s more than is free now: dropping caches first", a->claim.alias,
 		 BYTES(a->claim.host + a->claim.device), BYTES(a->short_by));
-	if (drop_start(m->drop, folder, n, on_dropped, m) < 0) {
-		m->dropping = 0;
-		broker_dropped(m->broker, a->claim.id);
-		memory_soon(m);
-	}
+	r = drop_start(m->drop, folder, n, on_dropped, m);
+	if (r == 0 || r == -EBUSY)	/* one that was begun for a worker that left serves as well */
+		return;
+	m->dropping = 0;
+	broker_dropped(m->broker, a->claim.id, false);
+	memory_soon(m);
 }
 
 static void look(struct memory *m, const struct broker_action *a)
@@ -294,15 +296,14 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
 
 static void on_slow(evutil_socket_t fd, short what, void *arg)
 {
-	static unsigned turns;
 	struct memory *m = arg;
 
 	(void)fd, (void)what;
 	read_gpus(m);
 	/* not in the first moments: leases of an earlier hearthd are still being presented */
-	if (turns > REFRESH_TURNS || !broker_at(m->broker, 0))
+	if (m->slow_turns > REFRESH_TURNS)
 		workloads_release(m->workloads, alias_needs, m);
-	if (turns++ % REFRESH_TURNS == 0)
+	if (m->slow_turns++ % REFRESH_TURNS == 0)
 		workloads_refresh(m->workloads);
 }
 

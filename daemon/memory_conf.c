@@ -119,7 +119,17 @@ static void memory_conf_freep(struct memory_conf **m)
 	memory_conf_free(*m);
 }
 
-int memory_conf_load(const struct conf *c, struct memory_conf **ret, struct err *e)
+static int socket_in(const struct conf *c, const char *run_dir, char **ret, struct err *e)
+{
+	const char *given = conf_text(c, "memory", NULL, "socket");
+	char path[200];
+
+	snprintf(path, sizeof(path), "%.150s/memory", run_dir);
+	return copy(ret, given ? given : path, e);
+}
+
+int memory_conf_load(const struct conf *c, const char *run_dir, struct memory_conf **ret,
+		     struct err *e)
 {
 	CLEANUP(memory_conf_freep) struct memory_conf *m = calloc(1, sizeof(*m));
 	int r;
@@ -129,11 +139,11 @@ int memory_conf_load(const struct conf *c, struct memory_conf **ret, struct err 
 	load_policy(c, m);
 	r = check(m, e);
 	if (r == 0)
-		r = copy(&m->socket, conf_text(c, "memory", NULL, "socket"), e);
+		r = socket_in(c, run_dir, &m->socket, e);
 	if (r == 0)
 		r = copy(&m->drop_socket, conf_text(c, "memory", NULL, "drop_socket"), e);
 	if (r == 0)
-		r = copy(&m->state_dir, conf_text(c, "memory", NULL, "state_dir"), e);
+		r = copy(&m->state_dir, run_dir, e);
 	if (r == 0)
 		r = load_workloads(c, m, e);
 	if (r < 0)

@@ -13,8 +13,8 @@
 	{ section, key, type, min, max, NULL, def, reload, help }
 #define MEMORY_CONF_MIB 100000000
 #define MEMORY_CONF_KEYS \
-	MEMORY_CONF_K("memory", "socket", CONF_TEXT, 1, 100, "/run/hearthd/memory", false, \
-	  "unix socket where workers present their budgets"), \
+	MEMORY_CONF_K("memory", "socket", CONF_TEXT, 1, 100, NULL, false, \
+	  "unix socket where workers present their budgets (default: memory, in box.run_dir)"), \
 	MEMORY_CONF_K("memory", "reserve_mib", CONF_INT, 0, MEMORY_CONF_MIB, "0", true, \
 	  "never granted, MiB; 0: 12 GiB, or an eighth of a box below 96 GiB"), \
 	MEMORY_CONF_K("memory", "gpu_reserve_mib", CONF_INT, 0, MEMORY_CONF_MIB, "512", true, \
@@ -42,8 +42,6 @@
 	  "MemAvailable alone" }, \
 	MEMORY_CONF_K("memory", "limit_mib", CONF_INT, 0, MEMORY_CONF_MIB, "0", true, \
 	  "the box counts as no larger than this, MiB; 0: as it is"), \
-	MEMORY_CONF_K("memory", "state_dir", CONF_TEXT, 1, 200, "/run/hearthd", false, \
-	  "where it is kept which workloads were stopped"), \
 	MEMORY_CONF_K("workload", "unit", CONF_TEXT, 1, 200, NULL, true, \
 	  "its systemd unit: tts.service, docker-ID.scope"), \
 	MEMORY_CONF_K("workload", "memory", CONF_TEXT, 1, 32, NULL, true, \
@@ -60,7 +58,8 @@ struct workload_conf {
 };
 
 struct memory_conf {
-	char *socket, *drop_socket, *state_dir;
+	char *socket, *drop_socket;
+	char *state_dir;		/* where it is kept which workloads were stopped */
 	uint32_t watch_ms;
 	uint64_t yellow, red, reserve;	/* 0: worked out when the box is known */
 	struct broker_policy policy;	/* with those still 0 */
@@ -68,8 +67,8 @@ struct memory_conf {
 	size_t n_workloads;
 };
 
-/* c stays the caller's and may go.  0; -EINVAL with what is wrong; -ENOMEM. */
-int memory_conf_load(const struct conf *c, struct memory_conf **ret, struct err *e);
+/* run_dir: of sockets and state.  c stays the caller's and may go.  0; -EINVAL with what is wrong; -ENOMEM. */
+int memory_conf_load(const struct conf *c, const char *run_dir, struct memory_conf **ret, struct err *e);
 struct memory_conf *memory_conf_free(struct memory_conf *m);	/* NULL ok; returns NULL */
 /* The policy for a box of this size, every number in it. */
 struct broker_policy memory_conf_policy(const struct memory_conf *m, uint64_t total);

@@ -33,6 +33,7 @@ struct memory {
 	bool psi_known;
 	uint64_t dropping;			/* the claim that waits for a drop */
 	uint64_t ending;			/* the lease that was told to end */
+	unsigned slow_turns;
 	bool gpus_own[BROKER_MAX_GPUS];		/* with memory of their own */
 	struct {				/* what an alias presented last: for the table */
 		char alias[BROKER_NAME];

@@ -147,7 +147,7 @@ TEST(drops_before_it_judges)
 	expect_nothing(&s);
 	s.cache = GIB;
 	measure(&s);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_GRANT);
 	end(&s);
 }
@@ -180,7 +180,7 @@ TEST(always_drops_even_when_it_fits)
 	s = begin(&p, GIB, GIB);
 	claim(&s, "m", 1, GIB);
 	expect(&s, BROKER_DROP);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_GRANT);
 	end(&s);
 }
@@ -195,6 +195,27 @@ TEST(judge_available_counts_cache_as_free)
 	s = begin(&p, 5 * GIB, 102 * GIB);
 	claim(&s, "m", 1, 70 * GIB);
 	expect(&s, BROKER_GRANT);
+	end(&s);
+}
+
+/* Nobody may drop caches here: a CPU worker gets what the kernel can reclaim, a GPU does not. */
+TEST(without_a_helper_the_cpu_reclaims)
+{
+	const struct broker_need n = { .weights = 70 * GIB };
+	struct sim s = begin(&defaults, 5 * GIB, 102 * GIB);
+	struct err e;
+	uint64_t id;
+
+	OK(broker_claim(s.b, "cpu", 1, -1, true, &n, s.now, &id, &e));
+	expect(&s, BROKER_DROP);
+	broker_dropped(s.b, id, false);
+	expect(&s, BROKER_GRANT);
+	broker_gone(s.b, id, s.now);
+	OK(broker_claim(s.b, "gpu", 2, -1, false, &n, s.now, &id, &e));
+	expect(&s, BROKER_DROP);
+	broker_dropped(s.b, id, false);
+	expect_refusal(&s);
+	has(&s, "caches could not be dropped");
 	end(&s);
 }
 
@@ -230,7 +251,7 @@ TEST(judgements_are_serialised)
 	expect_nothing(&s);
 	s.cache = 0;
 	measure(&s);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_GRANT);
 	EQ(s.a.claim.pid, 1);
 	expect(&s, BROKER_GRANT);
@@ -311,7 +332,7 @@ TEST(a_workload_makes_room_then_caches_are_dropped_again)
 	expect(&s, BROKER_DROP);
 	s.cache = 0;
 	measure(&s);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_MAKE_ROOM);
 	EQ(s.a.short_by, 56 * GIB);
 	broker_stopping(s.b, ID1, s.now);
@@ -323,7 +344,7 @@ TEST(a_workload_makes_room_then_caches_are_dropped_again)
 	expect(&s, BROKER_DROP);
 	s.cache = 0;
 	measure(&s);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_GRANT);
 	end(&s);
 }
@@ -373,7 +394,7 @@ TEST(a_claim_whose_worker_left_is_forgotten)
 	claim(&s, "b", 2, 10 * GIB);
 	expect(&s, BROKER_DROP);
 	broker_gone(s.b, a, s.now);
-	broker_dropped(s.b, a);			/* late words about it do no harm */
+	broker_dropped(s.b, a, true);			/* late words about it do no harm */
 	broker_stopped(s.b, a, s.now);
 	EQ(broker_awaited(s.b), 0);
 	expect(&s, BROKER_GRANT);
@@ -418,7 +439,7 @@ TEST(a_gpu_is_a_pool_of_its_own)
 	EQ(broker_owed(s.b, -1), GIB);
 	OK(broker_claim(s.b, "n", 2, 0, false, &n, s.now, &id, &e));
 	expect(&s, BROKER_DROP);
-	broker_dropped(s.b, id);
+	broker_dropped(s.b, id, true);
 	expect_refusal(&s);
 	has(&s, "GPU 0 has 62.0 GiB free of 96.0 GiB");
 	end(&s);
@@ -519,7 +540,7 @@ TEST(limit_makes_the_box_smaller)
 	expect(&s, BROKER_DROP);
 	s.cache = 0;
 	measure(&s);
-	broker_dropped(s.b, ID1);
+	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_GRANT);
 	end(&s);
 }
@@ -572,6 +593,7 @@ int main(void)
 		cmocka_unit_test(never_drops_when_told_so),
 		cmocka_unit_test(always_drops_even_when_it_fits),
 		cmocka_unit_test(judge_available_counts_cache_as_free),
+		cmocka_unit_test(without_a_helper_the_cpu_reclaims),
 		cmocka_unit_test(what_is_owed_is_not_granted_twice),
 		cmocka_unit_test(judgements_are_serialised),
 		cmocka_unit_test(dead_bytes_come_back_first),
