@@ -95,8 +95,7 @@ uint64_t broker_awaited(const struct broker *b)
 	return sum;
 }
 
-/* Bytes that are missing for this claim; 0: it fits. */
-uint64_t broker_lacks(const struct broker *b, const struct broker_claim *c)
+static uint64_t lacks_host(const struct broker *b, const struct broker_claim *c)
 {
 	uint64_t lack = minus(c->host, broker_usable(b, -1));
 
@@ -106,9 +105,15 @@ uint64_t broker_lacks(const struct broker *b, const struct broker_claim *c)
 		if (minus(c->host, free) > lack)
 			lack = minus(c->host, free);
 	}
-	if (c->gpu >= 0)
-		lack += minus(c->device, broker_usable(b, c->gpu));
 	return lack;
+}
+
+/* Bytes that are missing for this claim; 0: it fits. */
+uint64_t broker_lacks(const struct broker *b, const struct broker_claim *c)
+{
+	uint64_t device = c->gpu >= 0 ? minus(c->device, broker_usable(b, c->gpu)) : 0;
+
+	return lacks_host(b, c) + device;
 }
 
 bool broker_would_fit(const struct broker *b, uint64_t need, uint64_t stoppable,
@@ -387,7 +392,8 @@ void broker_holders(struct broker *b, uint64_t id, const struct broker_holder *h
 		return;
 	c->pending = PENDING_NONE;
 	b->n_holders = n < BROKER_MAX_HOLDERS ? n : BROKER_MAX_HOLDERS;
-	memcpy(b->holder, h, b->n_holders * sizeof(*h));
+	for (size_t i = 0; i < b->n_holders; i++)
+		b->holder[i] = h[i];
 	b->refuse_id = c->id;
 }
 
@@ -430,11 +436,12 @@ static bool grant(struct broker *b, struct broker_claim *c, uint64_t now, struct
 	return say(a, BROKER_GRANT, c, 0);
 }
 
-static bool wants_drop(const struct broker *b, const struct broker_claim *c, uint64_t lack)
+static bool wants_drop(const struct broker *b, const struct broker_claim *c)
 {
 	if (c->dropped || !c->host || b->policy.drop == DROP_NEVER)
 		return false;
-	return b->policy.drop == DROP_ALWAYS || (lack && b->now.droppable >= WORTH_DROPPING);
+	return b->policy.drop == DROP_ALWAYS || 
+	       (lacks_host(b, c) && b->now.droppable >= WORTH_DROPPING);
 }
 
 /* Whether it is worth waiting for memory that is on its way. */
@@ -442,6 +449,8 @@ static bool may_come(const struct broker *b, struct broker_claim *c, uint64_t la
 {
 	uint64_t awaited = broker_awaited(b);
 
+	if (c->hopeless)
+		return false;
 	if (!c->back_until_ns && awaited >= lack)
 		c->back_until_ns = now + b->policy.back_ms * NS_PER_MS;
 	if (now >= c->back_until_ns)
@@ -458,11 +467,32 @@ static bool refuse(struct broker *b, struct broker_claim *c, uint64_t lack, stru
 	return true;
 }
 
+/* More than this box could give if everything that is not a lease were gone: nothing is
+ * dropped or stopped for it. */
+static bool hopeless(const struct broker *b, const struct broker_claim *c)
+{
+	uint64_t leased = 0, on_gpu = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->claim[i].state != CLAIM_LEASED)
+			continue;
+		leased += b->claim[i].host;
+		on_gpu += c->gpu >= 0 && b->claim[i].gpu == c->gpu ? b->claim[i].device : 0;
+	}
+	return c->host > minus(b->now.total, leased + b->policy.reserve) ||
+	       (c->gpu >= 0 && c->device > minus(b->now.gpu_total[c->gpu],
+						 on_gpu + b->policy.gpu_reserve));
+}
+
 static bool judge(struct broker *b, struct broker_claim *c, uint64_t now, struct broker_action *a)
 {
 	uint64_t lack = broker_lacks(b, c);
 
-	if (wants_drop(b, c, lack) && !(lack && may_come(b, c, lack, now) && !c->stops)) {
+	if (lack && hopeless(b, c)) {
+		c->dropped = c->no_room = true;
+		c->hopeless = true;
+	}
+	if (wants_drop(b, c) && !(lack && may_come(b, c, lack, now) && !c->stops)) {
 		c->dropped = true;
 		c->pending = PENDING_DROP;
 		return say(a, BROKER_DROP, c, lack);

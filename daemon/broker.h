@@ -87,6 +87,7 @@ struct broker_claim {			/* to be read by anyone, written by the broker only */
 	/* while it is judged */
 	enum broker_pending { PENDING_NONE, PENDING_DROP, PENDING_STOP, PENDING_LOOK } pending;
 	bool dropped, no_room, waited;
+	bool hopeless;			/* larger than the box, with its leases */
 	bool undroppable;		/* caches could not be dropped */
 	uint32_t stops;			/* workloads that were stopped for it */
 	uint64_t back_until_ns;		/* 0: does not wait */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
@@ -46,25 +47,6 @@ static int on_state(sd_bus_message *m, void *arg, sd_bus_error *ignored)
 	else
 		workload_is(en->owner, en, !strcmp(state, "active") ||
 			    !strcmp(state, "reloading") || !strcmp(state, "activating"), state);
-	return 0;
-}
-
-static int on_path(sd_bus_message *m, void *arg, sd_bus_error *ignored)
-{
-	struct entry *en = answered(arg, true);
-	const char *path;
-
-	(void)ignored;
-	if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "o", &path) < 0) {
-		const sd_bus_error *why = sd_bus_message_get_error(m);
-
-		workload_is(en->owner, en, false, why && why->message ? why->message : "unknown");
-		return 0;
-	}
-	if (sd_bus_call_method_async(en->owner->bus, &en->query, SERVICE, path,
-				     "org.freedesktop.DBus.Properties", "Get", on_state, en, "ss",
-				     SERVICE ".Unit", "ActiveState") < 0)
-		workload_is(en->owner, en, false, "systemd cannot be asked");
 	return 0;
 }
 
@@ -208,12 +190,17 @@ static int connect_bus(struct workloads *w)
 
 int workload_query(struct workloads *w, struct entry *en)
 {
+	char *path = NULL;
 	int r = connect_bus(w);
 
 	if (r < 0 || en->query)
 		return r;
-	r = sd_bus_call_method_async(w->bus, &en->query, MANAGER, "LoadUnit", on_path, en, "s",
-				     en->w.conf->unit);
+	r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", en->w.conf->unit, &path);
+	if (r >= 0)	/* systemd loads the unit when it is asked about it */
+		r = sd_bus_call_method_async(w->bus, &en->query, SERVICE, path,
+					     "org.freedesktop.DBus.Properties", "Get", on_state, en,
+					     "ss", SERVICE ".Unit", "ActiveState");
+	free(path);
 	arm(w);
 	return r < 0 ? r : 0;
 }

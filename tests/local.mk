@@ -10,5 +10,6 @@ include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/life.mk
+include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk

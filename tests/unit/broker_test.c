@@ -137,6 +137,23 @@ TEST(reserve_is_exact)
 	end(&s);
 }
 
+/* What cannot be had whatever goes costs nobody his cache or his workload. */
+TEST(too_large_for_the_box)
+{
+	struct sim s = begin(&defaults, 9 * GIB, 50 * GIB);
+
+	claim(&s, "m", 1, 109 * GIB + 1);
+	expect(&s, BROKER_LOOK);
+	broker_holders(s.b, ID1, NULL, 0);
+	expect(&s, BROKER_REFUSE);
+	has(&s, "the box is too small");
+	claim(&s, "n", 2, 60 * GIB);
+	expect(&s, BROKER_GRANT);
+	claim(&s, "o", 3, 50 * GIB);
+	expect(&s, BROKER_LOOK);
+	end(&s);
+}
+
 /* 102 GiB of another model's cache: MemFree is below the need, dropping makes room. */
 TEST(drops_before_it_judges)
 {
@@ -223,19 +240,19 @@ TEST(what_is_owed_is_not_granted_twice)
 {
 	struct sim s = begin(&defaults, 9 * GIB, 0);
 
-	claim(&s, "a", 1, 60 * GIB);
-	claim(&s, "b", 2, 60 * GIB);
+	claim(&s, "a", 1, 50 * GIB);
+	claim(&s, "b", 2, 55 * GIB);
 	expect(&s, BROKER_GRANT);
 	expect_refusal(&s);
 	EQ(s.a.claim.pid, 2);
-	has(&s, "granted and not yet taken 60.0 GiB");
-	has(&s, "worker a (process 1) 60.0 GiB");
+	has(&s, "granted and not yet taken 50.0 GiB");
+	has(&s, "worker a (process 1) 50.0 GiB");
 	/* as the first takes it, owed turns into used: the sum stays */
-	s.used += 60 * GIB;
+	s.used += 50 * GIB;
 	measure(&s);
-	broker_taken(s.b, ID1, 60 * GIB, 0);
+	broker_taken(s.b, ID1, 50 * GIB, 0);
 	EQ(broker_owed(s.b, -1), 0);
-	EQ(broker_usable(s.b, -1), 40 * GIB);
+	EQ(broker_usable(s.b, -1), 50 * GIB);
 	end(&s);
 }
 
@@ -428,6 +445,7 @@ TEST(a_gpu_is_a_pool_of_its_own)
 {
 	struct sim s = begin(&defaults, 5 * GIB, 110 * GIB);
 	const struct broker_need n = { .weights = 60 * GIB, .pinned = GIB };
+	const struct broker_need small = { .weights = 30 * GIB };
 	struct err e;
 	uint64_t id;
 
@@ -437,9 +455,7 @@ TEST(a_gpu_is_a_pool_of_its_own)
 	expect(&s, BROKER_GRANT);	/* the box's cache is not in its way */
 	EQ(broker_owed(s.b, 0), 60 * GIB);
 	EQ(broker_owed(s.b, -1), GIB);
-	OK(broker_claim(s.b, "n", 2, 0, false, &n, s.now, &id, &e));
-	expect(&s, BROKER_DROP);
-	broker_dropped(s.b, id, true);
+	OK(broker_claim(s.b, "n", 2, 0, false, &small, s.now, &id, &e));
 	expect_refusal(&s);
 	has(&s, "GPU 0 has 62.0 GiB free of 96.0 GiB");
 	end(&s);
@@ -589,6 +605,7 @@ int main(void)
 		cmocka_unit_test(fits_at_once),
 		cmocka_unit_test(nothing_is_judged_before_it_was_measured),
 		cmocka_unit_test(reserve_is_exact),
+		cmocka_unit_test(too_large_for_the_box),
 		cmocka_unit_test(drops_before_it_judges),
 		cmocka_unit_test(never_drops_when_told_so),
 		cmocka_unit_test(always_drops_even_when_it_fits),
