@@ -20,5 +20,5 @@ life_libs = liblife.a $(EVENT_LIBS) $(wire_libs) $(lib_libs)
 bin_PROGRAMS += bin/hearthd
 bin_hearthd_SOURCES = daemon/main.c
 bin_hearthd_CPPFLAGS = $(liblife_a_CPPFLAGS)
-bin_hearthd_LDADD = $(life_libs)
+bin_hearthd_LDADD = $(memory_libs) $(life_libs)
 endif

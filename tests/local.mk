@@ -2,6 +2,7 @@ include tests/unit/local.mk
 include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
+include tests/unit/memory.mk
 include tests/unit/cpu.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
@@ -9,5 +10,6 @@ include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/life.mk
+include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk

@@ -16,6 +16,8 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/launch.cuh"
+
 namespace {
 
 constexpr int TILE = ATTN_PAGE, WARPS = 4, THREADS = WARPS * 32;
@@ -212,6 +214,8 @@ __global__ void __launch_bounds__(THREADS) attn_split_kernel(attn_decode_args a,
 	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
 	float o[4][4] = {};
 
+	chain_wait();
+	chain_release();
 	if (first >= row.length)
 		return;
 	load_tile(s.kv.k, page(a, a.k, row, first, kv_head), end - first);
@@ -265,6 +269,8 @@ __global__ void __launch_bounds__(ATTN_DIM) attn_merge_kernel(attn_decode_args a
 	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
 	float top = -INFINITY, o = 0, l = 0, gate;
 
+	chain_wait();
+	chain_release();
 	for (uint32_t i = 0; i < n; i++)
 		top = fmaxf(top, p[(size_t)i * SPLIT_FLOATS + ATTN_DIM]);
 	for (uint32_t i = 0; i < n; i++) {
@@ -304,6 +310,7 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
 	uint32_t splits;
+	int rc;
 
 	if (!a->n_rows || a->n_rows > 65535 || !a->max_length || !a->kv_heads || a->q_heads % a->kv_heads ||
 	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
@@ -312,7 +319,8 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	if (cudaFuncSetAttribute(attn_split_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
 	    cudaSuccess)
 		return -ENODEV;
-	attn_split_kernel<<<dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes, (cudaStream_t)stream>>>(*a, splits);
-	attn_merge_kernel<<<dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, (cudaStream_t)stream>>>(*a, splits);
-	return cudaGetLastError() == cudaSuccess ? 0 : -ENODEV;
+	rc = chain_launch(attn_split_kernel, dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes, 1, (cudaStream_t)stream,
+			  *a, splits);
+	return rc ? rc : chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, 1,
+				      (cudaStream_t)stream, *a, splits);
 }

@@ -18,18 +18,21 @@ static bool aligned16(const void *p)
 	return p && !((uintptr_t)p % 16);
 }
 
-static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy)
+static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy, enum matmul_out out)
 {
+	const bool pairs = out == MATMUL_OUT_SWIGLU;
+
+	if ((unsigned)out > MATMUL_OUT_SWIGLU || (pairs && n % MATMUL_TILE))
+		return false;
 	return n && n <= UINT32_MAX - MATMUL_TILE && k && k % 8 == 0 && k <= MATMUL_MAX_K &&
-	       ldx >= k && ldx % 8 == 0 && ldy >= n;
+	       ldx >= k && ldx % 8 == 0 && ldy >= (pairs ? n / 2 : n);
 }
 
 static bool args_ok(const struct decode_matmul_args *a)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
-	       a->n_rows <= MATMUL_MAX_ROWS && shape_ok(a->n, a->k, a->ldx, a->ldy) &&
-	       (unsigned)a->format < MATMUL_N_FORMATS &&
-	       (a->out == MATMUL_OUT_F32 || a->out == MATMUL_OUT_BF16);
+	       a->n_rows <= MATMUL_MAX_ROWS && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
+	       (unsigned)a->format < MATMUL_N_FORMATS;
 }
 
 static float format_factor(enum matmul_format f)
@@ -52,7 +55,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 	p.n_cols = a->n_rows;
 	p.n_tiles = (a->n + MATMUL_TILE - 1) / MATMUL_TILE;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
-	p.out_bf16 = a->out == MATMUL_OUT_BF16;
+	p.out = a->out;
 	return p;
 }
 
@@ -91,8 +94,7 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 		return -ENODEV;
 	if (!blocks)
 		return -ENODEV;
-	kernel<<<blocks, NARROW_WARPS * WARP, shared, stream>>>(p);
-	return cuda_code(cudaGetLastError());
+	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, 1, stream, p);
 }
 
 /* Units in flight a warp and blocks an SM: what the registers of units and x allow without
@@ -155,12 +157,15 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
 	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
 	    a->n_experts > MATMUL_MAX_EXPERTS || a->n > MATMUL_MAX_EXPERT_ROWS ||
-	    !shape_ok(a->n, a->k, a->ldx, a->ldy))
+	    a->out == MATMUL_OUT_BF16 || !shape_ok(a->n, a->k, a->ldx, a->ldy, a->out))
 		return -EINVAL;
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
 	p.y = a->y;
 	p.scales = a->scale;
+	p.scales_up = a->scale_up;
+	p.out = a->out;
+	p.list_settled = a->list_settled;
 	p.scale = format_factor(a->format);
 	p.n = a->n;
 	p.k = a->k;

@@ -31,7 +31,13 @@ extern "C" {
 #define MATMUL_MAX_EXPERT_ROWS 32768
 #define MATMUL_MAX_K 24576
 
-enum matmul_out { MATMUL_OUT_F32, MATMUL_OUT_BF16 };
+enum matmul_out {
+	MATMUL_OUT_F32,
+	MATMUL_OUT_BF16,
+	/* bf16(silu(gate) up), [n_rows][ldy] of n / 2 values: W has gate and up in turns of
+	 * eight rows (gate 0-7, up 0-7, gate 8-15, ...), n a multiple of 16. */
+	MATMUL_OUT_SWIGLU,
+};
 
 /* How the work is laid out.  Only tests and benches choose; all give the same bits. */
 enum matmul_form {
@@ -47,7 +53,7 @@ struct decode_matmul_args {
 	uint32_t n_rows;	/* 1..MATMUL_MAX_ROWS */
 	uint32_t n, k;		/* W is [n, k]; k a multiple of 8, at most MATMUL_MAX_K */
 	uint32_t ldx;		/* elements, a multiple of 8, >= k */
-	uint32_t ldy;		/* elements, >= n */
+	uint32_t ldy;		/* elements, >= n (SWIGLU: n / 2) */
 	float scale;		/* multiplies the finished sum: NVFP4's global factor, else 1 */
 	enum matmul_format format;
 	enum matmul_out out;
@@ -69,8 +75,7 @@ struct expert_list {
 size_t expert_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
 struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
 
-/* ids: device, [n_rows][n_slots], each < n_experts (checked by nobody: the router writes
- * them), different within a row. */
+/* ids: device, [n_rows][n_slots], different within a row; ids >= n_experts are left out. */
 int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		      const struct expert_list *list, void *stream);
 
@@ -78,12 +83,16 @@ struct decode_experts_args {
 	const void *w;		/* device, [n_experts] packed matrices, one after the other */
 	const float *scale;	/* device, [n_experts], or NULL: 1 */
 	const void *x;		/* device, bfloat16: [n_rows][ldx], or [n_rows * n_slots][ldx] */
-	float *y;		/* device, [n_rows * n_slots][ldy] float32: a slot's own sum */
+	const float *scale_up;	/* SWIGLU: of the up rows, where they have one of their own */
+	void *y;		/* device, [n_rows * n_slots][ldy] of `out`: a slot's own sum */
 	const struct expert_list *list;	/* device memory behind it; the struct is read now */
 	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */
 	uint32_t n, k, ldx, ldy;	/* of one expert; as above, n <= MATMUL_MAX_EXPERT_ROWS */
 	int x_per_slot;		/* x has a row per pair (down), not per row (gate, up) */
+	int list_settled;	/* the list was there before the kernel just before this call
+				 * began: its weights are asked for while that kernel runs */
 	enum matmul_format format;
+	enum matmul_out out;	/* F32 or SWIGLU */
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
 

@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/decode_matmul.h"
 #include "kernels/cuda/fragment.cuh"
+#include "kernels/cuda/launch.cuh"
 
 #define SHARED_MAX 101376	/* what a block may have on sm_120 and sm_121, here as well */
 #define WARP 32
@@ -18,12 +19,12 @@ struct matmul_params {
 	const char *w;
 	const __nv_bfloat16 *x;
 	void *y;
-	const float *scales;		/* experts: one each, or NULL */
+	const float *scales, *scales_up;	/* experts: one each, or NULL */
 	float scale;			/* format's factor included */
 	uint32_t n, k, ldx, ldy;
 	uint32_t n_cols;		/* dense: columns of the product, the rows of x and y */
 	uint32_t n_tiles, n_slices;	/* of W: ceil(n / 16), ceil(k / 256) */
-	bool out_bf16;
+	enum matmul_out out;
 	uint32_t k_warps, m_warps;	/* warps of a block: along K x tiles side by side */
 	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
 	uint32_t groups_inverse;	/* ceil(2^32 / groups): item / groups is the upper half of
@@ -31,7 +32,7 @@ struct matmul_params {
 	/* experts */
 	struct expert_list list;
 	uint32_t n_slots;
-	bool x_per_slot;
+	bool x_per_slot, list_settled;
 };
 
 /* 0 or -ENODEV for what a launch or an attribute call answered. */
@@ -51,10 +52,20 @@ static __device__ __forceinline__ float fold(float total, float slice)
 
 static __device__ __forceinline__ void store_out(const struct matmul_params &p, size_t at, float v)
 {
-	if (p.out_bf16)
+	if (p.out == MATMUL_OUT_BF16)
 		((__nv_bfloat16 *)p.y)[at] = __float2bfloat16_rn(v);
 	else
 		((float *)p.y)[at] = v;
+}
+
+/* Columns `at` of y: gate and up are finished sums. */
+static __device__ __forceinline__ void store_swiglu(const struct matmul_params &p, size_t at,
+						    float gate, float up)
+{
+	const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-gate));
+
+	((__nv_bfloat16 *)p.y)[at] =
+		__float2bfloat16_rn(__fmul_rn(__fmul_rn(gate, sigmoid), up));
 }
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream);

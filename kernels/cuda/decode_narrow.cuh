@@ -64,8 +64,9 @@ template <int NT> struct narrow_x {
 #pragma unroll
 			for (int t = 0; t < NT; t++) {
 				b[t][j] = make_uint4(0, 0, 0, 0);
+				/* Not the read-only path: x may have been written after this kernel began. */
 				if (from[t] && k + 32 * j < p.k)
-					b[t][j] = __ldg(from[t] + 4 * j);
+					b[t][j] = from[t][4 * j];
 			}
 	}
 };
@@ -102,31 +103,51 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 	w.refill_scales(next, lane, more);
 }
 
-/* Adds the slices of every output of this block's tiles and writes them. */
+/* An output's slices, in order. */
+static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p, const float *from,
+						   uint32_t stride)
+{
+	float v = -0.0f;
+
+	for (uint32_t s = 0; s < p.n_slices; s++)
+		v = fold(v, from[s * stride]);
+	return v;
+}
+
+/* Adds the slices of every output of this block's tiles and writes them; for SWIGLU rows i and
+ * i + 8 of a tile are a gate and its up. */
 template <int NT>
 static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
 						     const struct columns &c, const float *sums,
 						     uint32_t first_tile, uint32_t first_col,
 						     uint32_t expert_index)
 {
-	const uint32_t tile_floats = 8 * NT * NARROW_COL;
-	float scale = p.scale;
+	const uint32_t tile_floats = 8 * NT * NARROW_COL, stride = p.m_warps * tile_floats;
+	const bool pairs = p.out == MATMUL_OUT_SWIGLU;
+	const uint32_t rows = pairs ? 8 : 16, n = pairs ? p.n / 2 : p.n;
+	float scale = p.scale, scale_up = p.scale;
 
-	if (p.scales)
-		scale = __fmul_rn(scale, p.scales[p.list.active[expert_index]]);
+	if (p.scales) {
+		const uint32_t expert = p.list.active[expert_index];
 
-	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
-		uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16;
-		uint32_t row = (first_tile + m) * MATMUL_TILE + i % 16, col = first_col + in_col;
-		const float *from = sums + m * tile_floats + in_col * NARROW_COL + i % 16;
-		float v = -0.0f;
+		scale = __fmul_rn(p.scale, p.scales[expert]);
+		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
+	}
+	for (uint32_t i = threadIdx.x; i < p.m_warps * rows * 8 * NT; i += NARROW_WARPS * WARP) {
+		uint32_t m = i / (rows * 8 * NT), in_col = i / rows % (8 * NT);
+		uint32_t row = (first_tile + m) * rows + i % rows, col = first_col + in_col;
+		const float *from = sums + m * tile_floats + in_col * NARROW_COL + i % rows;
 
-		if (row >= p.n || col >= c.n)
+		if (row >= n || col >= c.n)
 			continue;
-		for (uint32_t s = 0; s < p.n_slices; s++)
-			v = fold(v, from[s * p.m_warps * tile_floats]);
-		store_out(p, (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row,
-			  __fmul_rn(v, scale));
+		const size_t at = (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row;
+		const float v = __fmul_rn(narrow_sum(p, from, stride), scale);
+
+		if (pairs)
+			store_swiglu(p, at, v,
+				     __fmul_rn(narrow_sum(p, from + 8, stride), scale_up));
+		else
+			store_out(p, at, v);
 	}
 }
 
@@ -220,6 +241,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 
 	walk.kw = warp % p.k_warps;
 	walk.m = warp / p.k_warps;
+	if (EXPERTS && !p.list_settled)
+		chain_wait();
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = EXPERTS ? p.groups * *p.list.n_active : p.groups;
@@ -237,6 +260,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 			units[i].load(narrow_unit_at<F, EXPERTS>(p, walk, ahead), lane);
 		ahead = ahead.item < walk.end ? narrow_next<NT, EXPERTS>(p, walk, ahead) : ahead;
 	}
+	chain_wait();	/* the weights are on their way, x may not be there yet */
+	chain_release();
 
 	for (uint32_t item = begin; item < walk.end; item++) {
 		const uint32_t index = item_expert<EXPERTS>(p, item);

@@ -17,8 +17,7 @@ static int wide_launch(struct matmul_params p, const struct wide_layout *l, cuda
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)shared) != cudaSuccess)
 		return -ENODEV;
-	kernel<<<grid, l->m_warps * l->k_warps * WARP, shared, stream>>>(p);
-	return cuda_code(cudaGetLastError());
+	return chain_launch(kernel, grid, l->m_warps * l->k_warps * WARP, shared, 1, stream, p);
 }
 
 template <enum matmul_format F>

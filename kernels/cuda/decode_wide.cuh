@@ -113,8 +113,10 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 	const __nv_bfloat16 *x_lane =
 		p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 
-	if (at.slice >= p.n_slices)
+	if (at.slice >= p.n_slices) {
+		chain_wait();
 		return;
+	}
 #pragma unroll
 	for (int m = 0; m < MT; m++) {
 		uint32_t tile = min(at.first_tile + m, p.n_tiles - 1);
@@ -123,6 +125,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 					  ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
+	chain_wait();	/* the weights are on their way, x may not be there yet */
+	chain_release();
 #pragma unroll
 	for (int i = 0; i < WIDE_STAGES - 1; i++) {
 		stage_load<NT>(p, at, x_lane, stages + i * stage_uint4<NT>,
@@ -217,19 +221,25 @@ template <int MT, int NT>
 static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
 						   const uint4 *total)
 {
-	const uint32_t rows = p.m_warps * MT * MATMUL_TILE;
+	const bool pairs = p.out == MATMUL_OUT_SWIGLU;
+	const uint32_t rows = p.m_warps * MT * (pairs ? 8 : 16), n = pairs ? p.n / 2 : p.n;
 
 #pragma unroll 1
 	for (uint32_t i = threadIdx.x; i < rows * 8 * NT; i += blockDim.x) {
-		uint32_t r = i % rows, c = i / rows;
+		uint32_t r = i % rows, c = i / rows, tile = pairs ? r / 8 : r / 16;
 		uint32_t row = blockIdx.y * rows + r, col = blockIdx.x * 8 * NT + c;
 		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
-		uint32_t at = ((r / 16 * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 +
-			      r % 16 / 8 * 2 + c % 2;
+		uint32_t at = ((tile * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + c % 2;
+		const float *from = (const float *)total + at;
 
-		if (row < p.n && col < p.n_cols)
+		if (row >= n || col >= p.n_cols)
+			continue;
+		if (pairs)
+			store_swiglu(p, (size_t)col * p.ldy + row, __fmul_rn(from[0], p.scale),
+				     __fmul_rn(from[2], p.scale));
+		else
 			store_out(p, (size_t)col * p.ldy + row,
-				  __fmul_rn(((const float *)total)[at], p.scale));
+				  __fmul_rn(from[r % 16 / 8 * 2], p.scale));
 	}
 }
 

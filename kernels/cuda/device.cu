@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/device_int.h"
+#include "kernels/cuda/route.h"
 
 extern "C" {
 #include "lib/err.h"
@@ -45,7 +46,7 @@ int shape_check(const struct model_shape *m, const struct device_limits *l, stru
 					  !m->gdn_k_heads || !m->gdn_v_heads || m->gdn_v_heads % m->gdn_k_heads))
 		return err_set(e, -ENOTSUP, "cuda: Gated DeltaNet of %u / %u heads of %u", m->gdn_k_heads, m->gdn_v_heads,
 			       m->gdn_head_dim);
-	if (m->n_experts ? m->n_experts > MATMUL_MAX_EXPERTS || !m->n_experts_used || m->n_experts_used > 16 ||
+	if (m->n_experts ? m->n_experts > MATMUL_MAX_EXPERTS || !m->n_experts_used || m->n_experts_used > ROUTE_MAX_TOP ||
 				   m->n_experts_used > m->n_experts || !m->expert_inter || m->expert_inter % 8 ||
 				   m->shared_inter % 8 :
 			   !m->dense_inter || m->dense_inter % 8)

@@ -71,9 +71,9 @@ struct workspace {
 	struct pass_meta *meta;
 	uint32_t *table;
 	struct sample_out *out;
-	uint64_t *active;		/* distinct experts, summed */
-	void *x, *h, *hn, *u, *z, *a, *b, *og, *qg, *k, *v, *q, *gate, *ao, *act, *shared_act;
-	float *o, *y, *router, *choice_weight, *gate_up, *expert_y, *shared_gate_up, *logits, *attn;
+	uint64_t *keys, *active;		/* active: distinct experts, summed */
+	void *x, *h, *hn, *u, *og, *q, *gate, *ao, *act, *shared_act;
+	float *y, *router, *choice_weight, *expert_y, *logits, *attn;
 	uint32_t *choice;
 	void *list;
 	uint64_t attn_floats;

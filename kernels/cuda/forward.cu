@@ -1,7 +1,10 @@
 /* forward.cu - a pass through the layers: which kernel, in which order (docs/numerics.md 2). */
 #include <errno.h>
 
+#include <algorithm>
+
 #include "kernels/cuda/device_int.h"
+#include "kernels/cuda/route.h"
 
 const char *const cuda_class_name[CLASS_N] = {
 	"embed", "gdn matrices", "gdn step", "attention matrices", "attention", "router", "experts",
@@ -11,6 +14,24 @@ const char *const cuda_class_name[CLASS_N] = {
 namespace {
 
 constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
+constexpr uint32_t SHARED_BESIDE_ROWS = 16;
+
+/* What a mixer's first matrix gives, side by side: q k v z b a; q with gates, k, v. */
+uint32_t gdn_width(const struct cuda_device *d)
+{
+	return d->channels + d->value + 2 * d->m.gdn_v_heads;
+}
+
+uint32_t attention_width(const struct cuda_device *d)
+{
+	return 2 * (d->m.n_q_heads + d->m.n_kv_heads) * ATTN_DIM;
+}
+
+/* Experts of a row, the shared one last. */
+uint32_t slots_of(const struct cuda_device *d)
+{
+	return d->m.n_experts_used + (d->m.shared_inter ? 1 : 0);
+}
 
 /* After work of a class was enqueued. */
 void mark(struct cuda_device *d, enum cuda_class c)
@@ -26,7 +47,7 @@ void mark(struct cuda_device *d, enum cuda_class c)
 struct product {
 	const void *w, *x;
 	void *y;
-	uint32_t n, k;
+	uint32_t n, k, ldy;
 	enum matmul_out out;
 };
 
@@ -41,7 +62,7 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
 	a.n = p.n;
 	a.k = p.k;
 	a.ldx = p.k;
-	a.ldy = p.n;
+	a.ldy = p.ldy;
 	a.scale = 1;
 	a.format = MATMUL_BF16;
 	a.out = p.out;
@@ -53,42 +74,32 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t rows = pass->n_rows, index = d->index[layer];
+	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_width(d);
+	const char *u = (const char *)s->u;
 	struct gdn_step_args g = {};
-	struct gated_norm_args n = {};
-	int rc;
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
 
-	rc = multiply(d, rows, { w->qkv, s->h, s->u, d->channels, m->hidden, MATMUL_OUT_BF16 });
-	rc = rc ? rc : multiply(d, rows, { w->z, s->h, s->z, d->value, m->hidden, MATMUL_OUT_BF16 });
-	rc = rc ? rc : multiply(d, rows, { w->a, s->h, s->a, m->gdn_v_heads, m->hidden, MATMUL_OUT_BF16 });
-	rc = rc ? rc : multiply(d, rows, { w->b, s->h, s->b, m->gdn_v_heads, m->hidden, MATMUL_OUT_BF16 });
-	if (rc)
-		return rc;
 	mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
 	g.n_runs = (uint32_t)pass->pieces.size();
 	g.k_heads = m->gdn_k_heads;
 	g.v_heads = m->gdn_v_heads;
-	g.u = s->u;
-	g.a = s->a;
-	g.b = s->b;
+	g.ld = ld;
+	g.u = u;
+	g.z = u + 2 * d->channels;
+	g.b = u + 2 * (d->channels + d->value);
+	g.a = u + 2 * (d->channels + d->value + m->gdn_v_heads);
 	g.conv_w = w->conv;
 	g.a_log = w->a_log;
 	g.dt_bias = w->dt_bias;
 	g.window = window_at(d, index, 0, 0);
 	g.state = (float *)state_at(d, index, 0);
-	g.o = s->o;
-	rc = gdn_step(&g, d->stream);
-	n.o = s->o;
-	n.z = s->z;
-	n.w = w->gdn_norm;
-	n.out = s->og;
-	n.rows = rows;
-	n.heads = m->gdn_v_heads;
-	n.eps = m->norm_eps;
-	rc = rc ? rc : gated_norm(&n, d->stream);
+	g.norm_w = w->gdn_norm;
+	g.eps = m->norm_eps;
+	g.out = s->og;
+	rc = rc ? rc : gdn_step(&g, d->stream);
 	mark(d, CLASS_GDN);
-	rc = rc ? rc : multiply(d, rows, { w->gdn_out, s->og, s->y, m->hidden, d->value, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, m->hidden, MATMUL_OUT_F32 });
 	mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
@@ -140,21 +151,20 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const uint32_t rows = pass->n_rows, index = d->index[layer];
-	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM;
+	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM, ld = attention_width(d);
+	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
-	int rc;
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
 
-	rc = multiply(d, rows, { w->q, s->h, s->qg, 2 * q, m->hidden, MATMUL_OUT_BF16 });
-	rc = rc ? rc : multiply(d, rows, { w->k, s->h, s->k, kv, m->hidden, MATMUL_OUT_BF16 });
-	rc = rc ? rc : multiply(d, rows, { w->v, s->h, s->v, kv, m->hidden, MATMUL_OUT_BF16 });
 	mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;
 	r.n_rows = rows;
 	r.q_heads = m->n_q_heads;
 	r.kv_heads = m->n_kv_heads;
-	r.qg = s->qg;
-	r.k = s->k;
-	r.v = s->v;
+	r.ld = ld;
+	r.qg = u;
+	r.k = u + 4 * q;
+	r.v = u + 2 * (2 * q + kv);
 	r.q_norm = w->q_norm;
 	r.k_norm = w->k_norm;
 	r.cos = d->cos;
@@ -170,7 +180,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : multiply(d, rows, { w->o, s->ao, s->y, m->hidden, q, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, m->hidden, MATMUL_OUT_F32 });
 	mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }
@@ -191,14 +201,14 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_
 	return rc;
 }
 
-int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, uint32_t inter, float *y)
+/* A gated MLP of its own; row r of y is at r * ldy. */
+int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, uint32_t inter, float *y,
+		   uint32_t ldy)
 {
 	const struct workspace *s = &d->ws;
-	const struct swiglu_args g = { s->shared_gate_up, s->shared_act, rows, inter };
-	int rc = multiply(d, rows, { w->gate_up, s->h, s->shared_gate_up, 2 * inter, d->m.hidden, MATMUL_OUT_F32 });
+	int rc = multiply(d, rows, { w->gate_up, s->h, s->shared_act, 2 * inter, d->m.hidden, inter, MATMUL_OUT_SWIGLU });
 
-	rc = rc ? rc : swiglu(&g, d->stream);
-	rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, y, d->m.hidden, inter, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, y, d->m.hidden, inter, ldy, MATMUL_OUT_F32 });
 	mark(d, CLASS_SHARED);
 	return rc;
 }
@@ -206,63 +216,66 @@ int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weig
 int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
 {
 	struct residual_add_args a = {};
-	int rc = gated_matrices(d, rows, &d->w.layer[layer], d->m.dense_inter, d->ws.y);
+	int rc = gated_matrices(d, rows, &d->w.layer[layer], d->m.dense_inter, d->ws.y, d->m.hidden);
 
 	a.y = d->ws.y;
 	a.slots = 1;
 	return rc ? rc : add(d, rows, next_norm, a);
 }
 
-__global__ void active_kernel(uint64_t *sum, const uint32_t *n)
+__global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
 {
-	*sum += *n;
+	*sum += *n - shared;
 }
 
-int route(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, const struct expert_list *list)
+int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
+	   const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
-	struct choose_args c = {};
-	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, MATMUL_OUT_F32 });
+	struct route_args c = {};
+	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, stride, MATMUL_OUT_F32 });
 
 	c.logits = s->router;
 	c.rows = rows;
 	c.experts = m->n_experts;
 	c.stride = stride;
 	c.top = m->n_experts_used;
+	c.shared = m->shared_inter != 0;
+	c.list_shared = list_shared;
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
-	rc = rc ? rc : choose_experts(&c, d->stream);
-	rc = rc ? rc : expert_list_build(s->choice, rows, m->n_experts_used, m->n_experts, list, d->stream);
+	c.list = *list;
+	rc = rc ? rc : route(&c, d->stream);
 	if (d->profile)
-		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active);
+		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active, list_shared ? 1 : 0);
 	mark(d, CLASS_ROUTER);
 	return rc;
 }
 
-int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, const struct expert_list *list)
+int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
+	    const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const struct swiglu_args g = { s->gate_up, s->act, rows * m->n_experts_used, m->expert_inter };
 	struct decode_experts_args a = {};
 	int rc;
 
 	a.w = w->expert_gate_up;
 	a.x = s->h;
-	a.y = s->gate_up;
+	a.y = s->act;
 	a.list = list;
 	a.n_rows = rows;
-	a.n_slots = m->n_experts_used;
-	a.n_experts = m->n_experts;
+	a.n_slots = slots_of(d);
+	a.n_experts = m->n_experts + (list_shared ? 1 : 0);
 	a.n = 2 * m->expert_inter;
 	a.k = m->hidden;
 	a.ldx = m->hidden;
-	a.ldy = a.n;
+	a.ldy = m->expert_inter;
 	a.format = MATMUL_BF16;
+	a.out = MATMUL_OUT_SWIGLU;
 	rc = decode_experts(&a, d->stream);
-	rc = rc ? rc : swiglu(&g, d->stream);
 	a.w = w->expert_down;
 	a.x = s->act;
 	a.y = s->expert_y;
@@ -271,6 +284,8 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.ldx = m->expert_inter;
 	a.ldy = m->hidden;
 	a.x_per_slot = 1;
+	a.list_settled = 1;
+	a.out = MATMUL_OUT_F32;
 	rc = rc ? rc : decode_experts(&a, d->stream);
 	mark(d, CLASS_EXPERTS);
 	return rc;
@@ -281,20 +296,20 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const struct expert_list list = expert_list_at(s->list, rows, m->n_experts_used, m->n_experts);
+	/* One of the experts while there are few rows; a matrix of its own when each of its tiles would be work
+	 * for many.  The same bits. */
+	const bool beside = rows <= SHARED_BESIDE_ROWS && weights_shared_beside(m);
+	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
 	struct residual_add_args a = {};
-	int rc = route(d, rows, w, &list);
+	int rc = choose(d, rows, w, beside, &list);
 
-	rc = rc ? rc : experts(d, rows, w, &list);
+	rc = rc ? rc : experts(d, rows, w, beside, &list);
+	if (m->shared_inter && !beside)
+		rc = rc ? rc : gated_matrices(d, rows, w, m->shared_inter, s->expert_y + m->n_experts_used * m->hidden,
+					      slots_of(d) * m->hidden);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
-	a.slots = m->n_experts_used;
-	if (m->shared_inter) {
-		rc = rc ? rc : gated_matrices(d, rows, w, m->shared_inter, s->y);
-		a.shared = s->y;
-		a.score = s->router + m->n_experts;
-		a.score_stride = m->n_experts + 1;
-	}
+	a.slots = slots_of(d);
 	return rc ? rc : add(d, rows, next_norm, a);
 }
 
@@ -338,7 +353,8 @@ int head(struct cuda_device *d, const struct pass *pass)
 		return 0;
 	rc = gather_rows(s->h, s->meta->head, pass->n_head, d->m.hidden, s->hn, d->stream);
 	rc = rc ? rc : multiply(d, pass->n_head,
-				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, MATMUL_OUT_F32 });
+				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.vocab_rows,
+				  MATMUL_OUT_F32 });
 	mark(d, CLASS_HEAD);
 	return rc;
 }
@@ -356,6 +372,7 @@ int samples(struct cuda_device *d, const struct pass *pass)
 	a.counts = d->counts;
 	a.last_sample = d->last_sample;
 	a.logits = d->ws.logits;
+	a.keys = d->ws.keys;
 	a.out = d->ws.out;
 	a.n_rows = pass->n_sample;
 	a.vocab = d->m.vocab_rows;
@@ -449,8 +466,8 @@ struct layout {
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *w)
 {
 	const struct model_shape *m = &d->m;
-	const uint64_t rows = d->pass_rows, q = (uint64_t)m->n_q_heads * ATTN_DIM, kv = (uint64_t)m->n_kv_heads * ATTN_DIM;
-	const uint64_t pairs = rows * m->n_experts_used, mlp = m->n_experts ? m->shared_inter : m->dense_inter;
+	const uint64_t rows = d->pass_rows, q = (uint64_t)m->n_q_heads * ATTN_DIM;
+	const uint64_t pairs = rows * slots_of(d), mlp = m->n_experts ? m->shared_inter : m->dense_inter;
 	const uint64_t one = attn_scratch_floats(1, d->limits.max_context, m->n_q_heads);
 	struct layout l = { slab, 0 };
 
@@ -463,27 +480,19 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->h, rows * m->hidden, 2);
 	l.take(&w->hn, rows * m->hidden, 2);
 	l.take(&w->y, rows * m->hidden, 4);
-	l.take(&w->u, rows * d->channels, 2);
-	l.take(&w->z, rows * d->value, 2);
-	l.take(&w->a, rows * m->gdn_v_heads, 2);
-	l.take(&w->b, rows * m->gdn_v_heads, 2);
-	l.take(&w->o, rows * d->value, 4);
+	l.take(&w->u, rows * std::max(gdn_width(d), attention_width(d)), 2);
 	l.take(&w->og, rows * d->value, 2);
-	l.take(&w->qg, rows * 2 * q, 2);
-	l.take(&w->k, rows * kv, 2);
-	l.take(&w->v, rows * kv, 2);
 	l.take(&w->q, rows * q, 2);
 	l.take(&w->gate, rows * q, 2);
 	l.take(&w->ao, rows * q, 2);
 	l.take(&w->router, rows * (m->n_experts + 1), 4);
 	l.take(&w->choice, pairs, 4);
 	l.take(&w->choice_weight, pairs, 4);
-	l.take(&w->list, expert_list_bytes((uint32_t)rows, m->n_experts_used, m->n_experts), 1);
-	l.take(&w->gate_up, pairs * 2 * m->expert_inter, 4);
+	l.take(&w->list, expert_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1), 1);
 	l.take(&w->act, pairs * m->expert_inter, 2);
 	l.take(&w->expert_y, pairs * m->hidden, 4);
-	l.take(&w->shared_gate_up, rows * 2 * mlp, 4);
 	l.take(&w->shared_act, rows * mlp, 2);
+	l.take(&w->keys, rows * SAMPLE_SEGMENTS, 8);
 	l.take(&w->logits, rows * m->vocab_rows, 4);
 	w->attn_floats = one * rows < ATTN_SCRATCH ? one * rows : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
 	l.take(&w->attn, w->attn_floats, 4);

@@ -6,13 +6,19 @@
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
  * is the recurrence of the contract with the decay multiplied out, so both products share one shuffle
  * reduction.  Convolution and normalisation of the head's 128 q and 128 k channels are computed again by
- * each of the blocks of a head: 2 KB from L2 beside 16 KB of state.
+ * each of the blocks of a head: 2 KB from L2 beside 16 KB of state.  The four blocks of a head are a cluster:
+ * the output norm's sum of squares is over their 128 values.
  */
 #include "kernels/cuda/gdn_step.h"
 
+#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
+
+#include "kernels/cuda/launch.cuh"
+
+namespace cg = cooperative_groups;
 
 namespace {
 
@@ -43,11 +49,11 @@ struct inputs {
 	const __nv_bfloat16 *u;		/* row 0 of the run */
 	const __nv_bfloat16 *window;	/* [3][channels] */
 	const __nv_bfloat16 *w;
-	int channels;
+	int channels, ld;
 
 	__device__ float at(int t, int ch) const
 	{
-		return __bfloat162float(t >= 0 ? u[(size_t)t * channels + ch]
+		return __bfloat162float(t >= 0 ? u[(size_t)t * ld + ch]
 					       : window[(size_t)(t + WINDOW) * channels + ch]);
 	}
 
@@ -67,6 +73,8 @@ struct shared {
 	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
 	float v[SLICE];
 	float part[WARPS];
+	float o[SLICE];
+	float squares[2];		/* of this block's outputs; of this token and the one before */
 };
 
 /* q and k of the head into shared memory: thread t has channel t of 256. */
@@ -110,19 +118,47 @@ __device__ void store_window(__nv_bfloat16 *out, const inputs &in, int n, int fi
 	}
 }
 
+/* Warp 0, after the block's outputs are in s.o: the head's mean square over the cluster, then gate and rounding. */
+__device__ void gated_norm(shared &s, const gdn_step_args &a, size_t row, int head, int slice, int turn)
+{
+	cg::cluster_group cluster = cg::this_cluster();
+	const int lane = threadIdx.x % 32, first = head * GDN_DIM + slice * SLICE + lane;
+	const bool mine = threadIdx.x < SLICE;
+	float o = 0, sum = -0.0f;
+
+	if (mine) {
+		o = s.o[lane];
+		sum = warp_sum(__fmul_rn(o, o));
+		if (!lane)
+			s.squares[turn] = sum;
+	}
+	cluster.sync();		/* the next token writes the other place, so one barrier a token is enough */
+	if (!mine)
+		return;
+	sum = -0.0f;
+	for (unsigned i = 0; i < SLICES; i++)
+		sum = __fadd_rn(sum, *cluster.map_shared_rank(&s.squares[turn], i));
+	const float r = __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, (float)GDN_DIM), a.eps));
+	const float w = __bfloat162float(((const __nv_bfloat16 *)a.norm_w)[slice * SLICE + lane]);
+	const float z = __bfloat162float(((const __nv_bfloat16 *)a.z)[row * a.ld + first]);
+
+	((__nv_bfloat16 *)a.out)[row * a.v_heads * GDN_DIM + first] =
+		__float2bfloat16_rn(__fmul_rn(__fmul_rn(w, __fmul_rn(o, r)), silu(z)));
+}
+
 __global__ void __launch_bounds__(THREADS) gdn_step_kernel(gdn_step_args a)
 {
 	__shared__ shared s;
 	const gdn_run run = a.runs[blockIdx.y];
 	const int head = blockIdx.x / SLICES, slice = blockIdx.x % SLICES;
-	const int k_head = head / (a.v_heads / a.k_heads);
+	const int k_head = head / (int)(a.v_heads / a.k_heads);
 	const int channels = (2 * a.k_heads + a.v_heads) * GDN_DIM;
 	const int v_first = (2 * a.k_heads + head) * GDN_DIM + slice * SLICE;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 	__nv_bfloat16 *window = (__nv_bfloat16 *)a.window + (size_t)run.slot * 2 * WINDOW * channels;
-	const inputs in = { (const __nv_bfloat16 *)a.u + (size_t)run.row * channels,
+	const inputs in = { (const __nv_bfloat16 *)a.u + (size_t)run.row * a.ld,
 			    window + (size_t)run.side * WINDOW * channels,
-			    (const __nv_bfloat16 *)a.conv_w, channels };
+			    (const __nv_bfloat16 *)a.conv_w, channels, (int)a.ld };
 	float4 *state = (float4 *)a.state +
 			(((size_t)run.slot * a.v_heads + head) * GDN_DIM + slice * SLICE +
 			 warp * ROWS_PER_WARP) * (GDN_DIM / 4) + lane;
@@ -132,12 +168,13 @@ __global__ void __launch_bounds__(THREADS) gdn_step_kernel(gdn_step_args a)
 #pragma unroll
 	for (int r = 0; r < ROWS_PER_WARP; r++)
 		S[r] = state[r * (GDN_DIM / 4)];
+	chain_wait();	/* state and runs are older than the kernel before; u is not */
+	chain_release();
 	for (uint32_t t = 0; t < run.n; t++) {
-		const size_t ab = (size_t)(run.row + t) * a.v_heads + head;
+		const size_t row = run.row + t, ab = row * a.ld + head;
 		const float beta = __fdiv_rn(1.0f, 1.0f + expf(-__bfloat162float(((const __nv_bfloat16 *)a.b)[ab])));
 		const float alpha = expf(__fmul_rn(decay, softplus(__fadd_rn(
 				__bfloat162float(((const __nv_bfloat16 *)a.a)[ab]), bias))));
-		float *o = a.o + ab * GDN_DIM + slice * SLICE + warp * ROWS_PER_WARP;
 		float4 q, k;
 		float kq;
 
@@ -157,8 +194,12 @@ __global__ void __launch_bounds__(THREADS) gdn_step_kernel(gdn_step_args a)
 
 			S[r] = decay_add(alpha, S[r], d, k);
 			if (lane == 0)
-				o[r] = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
+				s.o[warp * ROWS_PER_WARP + r] = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
 		}
+		__syncthreads();
+		if (a.o && threadIdx.x < SLICE)
+			a.o[(row * a.v_heads + head) * GDN_DIM + slice * SLICE + threadIdx.x] = s.o[threadIdx.x];
+		gated_norm(s, a, row, head, slice, (int)(t % 2));
 	}
 #pragma unroll
 	for (int r = 0; r < ROWS_PER_WARP; r++)
@@ -169,6 +210,7 @@ __global__ void __launch_bounds__(THREADS) gdn_step_kernel(gdn_step_args a)
 		store_window(next, in, (int)run.n, k_head * GDN_DIM, GDN_DIM);
 		store_window(next, in, (int)run.n, (int)(a.k_heads + k_head) * GDN_DIM, GDN_DIM);
 	}
+	cg::this_cluster().sync();	/* nobody leaves while its squares are read */
 }
 
 } /* namespace */
@@ -176,8 +218,8 @@ __global__ void __launch_bounds__(THREADS) gdn_step_kernel(gdn_step_args a)
 int gdn_step(const struct gdn_step_args *a, void *stream)
 {
 	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads || a->v_heads % a->k_heads ||
-	    a->v_heads > 4096)
+	    a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
 		return -EINVAL;
-	gdn_step_kernel<<<dim3(a->v_heads * SLICES, a->n_runs), THREADS, 0, (cudaStream_t)stream>>>(*a);
-	return cudaGetLastError() == cudaSuccess ? 0 : -ENODEV;
+	return chain_launch(gdn_step_kernel, dim3(a->v_heads * SLICES, a->n_runs), THREADS, 0, SLICES,
+			    (cudaStream_t)stream, *a);
 }

@@ -4,6 +4,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_step.h kernels/cuda/r
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
+	kernels/cuda/expert_list.cuh kernels/cuda/launch.cuh kernels/cuda/route.h \
 	kernels/cuda/weights.h
 EXTRA_DIST += $(cuda_headers)
 
@@ -24,6 +25,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pack.c \
 	kernels/cuda/plan.cu \
 	kernels/cuda/residual.cu \
+	kernels/cuda/route.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
 	kernels/cuda/weights.cu

@@ -1,15 +1,25 @@
-/* residual.cu - see residual.h.  A block has a row; sums of squares in the order of threads, then warps. */
+/* residual.cu - see residual.h.
+ *
+ * Between two matrices this is what the memory waits for, so a row is spread over a cluster of blocks: PARTS of them
+ * have a part of its columns each.  Sums of squares in the order of threads, then warps, then parts. */
 #include "kernels/cuda/residual.h"
+
+#include <cooperative_groups.h>
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/launch.cuh"
+
+namespace cg = cooperative_groups;
+
 namespace {
 
 typedef __nv_bfloat16 bf16;
 
-constexpr int WARPS = 16, THREADS = WARPS * 32;
+constexpr int WARPS = 8, THREADS = WARPS * 32, PARTS = 8;
+constexpr int EACH = RESIDUAL_MAX_WIDTH / PARTS / THREADS;	/* columns a thread has, at most */
 
 __device__ float block_sum(float x)
 {
@@ -26,40 +36,79 @@ __device__ float block_sum(float x)
 	return x;
 }
 
-__device__ float sigmoid(float x)
+/* A thread's columns of its block's part of a row. */
+struct columns {
+	uint32_t begin, end;
+
+	__device__ explicit columns(uint32_t width)
+	{
+		const uint32_t part = (width + PARTS - 1) / PARTS, rank = blockIdx.x % PARTS;
+
+		begin = rank * part + threadIdx.x;
+		end = min(width, (rank + 1) * part);
+	}
+};
+
+/* The sum over the cluster's row; every thread gets it. */
+__device__ float row_sum(float x)
 {
-	return __fdiv_rn(1.0f, 1.0f + expf(-x));
+	__shared__ float mine;
+	cg::cluster_group cluster = cg::this_cluster();
+	float sum = -0.0f;
+
+	x = block_sum(x);
+	if (!threadIdx.x)
+		mine = x;
+	cluster.sync();
+	for (unsigned i = 0; i < PARTS; i++)
+		sum = __fadd_rn(sum, *cluster.map_shared_rank(&mine, i));
+	cluster.sync();		/* nobody leaves while its part is read */
+	return sum;
 }
 
-/* The row lies in shared memory as float; `squares` is this thread's sum of squares. */
-__device__ void norm_row(const float *row, float squares, const bf16 *w, bf16 *h, uint32_t width, float eps)
+/* v: the thread's values of the row, rounded. */
+__device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *h, uint32_t width, float eps)
 {
-	const float mean = __fdiv_rn(block_sum(squares), (float)width);
-	const float r = __frsqrt_rn(__fadd_rn(mean, eps));
+	float squares = 0;
 
-	for (uint32_t i = threadIdx.x; i < width; i += THREADS)
-		h[i] = __float2bfloat16_rn(
-			__fmul_rn(__fmul_rn(row[i], r), __fadd_rn(1.0f, __bfloat162float(w[i]))));
+#pragma unroll
+	for (int j = 0; j < EACH; j++)
+		if (c.begin + j * THREADS < c.end)
+			squares = __fmaf_rn(v[j], v[j], squares);
+	const float r = __frsqrt_rn(__fadd_rn(__fdiv_rn(row_sum(squares), (float)width), eps));
+
+#pragma unroll
+	for (int j = 0; j < EACH; j++) {
+		const uint32_t i = c.begin + j * THREADS;
+
+		if (i < c.end)
+			h[i] = __float2bfloat16_rn(
+				__fmul_rn(__fmul_rn(v[j], r), __fadd_rn(1.0f, __bfloat162float(w[i]))));
+	}
 }
 
 __global__ void __launch_bounds__(THREADS) embed_kernel(embed_rows_args a)
 {
-	extern __shared__ float row[];
-	const embed_row from = a.rows[blockIdx.x];
+	const uint32_t r = blockIdx.x / PARTS;
+	const columns c(a.width);
+	float v[EACH] = {};
+
+	chain_wait();
+	chain_release();
+	const embed_row from = a.rows[r];
 	const uint32_t id = from.slot == EMBED_TOKEN ? from.token : a.last_sample[from.slot];
 	const bf16 *e = (const bf16 *)a.embed + (size_t)(id < a.vocab ? id : 0) * a.width;
-	bf16 *x = (bf16 *)a.x + (size_t)blockIdx.x * a.width;
-	float squares = 0;
 
-	for (uint32_t i = threadIdx.x; i < a.width; i += THREADS) {
-		bf16 v = e[i];
+#pragma unroll
+	for (int j = 0; j < EACH; j++) {
+		const uint32_t i = c.begin + j * THREADS;
 
-		x[i] = v;
-		row[i] = __bfloat162float(v);
-		squares = __fmaf_rn(row[i], row[i], squares);
+		if (i < c.end) {
+			((bf16 *)a.x)[(size_t)r * a.width + i] = e[i];
+			v[j] = __bfloat162float(e[i]);
+		}
 	}
-	norm_row(row, squares, (const bf16 *)a.norm, (bf16 *)a.h + (size_t)blockIdx.x * a.width, a.width,
-		 a.eps);
+	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + (size_t)r * a.width, a.width, a.eps);
 }
 
 __device__ float slot_sum(const residual_add_args &a, const float *y, const float *weight, uint32_t i)
@@ -69,7 +118,7 @@ __device__ float slot_sum(const residual_add_args &a, const float *y, const floa
 	if (!weight)
 		return sum;
 	sum = __fmul_rn(weight[0], sum);
-#pragma unroll 4
+#pragma unroll 8
 	for (uint32_t s = 1; s < a.slots; s++)
 		sum = __fmaf_rn(weight[s], y[(size_t)s * a.width + i], sum);
 	return sum;
@@ -77,100 +126,55 @@ __device__ float slot_sum(const residual_add_args &a, const float *y, const floa
 
 __global__ void __launch_bounds__(THREADS) residual_kernel(residual_add_args a)
 {
-	extern __shared__ float row[];
-	const size_t r = blockIdx.x, at = r * a.width;
+	const size_t r = blockIdx.x / PARTS, at = r * a.width;
 	const float *y = a.y + at * a.slots, *weight = a.weight ? a.weight + r * a.slots : NULL;
-	const float scale = a.score ? sigmoid(a.score[r * a.score_stride]) : 1.0f;
 	bf16 *x = (bf16 *)a.x + at;
-	float squares = 0;
+	const columns c(a.width);
+	float v[EACH] = {};
 
-	for (uint32_t i = threadIdx.x; i < a.width; i += THREADS) {
-		float sum = slot_sum(a, y, weight, i);
-		bf16 v;
+	chain_wait();
+	chain_release();
+#pragma unroll
+	for (int j = 0; j < EACH; j++) {
+		const uint32_t i = c.begin + j * THREADS;
 
-		if (a.shared)
-			sum = __fmaf_rn(scale, a.shared[at + i], sum);
-		v = __float2bfloat16_rn(__fadd_rn(__bfloat162float(x[i]), sum));
-		x[i] = v;
-		row[i] = __bfloat162float(v);
-		squares = __fmaf_rn(row[i], row[i], squares);
+		if (i < c.end) {
+			x[i] = __float2bfloat16_rn(
+				__fadd_rn(__bfloat162float(x[i]), slot_sum(a, y, weight, i)));
+			v[j] = __bfloat162float(x[i]);
+		}
 	}
-	norm_row(row, squares, (const bf16 *)a.norm, (bf16 *)a.h + at, a.width, a.eps);
-}
-
-__global__ void swiglu_kernel(swiglu_args a)
-{
-	const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
-	const float *row = a.y + (size_t)blockIdx.y * 2 * a.inter;
-
-	if (i < a.inter) {
-		float gate = row[i], up = row[a.inter + i];
-		float v = __fmul_rn(__fmul_rn(gate, sigmoid(gate)), up);
-
-		((bf16 *)a.out)[(size_t)blockIdx.y * a.inter + i] = __float2bfloat16_rn(v);
-	}
+	norm_row(v, c, (const bf16 *)a.norm, (bf16 *)a.h + at, a.width, a.eps);
 }
 
 __global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, uint4 *out)
 {
+	chain_wait();
+	chain_release();
 	for (uint32_t i = threadIdx.x; i < chunks; i += blockDim.x)
 		out[(size_t)blockIdx.x * chunks + i] = from[(size_t)index[blockIdx.x] * chunks + i];
-}
-
-int launched(void)
-{
-	return cudaGetLastError() == cudaSuccess ? 0 : -ENODEV;
-}
-
-/* A row of floats in shared memory; asks for what is above the default. */
-template <typename K> int allow_shared(K kernel, size_t bytes)
-{
-	if (bytes > 48 * 1024 &&
-	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
-		    cudaSuccess)
-		return -ENODEV;
-	return 0;
 }
 
 } /* namespace */
 
 int embed_rows(const struct embed_rows_args *a, void *stream)
 {
-	const size_t bytes = a->width * sizeof(float);
-
 	if (!a->n_rows || !a->width || a->width > RESIDUAL_MAX_WIDTH || !a->vocab)
 		return -EINVAL;
-	if (allow_shared(embed_kernel, bytes))
-		return -ENODEV;
-	embed_kernel<<<a->n_rows, THREADS, bytes, (cudaStream_t)stream>>>(*a);
-	return launched();
+	return chain_launch(embed_kernel, dim3(a->n_rows * PARTS), THREADS, 0, PARTS, (cudaStream_t)stream, *a);
 }
 
 int residual_add(const struct residual_add_args *a, void *stream)
 {
-	const size_t bytes = a->width * sizeof(float);
-
 	if (!a->rows || !a->width || a->width > RESIDUAL_MAX_WIDTH || !a->slots || (!a->weight && a->slots != 1))
 		return -EINVAL;
-	if (allow_shared(residual_kernel, bytes))
-		return -ENODEV;
-	residual_kernel<<<a->rows, THREADS, bytes, (cudaStream_t)stream>>>(*a);
-	return launched();
-}
-
-int swiglu(const struct swiglu_args *a, void *stream)
-{
-	if (!a->rows || a->rows > 65535 || !a->inter)
-		return -EINVAL;
-	swiglu_kernel<<<dim3((a->inter + 127) / 128, a->rows), 128, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
+	return chain_launch(residual_kernel, dim3(a->rows * PARTS), THREADS, 0, PARTS, (cudaStream_t)stream, *a);
 }
 
 int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out, void *stream)
 {
 	if (!n || !width || width % 8)
 		return -EINVAL;
-	gather_kernel<<<n, 128, 0, (cudaStream_t)stream>>>((const uint4 *)from, index, width / 8,
-							   (uint4 *)out);
-	return launched();
+	return chain_launch(gather_kernel, dim3(n), 128, 0, 1, (cudaStream_t)stream, (const uint4 *)from, index, width / 8,
+			    (uint4 *)out);
 }

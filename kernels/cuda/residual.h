@@ -1,5 +1,5 @@
 /* residual.h - the residual stream of a step: rows of the embedding in, sums of mixers and
- * feed-forwards added, each with the norm that follows; and SwiGLU (docs/numerics.md 2).
+ * feed-forwards added, each with the norm that follows (docs/numerics.md 2).
  *
  * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device
  * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits
@@ -34,28 +34,18 @@ struct embed_rows_args {
 };
 int embed_rows(const struct embed_rows_args *a, void *stream);
 
-/* x = bf16(x + sum), h = norm(x).  The sum is y, or over expert slots in order and then the shared
- * expert: fma(w[s], y[s], ...) starting from the product of slot 0, the last term sigmoid(score) * shared. */
+/* x = bf16(x + sum), h = norm(x).  The sum is y, or over expert slots in order (the shared expert is the last):
+ * fma(w[s], y[s], ...) starting from the product of slot 0. */
 struct residual_add_args {
 	void *x;		/* bf16 [rows][width], in and out */
 	void *h;		/* out bf16 [rows][width] */
 	const void *norm;	/* bf16 [width], zero-centred: of the operation that follows */
 	const float *y;		/* [rows][slots][width] */
 	const float *weight;	/* [rows][slots]; NULL: slots is 1 and y is added as it is */
-	const float *shared;	/* [rows][width], or NULL */
-	const float *score;	/* [rows][score_stride], the first of each row; NULL with shared: 1 */
-	uint32_t rows, width, slots, score_stride;
+	uint32_t rows, width, slots;
 	float eps;
 };
 int residual_add(const struct residual_add_args *a, void *stream);
-
-/* out = bf16(silu(gate) up); gate and up are the halves of a row. */
-struct swiglu_args {
-	const float *y;		/* [rows][2 inter]: gate, then up */
-	void *out;		/* bf16 [rows][inter] */
-	uint32_t rows, inter;
-};
-int swiglu(const struct swiglu_args *a, void *stream);
 
 /* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8. */
 int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out, void *stream);

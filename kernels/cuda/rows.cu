@@ -6,6 +6,8 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/launch.cuh"
+
 namespace {
 
 typedef __nv_bfloat16 bf16;
@@ -38,11 +40,6 @@ __device__ float inverse_rms(float sum, float width, float eps)
 	return __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, width), eps));
 }
 
-__device__ float sigmoid(float x)
-{
-	return __fdiv_rn(1.0f, 1.0f + expf(-x));
-}
-
 constexpr int NORM_WARPS = 8;
 
 __global__ void __launch_bounds__(NORM_WARPS * 32) rms_norm_kernel(rms_norm_args a)
@@ -51,6 +48,8 @@ __global__ void __launch_bounds__(NORM_WARPS * 32) rms_norm_kernel(rms_norm_args
 	bf16 *out = (bf16 *)a.out + (size_t)blockIdx.x * a.width;
 	float sum = 0, r;
 
+	chain_wait();
+	chain_release();
 	for (uint32_t i = threadIdx.x; i < a.width; i += blockDim.x) {
 		float v = __bfloat162float(x[i]);
 
@@ -60,29 +59,6 @@ __global__ void __launch_bounds__(NORM_WARPS * 32) rms_norm_kernel(rms_norm_args
 	for (uint32_t i = threadIdx.x; i < a.width; i += blockDim.x)
 		out[i] = __float2bfloat16_rn(__fmul_rn(__fmul_rn(__bfloat162float(x[i]), r),
 						       __fadd_rn(1.0f, __bfloat162float(w[i]))));
-}
-
-/* A warp has one head: 4 values a lane. */
-__global__ void gated_norm_kernel(gated_norm_args a)
-{
-	const uint32_t head = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-	const size_t at = (size_t)head * 128 + lane * 4;
-	float o[4], sum = 0, r;
-
-	if (head >= a.rows * a.heads)
-		return;
-	for (int i = 0; i < 4; i++) {
-		o[i] = a.o[at + i];
-		sum = __fmaf_rn(o[i], o[i], sum);
-	}
-	r = inverse_rms(warp_sum(sum), 128.0f, a.eps);
-	for (int i = 0; i < 4; i++) {
-		float w = __bfloat162float(((const bf16 *)a.w)[lane * 4 + i]);
-		float z = __bfloat162float(((const bf16 *)a.z)[at + i]);
-		float n = __fmul_rn(w, __fmul_rn(o[i], r));
-
-		((bf16 *)a.out)[at + i] = __float2bfloat16_rn(__fmul_rn(n, __fmul_rn(z, sigmoid(z))));
-	}
 }
 
 constexpr int HEAD = 256, PAGE = 64;
@@ -122,92 +98,24 @@ __global__ void __launch_bounds__(HEAD) qk_rope_kernel(qk_rope_args a)
 	__shared__ float shared[HEAD];
 	const qk_row row = a.rows[blockIdx.y];
 	const uint32_t d = threadIdx.x;
+	const size_t first = (size_t)blockIdx.y * a.ld;
 
+	chain_wait();
+	chain_release();
 	if (blockIdx.x < a.q_heads) {
 		const size_t head = (size_t)blockIdx.y * a.q_heads + blockIdx.x;
-		const bf16 *x = (const bf16 *)a.qg + head * 2 * HEAD;
+		const bf16 *x = (const bf16 *)a.qg + first + blockIdx.x * 2 * HEAD;
 
 		((bf16 *)a.gate)[head * HEAD + d] = x[HEAD + d];
 		((bf16 *)a.q)[head * HEAD + d] = norm_rotate(a, row, x, (const bf16 *)a.q_norm, shared);
 	} else {
 		const uint32_t h = blockIdx.x - a.q_heads;
-		const size_t from = ((size_t)blockIdx.y * a.kv_heads + h) * HEAD;
+		const size_t from = first + h * HEAD;
 		const size_t to = (((size_t)row.block * a.kv_heads + h) * PAGE + row.offset) * HEAD + d;
 
 		((bf16 *)a.v_cache)[to] = ((const bf16 *)a.v)[from + d];
 		((bf16 *)a.k_cache)[to] = norm_rotate(a, row, (const bf16 *)a.k + from, (const bf16 *)a.k_norm, shared);
 	}
-}
-
-/* A total order: larger logit first, then lower id, as one 64-bit key (NaN sorts last). */
-__device__ unsigned long long order_key(float x, uint32_t id)
-{
-	uint32_t bits = __float_as_uint(x);
-
-	if (x != x)
-		return 0;
-	bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-	return (unsigned long long)bits << 32 | (0xffffffffu - id);
-}
-
-__device__ unsigned long long warp_max(unsigned long long x)
-{
-	for (int m = 16; m > 0; m >>= 1) {
-		unsigned long long y = __shfl_xor_sync(0xffffffffu, x, m);
-
-		x = x > y ? x : y;
-	}
-	return x;
-}
-
-constexpr int PER_LANE = 32, MAX_TOP = 16;
-
-/* A warp has one row; lane l has experts l, l + 32, ..; `top` rounds of arg-max. */
-__global__ void choose_kernel(choose_args a)
-{
-	const uint32_t row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
-	const float *logits = a.logits + (size_t)row * a.stride;
-	float chosen[MAX_TOP], sum = 0;
-	unsigned long long last = ~0ull;
-
-	if (row >= a.rows)
-		return;
-	for (uint32_t n = 0; n < a.top; n++) {
-		unsigned long long best = 0;
-
-		for (uint32_t i = 0; i < PER_LANE; i++) {
-			uint32_t id = i * 32 + lane;
-
-			if (id < a.experts) {
-				unsigned long long key = order_key(logits[id], id);
-
-				best = key < last && key > best ? key : best;
-			}
-		}
-		last = warp_max(best);
-		if (lane == 0) {
-			uint32_t id = 0xffffffffu - (uint32_t)last;
-
-			/* fewer than `top` numbers (NaN logits): the row is lost, but no id is wild */
-			id = id < a.experts ? id : 0;
-			chosen[n] = logits[id];
-			a.ids[(size_t)row * a.top + n] = id;
-		}
-	}
-	if (lane)
-		return;
-	const float largest = chosen[0];
-	for (uint32_t n = 0; n < a.top; n++) {
-		chosen[n] = expf(__fsub_rn(chosen[n], largest));
-		sum = __fadd_rn(sum, chosen[n]);
-	}
-	for (uint32_t n = 0; n < a.top; n++)
-		a.weights[(size_t)row * a.top + n] = __fdiv_rn(chosen[n], sum);
-}
-
-int launched(void)
-{
-	return cudaGetLastError() == cudaSuccess ? 0 : -ENODEV;
 }
 
 } /* namespace */
@@ -216,16 +124,7 @@ int rms_norm(const struct rms_norm_args *a, void *stream)
 {
 	if (!a->rows || !a->width || a->width % 8)
 		return -EINVAL;
-	rms_norm_kernel<<<a->rows, NORM_WARPS * 32, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
-}
-
-int gated_norm(const struct gated_norm_args *a, void *stream)
-{
-	if (!a->rows || !a->heads || (uint64_t)a->rows * a->heads > 1u << 30)
-		return -EINVAL;
-	gated_norm_kernel<<<(a->rows * a->heads + 7) / 8, 256, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
+	return chain_launch(rms_norm_kernel, dim3(a->rows), NORM_WARPS * 32, 0, 1, (cudaStream_t)stream, *a);
 }
 
 int qk_rope(const struct qk_rope_args *a, void *stream)
@@ -233,15 +132,5 @@ int qk_rope(const struct qk_rope_args *a, void *stream)
 	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary || a->rotary % 2 ||
 	    a->rotary > HEAD)
 		return -EINVAL;
-	qk_rope_kernel<<<dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
-}
-
-int choose_experts(const struct choose_args *a, void *stream)
-{
-	if (!a->rows || !a->experts || a->experts > PER_LANE * 32 || !a->top || a->top > MAX_TOP ||
-	    a->top > a->experts || a->stride < a->experts)
-		return -EINVAL;
-	choose_kernel<<<(a->rows + 7) / 8, 256, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
+	return chain_launch(qk_rope_kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1, (cudaStream_t)stream, *a);
 }

@@ -1,5 +1,5 @@
 /* rows.h - the row-wise operations of a decode step between its matrices (docs/numerics.md 2):
- * norms, rotation and KV append, expert choice.
+ * norm, rotation and KV append.
  *
  * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device
  * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits
@@ -24,17 +24,6 @@ struct rms_norm_args {
 };
 int rms_norm(const struct rms_norm_args *a, void *stream);
 
-/* Gated DeltaNet's output norm, per head of 128: out = bf16((w o r) silu(z)). */
-struct gated_norm_args {
-	const float *o;		/* [rows][heads][128], of gdn_step() */
-	const void *z;		/* bf16 [rows][heads][128] */
-	const void *w;		/* bf16 [128], plain */
-	void *out;		/* bf16 [rows][heads][128] */
-	uint32_t rows, heads;
-	float eps;
-};
-int gated_norm(const struct gated_norm_args *a, void *stream);
-
 /* From the projection of an attention layer: per head norm (1 + w) and rotation of q and k in f32, one
  * rounding; k and v go into the paged cache, q and gate are laid out for attn_decode(). head_dim 256. */
 struct qk_row {
@@ -46,8 +35,9 @@ struct qk_row {
 struct qk_rope_args {
 	const struct qk_row *rows;	/* [n_rows] */
 	uint32_t n_rows, q_heads, kv_heads;
-	const void *qg;		/* bf16 [n_rows][q_heads][512]: query 256, gate 256 */
-	const void *k, *v;	/* bf16 [n_rows][kv_heads][256] */
+	uint32_t ld;		/* elements between rows of qg, k and v */
+	const void *qg;		/* bf16 [n_rows][ld], q_heads 512 each: query 256, gate 256 */
+	const void *k, *v;	/* bf16 [n_rows][ld], kv_heads 256 each */
 	const void *q_norm, *k_norm;	/* bf16 [256], zero-centred */
 	const void *cos, *sin;	/* bf16 [max_positions][rotary / 2] */
 	uint32_t rotary;	/* dims rotated, pairs (j, j + rotary / 2); <= 256 */
@@ -57,16 +47,6 @@ struct qk_rope_args {
 	void *k_cache, *v_cache;	/* bf16 [n_blocks][kv_heads][64][256] */
 };
 int qk_rope(const struct qk_rope_args *a, void *stream);
-
-/* The `top` experts with the largest logits, largest first, lower id on ties, and their softmax
- * among themselves (equal to softmax over all, top, renormalise). */
-struct choose_args {
-	const float *logits;	/* [rows][stride], the first `experts` count */
-	uint32_t rows, experts, stride, top;	/* experts <= 1024, top <= 16 */
-	uint32_t *ids;		/* out [rows][top] */
-	float *weights;		/* out [rows][top] */
-};
-int choose_experts(const struct choose_args *a, void *stream);
 
 #ifdef __cplusplus
 }

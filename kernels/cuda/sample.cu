@@ -4,6 +4,8 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/launch.cuh"
+
 #include "kernels/noise.h"
 
 namespace {
@@ -11,6 +13,8 @@ namespace {
 typedef unsigned long long key_t64;
 
 constexpr int WARPS = 32, THREADS = WARPS * 32;
+constexpr int SCAN_WARPS = 8;
+static_assert(THREADS == SAMPLE_SEGMENTS, "a thread has a segment's key");
 constexpr int LIST = 2048;		/* candidates that fit shared memory */
 constexpr uint32_t MOST_QUICK = 512;	/* top_k up to here looks at few candidates only */
 constexpr uint32_t BINS = 2048;
@@ -285,6 +289,46 @@ template <typename F> __device__ uint32_t collect(shared &s, const F &from, key_
 	return s.n_list;
 }
 
+/* A segment of a row: neighbours, so that a warp reads it at once. */
+struct segment {
+	uint32_t begin, end;
+
+	__device__ segment(uint32_t index, uint32_t n)
+	{
+		const uint32_t each = (n + SAMPLE_SEGMENTS - 1) / SAMPLE_SEGMENTS;
+
+		begin = min(index * each, n);
+		end = min(begin + each, n);
+	}
+};
+
+/* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one are read. */
+__device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own, key_t64 floor)
+{
+	uint32_t has = __ballot_sync(0xffffffffu, own >= floor);
+
+	__syncthreads();
+	if (!threadIdx.x)
+		s.n_list = 0;
+	__syncthreads();
+	for (; has; has &= has - 1) {
+		const segment g(threadIdx.x / 32 * 32 + __ffs((int)has) - 1, from.n);
+
+		for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
+			key_t64 key = from.at(i);
+
+			if (key >= floor) {
+				uint32_t to = atomicAdd(&s.n_list, 1);
+
+				if (to < LIST)
+					s.list[to] = key;
+			}
+		}
+	}
+	__syncthreads();
+	return s.n_list;
+}
+
 /* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what 1,024
  * threads have, and all phases inlined into one need more. */
 template <typename F>
@@ -322,11 +366,19 @@ __device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_par
 	return key_id(block_max(s, best));
 }
 
-__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p, uint32_t position)
+/* keys: the segments' largest, or NULL. */
+__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p, uint32_t position,
+			   const uint64_t *keys)
 {
-	key_t64 own, max_key = largest(s, from, ~0ull, &own), floor = lowest_key();
+	key_t64 own, max_key, floor = lowest_key();
 	float top;
 
+	if (keys) {
+		own = keys[threadIdx.x];
+		max_key = block_max(s, own);
+	} else {
+		max_key = largest(s, from, ~0ull, &own);
+	}
 	if (max_key < floor)
 		return 0;	/* nothing is allowed, or all is NaN */
 	if (p.temperature <= 0)
@@ -341,7 +393,7 @@ __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_pa
 		key_t64 quick = kth_of_threads(s, own, p.top_k);
 
 		quick = quick > floor ? quick : floor;
-		if (collect(s, from, quick) <= LIST)
+		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <= LIST)
 			return draw(s, from_list{ s.list, s.n_list }, p, position, floor, top);
 	}
 	return draw(s, from, p, position, floor, top);
@@ -377,9 +429,47 @@ __device__ __noinline__ float report(shared &s, const from_raw &from, const samp
 	return log_sum;
 }
 
+__device__ bool scanned(const sample_params &p)
+{
+	return !p.logprob && !p.n_top && !p.n_bias;
+}
+
+/* Block x, warp w: segment x * SCAN_WARPS + w of row y. */
+__global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
+{
+	const uint32_t index = blockIdx.x * SCAN_WARPS + threadIdx.x / 32;
+	const segment g(index, a.n_ids);
+	key_t64 best = 0;
+
+	chain_wait();
+	chain_release();
+	const sample_row row = a.rows[blockIdx.y];
+	const sample_params p = a.params[row.slot];
+	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab, a.counts + (size_t)row.slot * a.vocab, &p,
+				     a.n_ids };
+
+	if (!scanned(p))
+		return;
+	for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
+		key_t64 key = from.at(i);
+
+		best = key > best ? key : best;
+	}
+	for (int m = 16; m > 0; m >>= 1) {
+		key_t64 y = __shfl_xor_sync(0xffffffffu, best, m);
+
+		best = best > y ? best : y;
+	}
+	if (threadIdx.x % 32 == 0)
+		a.keys[(size_t)blockIdx.y * SAMPLE_SEGMENTS + index] = best;
+}
+
 __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 {
 	__shared__ shared s;
+
+	chain_wait();
+	chain_release();
 	const sample_row row = a.rows[blockIdx.x];
 	const sample_params p = a.params[row.slot];
 	const sample_bias *bias = a.bias + (size_t)row.slot * SAMPLE_MAX_BIAS;
@@ -400,7 +490,8 @@ __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 		x[bias[i].id] = __fadd_rn(s.raw[i], bias[i].bias);
 	}
 	__syncthreads();
-	token = choose(s, from_adjusted{ x, counts, &p, a.n_ids }, p, row.position);
+	token = choose(s, from_adjusted{ x, counts, &p, a.n_ids }, p, row.position,
+		       scanned(p) ? a.keys + (size_t)blockIdx.x * SAMPLE_SEGMENTS : nullptr);
 	token = token < a.n_ids ? token : 0;
 	if (threadIdx.x)
 		return;
@@ -441,10 +532,13 @@ int launched(void)
 
 int sample_rows(const struct sample_args *a, void *stream)
 {
-	if (!a->n_rows || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB || !a->n_ids || a->n_ids > a->vocab)
+	int rc;
+
+	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB || !a->n_ids || a->n_ids > a->vocab)
 		return -EINVAL;
-	sample_kernel<<<a->n_rows, THREADS, 0, (cudaStream_t)stream>>>(*a);
-	return launched();
+	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows), SCAN_WARPS * 32, 0, 1,
+			  (cudaStream_t)stream, *a);
+	return rc ? rc : chain_launch(sample_kernel, dim3(a->n_rows), THREADS, 0, 1, (cudaStream_t)stream, *a);
 }
 
 int sample_count(const struct count_args *a, void *stream)

@@ -6,7 +6,8 @@
  * floats decides, and no order of threads does either.  What is left takes part in an arg-max of
  * logit / T + Gumbel noise.
  *
- * A block has a row.  Plain C; device pointers, borrowed until the stream has passed the call;
+ * A block has a row; what it would have to read all logits for is done before by many, where a row asks for neither
+ * biases nor log-probabilities.  Plain C; device pointers, borrowed until the stream has passed the call;
  * enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_SAMPLE_H
@@ -20,6 +21,7 @@ extern "C" {
 
 #define SAMPLE_MAX_TOP 20
 #define SAMPLE_MAX_BIAS 2048	/* biased and forbidden ids of a slot together */
+#define SAMPLE_SEGMENTS 1024	/* of a row: the largest of each is found first */
 #define SAMPLE_MAX_VOCAB 262144	/* the integer masses of one row fit their words */
 
 struct sample_bias {
@@ -60,6 +62,7 @@ struct sample_args {
 	uint32_t *counts;		/* [slots][vocab]; the sample is counted */
 	uint32_t *last_sample;		/* [slots], out */
 	float *logits;			/* [..][vocab]; rows that sample are written over */
+	uint64_t *keys;			/* [n_rows][SAMPLE_SEGMENTS], for the calls' own use */
 	struct sample_out *out;		/* [n_rows] */
 	uint32_t n_rows, vocab;		/* vocab: the stride of logits and counts */
 	uint32_t n_ids;			/* ids from here on are never sampled */

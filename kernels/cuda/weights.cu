@@ -14,6 +14,7 @@
 extern "C" {
 #include "lib/err.h"
 }
+#include "kernels/cuda/decode_matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/noise.h"
 
@@ -42,8 +43,9 @@ struct walk {
 	struct err *e;
 };
 
-/* Sixteen bytes a thread: pack.h's place of (unit, step, lane), from row-major rows. */
-__global__ void pack_kernel(const uint16_t *rows, uint32_t n_rows, uint32_t k, uint32_t slices, uint4 *out,
+/* Sixteen bytes a thread: pack.h's place of (unit, step, lane), from row-major rows.  turns: the second half of
+ * the rows are mixed with the first in turns of eight. */
+__global__ void pack_kernel(const uint16_t *rows, uint32_t n_rows, uint32_t k, uint32_t slices, bool turns, uint4 *out,
 			    size_t count)
 {
 	const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -56,7 +58,8 @@ __global__ void pack_kernel(const uint16_t *rows, uint32_t n_rows, uint32_t k, u
 	for (uint32_t p = 0; p < 4; p++) {
 		uint32_t row = (uint32_t)(unit / slices) * 16 + g + p % 2 * 8;
 		uint32_t col = (uint32_t)(unit % slices) * 256 + step / 2 * 32 + 8 * q + step % 2 * 4 + p / 2 * 2;
-		const uint16_t *from = rows + (size_t)row * k + col;
+		const uint32_t at = turns ? row / 16 * 8 + row % 8 + row % 16 / 8 * (n_rows / 2) : row;
+		const uint16_t *from = rows + (size_t)at * k + col;
 
 		v[p] = row < n_rows && col < k ? from[0] | (uint32_t)from[1] << 16 : 0;
 	}
@@ -172,8 +175,22 @@ int dummy_fill(struct walk *k, void *to, size_t bytes, float scale)
 	return code == cudaSuccess ? tell(k, bytes) : cuda_fail(k, code);
 }
 
-/* Rows first..first+n of the stacked matrix into the staging area, one after the other. */
-int stage_rows(struct walk *k, const std::vector<weight_ref> &refs, uint32_t cols, uint32_t first, uint32_t n)
+/* How a matrix lies in device memory. */
+enum layout {
+	LAYOUT_ROWS,	/* row-major */
+	LAYOUT_PACKED,
+	LAYOUT_TURNS,	/* packed, the second half of the rows mixed with the first in turns of eight */
+};
+
+int stage(struct walk *k, size_t at, const void *from, size_t bytes)
+{
+	cudaError_t code = cudaMemcpy(k->staging + at, from, bytes, cudaMemcpyHostToDevice);
+
+	return code == cudaSuccess ? 0 : cuda_fail(k, code);
+}
+
+/* Rows first..first+n of the stacked matrix into the staging area, from byte `at` on. */
+int stage_rows(struct walk *k, const std::vector<weight_ref> &refs, uint32_t cols, uint32_t first, uint32_t n, size_t at)
 {
 	uint32_t begin = 0;
 
@@ -182,60 +199,73 @@ int stage_rows(struct walk *k, const std::vector<weight_ref> &refs, uint32_t col
 
 		end = end < first + n ? end : first + n;
 		if (from < end) {
-			cudaError_t code = cudaMemcpy(k->staging + (size_t)(from - first) * cols * 2,
-						      (const char *)r.data + (size_t)(from - begin) * cols * 2,
-						      (size_t)(end - from) * cols * 2, cudaMemcpyHostToDevice);
-			if (code != cudaSuccess)
-				return cuda_fail(k, code);
+			int rc = stage(k, at + (size_t)(from - first) * cols * 2,
+				       (const char *)r.data + (size_t)(from - begin) * cols * 2,
+				       (size_t)(end - from) * cols * 2);
+			if (rc)
+				return rc;
 		}
 		begin += r.rows;
 	}
 	return 0;
 }
 
-/* Uploads in chunks of whole row tiles and packs each (or copies it, row-major, when !pack). */
-int upload(struct walk *k, const std::vector<weight_ref> &refs, uint32_t rows, uint32_t cols, bool pack, void *to)
+/* The n rows in the staging area to where they stay. */
+int place(struct walk *k, uint32_t n, uint32_t cols, enum layout l, char **to)
 {
 	const uint32_t slices = (cols + MATMUL_SLICE - 1) / MATMUL_SLICE;
-	const uint32_t chunk = (uint32_t)(STAGING / 2 / cols) / MATMUL_TILE * MATMUL_TILE;
-	char *out = (char *)to;
+	const size_t count = (size_t)(n + MATMUL_TILE - 1) / MATMUL_TILE * slices * 512, bytes = (size_t)n * cols * 2;
+	cudaError_t code;
 
-	for (uint32_t first = 0; first < rows; first += chunk) {
-		uint32_t n = rows - first < chunk ? rows - first : chunk;
-		size_t count = (size_t)(n + MATMUL_TILE - 1) / MATMUL_TILE * slices * 512;
-		int rc = stage_rows(k, refs, cols, first, n);
-		cudaError_t code;
-
-		if (rc)
-			return rc;
-		if (pack) {
-			pack_kernel<<<(uint32_t)((count + 255) / 256), 256>>>((uint16_t *)k->staging, n, cols, slices,
-									      (uint4 *)out, count);
-			code = cudaGetLastError();
-			out += count * 16;
-		} else {
-			code = cudaMemcpy(out, k->staging, (size_t)n * cols * 2, cudaMemcpyDeviceToDevice);
-			out += (size_t)n * cols * 2;
-		}
-		if (code != cudaSuccess)
-			return cuda_fail(k, code);
-		rc = tell(k, (uint64_t)n * cols * 2);
-		if (rc)
-			return rc;
+	if (l == LAYOUT_ROWS) {
+		code = cudaMemcpy(*to, k->staging, bytes, cudaMemcpyDeviceToDevice);
+		*to += bytes;
+	} else {
+		pack_kernel<<<(uint32_t)((count + 255) / 256), 256>>>((uint16_t *)k->staging, n, cols, slices,
+								      l == LAYOUT_TURNS, (uint4 *)*to, count);
+		code = cudaGetLastError();
+		*to += count * 16;
 	}
-	return 0;
+	return code == cudaSuccess ? tell(k, bytes) : cuda_fail(k, code);
 }
 
-int put_parts(struct walk *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, bool pack, void *to)
+/* Uploads in chunks of whole row tiles. */
+int upload(struct walk *k, const std::vector<weight_ref> &refs, uint32_t rows, uint32_t cols, enum layout l, void *to)
 {
-	std::vector<weight_ref> refs;
+	const uint32_t each = l == LAYOUT_TURNS ? 2 : 1, all = rows / each;
+	const uint32_t chunk = (uint32_t)(STAGING / 2 / cols / each) / MATMUL_TILE * MATMUL_TILE;
+	char *out = (char *)to;
+	int rc = 0;
+
+	for (uint32_t first = 0; !rc && first < all; first += chunk) {
+		uint32_t n = all - first < chunk ? all - first : chunk;
+
+		rc = stage_rows(k, refs, cols, first, n, 0);
+		if (!rc && l == LAYOUT_TURNS)
+			rc = stage_rows(k, refs, cols, all + first, n, (size_t)n * cols * 2);
+		rc = rc ? rc : place(k, n * each, cols, l, &out);
+	}
+	return rc;
+}
+
+uint32_t rows_of(const std::vector<part> &parts)
+{
 	uint32_t rows = 0;
 
 	for (const part &p : parts)
 		rows += p.rows;
+	return rows;
+}
+
+int put_parts(struct walk *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l, void *to)
+{
+	const uint32_t rows = rows_of(parts);
+	const bool packed = l != LAYOUT_ROWS;
+	std::vector<weight_ref> refs;
+
 	if (!k->source)
-		return dummy_fill(k, to, pack ? matmul_packed_bytes(MATMUL_BF16, rows, cols) : (size_t)rows * cols * 2,
-				  pack ? sqrtf(3.0f / (float)cols) : 1.0f);
+		return dummy_fill(k, to, packed ? matmul_packed_bytes(MATMUL_BF16, rows, cols) : (size_t)rows * cols * 2,
+				  packed ? sqrtf(3.0f / (float)cols) : 1.0f);
 	for (const part &p : parts) {
 		weight_ref ref = {};
 		int rc = find(k, p.slot, layer, p.expert, p.rows, cols, &ref);
@@ -247,39 +277,30 @@ int put_parts(struct walk *k, uint32_t layer, const std::vector<part> &parts, ui
 		ref.rows = p.rows;
 		refs.push_back(ref);
 	}
-	return upload(k, refs, rows, cols, pack, to);
+	return upload(k, refs, rows, cols, l, to);
 }
 
-int put_matrix(struct walk *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, void **ret)
+int put_matrix(struct walk *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l, void **ret)
 {
-	uint32_t rows = 0;
-
-	for (const part &p : parts)
-		rows += p.rows;
-	*ret = take(k, matmul_packed_bytes(MATMUL_BF16, rows, cols));
-	return k->fill ? put_parts(k, layer, parts, cols, true, *ret) : 0;
+	*ret = take(k, matmul_packed_bytes(MATMUL_BF16, rows_of(parts), cols));
+	return k->fill ? put_parts(k, layer, parts, cols, l, *ret) : 0;
 }
 
-/* One matrix per expert; their packed sizes need no padding between them. */
-int put_experts(struct walk *k, uint32_t layer, std::vector<part> parts, uint32_t cols, void **ret)
+/* One matrix per expert, then maybe `shared`; their packed sizes need no padding between them. */
+int put_experts(struct walk *k, uint32_t layer, std::vector<part> parts, const std::vector<part> *shared, uint32_t cols,
+		enum layout l, void **ret)
 {
-	uint32_t rows = 0;
-	size_t each;
+	const size_t each = matmul_packed_bytes(MATMUL_BF16, rows_of(parts), cols);
+	const uint32_t n = k->m->n_experts;
+	int rc = 0;
 
-	for (const part &p : parts)
-		rows += p.rows;
-	each = matmul_packed_bytes(MATMUL_BF16, rows, cols);
-	*ret = take(k, each * k->m->n_experts);
-	for (uint32_t e = 0; k->fill && e < k->m->n_experts; e++) {
-		int rc;
-
+	*ret = take(k, each * (n + (shared ? 1 : 0)));
+	for (uint32_t e = 0; !rc && k->fill && e < n; e++) {
 		for (part &p : parts)
 			p.expert = e;
-		rc = put_parts(k, layer, parts, cols, true, (char *)*ret + each * e);
-		if (rc)
-			return rc;
+		rc = put_parts(k, layer, parts, cols, l, (char *)*ret + each * e);
 	}
-	return 0;
+	return !rc && k->fill && shared ? put_parts(k, layer, *shared, cols, l, (char *)*ret + each * n) : rc;
 }
 
 /* ---- the walk ------------------------------------------------------------------ */
@@ -289,57 +310,65 @@ int walk_gdn(struct walk *k, uint32_t l, struct layer_weights *w)
 	const struct model_shape *m = k->m;
 	const uint32_t value = m->gdn_v_heads * m->gdn_head_dim;
 	const uint32_t channels = 2 * m->gdn_k_heads * m->gdn_head_dim + value;
-	int rc = put_matrix(k, l, { { W_GDN_QKV, 0, channels } }, m->hidden, &w->qkv);
+	int rc = put_matrix(k, l, { { W_GDN_QKV, 0, channels }, { W_GDN_Z, 0, value }, { W_GDN_B, 0, m->gdn_v_heads },
+				    { W_GDN_A, 0, m->gdn_v_heads } }, m->hidden, LAYOUT_PACKED, &w->mixer_in);
 
-	rc = rc ? rc : put_matrix(k, l, { { W_GDN_Z, 0, value } }, m->hidden, &w->z);
-	rc = rc ? rc : put_matrix(k, l, { { W_GDN_A, 0, m->gdn_v_heads } }, m->hidden, &w->a);
-	rc = rc ? rc : put_matrix(k, l, { { W_GDN_B, 0, m->gdn_v_heads } }, m->hidden, &w->b);
 	rc = rc ? rc : put_vector(k, W_GDN_CONV, l, channels * m->gdn_conv_width, false, 0.25f, &w->conv);
 	rc = rc ? rc : put_vector(k, W_GDN_A_LOG, l, m->gdn_v_heads, true, 0.5f, (void **)&w->a_log);
 	rc = rc ? rc : put_vector(k, W_GDN_DT_BIAS, l, m->gdn_v_heads, true, -3.0f, (void **)&w->dt_bias);
 	rc = rc ? rc : put_vector(k, W_GDN_NORM, l, m->gdn_head_dim, false, 1, &w->gdn_norm);
-	return rc ? rc : put_matrix(k, l, { { W_GDN_OUT, 0, m->hidden } }, value, &w->gdn_out);
+	return rc ? rc : put_matrix(k, l, { { W_GDN_OUT, 0, m->hidden } }, value, LAYOUT_PACKED, &w->mixer_out);
 }
 
 int walk_attention(struct walk *k, uint32_t l, struct layer_weights *w)
 {
 	const struct model_shape *m = k->m;
 	const uint32_t q = m->n_q_heads * m->head_dim, kv = m->n_kv_heads * m->head_dim;
-	int rc = put_matrix(k, l, { { W_Q, 0, 2 * q } }, m->hidden, &w->q);
+	int rc = put_matrix(k, l, { { W_Q, 0, 2 * q }, { W_K, 0, kv }, { W_V, 0, kv } }, m->hidden, LAYOUT_PACKED,
+			    &w->mixer_in);
 
-	rc = rc ? rc : put_matrix(k, l, { { W_K, 0, kv } }, m->hidden, &w->k);
-	rc = rc ? rc : put_matrix(k, l, { { W_V, 0, kv } }, m->hidden, &w->v);
 	rc = rc ? rc : put_vector(k, W_Q_NORM, l, m->head_dim, false, 0, &w->q_norm);
 	rc = rc ? rc : put_vector(k, W_K_NORM, l, m->head_dim, false, 0, &w->k_norm);
-	return rc ? rc : put_matrix(k, l, { { W_O, 0, m->hidden } }, q, &w->o);
+	return rc ? rc : put_matrix(k, l, { { W_O, 0, m->hidden } }, q, LAYOUT_PACKED, &w->mixer_out);
 }
 
 int walk_experts(struct walk *k, uint32_t l, struct layer_weights *w)
 {
 	const struct model_shape *m = k->m;
+	const std::vector<part> shared_in = { { W_SHARED_GATE, 0, m->shared_inter }, { W_SHARED_UP, 0, m->shared_inter } };
+	const std::vector<part> shared_out = { { W_SHARED_DOWN, 0, m->hidden } };
+	const bool beside = weights_shared_beside(m);
 	std::vector<part> router = { { W_ROUTER, 0, m->n_experts } };
 	int rc;
 
 	if (m->shared_inter)
 		router.push_back({ W_SHARED_SCORE, 0, 1 });
-	rc = put_matrix(k, l, router, m->hidden, &w->router);
+	rc = put_matrix(k, l, router, m->hidden, LAYOUT_PACKED, &w->router);
 	rc = rc ? rc : put_experts(k, l, { { W_EXPERT_GATE, 0, m->expert_inter }, { W_EXPERT_UP, 0, m->expert_inter } },
-				   m->hidden, &w->expert_gate_up);
-	rc = rc ? rc : put_experts(k, l, { { W_EXPERT_DOWN, 0, m->hidden } }, m->expert_inter, &w->expert_down);
+				   beside ? &shared_in : NULL, m->hidden, LAYOUT_TURNS, &w->expert_gate_up);
+	rc = rc ? rc : put_experts(k, l, { { W_EXPERT_DOWN, 0, m->hidden } }, beside ? &shared_out : NULL, m->expert_inter,
+				   LAYOUT_PACKED, &w->expert_down);
 	if (rc || !m->shared_inter)
 		return rc;
-	rc = put_matrix(k, l, { { W_SHARED_GATE, 0, m->shared_inter }, { W_SHARED_UP, 0, m->shared_inter } }, m->hidden,
-			&w->gate_up);
-	return rc ? rc : put_matrix(k, l, { { W_SHARED_DOWN, 0, m->hidden } }, m->shared_inter, &w->down);
+	if (beside && k->fill) {
+		w->gate_up = (char *)w->expert_gate_up +
+			     m->n_experts * matmul_packed_bytes(MATMUL_BF16, 2 * m->expert_inter, m->hidden);
+		w->down = (char *)w->expert_down +
+			  m->n_experts * matmul_packed_bytes(MATMUL_BF16, m->hidden, m->expert_inter);
+	}
+	if (beside)
+		return 0;
+	rc = put_matrix(k, l, shared_in, m->hidden, LAYOUT_TURNS, &w->gate_up);
+	return rc ? rc : put_matrix(k, l, shared_out, m->shared_inter, LAYOUT_PACKED, &w->down);
 }
 
 int walk_dense(struct walk *k, uint32_t l, struct layer_weights *w)
 {
 	const struct model_shape *m = k->m;
 	int rc = put_matrix(k, l, { { W_MLP_GATE, 0, m->dense_inter }, { W_MLP_UP, 0, m->dense_inter } }, m->hidden,
-			    &w->gate_up);
+			    LAYOUT_TURNS, &w->gate_up);
 
-	return rc ? rc : put_matrix(k, l, { { W_MLP_DOWN, 0, m->hidden } }, m->dense_inter, &w->down);
+	return rc ? rc : put_matrix(k, l, { { W_MLP_DOWN, 0, m->hidden } }, m->dense_inter, LAYOUT_PACKED, &w->down);
 }
 
 int walk_model(struct walk *k)
@@ -348,8 +377,8 @@ int walk_model(struct walk *k)
 	int rc;
 
 	k->w->embed = take(k, (size_t)m->vocab_rows * m->hidden * 2);
-	rc = k->fill ? put_parts(k, 0, { { W_EMBED, 0, m->vocab_rows } }, m->hidden, false, k->w->embed) : 0;
-	rc = rc ? rc : put_matrix(k, 0, { { W_HEAD, 0, m->vocab_rows } }, m->hidden, &k->w->head);
+	rc = k->fill ? put_parts(k, 0, { { W_EMBED, 0, m->vocab_rows } }, m->hidden, LAYOUT_ROWS, k->w->embed) : 0;
+	rc = rc ? rc : put_matrix(k, 0, { { W_HEAD, 0, m->vocab_rows } }, m->hidden, LAYOUT_PACKED, &k->w->head);
 	rc = rc ? rc : put_vector(k, W_FINAL_NORM, 0, m->hidden, false, 0, &k->w->final_norm);
 	for (uint32_t l = 0; !rc && l < m->n_layers; l++) {
 		struct layer_weights *w = &k->w->layer[l];
@@ -363,6 +392,11 @@ int walk_model(struct walk *k)
 }
 
 } /* namespace */
+
+bool weights_shared_beside(const struct model_shape *m)
+{
+	return m->shared_inter && m->shared_inter == m->expert_inter && m->n_experts < MATMUL_MAX_EXPERTS;
+}
 
 size_t weights_bytes(const struct model_shape *shape)
 {

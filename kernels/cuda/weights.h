@@ -1,13 +1,15 @@
 /* weights.h - a model's weights in device memory, in the layouts that the kernels read.
  *
  * One slab: weights_bytes() says how large it is before anything is allocated.  Matrices are stacked
- * where one product serves several of them (gate over up; router over the shared expert's score) and packed
+ * where one product serves several of them (what reads the same x; gate and up in turns of eight rows, as
+ * MATMUL_OUT_SWIGLU wants them; the router over the shared expert's score) and packed
  * by the device (kernels/cuda/pack.h).  Matrices must be BF16 in the source; vectors may be F32 or F16 and are rounded
  * to what their kernel takes.
  */
 #ifndef HEARTH_KERNELS_CUDA_WEIGHTS_H
 #define HEARTH_KERNELS_CUDA_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,12 +22,15 @@ extern "C" {
 
 struct layer_weights {
 	void *input_norm, *post_norm;		/* bf16 */
-	void *qkv, *z, *a, *b, *conv, *gdn_norm, *gdn_out;
+	void *mixer_in;				/* GDN: q k v, z, b, a; attention: q with gates, k, v */
+	void *mixer_out;
+	void *conv, *gdn_norm;
 	float *a_log, *dt_bias;
-	void *q, *k, *v, *o, *q_norm, *k_norm;
+	void *q_norm, *k_norm;
 	void *router;				/* [experts + 1 if there is a shared expert] */
-	void *expert_gate_up, *expert_down;	/* packed, one expert after the other */
-	void *gate_up, *down;			/* of the shared expert or of a dense layer */
+	void *expert_gate_up, *expert_down;	/* packed, one expert after the other; a shared expert of the same
+						 * width is one more of them */
+	void *gate_up, *down;			/* of the shared expert (maybe the last of those), or of a dense layer */
 };
 
 struct weights {
@@ -36,6 +41,9 @@ struct weights {
 	void *final_norm;
 	struct layer_weights layer[MODEL_MAX_LAYERS];
 };
+
+/* The shared expert is laid out as one more of the experts. */
+bool weights_shared_beside(const struct model_shape *shape);
 
 size_t weights_bytes(const struct model_shape *shape);
 

@@ -390,6 +390,61 @@ static void bf16_out_test(void)
 	}
 }
 
+/* SWIGLU's output is that of the float32 sums, in every form and for every number of rows. */
+static void swiglu_test(enum matmul_format f)
+{
+	const uint32_t n = 160, k = 640, most = 70;
+	struct matrix m;
+	halves x((size_t)most * k), y16((size_t)most * n / 2), alone(y16.size());
+	std::vector<float> y32((size_t)most * n);
+	struct decode_matmul_args a = {};
+	bool near = true, same = true;
+
+	matrix_make(&m, f, n, k);
+	for (auto &v : x)
+		v = some_bf16();
+	float *d32 = to_device(y32);
+	uint16_t *d16 = to_device(y16), *d_x = to_device(x);
+
+	a.w = to_device(m.packed);
+	a.n = n;
+	a.k = a.ldx = k;
+	a.scale = m.ref.global;
+	a.format = f;
+	for (uint32_t rows : { 1u, 3u, 8u, 17u, 24u, 40u, most })
+		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE })
+			for (uint32_t first = 0; first < (rows == 1 ? most : 1); first++) {
+				a.form = form;
+				a.x = d_x + (size_t)first * k;
+				a.n_rows = rows;
+				a.ldy = n;
+				a.y = d32;
+				a.out = MATMUL_OUT_F32;
+				claim(decode_matmul(&a, NULL) == 0, "launches", "f32 out", rows, form);
+				a.ldy = n / 2;
+				a.y = d16;
+				a.out = MATMUL_OUT_SWIGLU;
+				claim(decode_matmul(&a, NULL) == 0, "launches", "swiglu", rows, form);
+				CUDA(cudaMemcpy(y32.data(), d32, y32.size() * 4, cudaMemcpyDeviceToHost));
+				CUDA(cudaMemcpy(y16.data(), d16, y16.size() * 2, cudaMemcpyDeviceToHost));
+				for (size_t i = 0; i < (size_t)rows * n / 2; i++) {
+					const size_t r = i / (n / 2), c = i % (n / 2), at = r * n + c / 8 * 16 + c % 8;
+					const double g = (double)y32[at], want = g / (1 + exp(-g)) * (double)y32[at + 8];
+					const double got = (double)ref_bf16(y16[i]);
+
+					near = near && fabs(want - got) <= fabs(want) * (1.0 / 256 + 1e-5) + 1e-30;
+					if (rows == 1 && form == MATMUL_NARROW)
+						alone[(size_t)first * n / 2 + i] = y16[i];
+					else
+						same = same && alone[(size_t)first * n / 2 + i] == y16[i];
+				}
+			}
+	claim(near, "swiglu rounds once", matmul_format_name(f), most, 0);
+	claim(same, "swiglu's bits are the row's own", matmul_format_name(f), most, 0);
+	for (const void *p : { (const void *)d32, (const void *)d16, (const void *)d_x, a.w })
+		CUDA(cudaFree((void *)p));
+}
+
 /* ---- experts ------------------------------------------------------------------- */
 
 struct experts {
@@ -679,6 +734,8 @@ int main(int argc, char **argv)
 	}
 	refusal_test();
 	bf16_out_test();
+	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+		swiglu_test(f);
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);

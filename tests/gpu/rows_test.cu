@@ -1,5 +1,6 @@
 /* rows_test.cu - the row-wise decode kernels against references in double; neighbours change no bit.
  * Exits 77 without a GPU. */
+#include "kernels/cuda/route.h"
 #include "kernels/cuda/rows.h"
 #include "tests/gpu/gpu_test.h"
 
@@ -45,48 +46,20 @@ static void norms(void)
 	claim("rms_norm_rows_do_not_mix", same);
 }
 
-static void gated(void)
-{
-	const uint32_t rows = 3, heads = 5;
-	array<float> o(rows * heads * 128);
-	array<__nv_bfloat16> z(o.h.size()), w(128), out(o.h.size());
-	gated_norm_args a = { o.d, z.d, w.d, out.d, rows, heads, 1e-6f };
-	bool ok;
-
-	for (auto &x : o.h)
-		x = uniform();
-	o.up();
-	z.fill_bf16();
-	w.fill_bf16();
-	ok = gated_norm(&a, nullptr) == 0;
-	CUDA(cudaDeviceSynchronize());
-	out.down();
-	for (uint32_t h = 0; h < rows * heads; h++) {
-		double sum = 0;
-		for (int d = 0; d < 128; d++)
-			sum += (double)o.h[h * 128 + d] * o.h[h * 128 + d];
-		for (int d = 0; d < 128; d++) {
-			double zz = f(z.h[h * 128 + d]);
-			ok = ok && near_bf16(f(w.h[d]) * o.h[h * 128 + d] / std::sqrt(sum / 128 + 1e-6) * zz /
-						     (1 + std::exp(-zz)), f(out.h[h * 128 + d]));
-		}
-	}
-	claim("gated_norm_rounds_once", ok && out.guarded());
-}
-
 static void rope(void)
 {
 	const uint32_t qh = 6, kvh = 2, half = 32, positions = 5000;
 	array<qk_row> rows(3);
-	array<__nv_bfloat16> qg(3 * qh * 512), k(3 * kvh * 256), v(k.h.size()), qn(256), kn(256), cs(positions * half),
+	const uint32_t k_at = qh * 512, v_at = k_at + kvh * 256, ld = v_at + kvh * 256 + 24;
+	array<__nv_bfloat16> u(3 * ld), qn(256), kn(256), cs(positions * half),
 		sn(cs.h.size()), q(3 * qh * 256), gate(q.h.size()), kc(4 * kvh * 64 * 256), vc(kc.h.size());
-	qk_rope_args a = { rows.d, 3, qh, kvh, qg.d, k.d, v.d, qn.d, kn.d, cs.d, sn.d, 64, 11, 10, 1e-6f, q.d, gate.d,
+	qk_rope_args a = { rows.d, 3, qh, kvh, ld, u.d, u.d + k_at, u.d + v_at, qn.d, kn.d, cs.d, sn.d, 64, 11, 10, 1e-6f, q.d, gate.d,
 			   kc.d, vc.d };
 	bool ok, copied = true;
 
 	rows.h = { { { 0, 0, 0 }, 2, 0 }, { { 4999, 17, 300 }, 0, 63 }, { { 64, 64, 64 }, 3, 5 } };
 	rows.up();
-	for (auto *x : { &qg, &k, &v, &qn, &kn })
+	for (auto *x : { &u, &qn, &kn })
 		x->fill_bf16();
 	for (uint32_t p = 0; p < positions; p++)
 		for (uint32_t j = 0; j < half; j++) {
@@ -122,37 +95,42 @@ static void rope(void)
 	};
 	for (uint32_t r = 0; r < 3; r++) {
 		for (uint32_t h = 0; h < qh; h++) {
-			const __nv_bfloat16 *x = &qg.h[(r * qh + h) * 512];
+			const __nv_bfloat16 *x = &u.h[r * ld + h * 512];
 			head(x, qn.h.data(), rows.h[r], &q.h[(r * qh + h) * 256]);
 			copied = copied && !memcmp(&gate.h[(r * qh + h) * 256], x + 256, 512);
 		}
 		for (uint32_t h = 0; h < kvh; h++) {
 			size_t at = ((rows.h[r].block * kvh + h) * 64 + rows.h[r].offset) * 256;
-			head(&k.h[(r * kvh + h) * 256], kn.h.data(), rows.h[r], &kc.h[at]);
-			copied = copied && !memcmp(&vc.h[at], &v.h[(r * kvh + h) * 256], 512);
+			head(&u.h[r * ld + k_at + h * 256], kn.h.data(), rows.h[r], &kc.h[at]);
+			copied = copied && !memcmp(&vc.h[at], &u.h[r * ld + v_at + h * 256], 512);
 		}
 	}
 	claim("heads_are_normed_and_rotated_on_three_axes", ok && q.guarded() && kc.guarded());
 	claim("gate_and_values_are_copied", copied && gate.guarded() && vc.guarded());
 }
 
-static void experts(void)
+/* Choice, weights and list of `rows` rows; few and many rows go through different kernels. */
+static void experts(uint32_t rows, uint32_t n, bool shared, bool list_shared)
 {
-	const uint32_t rows = 40, n = 256, stride = 257, top = 8;
-	array<float> logits(rows * stride), weights(rows * top);
-	array<uint32_t> ids(rows * top);
-	choose_args a = { logits.d, rows, n, stride, top, ids.d, weights.d };
-	bool ok;
+	const uint32_t stride = n + 1, top = 8, slots = top + shared, listed = n + (shared && list_shared);
+	array<float> logits(rows * stride), weights(rows * slots);
+	array<uint32_t> ids(rows * slots);
+	array<unsigned char> mem(expert_list_bytes(rows, slots, n + 1));
+	const expert_list list = expert_list_at(mem.d, rows, slots, n + 1);
+	route_args a = { logits.d, rows, n, stride, top, shared, list_shared, ids.d, weights.d, list };
+	std::vector<std::vector<uint32_t>> pairs(n + 1);
+	bool ok, good = true;
 
-	for (uint32_t i = 0; i < logits.h.size(); i++)	/* many ties; column 256 must not count */
-		logits.h[i] = i % stride == 256 ? 100 : (float)(int)(rng() % 17) / 4 - 2;
+	for (uint32_t i = 0; i < logits.h.size(); i++)	/* many ties; the last column must not be chosen */
+		logits.h[i] = i % stride == n ? 100 : (float)(int)(rng() % 17) / 4 - 2;
 	for (uint32_t i = 0; i < n; i++)
-		logits.h[7 * stride + i] = -1;		/* all equal: the lowest ids win */
+		logits.h[i] = -1;			/* all equal: the lowest ids win */
 	logits.up();
-	ok = choose_experts(&a, nullptr) == 0;
+	ok = route(&a, nullptr) == 0;
 	CUDA(cudaDeviceSynchronize());
 	ids.down();
 	weights.down();
+	mem.down();
 	for (uint32_t r = 0; r < rows; r++) {
 		std::vector<uint32_t> order(n);
 		double sum = 0;
@@ -164,16 +142,37 @@ static void experts(void)
 		});
 		for (uint32_t i = 0; i < top; i++)
 			sum += std::exp((double)logits.h[r * stride + order[i]]);
-		for (uint32_t i = 0; i < top; i++)
-			ok = ok && ids.h[r * top + i] == order[i] &&
-			     std::fabs(weights.h[r * top + i] - std::exp((double)logits.h[r * stride + order[i]]) / sum) < 1e-6;
+		for (uint32_t i = 0; i < slots; i++) {
+			const uint32_t want = i < top ? order[i] : n;
+			const double w = i < top ? std::exp((double)logits.h[r * stride + want]) / sum
+						 : 1 / (1 + std::exp(-100.0));
+
+			ok = ok && ids.h[r * slots + i] == want &&
+			     std::fabs((double)weights.h[r * slots + i] - w) < 1e-6;
+			if (want < listed)
+				pairs[want].push_back(r * slots + i);
+		}
 	}
+	auto at = [&](const uint32_t *p) { return (const uint32_t *)(mem.h.data() + ((const unsigned char *)p - mem.d)); };
+	uint32_t active = 0;
+	for (uint32_t e = 0; e < n + 1; e++) {
+		if (pairs[e].empty())
+			continue;
+		const uint32_t first = at(list.offset)[active], end = at(list.offset)[active + 1];
+
+		good = good && at(list.active)[active] == e && end - first == pairs[e].size() &&
+		       !memcmp(at(list.pair) + first, pairs[e].data(), pairs[e].size() * 4);
+		active++;
+	}
+	good = good && *at(list.n_active) == active;
+	printf("  %u rows, %u experts, shared %d%s\n", rows, n, shared, list_shared ? ", listed" : "");
 	claim("experts_by_logit_then_by_id", ok && ids.guarded() && weights.guarded());
+	claim("pairs_are_listed_by_expert", good && mem.guarded());
 }
 
 static void refuses(void)
 {
-	choose_args c = {};
+	route_args c = {};
 	qk_rope_args q = {};
 	rms_norm_args n = {};
 
@@ -184,7 +183,7 @@ static void refuses(void)
 	q.rotary = 63;
 	n.rows = 1;
 	n.width = 12;
-	claim("odd_shapes_are_refused", choose_experts(&c, nullptr) && qk_rope(&q, nullptr) && rms_norm(&n, nullptr));
+	claim("odd_shapes_are_refused", route(&c, nullptr) && qk_rope(&q, nullptr) && rms_norm(&n, nullptr));
 }
 
 int main(void)
@@ -192,9 +191,13 @@ int main(void)
 	if (!have_gpu())
 		return 77;
 	norms();
-	gated();
 	rope();
-	experts();
+	for (uint32_t rows : { 1u, 7u, 16u, 33u, 200u })
+		for (uint32_t n : { 12u, 256u, 500u }) {
+			experts(rows, n, true, true);
+			experts(rows, n, true, false);
+			experts(rows, n, false, false);
+		}
 	refuses();
 	return n_failed ? 1 : 0;
 }
