@@ -20,6 +20,9 @@ from box import BUILD, Router, Skip, main, read_until, wait_for
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 TINY = os.environ.get("HEARTH_TINY", os.path.join(SRC, "models/tiny"))
 HEARTHD = BUILD + "/bin/hearthd"
+# This is not about memory: nothing of the machine's is dropped, and little is kept back.
+MEMORY = "[memory]\ndrop_caches = never\njudge = available\nreserve_mib = 64\nyellow_mib = 48\nred_mib = 32\n" \
+    "yellow_pressure = 0\nred_pressure = 0\n"
 
 
 def model(name, **keys):
@@ -45,7 +48,7 @@ class Box:
 
     def write(self, conf):
         with open(self.conf, "w") as f:
-            f.write("[box]\n%s\n%s" % ("\n".join("%s = %s" % kv for kv in self.keys.items()), conf))
+            f.write("[box]\n%s\n%s%s" % ("\n".join("%s = %s" % kv for kv in self.keys.items()), MEMORY, conf))
 
     def start(self, wait=True):
         self.out = open(self.log, "ab")
