@@ -207,6 +207,22 @@ def test_two_aliases_share_one_place():
         assert got == [200] * 8, got
 
 
+def test_two_models_that_do_not_fit_together_take_turns():
+    big = {"context": 8192, "max_streams": 64, "kv_mib": 1024}      # a budget of 1.2 GiB, of which little is touched
+    with open("/proc/meminfo") as f:
+        kib = {x.split(":")[0]: int(x.split()[1]) for x in f}
+    if kib["MemAvailable"] < 4 << 20:
+        raise Skip("less than 4 GiB available")
+    limit = (kib["MemTotal"] - kib["MemAvailable"]) // 1024 + 1800   # a box with room for one and a half of them
+    with Router() as r, Box(r, "limit_mib = %d\n" % limit + model("a", **big) + model("b", **big)) as b:
+        assert ask(r, "a")[0] == 200, b.text()
+        assert ask(r, "b")[0] == 200, b.text()
+        assert (b.state("a"), b.state("b")) == ("unloaded", "ready"), b.text()
+        assert b.models()["a"]["reason"] == "made room for b"
+        assert ask(r, "a")[0] == 200
+        assert (b.state("a"), b.state("b")) == ("ready", "unloaded"), b.text()
+
+
 def test_a_crash_loop_ends_in_quarantine_with_a_reason():
     with Router() as r, Box(r, model("tiny"), crash_limit=3, healthy_s=600) as b:
         assert ask(r, "tiny")[0] == 200
