@@ -258,6 +258,34 @@ def test_a_request_survives_the_death_of_the_only_worker():
         assert s == 200 and "worker:b1/tiny=lost, box:b1=loaded, worker:b1/tiny=ok" == h["x-hearth-attempts"], (s, h)
 
 
+def text_of(raw):
+    out = ""
+    for line in raw.decode().split("\n"):
+        if line.startswith("data: {"):
+            for c in json.loads(line[6:])["choices"]:
+                out += (c["delta"].get("reasoning_content") or "") + (c["delta"].get("content") or "")
+    return out
+
+
+def test_a_stream_goes_on_bit_for_bit_on_the_successor_of_its_only_worker():
+    more = {"max_tokens": 400, "ignore_eos": True, "seed": 7, "temperature": 0.9}
+    with Router("[route]\nkeepalive_ms = 100\n") as r, Box(r, model("tiny"), backoff_ms=500) as b:
+        whole = text_of(read_until(r.stream("Tell me a story.", **more), b"[DONE]", 60))
+        pid = b.pid("tiny")
+        s = r.stream("Tell me a story.", **more)
+        head = b""
+        while head.count(b"data: ") < 20:
+            head += s.recv(512)
+        os.kill(pid, signal.SIGSTOP)
+        kill(pid)
+        raw = head + read_until(s, b"[DONE]", 60)
+        assert b'"error"' not in raw, raw[-500:]
+        assert text_of(raw) == whole, (text_of(raw), whole)
+        assert b": tiny on box b1: backoff" in raw or b": tiny on box b1: starting" in raw, raw[-3000:]
+        assert raw.count(b"=lost") and len(whole) > 400
+        return "%d characters" % len(whole)
+
+
 def test_a_model_that_cannot_be_loaded_is_not_tried_for_ever():
     with Router() as r, Box(r, model("bad", path="/nonexistent/model")) as b:
         s, h, d = ask(r, "bad")
