@@ -519,10 +519,10 @@ static bool judge(struct broker *b, struct broker_claim *c, uint64_t now, struct
 
 static const struct broker_claim *youngest(const struct broker *b)
 {
-	const struct broker_claim *y = NULL;
+	const struct broker_claim *y = NULL;	/* ids count up, over restarts of ours too */
 
 	for (size_t i = 0; i < b->n; i++)
-		if (b->claim[i].state == CLAIM_LEASED && (!y || b->claim[i].since_ns >= y->since_ns))
+		if (b->claim[i].state == CLAIM_LEASED && (!y || b->claim[i].id > y->id))
 			y = &b->claim[i];
 	return y;
 }
