@@ -19,6 +19,7 @@ librouter_a_SOURCES = \
 	router/openai_request.c router/openai_request.h \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
+	router/service.c router/service.h \
 	router/settings.c router/settings.h \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)

@@ -1,10 +1,9 @@
-/* main.c - hearth-router: options, signals, start and stop. */
+/* main.c - hearth-router: options, start and stop. */
 #include "config.h"
 
 #include <event2/event.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,9 +16,9 @@
 #include "lib/svc.h"
 #include "router/job.h"
 #include "router/reload.h"
+#include "router/service.h"
 
-enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64, EXTEND_US = 5000000,
-       SETTLE_LOOK_MS = 20 };
+enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64 };
 
 #define DEFAULT_CONFIG "/etc/hearth/hearth.conf"
 
@@ -33,9 +32,6 @@ struct options {
 static struct {
 	struct router rt;
 	struct options opt;
-	struct event *term, *interrupt, *hangup, *poll, *settle;
-	uint64_t drain_until_ns, told_ns, settle_until_ns;
-	char note[256];			/* of the last reload, when it was refused */
 } app;
 
 /* ---- options ------------------------------------------------------------------------- */
@@ -127,205 +123,6 @@ static int load(struct settings **ret, struct err *e)
 	return settings_load(config_path(&app.opt), app.opt.overrides, app.opt.n_overrides, ret, e);
 }
 
-static void set_log_level(const struct settings *s)
-{
-	enum log_level level;
-
-	if (log_level_parse(conf_text(s->conf, "log", NULL, "level"), &level) == 0)
-		log_set_level(level);
-}
-
-/* ---- signals --------------------------------------------------------------------------- */
-
-/* What stands in the way of these settings on the sockets there are. */
-static int check_sockets(const struct settings *s, struct err *e)
-{
-	char address[80];
-	int first, n = svc_sockets(&first), r = 0;
-
-	for (int i = 0; i < n && r == 0; i++) {
-		r = http_socket_address(first + i, address, sizeof(address), e);
-		if (r == 0 && !s->n_keys && !http_is_loopback(address))
-			r = err_set(e, -EPERM, "the service manager's socket %s is not loopback, "
-				    "so http.keys_file is needed", address);
-	}
-	return r;
-}
-
-static void refuse_reload(const struct err *e)
-{
-	log_event(LOG_ERROR, EVENT_RELOAD_REFUSED, LOG_FIELDS({ "REASON", e->text }),
-		  "reload: %s; the configuration stays as it was", e->text);
-	snprintf(app.note, sizeof(app.note), "; last reload refused: %.200s", e->text);
-}
-
-static void note_restart(const struct settings *now)
-{
-	CLEANUP(buf_donep) struct buf restart = BUF_INIT;
-
-	conf_needs_restart(app.rt.settings->conf, now->conf, &restart);
-	if (restart.n)
-		log_event(LOG_WARN, EVENT_RELOAD_NEEDS_RESTART,
-			  LOG_FIELDS({ "KEYS", restart.p }),
-			  "reload: a change of %s needs a restart", restart.p);
-}
-
-static void take_settings(struct settings *now)
-{
-	char generation[16];
-
-	note_restart(now);
-	settings_drop(app.rt.settings);
-	app.rt.settings = now;
-	app.rt.generation++;
-	app.note[0] = '\0';
-	set_log_level(now);
-	snprintf(generation, sizeof(generation), "%u", app.rt.generation);
-	log_event(LOG_NOTE, EVENT_RELOAD_DONE, LOG_FIELDS({ "GENERATION", generation }),
-		  "reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases,
-		  now->n_upstreams, now->n_keys);
-}
-
-/* One line for `systemctl status`. */
-static void tell_status(void)
-{
-	const struct router *rt = &app.rt;
-	uint32_t n = 0, out = 0;
-
-	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next) {
-		n++;
-		out += w->draining || w->doomed || route_breaker_until(&w->breaker) > clock_ns();
-	}
-	if (rt->draining)
-		svc_status("stopping: %u requests and %u connections to finish", rt->n_jobs,
-			   http_server_connections(rt->http));
-	else
-		svc_status("%u of %u workers ready, %u requests, %u connections, configuration "
-			   "%u%s", n - out, n, rt->n_jobs, http_server_connections(rt->http),
-			   rt->generation, app.note);
-}
-
-static void on_hangup(evutil_socket_t fd, short what, void *arg)
-{
-	struct settings *now = NULL;
-	struct err e;
-	int r;
-
-	(void)fd, (void)what, (void)arg;
-	svc_reloading();
-	r = load(&now, &e);
-	if (r == 0)
-		r = check_sockets(now, &e);
-	if (r == 0) {
-		take_settings(now);
-	} else {
-		refuse_reload(&e);
-		settings_drop(now);
-	}
-	reload_tell(r < 0 ? e.text : NULL);
-	svc_ready();
-	tell_status();
-}
-
-/* Replies leave after their requests are over: connections count too. */
-static bool drained(const struct router *rt)
-{
-	return !rt->n_jobs && !http_server_connections(rt->http);
-}
-
-static void on_poll(evutil_socket_t fd, short what, void *arg)
-{
-	uint64_t now = clock_ns();
-
-	(void)fd, (void)what, (void)arg;
-	svc_watchdog();
-	if (now - app.told_ns >= NS_PER_S) {
-		app.told_ns = now;
-		tell_status();
-		if (app.rt.draining)
-			svc_extend(EXTEND_US);
-	}
-	if (app.rt.draining && (drained(&app.rt) || now >= app.drain_until_ns))
-		event_base_loopbreak(app.rt.base);
-}
-
-static void on_term(evutil_socket_t fd, short what, void *arg)
-{
-	struct timeval tv = { .tv_usec = 50000 };
-
-	(void)fd, (void)what, (void)arg;
-	if (app.rt.draining) {
-		event_base_loopbreak(app.rt.base);
-		return;
-	}
-	svc_stopping();
-	log_event(LOG_NOTE, EVENT_ROUTER_STOPPING, NULL,
-		  "stopping: %u requests under way get %u s", app.rt.n_jobs,
-		  app.rt.settings->drain_ms / 1000);
-	app.rt.draining = true;
-	app.drain_until_ns = clock_ns() + app.rt.settings->drain_ms * NS_PER_MS;
-	http_server_drain(app.rt.http);
-	tell_status();
-	event_add(app.poll, &tv);
-}
-
-/* Whether every model that an alias may need has a worker again. */
-static bool all_there(const struct router *rt)
-{
-	for (size_t i = 0; i < rt->settings->n_aliases; i++) {
-		const struct alias *a = &rt->settings->aliases[i];
-
-		for (size_t k = 0; k < a->n_steps; k++) {
-			const struct worker *w = fleet_workers(rt->fleet);
-
-			if (a->steps[k].upstream)
-				continue;
-			while (w && strcmp(w->model, a->steps[k].model))
-				w = w->next;
-			if (!w)
-				return false;
-		}
-	}
-	return true;
-}
-
-/* After a restart the clients that waited in the kept sockets would all be there before the
- * first worker has connected again, and hear 503: so they wait a moment longer. */
-static void on_settle(evutil_socket_t fd, short what, void *arg)
-{
-	struct timeval tv = { .tv_usec = SETTLE_LOOK_MS * 1000 };
-
-	(void)fd, (void)what, (void)arg;
-	if (app.rt.draining)
-		return;
-	if (all_there(&app.rt) || clock_ns() >= app.settle_until_ns)
-		http_server_accept(app.rt.http);
-	else
-		event_add(app.settle, &tv);
-}
-
-static int watch_signals(void)
-{
-	struct timeval tv = { .tv_sec = 1 };
-	uint32_t dog = svc_watchdog_ms();
-
-	if (dog && dog < 1000)
-		tv = (struct timeval){ .tv_usec = dog * 1000 };
-	signal(SIGPIPE, SIG_IGN);
-	app.term = evsignal_new(app.rt.base, SIGTERM, on_term, NULL);
-	app.interrupt = evsignal_new(app.rt.base, SIGINT, on_term, NULL);
-	app.hangup = evsignal_new(app.rt.base, SIGHUP, on_hangup, NULL);
-	app.poll = event_new(app.rt.base, -1, EV_PERSIST, on_poll, NULL);
-	app.settle = event_new(app.rt.base, -1, 0, on_settle, NULL);
-	if (!app.term || !app.interrupt || !app.hangup || !app.poll || !app.settle)
-		return -ENOMEM;
-	event_add(app.term, NULL);
-	event_add(app.interrupt, NULL);
-	event_add(app.hangup, NULL);
-	event_add(app.poll, &tv);
-	return 0;
-}
-
 /* ---- start and stop --------------------------------------------------------------------- */
 
 static void raise_file_limit(uint32_t wanted)
@@ -361,7 +158,7 @@ static int open_http(struct router *rt, struct err *e)
 	int r;
 
 	raise_file_limit(limits.max_connections);
-	r = check_sockets(rt->settings, e);
+	r = service_check_sockets(rt->settings, e);
 	if (r < 0)
 		return r;
 	r = http_server_open(rt->base, (const char *const *)rt->settings->listen,
@@ -405,7 +202,7 @@ static int start(struct router *rt, struct err *e)
 
 	TAILQ_INIT(&rt->waiters);
 	rt->base = event_base_new();
-	if (!rt->base || metrics_new(&rt->metrics) < 0 || watch_signals() < 0)
+	if (!rt->base || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	arc4random_buf(&rt->id_salt, sizeof(rt->id_salt));
 	rt->started_ns = clock_ns();
@@ -420,17 +217,13 @@ static int start(struct router *rt, struct err *e)
 
 static void stop(struct router *rt)
 {
-	struct event *events[] = { app.term, app.interrupt, app.hangup, app.poll, app.settle };
-
 	if (rt->http)
 		job_end_all(rt, "the router stops");
 	http_server_close(rt->http);
 	cloud_close(rt->cloud);
 	fleet_close(rt->fleet);
 	metrics_free(rt->metrics);
-	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
-		if (events[i])
-			event_free(events[i]);
+	service_done();
 	if (rt->base)
 		event_base_free(rt->base);
 	settings_drop(rt->settings);
@@ -471,10 +264,7 @@ static void announce(const struct router *rt)
 		printf("%u\n", http_server_port(rt->http, 0));
 		fflush(stdout);
 	}
-	svc_ready();
-	tell_status();
-	app.settle_until_ns = clock_ns() + rt->settings->settle_ms * NS_PER_MS;
-	on_settle(-1, 0, NULL);
+	service_started();
 }
 
 static int ask_reload(void)
@@ -509,7 +299,7 @@ int main(int argc, char **argv)
 		settings_drop(app.rt.settings);
 		return 0;
 	}
-	set_log_level(app.rt.settings);
+	service_log_level(app.rt.settings);
 	r = start(&app.rt, &e);
 	if (r < 0) {
 		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,
