@@ -1,4 +1,4 @@
-/* http_server.h - HTTP/1.1 towards clients, on bufferevents and http-parser.
+/* http_server.h - HTTP/1.1 towards clients, on libevent and http-parser.
  *
  * One request of a connection is served at a time; a request and its reply are a
  * `struct http_call`.  The server reads on while a reply is made, so that a client that

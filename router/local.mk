@@ -9,7 +9,7 @@ librouter_a_SOURCES = \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
-	router/http_server.c router/http_server.h \
+	router/http_server.c router/http_server.h router/http_socket.c \
 	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_error.c \
