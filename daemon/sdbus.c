@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include "daemon/runner.h"
+#include "daemon/unit_facts.h"
 
 #ifdef HAVE_SYSTEMD
 
@@ -57,12 +58,6 @@ struct sdbus {
 	struct unit *units;
 };
 
-/* What is read of a unit. */
-struct facts {
-	char active[32], sub[32], result[32], status[256];
-	int main_code, main_status, pid;
-};
-
 static struct sdbus *sdbus_of(struct runner *r)
 {
 	return (struct sdbus *)(void *)r;
@@ -102,31 +97,11 @@ static bool has_env(const struct unit *u)
 
 /* ---- what became of it --------------------------------------------------------------------- */
 
-static enum launch_end end_of(const struct facts *f, char *why, size_t n)
-{
-	/* also of a unit that ended in order and was forgotten before it was asked */
-	if (!strcmp(f->result, "success")) {
-		snprintf(why, n, "ended by itself");
-		return LAUNCH_ENDED;
-	}
-	if (f->main_code == CLD_EXITED) {
-		snprintf(why, n, "exit status %d (%s)%s%.150s", f->main_status, f->result,
-			 *f->status ? ": " : "", f->status);
-		return runner_end_of(f->main_status);
-	}
-	if (f->main_code == CLD_KILLED || f->main_code == CLD_DUMPED)
-		snprintf(why, n, "killed by signal %d (%s; %s)", f->main_status,
-			 strsignal(f->main_status), f->result);
-	else
-		snprintf(why, n, "systemd says: %s", f->result);
-	return LAUNCH_FAILED;
-}
-
-static void ended(struct unit *u, const struct facts *f)
+static void ended(struct unit *u, const struct unit_facts *f)
 {
 	struct sdbus *s = u->bus;
 	char why[LAUNCH_REASON];
-	enum launch_end end = end_of(f, why, sizeof(why));
+	enum launch_end end = unit_facts_end(f, why, sizeof(why));
 
 	u->live = u->ready_told = false;
 	u->pid = 0;
@@ -153,7 +128,7 @@ static void call_off(struct unit *u)
 				       u->name, "replace");
 }
 
-static void judge(struct unit *u, const struct facts *f)
+static void judge(struct unit *u, const struct unit_facts *f)
 {
 	bool active = !strcmp(f->active, "active") || !strcmp(f->active, "reloading");
 	bool over = !strcmp(f->active, "inactive") || !strcmp(f->active, "failed");
@@ -183,60 +158,10 @@ static void judge(struct unit *u, const struct facts *f)
 
 /* ---- reading properties ----------------------------------------------------------------------- */
 
-static int read_text(sd_bus_message *m, char *ret, size_t n)
-{
-	const char *s;
-	int r = sd_bus_message_read(m, "v", "s", &s);
-
-	if (r >= 0)
-		snprintf(ret, n, "%s", s);
-	return r;
-}
-
-static int read_one(sd_bus_message *m, const char *name, struct facts *f)
-{
-	uint32_t x;
-	int r;
-
-	if (!strcmp(name, "ActiveState"))
-		return read_text(m, f->active, sizeof(f->active));
-	if (!strcmp(name, "SubState"))
-		return read_text(m, f->sub, sizeof(f->sub));
-	if (!strcmp(name, "Result"))
-		return read_text(m, f->result, sizeof(f->result));
-	if (!strcmp(name, "StatusText"))
-		return read_text(m, f->status, sizeof(f->status));
-	if (!strcmp(name, "ExecMainCode"))
-		return sd_bus_message_read(m, "v", "i", &f->main_code);
-	if (!strcmp(name, "ExecMainStatus"))
-		return sd_bus_message_read(m, "v", "i", &f->main_status);
-	if (!strcmp(name, "MainPID")) {
-		r = sd_bus_message_read(m, "v", "u", &x);
-		f->pid = r >= 0 ? (int)x : 0;
-		return r;
-	}
-	return sd_bus_message_skip(m, "v");
-}
-
-static int read_facts(sd_bus_message *m, struct facts *f)
-{
-	const char *name;
-	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
-
-	while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-		r = sd_bus_message_read(m, "s", &name);
-		if (r >= 0)
-			r = read_one(m, name, f);
-		if (r >= 0)
-			r = sd_bus_message_exit_container(m);
-	}
-	return r;
-}
-
 static int on_facts(sd_bus_message *m, void *arg, sd_bus_error *ignored)
 {
 	struct unit *u = arg;
-	struct facts f = { 0 };
+	struct unit_facts f = { 0 };
 
 	(void)ignored;
 	u->answered++;
@@ -245,7 +170,7 @@ static int on_facts(sd_bus_message *m, void *arg, sd_bus_error *ignored)
 	if (sd_bus_message_is_method_error(m, NULL))
 		log_warn("%s: its state cannot be read: %s", u->name,
 			 sd_bus_message_get_error(m)->message);
-	else if (read_facts(m, &f) < 0 || !*f.active)
+	else if (unit_facts_read(m, &f) < 0 || !*f.active)
 		log_warn("%s: its state cannot be understood", u->name);
 	else
 		judge(u, &f);
