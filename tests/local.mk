@@ -4,13 +4,15 @@ include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk
 include tests/unit/cpu.mk
+include tests/unit/quant.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
+include tests/box/load.mk
+include tests/box/weights.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk
-include tests/box/load.mk
