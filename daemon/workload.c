@@ -132,6 +132,8 @@ void workload_job_over(struct workloads *w, struct entry *en, const char *result
 {
 	bool done = !strcmp(result, "done"), was_asked = w->asked == en;
 
+	en->w.known = true;
+
 	if (en->w.state == WORKLOAD_STARTING) {
 		en->w.active = done;
 		workload_set(w, en, WORKLOAD_RUNNING);
