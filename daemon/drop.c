@@ -35,7 +35,7 @@ struct drop {
 	uint64_t began_ns;
 	int fd;				/* to the helper; -1: none */
 	bool busy;
-	void (*done)(void *arg, bool helped, const char *why);
+	void (*done)(void *arg, bool helped, const char *text);
 	void *arg;
 };
 
@@ -120,6 +120,7 @@ static void finish(struct drop *d, bool helped, const char *why)
 {
 	void (*done)(void *, bool, const char *) = d->done;
 	struct meminfo now = { 0 };
+	char text[512];
 
 	event_del(d->late);
 	if (d->reply)
@@ -129,14 +130,13 @@ static void finish(struct drop *d, bool helped, const char *why)
 		close(d->fd);
 	d->fd = -1;
 	(void)meminfo_read(NULL, &now, NULL);
-	log_line(helped ? LOG_NOTE : LOG_WARN, "drop: %s%s after %llu ms: MemFree %s -> %s, "
-		 "MemAvailable %s -> %s, Cached %s -> %s", helped ? "done" : "not complete: ",
-		 helped ? "" : why, (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS),
+	snprintf(text, sizeof(text), "%s%s after %llu ms: MemFree %s -> %s, MemAvailable %s -> %s, "
+		 "Cached %s -> %s", helped ? "done" : "not complete: ", helped ? "" : why, (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS),
 		 BYTES(d->was.free), BYTES(now.free), BYTES(d->was.available), BYTES(now.available),
 		 BYTES(d->was.cached), BYTES(now.cached));
 	free_files(d);
 	d->busy = false;
-	done(d->arg, helped, why);
+	done(d->arg, helped, text);
 }
 
 static void on_late(evutil_socket_t fd, short what, void *arg)
@@ -310,7 +310,7 @@ struct drop *drop_free(struct drop *d)
 }
 
 int drop_start(struct drop *d, const char *const *folders, size_t n,
-	       void (*done)(void *arg, bool helped, const char *why), void *arg)
+	       void (*done)(void *arg, bool helped, const char *text), void *arg)
 {
 	int r = 0;
 
