@@ -3,12 +3,16 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "bench/router.h"
 #include "bench/step.h"
 
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "step") == 0)
 		return bench_step_main(argc - 1, argv + 1);
-	fprintf(stderr, "usage: hearth-bench step [options] MODEL\n");
+	if (argc > 1 && strcmp(argv[1], "router") == 0)
+		return bench_router_main(argc - 1, argv + 1);
+	fprintf(stderr, "usage: hearth-bench step [options] MODEL\n"
+			"       hearth-bench router [options] HOST:PORT\n");
 	return EX_USAGE;
 }

@@ -11,6 +11,7 @@ liblife_a_SOURCES = \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
 	daemon/sdbus.c daemon/spawn.c \
+	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \
 	daemon/uplink.c daemon/uplink.h \
 	daemon/worker_log.c daemon/worker_log.h

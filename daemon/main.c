@@ -257,7 +257,7 @@ static void on_status(void *arg, const char *line)
 static bool on_stop(void *arg, const char *alias, int pid, const char *why)
 {
 	(void)arg;
-	return app.life && life_pid(app.life, alias) == pid && life_shed(app.life, why);
+	return app.life && life_pid(app.life, alias) == pid && life_shed(app.life, alias, why);
 }
 
 static bool on_alias(void *arg, size_t i, struct memory_alias *ret)

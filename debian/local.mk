@@ -1,5 +1,5 @@
 # `make deb`: packages in build/deb.
-EXTRA_DIST += tools/make-deb.sh debian/changelog debian/control debian/copyright debian/rules \
+EXTRA_DIST += tests/deb/reproducible.sh tests/deb/lint.sh tools/make-deb.sh debian/changelog debian/control debian/copyright debian/rules \
 	debian/source/format \
 	debian/hearth-common.docs debian/hearth-common.install debian/hearth-common.postrm \
 	debian/hearth-router.dirs debian/hearth-router.install debian/hearth-router.postrm \

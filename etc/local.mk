@@ -1,5 +1,5 @@
 # Units, users, folders, catalogue and configuration: what makes programs a service.
-dist_noinst_DATA += etc/worker.conf etc/tiny.conf etc/alias-tiny.conf etc/hearth.conf.sample
+dist_noinst_DATA += etc/worker.conf etc/tiny.conf etc/alias-tiny.conf etc/hearthd-tiny.conf etc/hearthd.conf.sample etc/hearth.conf.sample
 unit_files = etc/systemd/hearth-router.socket etc/systemd/hearth-dropcaches.socket etc/systemd/hearth.slice
 made_units = etc/systemd/hearth-router.service etc/systemd/hearth-worker@.service \
 	etc/systemd/hearthd.service etc/systemd/hearth-dropcaches.service
@@ -7,20 +7,10 @@ EXTRA_DIST += $(unit_files) $(made_units:=.in) etc/catalog/hearth.catalog etc/sy
 	etc/tmpfiles.d/hearth.conf etc/preset/80-hearth.preset
 CLEANFILES += $(made_units)
 
-if NOTIFY_RELOAD
-router_type = notify-reload
-exec_reload_signal =
-else
-router_type = notify
-exec_reload_signal = ExecReload=/bin/kill -HUP $$MAINPID
-endif
-
 $(made_units): Makefile
 	$(AM_V_GEN)$(MKDIR_P) etc/systemd && sed \
 		-e 's,[@]bindir@,$(bindir),g' -e 's,[@]libexecdir@,$(libexecdir),g' \
 		-e 's,[@]sysconfdir@,$(sysconfdir),g' \
-		-e 's,[@]router_type@,$(router_type),' -e 's,[@]exec_reload_signal@,$(exec_reload_signal),' \
-		-e '/^$$/N;/^\n$$/D' \
 		$(srcdir)/$@.in >$@.new && mv $@.new $@
 etc/systemd/hearth-router.service: etc/systemd/hearth-router.service.in
 etc/systemd/hearth-worker@.service: etc/systemd/hearth-worker@.service.in
@@ -43,8 +33,10 @@ presetdir = $(prefix)/lib/systemd/system-preset
 preset_DATA = etc/preset/80-hearth.preset
 # Units of programs that this tree builds, and of no others.
 if HAVE_DAEMON
-systemdunit_DATA += etc/systemd/hearthd.service etc/systemd/hearth-dropcaches.socket \
-	etc/systemd/hearth-dropcaches.service
+systemdunit_DATA += etc/systemd/hearthd.service
+endif
+if HAVE_DROPCACHES
+systemdunit_DATA += etc/systemd/hearth-dropcaches.socket etc/systemd/hearth-dropcaches.service
 endif
 endif
 endif

@@ -69,17 +69,40 @@ int buf_putc(struct buf *b, char c)
 	return buf_put(b, &c, 1);
 }
 
+int buf_put_uint(struct buf *b, uint64_t x)
+{
+	char text[20], *p = text + sizeof(text);
+
+	do {
+		*--p = (char)('0' + x % 10);
+		x /= 10;
+	} while (x);
+	return buf_put(b, p, (size_t)(text + sizeof(text) - p));
+}
+
+/* Into the room there is; once more when it was too little. */
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
+	size_t room;
 	int n;
 
+	if (buf_reserve(b, 16) < 0)
+		return -ENOMEM;
+	room = b->cap - b->n;
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(b->p + b->n, room + 1, fmt, again);
 	va_end(again);
-	if (n < 0 || buf_reserve(b, (size_t)n) < 0)
+	if (n >= 0 && (size_t)n > room) {
+		b->p[b->n] = '\0';
+		if (buf_reserve(b, (size_t)n) < 0)
+			return -ENOMEM;
+		vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+	}
+	if (n < 0) {
+		b->p[b->n] = '\0';
 		return fail(b);
-	vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+	}
 	b->n += (size_t)n;
 	return 0;
 }

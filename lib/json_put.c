@@ -28,26 +28,43 @@ static void put_escape(struct buf *b, unsigned char c)
 	}
 }
 
-int jx_put_str(struct buf *b, const char *s, size_t n)
+/* How many of the first bytes stand in JSON as they are. */
+static size_t plain_run(const char *s, size_t n)
 {
 	size_t i = 0;
 
-	buf_putc(b, '"');
 	while (i < n) {
 		unsigned char c = (unsigned char)s[i];
-		size_t len;
+		size_t len = 1;
 
-		if (c < 0x20 || c == '"' || c == '\\') {
+		if (c < 0x20 || c == '"' || c == '\\')
+			break;
+		if (c >= 0x80)
+			len = utf8_len(s + i, n - i);
+		if (!len)
+			break;
+		i += len;
+	}
+	return i;
+}
+
+int jx_put_str(struct buf *b, const char *s, size_t n)
+{
+	buf_reserve(b, n + 2);
+	buf_putc(b, '"');
+	for (size_t i = 0; i < n;) {
+		size_t run = plain_run(s + i, n - i);
+		unsigned char c;
+
+		buf_put(b, s + i, run);
+		i += run;
+		if (i == n)
+			break;
+		c = (unsigned char)s[i++];
+		if (c < 0x80)
 			put_escape(b, c);
-			i++;
-			continue;
-		}
-		len = utf8_len(s + i, n - i);
-		if (len)
-			buf_put(b, s + i, len);
 		else
 			buf_puts(b, "\xef\xbf\xbd");
-		i += len ? len : 1;
 	}
 	return buf_putc(b, '"');
 }

@@ -11,6 +11,7 @@ liblib_a_SOURCES = \
 	lib/own.h \
 	lib/sse.c lib/sse.h \
 	lib/svc.c lib/svc.h \
+	lib/text.h \
 	lib/utf8.c lib/utf8.h
 liblib_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 lib_libs = liblib.a $(JANSSON_LIBS) $(SYSTEMD_LIBS)

@@ -4,14 +4,18 @@
  * one descriptor for the caller's event loop.  ZeroMQ's descriptor is edge-triggered:
  * after a wake AND after every send the caller must call link_*_recv() until -EAGAIN
  * (both directions share the edge).  So a loop also calls it once before it sleeps.
+ * Once is enough for all sends before it, and worth waiting for: a call that brings a
+ * message asks the kernel for nothing, one that answers -EAGAIN costs a few system calls.
  *
  * Peers: the router knows a worker as a `link_peer`, a number that is never used twice;
  * a worker that restarts, or reconnects after a cut, is a new peer.  Liveness is the
  * caller's (beats); what the link notices by itself is a closed connection: with
- * ipc:// and tcp:// the end of a worker's process arrives as LINK_GONE at once.
+ * ipc:// and tcp:// the end of a worker's process arrives as LINK_GONE at once, after
+ * what the worker had sent before (under a flood of others' messages, perhaps before
+ * the last of it, which is then dropped).
  *
- * Security: ipc:// paths are created 0660 and report the peer's pid and uid; tcp:// off loopback needs CURVE keys and an
- * allow-list, or link_server_open() answers -EPERM.
+ * Security: ipc:// paths are created 0660 and report the peer's pid and uid; tcp:// off
+ * loopback needs CURVE keys and an allow-list, or link_server_open() answers -EPERM.
  *
  * One thread per link.  Never fork with an open link.
  */
@@ -57,7 +61,7 @@ int link_server_open(const char *const *endpoints, size_t n, const struct link_c
 		     struct link_server **ret, struct err *e);
 struct link_server *link_server_close(struct link_server *s);
 int link_server_fd(const struct link_server *s);
-/* 0, or -EAGAIN when there is nothing now. */
+/* 0, or -EAGAIN when there is nothing now (then *ret is not touched). */
 int link_server_recv(struct link_server *s, struct link_in *ret);
 /* 0; -ENOENT: no such peer any more; -EAGAIN: its pipe is full (credits make this a bug or
  * a dead peer: give it up); -EMSGSIZE; -ENOMEM. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/utf8.h"
+#include "proto/wire_arena.h"
 
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((size_t)(n) << 20)
@@ -77,30 +78,65 @@ static uint32_t get_le32(const unsigned char *p)
 	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+int wire_measure(enum wire_type t, const ProtobufCMessage *m, size_t *ret_n)
+{
+	const struct wire_kind *k = kind_of(t);
+
+	if (!k || m->descriptor != k->desc)
+		return -EMSGSIZE;
+	*ret_n = protobuf_c_message_get_packed_size(m);
+	return *ret_n > k->limit ? -EMSGSIZE : 0;
+}
+
+void wire_pack_into(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, size_t n,
+		    unsigned char header[WIRE_HEADER_BYTES], void *body)
+{
+	const unsigned char h[4] = { 'H', 'W', WIRE_VERSION, (unsigned char)t };
+
+	memcpy(header, h, sizeof(h));
+	put_le32(header + 4, seq);
+	put_le32(header + 8, (uint32_t)n);
+	protobuf_c_message_pack(m, body);
+}
+
 int wire_pack(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, struct buf *header,
 	      struct buf *body)
 {
-	const struct wire_kind *k = kind_of(t);
-	unsigned char h[WIRE_HEADER_BYTES] = { 'H', 'W', WIRE_VERSION, (unsigned char)t };
-	size_t n = protobuf_c_message_get_packed_size(m);
+	unsigned char h[WIRE_HEADER_BYTES];
+	size_t n;
+	int r = wire_measure(t, m, &n);
 
-	if (!k || m->descriptor != k->desc || n > k->limit)
-		return -EMSGSIZE;
+	if (r < 0)
+		return r;
 	if (buf_reserve(body, n) < 0 || buf_reserve(header, sizeof(h)) < 0)
 		return -ENOMEM;
-	put_le32(h + 4, seq);
-	put_le32(h + 8, (uint32_t)n);
+	wire_pack_into(t, seq, m, n, h, body->p + body->n);
 	buf_put(header, h, sizeof(h));
-	protobuf_c_message_pack(m, (uint8_t *)body->p + body->n);
 	body->n += n;
 	return 0;
 }
 
 void wire_msg_done(struct wire_msg *m)
 {
-	if (m->body.any)
+	if (m->arena)
+		wire_arena_done(m->arena);
+	else if (m->body.any)
 		protobuf_c_message_free_unpacked(m->body.any, NULL);
+	m->arena = NULL;
 	m->body.any = NULL;
+}
+
+/* A Delta comes once a token and is a tree of a dozen small parts: one piece of memory for all. */
+static int unpack_body(struct wire_msg *m, const void *body, size_t n)
+{
+	ProtobufCAllocator arena = { wire_arena_alloc, wire_arena_free, &m->arena };
+
+	m->body.any = protobuf_c_message_unpack(kinds[m->type].desc,
+						m->type == WIRE_DELTA ? &arena : NULL, n, body);
+	if (m->body.any)
+		return 0;
+	wire_msg_done(m);
+	return -EPROTO;
 }
 
 /* ---- values that the receiver would have to believe ------------------------- */
@@ -341,8 +377,7 @@ int wire_unpack(enum wire_side from, uint32_t *next_seq, const void *header, siz
 	if (get_le32(h + 4) != *next_seq)
 		return err_set(e, -EILSEQ, "%s: sequence number %u where %u was due",
 			       kinds[m.type].name, get_le32(h + 4), *next_seq);
-	m.body.any = protobuf_c_message_unpack(kinds[m.type].desc, NULL, n_body, body);
-	if (!m.body.any)
+	if (unpack_body(&m, body, n_body) < 0)
 		return err_set(e, -EPROTO, "%s: body does not unpack", kinds[m.type].name);
 	why = check_values(&m);
 	if (why) {

@@ -48,9 +48,11 @@ enum { WIRE_MAX_BOX_MODELS = 256 };
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */
 size_t wire_limit(enum wire_type t);		/* bytes of the body at most; 0: unknown type */
 
-/* A received message.  `body` is the unpacked struct of `type`: hw->hello, ... */
+/* A received message.  `body` is the unpacked struct of `type`: hw->hello, ...  It lives until
+ * wire_msg_done(); of a Delta all parts are in one piece of memory. */
 struct wire_msg {
 	enum wire_type type;
+	struct wire_arena *arena;	/* NULL: each part has memory of its own */
 	union {
 		ProtobufCMessage *any;
 		Hw__Hello *hello;
@@ -80,6 +82,11 @@ void wire_msg_done(struct wire_msg *m);		/* frees the body; m may be all zero */
  * -EMSGSIZE: over the type's limit (nothing written). */
 int wire_pack(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, struct buf *header,
 	      struct buf *body);
+/* The same in two steps, into memory of the caller's.  wire_measure(): the body's bytes, or
+ * -EMSGSIZE; `body` then has room for that many. */
+int wire_measure(enum wire_type t, const ProtobufCMessage *m, size_t *ret_n);
+void wire_pack_into(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, size_t n,
+		    unsigned char header[WIRE_HEADER_BYTES], void *body);
 
 /* See the top.  On success *ret is owned by the caller and next_seq moved on. */
 int wire_unpack(enum wire_side from, uint32_t *next_seq, const void *header, size_t n_header,

@@ -196,12 +196,33 @@ static void add_header(struct cloud_call *call, const char *line)
 		call->headers = more;
 }
 
+/* For the first call: a router with workers alone does without the memory (2 MB, most of it
+ * the TLS library's tables). */
+static int start_curl(struct cloud *c)
+{
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return -ENOMEM;
+	c->multi = curl_multi_init();
+	if (!c->multi) {
+		curl_global_cleanup();
+		return -ENOMEM;
+	}
+	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_curl_timer);
+	curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+	return 0;
+}
+
 static int call_new(struct cloud *c, const struct upstream_conf *u, const char *path,
 		    struct cloud_call **ret)
 {
-	struct cloud_call *call = calloc(1, sizeof(*call));
+	struct cloud_call *call;
 	char url[1200];
 
+	if (!c->multi && start_curl(c) < 0)
+		return -ENOMEM;
+	call = calloc(1, sizeof(*call));
 	if (!call)
 		return -ENOMEM;
 	call->cloud = c;
@@ -541,18 +562,13 @@ int cloud_open(struct event_base *base, struct cloud **ret, struct err *e)
 {
 	CLEANUP(cloud_closep) struct cloud *c = calloc(1, sizeof(*c));
 
-	if (!c || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return err_set(e, -ENOMEM, "libcurl does not start");
+	if (!c)
+		return err_set(e, -ENOMEM, "out of memory");
 	c->base = base;
-	c->multi = curl_multi_init();
 	c->timer = event_new(base, -1, 0, on_timer, c);
 	c->wake = event_new(base, -1, 0, on_wake, c);
-	if (!c->multi || !c->timer || !c->wake)
+	if (!c->timer || !c->wake)
 		return err_set(e, -ENOMEM, "out of memory");
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_curl_timer);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
 	*ret = TAKE(c);
 	return 0;
 }
@@ -563,7 +579,8 @@ struct cloud *cloud_close(struct cloud *c)
 		return NULL;
 	while (c->calls)
 		call_free(c->calls);
-	curl_multi_cleanup(c->multi);
+	if (c->multi)
+		curl_multi_cleanup(c->multi);
 	if (c->timer)
 		event_free(c->timer);
 	if (c->wake)
@@ -575,7 +592,8 @@ struct cloud *cloud_close(struct cloud *c)
 		free(s->name);
 		free(s);
 	}
+	if (c->multi)
+		curl_global_cleanup();
 	free(c);
-	curl_global_cleanup();
 	return NULL;
 }

@@ -1,8 +1,9 @@
 /* fleet.c - see fleet.h.
  *
  * The link's descriptor is edge-triggered: after each wake, after each send and once a beat
- * it is read until it says -EAGAIN.  A send therefore activates `drain`, which runs in the
- * same turn of the loop.
+ * it is read until it says -EAGAIN.  Finding nothing is what costs, so this happens once a
+ * turn of the loop: wakes and sends activate `drain`, which runs behind the turn's other
+ * events.
  */
 #include "router/fleet.h"
 
@@ -47,6 +48,7 @@ struct fleet {
 	uint64_t next_uid, boot;
 	uint32_t beat_ms, dead_ms, tick_ms;
 	unsigned tick;
+	bool drain_due;			/* it is active, or runs now */
 	struct gen **slots;		/* a request's id holds its slot in the low 20 bits */
 	uint32_t n_slots, *free_slots, n_free;
 	uint64_t next_serial;
@@ -126,11 +128,18 @@ static void gen_fail(struct gen *g, const struct attempt_failure *why)
 	hooks->failed(arg, why);
 }
 
+static void drain_later(struct fleet *f)
+{
+	if (!f->drain_due)
+		event_active(f->drain, EV_READ, 0);
+	f->drain_due = true;
+}
+
 static int send_to(struct fleet *f, struct worker *w, enum wire_type t, const ProtobufCMessage *m)
 {
 	int r = link_server_send(f->link, w->peer, t, m);
 
-	event_active(f->drain, EV_READ, 0);
+	drain_later(f);
 	if (r < 0 && r != -EMSGSIZE && r != -ENOMEM)
 		w->doomed = true;
 	return r;
@@ -367,7 +376,7 @@ static void welcome_box(struct fleet *f, const struct link_in *in)
 		(void)link_server_send(f->link, in->peer, WIRE_WELCOME, &m.base);
 	else
 		link_server_drop(f->link, in->peer);
-	event_active(f->drain, EV_READ, 0);
+	drain_later(f);
 }
 
 static void welcome(struct fleet *f, const struct link_in *in)
@@ -552,19 +561,28 @@ static void take_one(struct fleet *f, struct link_in *in)
 	wire_msg_done(&in->msg);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+/* What is sent while messages are taken comes before the -EAGAIN that ends it. */
+static void on_drain(evutil_socket_t fd, short what, void *arg)
 {
 	struct fleet *f = arg;
 	struct link_in in;
 
 	(void)fd, (void)what;
+	f->drain_due = true;
 	for (int i = 0; i < BURST; i++) {
-		memset(&in, 0, sizeof(in));
-		if (link_server_recv(f->link, &in) < 0)
+		if (link_server_recv(f->link, &in) < 0) {
+			f->drain_due = false;
 			return;
+		}
 		take_one(f, &in);
 	}
 	event_active(f->drain, EV_READ, 0);	/* others want the loop too */
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	drain_later(arg);
 }
 
 static void beat_worker(struct fleet *f, struct worker *w, uint64_t now)
@@ -589,10 +607,11 @@ static void beat_worker(struct fleet *f, struct worker *w, uint64_t now)
 static void on_beat_time(evutil_socket_t fd, short what, void *arg)
 {
 	struct fleet *f = arg;
-	uint64_t now = clock_ns();
+	uint64_t now;
 
 	f->tick++;
-	on_readable(fd, what, arg);
+	on_drain(fd, what, f);		/* who was heard meanwhile was not silent */
+	now = clock_ns();		/* after it: nobody was heard in the future */
 	for (struct worker *w = f->workers, *next; w; w = next) {
 		next = w->next;
 		beat_worker(f, w, now);
@@ -607,7 +626,7 @@ static int box_send(void *arg, link_peer peer, enum wire_type t, const ProtobufC
 	struct fleet *f = arg;
 	int r = link_server_send(f->link, peer, t, m);
 
-	event_active(f->drain, EV_READ, 0);
+	drain_later(f);
 	return r;
 }
 
@@ -666,7 +685,7 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 		return r;
 	f->readable =
 		event_new(base, link_server_fd(f->link), EV_READ | EV_PERSIST, on_readable, f);
-	f->drain = event_new(base, -1, 0, on_readable, f);
+	f->drain = event_new(base, -1, 0, on_drain, f);
 	f->beat = event_new(base, -1, EV_PERSIST, on_beat_time, f);
 	f->change = event_new(base, -1, 0, on_change, f);
 	f->use = event_new(base, -1, 0, on_use, f);

@@ -7,7 +7,6 @@
  * A half-closed client counts as gone, as with every proxy in front of us.
  */
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,7 +21,7 @@ static void set_timer(struct http_call *c, uint64_t ms)
 	struct timeval tv = { .tv_sec = (time_t)(ms / 1000),
 			      .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
-	event_add(c->timer, &tv);
+	event_add(&c->timer, &tv);
 }
 
 static void drop_request(struct http_call *c)
@@ -44,17 +43,17 @@ static void conn_free(struct http_call *c)
 		c->next->prev = c->prev;
 	*c->prev = c->next;
 	s->n_conns--;
-	event_free(c->timer);
-	bufferevent_free(c->bev);
+	event_del(&c->timer);
+	http_socket_close(c);
 	free(c);
 }
 
-static void enter(struct http_call *c)
+void conn_enter(struct http_call *c)
 {
 	c->busy++;
 }
 
-static void leave(struct http_call *c)
+void conn_leave(struct http_call *c)
 {
 	if (--c->busy == 0 && c->dead)
 		conn_free(c);
@@ -65,9 +64,9 @@ void conn_close(struct http_call *c)
 	if (c->dead)
 		return;
 	c->dead = true;
-	bufferevent_disable(c->bev, EV_READ | EV_WRITE);
-	enter(c);
-	leave(c);
+	http_socket_mute(c);
+	conn_enter(c);
+	conn_leave(c);
 }
 
 /* A connection that was accepted just before we stop belongs to a client that is about to
@@ -80,8 +79,8 @@ void conn_drain(struct http_call *c)
 		set_timer(c, FRESH_MS);
 }
 
-/* The client is gone or is cut off: whoever makes its reply must know first. */
-static void lose(struct http_call *c)
+/* Whoever makes its reply must know first. */
+void conn_lose(struct http_call *c)
 {
 	void (*gone)(void *) = c->state == CONN_CALL ? c->gone : NULL;
 
@@ -95,7 +94,7 @@ static void lose(struct http_call *c)
 static void linger(struct http_call *c)
 {
 	c->state = CONN_LINGER;
-	shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+	shutdown(c->fd, SHUT_WR);
 	set_timer(c, LINGER_MS);
 }
 
@@ -113,7 +112,7 @@ static void begin_call(struct http_call *c)
 	c->close_after = !http_request_keep_alive(c->req) || c->server->draining;
 	c->head = c->req->parser.method == HTTP_HEAD;
 	c->begun = c->was_high = false;
-	event_del(c->timer);
+	event_del(&c->timer);
 	c->server->hooks.request(c->server->hooks.arg, c);
 }
 
@@ -138,7 +137,6 @@ static int start_reading(struct http_call *c)
 	c->state = CONN_READING;
 	c->started_ns = clock_ns();
 	c->body_ns = 0;
-	set_timer(c, c->server->limits.header_ms);
 	return 0;
 }
 
@@ -154,22 +152,17 @@ static void headers_arrived(struct http_call *c)
 
 	c->body_ns = clock_ns();
 	if (c->req->expect_continue && !c->req->complete)
-		bufferevent_write(c->bev, go_on, sizeof(go_on) - 1);
+		http_socket_put(c, go_on, sizeof(go_on) - 1);
 }
 
-/* Feeds what is there to the request at hand; false when there is nothing to go on with. */
-static bool read_some(struct http_call *c)
+/* Feeds bytes to the request at hand; how many it took. */
+static size_t read_some(struct http_call *c, const char *p, size_t n)
 {
-	struct evbuffer *in = bufferevent_get_input(c->bev);
-	struct evbuffer_iovec v;
 	bool had_headers = c->req->headers_done;
 	size_t used;
 
-	if (evbuffer_peek(in, -1, NULL, &v, 1) < 1 || v.iov_len == 0)
-		return false;
 	c->req->body_room = c->server->limits.max_bodies - c->server->bodies + c->body_charged;
-	used = http_request_feed(c->req, v.iov_base, v.iov_len);
-	evbuffer_drain(in, used);
+	used = http_request_feed(c->req, p, n);
 	charge(c, c->req->body.cap);
 	if (c->req->headers_done && !had_headers)
 		headers_arrived(c);
@@ -177,96 +170,123 @@ static bool read_some(struct http_call *c)
 		refuse(c);
 	else if (c->req->complete)
 		begin_call(c);
-	return used > 0;
+	return used;
 }
 
-static void advance(struct http_call *c)
+static bool is_listening(const struct http_call *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->bev);
-
-	while (!c->dead && (c->state == CONN_IDLE || c->state == CONN_READING) &&
-	       evbuffer_get_length(in)) {
-		if (c->state == CONN_IDLE && start_reading(c) < 0) {
-			conn_close(c);
-			return;
-		}
-		if (!read_some(c))
-			break;
-	}
-	if (!c->dead && c->state == CONN_READING && c->body_ns) {
-		if (clock_ns() - c->body_ns > BODY_TOTAL_MS * NS_PER_MS)
-			conn_close(c);
-		else
-			set_timer(c, c->server->limits.body_ms);
-	}
+	return !c->dead && (c->state == CONN_IDLE || c->state == CONN_READING);
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+/* A request that is whole in its first bytes needs no clock. */
+static void watch_reading(struct http_call *c, bool fresh)
 {
-	struct http_call *c = arg;
-	struct evbuffer *in = bufferevent_get_input(bev);
-
-	enter(c);
-	if (c->state == CONN_IDLE || c->state == CONN_READING)
-		advance(c);
-	if (c->state >= CONN_CALL) {
-		if (c->state == CONN_CALL && evbuffer_get_length(in) > HTTP_PIPELINE_BYTES)
-			c->deaf = c->close_after = true;
-		if (c->deaf || c->state > CONN_CALL)
-			evbuffer_drain(in, evbuffer_get_length(in));
-	}
-	leave(c);
-}
-
-static void on_write(struct bufferevent *bev, void *arg)
-{
-	struct http_call *c = arg;
-
-	enter(c);
-	if (c->state == CONN_FLUSH && evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
-		flushed(c);
-	} else if (c->state == CONN_CALL && c->was_high) {
-		c->was_high = false;
-		if (c->drained)
-			c->drained(c->arg);
-	}
-	leave(c);
-}
-
-static void on_event(struct bufferevent *bev, short what, void *arg)
-{
-	struct http_call *c = arg;
-
-	(void)bev;
-	if (!(what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)))
+	if (c->dead || c->state != CONN_READING)
 		return;
-	enter(c);
-	lose(c);
-	leave(c);
+	if (!c->body_ns) {
+		if (fresh)
+			set_timer(c, c->server->limits.header_ms);
+	} else if (clock_ns() - c->body_ns > BODY_TOTAL_MS * NS_PER_MS) {
+		conn_close(c);
+	} else {
+		set_timer(c, c->server->limits.body_ms);
+	}
+}
+
+/* Begins with as many requests as are there and answered at once; the bytes it took. */
+static size_t advance(struct http_call *c, const char *p, size_t n)
+{
+	size_t used, at = 0;
+	bool fresh = false;
+
+	while (at < n && is_listening(c)) {
+		if (c->state == CONN_IDLE) {
+			if (start_reading(c) < 0) {
+				conn_close(c);
+				break;
+			}
+			fresh = true;
+		}
+		used = read_some(c, p + at, n - at);
+		if (!used)
+			break;
+		at += used;
+	}
+	watch_reading(c, fresh);
+	return at;
+}
+
+static void advance_waiting(struct http_call *c)
+{
+	buf_shift(&c->in, advance(c, c->in.p, c->in.n));
+	if (c->dead || c->state > CONN_CALL || !c->in.n)
+		buf_done(&c->in);
+}
+
+/* What cannot be used yet waits, up to a limit. */
+static void keep(struct http_call *c, const char *p, size_t n)
+{
+	if (c->dead || c->deaf || c->state > CONN_CALL || !n)
+		return;
+	if (c->in.n + n <= HTTP_PIPELINE_BYTES && buf_put(&c->in, p, n) == 0)
+		return;
+	c->deaf = c->close_after = true;
+	buf_done(&c->in);
+}
+
+void conn_read(struct http_call *c, const char *p, size_t n)
+{
+	size_t used = 0;
+
+	if (!c->in.n) {
+		used = advance(c, p, n);
+		keep(c, p + used, n - used);
+	} else {
+		keep(c, p, n);
+		if (is_listening(c))
+			advance_waiting(c);
+	}
 }
 
 static uint32_t bytes_taken(const struct http_call *c)
 {
-	return (uint32_t)(c->written - evbuffer_get_length(bufferevent_get_output(c->bev)));
+	return (uint32_t)(c->written - http_socket_unsent(c));
 }
 
-void conn_watch_stall(struct http_call *c)
+static void watch_stall(struct http_call *c)
 {
-	if (event_pending(c->timer, EV_TIMEOUT, NULL))
+	if (event_pending(&c->timer, EV_TIMEOUT, NULL))
 		return;
 	c->stall_mark = bytes_taken(c);
 	set_timer(c, c->server->limits.stall_ms);
 }
 
+void conn_sent(struct http_call *c)
+{
+	size_t unsent = http_socket_unsent(c);
+
+	if (c->state == CONN_FLUSH && !unsent) {
+		flushed(c);
+	} else if (c->state == CONN_CALL && c->was_high && unsent <= HTTP_LOW_WATER) {
+		c->was_high = false;
+		if (c->drained)
+			c->drained(c->arg);
+	} else if (c->in.n && is_listening(c)) {
+		advance_waiting(c);
+	}
+	if (!c->dead && unsent && c->state != CONN_READING)
+		watch_stall(c);
+}
+
 static void time_is_up(struct http_call *c)
 {
 	if (c->state == CONN_CALL || c->state == CONN_FLUSH) {
-		if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+		if (!http_socket_unsent(c))
 			return;
 		if (bytes_taken(c) == c->stall_mark)
-			lose(c);
+			conn_lose(c);
 		else
-			conn_watch_stall(c);
+			watch_stall(c);
 	} else if (c->state == CONN_READING) {
 		c->req->status = 408;
 		c->req->why = "the request did not arrive in time";
@@ -276,60 +296,30 @@ static void time_is_up(struct http_call *c)
 	}
 }
 
-/* The kick used the timer up, whatever it was waiting for. */
-static void restart_timer(struct http_call *c)
-{
-	if (c->dead || event_pending(c->timer, EV_TIMEOUT, NULL))
-		return;
-	if (c->state == CONN_IDLE)
-		set_timer(c, c->server->limits.idle_ms);
-	else if (c->state == CONN_READING)
-		set_timer(c, c->server->limits.header_ms);
-	else if (evbuffer_get_length(bufferevent_get_output(c->bev)))
-		conn_watch_stall(c);
-}
-
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_call *c = arg;
 
 	(void)fd, (void)what;
-	enter(c);
-	if (c->kick) {
-		c->kick = false;
-		advance(c);
-		restart_timer(c);
-	} else {
-		time_is_up(c);
-	}
-	leave(c);
+	conn_enter(c);
+	time_is_up(c);
+	conn_leave(c);
 }
 
-/* The next request, perhaps already in the buffer, is begun from the loop: the caller is
- * deep inside the end of the last one. */
+/* The next request, perhaps there already, is begun from the loop: the caller is deep inside the
+ * end of the last one. */
 void conn_call_over(struct http_call *c)
 {
 	c->gone = c->drained = NULL;
 	drop_request(c);
-	event_del(c->timer);
 	if (c->close_after || c->server->draining) {
 		c->state = CONN_FLUSH;
-		bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
-		if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) {
-			enter(c);
-			flushed(c);
-			leave(c);
-		} else {
-			conn_watch_stall(c);
-		}
-		return;
+		event_del(&c->timer);
+	} else {
+		c->state = CONN_IDLE;
+		set_timer(c, c->server->limits.idle_ms);
 	}
-	c->state = CONN_IDLE;
-	set_timer(c, c->server->limits.idle_ms);
-	if (evbuffer_get_length(bufferevent_get_input(c->bev))) {
-		c->kick = true;		/* after set_timer(): event_add() takes activity back */
-		event_active(c->timer, EV_TIMEOUT, 0);
-	}
+	http_socket_later(c);
 }
 
 static void name_peer(struct http_call *c, const struct sockaddr *sa)
@@ -351,37 +341,22 @@ static void name_peer(struct http_call *c, const struct sockaddr *sa)
 void conn_new(struct http_server *s, evutil_socket_t fd, const struct sockaddr *sa)
 {
 	struct http_call *c = calloc(1, sizeof(*c));
-	int one = 1;
 
-	if (!c)
-		goto no_conn;
+	if (!c) {
+		evutil_closesocket(fd);
+		return;
+	}
 	c->server = s;
-	c->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	if (!c->bev)
-		goto no_bev;
-	c->timer = event_new(s->base, -1, 0, on_timer, c);
-	if (!c->timer)
-		goto no_timer;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	name_peer(c, sa);
 	c->next = s->conns;
 	c->prev = &s->conns;
 	if (c->next)
 		c->next->prev = &c->next;
 	s->conns = c;
 	s->n_conns++;
-	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-	bufferevent_setwatermark(c->bev, EV_WRITE, HTTP_LOW_WATER, 0);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
-	set_timer(c, s->limits.idle_ms);
-	return;
-no_timer:
-	bufferevent_free(c->bev);
-	free(c);
-	return;
-no_bev:
-	free(c);
-no_conn:
-	evutil_closesocket(fd);
+	name_peer(c, sa);
+	event_assign(&c->timer, s->base, -1, 0, on_timer, c);
+	if (http_socket_open(c, fd) < 0)
+		conn_close(c);
+	else
+		set_timer(c, s->limits.idle_ms);
 }

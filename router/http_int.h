@@ -1,11 +1,10 @@
-/* http_int.h - what http_server.c (sockets), http_conn.c (one connection), http_request.c (parsing)
- * and http_reply.c share. */
+/* http_int.h - what http_server.c (listening), http_conn.c (one connection), http_socket.c (its
+ * bytes), http_request.c (parsing) and http_reply.c share. */
 #ifndef HEARTH_ROUTER_HTTP_INT_H
 #define HEARTH_ROUTER_HTTP_INT_H
 
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <http_parser.h>
 
 #include "router/http_server.h"
@@ -49,8 +48,12 @@ enum conn_state {
 struct http_call {			/* is the connection: one call at a time */
 	struct http_server *server;
 	struct http_call *next, **prev;	/* of the server's list */
-	struct bufferevent *bev;
-	struct event *timer;
+	evutil_socket_t fd;
+	struct event readable, writable, timer;
+	struct buf in;			/* bytes of later requests, while one is served */
+	struct buf out;			/* of the reply; the first `sent` have left */
+	size_t sent;
+	struct http_call *queue_next, **queue_prev;	/* server's queue; NULL: not in it */
 	enum conn_state state;
 	struct http_request *req;	/* NULL while idle: 10,000 of them are cheap */
 	size_t body_charged;		/* of the server's max_bodies */
@@ -61,7 +64,7 @@ struct http_call {			/* is the connection: one call at a time */
 	void (*drained)(void *arg);
 	void *arg;
 	int busy;			/* our frames on the stack */
-	bool dead, kick, deaf, close_after, chunked, head, begun, was_high, local;
+	bool dead, deaf, close_after, chunked, head, begun, was_high, local;
 	char peer[48];
 };
 
@@ -74,16 +77,36 @@ struct http_server {
 	struct event *rest;		/* accepting again after running out of descriptors */
 	struct http_call *conns;
 	uint32_t n_conns;
+	struct http_call *queue, **queue_end;	/* to be written to, or to be gone on with */
+	struct event *flush;		/* empties it at the end of the loop's turn */
 	size_t bodies;			/* bytes held by requests */
 	char *headers;
 	bool draining;
+	char scratch[64 << 10];		/* what recv() brought last */
 };
 
 /* http_conn.c */
 void conn_new(struct http_server *s, evutil_socket_t fd, const struct sockaddr *sa);
 void conn_close(struct http_call *c);
 void conn_drain(struct http_call *c);		/* one that is idle */
+/* Around everything that may end the connection: it is freed by the last leave. */
+void conn_enter(struct http_call *c);
+void conn_leave(struct http_call *c);
+void conn_read(struct http_call *c, const char *p, size_t n);	/* bytes came */
+void conn_sent(struct http_call *c);		/* bytes left, not always all of them */
+void conn_lose(struct http_call *c);		/* the client is gone or is cut off */
 void conn_call_over(struct http_call *c);	/* the reply is written to the buffer */
-void conn_watch_stall(struct http_call *c);
+
+/* http_socket.c */
+int http_socket_open(struct http_call *c, evutil_socket_t fd);
+void http_socket_mute(struct http_call *c);	/* no event of it comes any more */
+void http_socket_close(struct http_call *c);
+void http_socket_put(struct http_call *c, const void *p, size_t n);
+size_t http_socket_unsent(const struct http_call *c);
+/* conn_sent() is called at the end of the loop's turn, after what there is was sent. */
+void http_socket_later(struct http_call *c);
+/* Sends what the kernel takes; false: the connection is broken, or memory ran out. */
+bool http_socket_send(struct http_call *c);
+void http_socket_flush(evutil_socket_t fd, short what, void *server);
 
 #endif

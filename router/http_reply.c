@@ -4,6 +4,8 @@
 
 #include "router/http_int.h"
 
+enum { HEAD_BYTES = 1000 };	/* most heads are smaller, and so is a short answer with its */
+
 const char *http_status_text(int status)
 {
 	static const struct {
@@ -70,24 +72,31 @@ void http_call_watch(struct http_call *c, void (*gone)(void *), void (*drained)(
 	c->arg = arg;
 }
 
-static void out(struct http_call *c, const void *p, size_t n)
+static void put_text(struct http_call *c, const char *s)
 {
-	c->written += n;
-	evbuffer_add(bufferevent_get_output(c->bev), p, n);
+	http_socket_put(c, s, strlen(s));
 }
 
 static void put_head(struct http_call *c, int status, const char *headers, const char *type,
 		     const char *framing)
 {
-	struct evbuffer *o = bufferevent_get_output(c->bev);
-	int n = evbuffer_add_printf(o, "HTTP/1.1 %d %s\r\n%s%s%s%s%s%s%s\r\n", status,
-				    http_status_text(status), type ? "Content-Type: " : "",
-				    type ? type : "", type ? "\r\n" : "",
-				    c->server->headers ? c->server->headers : "",
-				    headers ? headers : "", framing,
-				    c->close_after ? "Connection: close\r\n" : "");
+	char line[64];
 
-	c->written += n > 0 ? (uint64_t)n : 0;
+	buf_reserve(&c->out, HEAD_BYTES);
+	snprintf(line, sizeof(line), "HTTP/1.1 %d ", status);
+	put_text(c, line);
+	put_text(c, http_status_text(status));
+	if (type) {
+		put_text(c, "\r\nContent-Type: ");
+		put_text(c, type);
+	}
+	put_text(c, "\r\n");
+	if (c->server->headers)
+		put_text(c, c->server->headers);
+	if (headers)
+		put_text(c, headers);
+	put_text(c, framing);
+	put_text(c, c->close_after ? "Connection: close\r\n\r\n" : "\r\n");
 }
 
 void http_reply(struct http_call *c, int status, const char *headers, const char *type,
@@ -101,7 +110,7 @@ void http_reply(struct http_call *c, int status, const char *headers, const char
 		snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n", n);
 	put_head(c, status, headers, status == 204 ? NULL : type, framing);
 	if (!c->head && status != 204)
-		out(c, body, n);
+		http_socket_put(c, body, n);
 	conn_call_over(c);
 }
 
@@ -112,7 +121,6 @@ void http_begin(struct http_call *c, int status, const char *headers, const char
 	if (!c->chunked || c->server->draining)
 		c->close_after = true;
 	put_head(c, status, headers, type, c->chunked ? "Transfer-Encoding: chunked\r\n" : "");
-	conn_watch_stall(c);
 }
 
 /* "1f4\r\n" without snprintf: this runs once a token. */
@@ -140,18 +148,17 @@ void http_write(struct http_call *c, const char *p, size_t n)
 	if (n == 0 || c->dead || c->head)
 		return;
 	if (c->chunked)
-		out(c, size, put_chunk_size(size, n));
-	out(c, p, n);
+		http_socket_put(c, size, put_chunk_size(size, n));
+	http_socket_put(c, p, n);
 	if (c->chunked)
-		out(c, "\r\n", 2);
+		http_socket_put(c, "\r\n", 2);
 	if (http_backlog(c) > HTTP_HIGH_WATER)
 		c->was_high = true;
-	conn_watch_stall(c);
 }
 
 size_t http_backlog(const struct http_call *c)
 {
-	return evbuffer_get_length(bufferevent_get_output(c->bev));
+	return http_socket_unsent(c);
 }
 
 void http_end(struct http_call *c, bool close)
@@ -159,7 +166,7 @@ void http_end(struct http_call *c, bool close)
 	if (close)
 		c->close_after = true;
 	if (c->chunked && !c->head)
-		out(c, "0\r\n\r\n", 5);
+		http_socket_put(c, "0\r\n\r\n", 5);
 	conn_call_over(c);
 }
 

@@ -146,12 +146,18 @@ int http_server_adopt(struct http_server *s, int fd, struct err *e)
 	if (evutil_make_socket_nonblocking(fd) < 0)
 		return err_set(e, -errno, "descriptor %d: %s", fd, strerror(errno));
 	l = evconnlistener_new(s->base, on_accept, s,
-			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+			       LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0,
+			       fd);
 	if (!l)
 		return err_set(e, -ENOMEM, "out of memory");
 	evconnlistener_set_error_cb(l, on_accept_error);
 	s->listeners[s->n_listeners++] = l;
 	return 0;
+}
+
+void http_server_accept(struct http_server *s)
+{
+	set_listening(s, true);
 }
 
 static void http_server_freep(struct http_server **s)
@@ -172,7 +178,9 @@ int http_server_open(struct event_base *base, const char *const *listen, size_t 
 	s->hooks = *hooks;
 	s->listeners = calloc(n ? n : 1, sizeof(struct evconnlistener *));
 	s->rest = event_new(base, -1, 0, on_rest, s);
-	if (!s->listeners || !s->rest)
+	s->flush = event_new(base, -1, 0, http_socket_flush, s);
+	s->queue_end = &s->queue;
+	if (!s->listeners || !s->rest || !s->flush)
 		return err_set(e, -ENOMEM, "out of memory");
 	/* http-parser counts per header section; the limit for a person is ours */
 	http_parser_set_max_header_size((uint32_t)limits->max_header + 4096);
@@ -192,7 +200,11 @@ void http_server_drain(struct http_server *s)
 	set_listening(s, false);
 	for (struct http_call *c = s->conns, *next; c; c = next) {
 		next = c->next;
-		if (c->state == CONN_IDLE && !c->kick)
+		if (c->state != CONN_IDLE || c->in.n)
+			continue;
+		if (http_socket_unsent(c))
+			c->state = CONN_FLUSH;
+		else
 			conn_drain(c);
 	}
 }
@@ -203,12 +215,15 @@ struct http_server *http_server_close(struct http_server *s)
 		return NULL;
 	for (struct http_call *c = s->conns, *next; c; c = next) {
 		next = c->next;
+		(void)http_socket_send(c);	/* the last words, as far as they fit */
 		http_abort(c);
 	}
 	for (size_t i = 0; i < s->n_listeners; i++)
 		evconnlistener_free(s->listeners[i]);
 	if (s->rest)
 		event_free(s->rest);
+	if (s->flush)
+		event_free(s->flush);
 	free(s->listeners);
 	free(s->headers);
 	free(s);

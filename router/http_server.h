@@ -1,4 +1,4 @@
-/* http_server.h - HTTP/1.1 towards clients, on bufferevents and http-parser.
+/* http_server.h - HTTP/1.1 towards clients, on libevent and http-parser.
  *
  * One request of a connection is served at a time; a request and its reply are a
  * `struct http_call`.  The server reads on while a reply is made, so that a client that
@@ -58,8 +58,10 @@ struct http_hooks {
 int http_server_open(struct event_base *base, const char *const *listen, size_t n,
 		     const struct http_limits *limits, const struct http_hooks *hooks,
 		     struct http_server **ret, struct err *e);
-/* One more listener: a socket that listens already.  Takes fd when it answers 0. */
+/* One more listener: a socket that listens already, and accepts from http_server_accept()
+ * on.  Takes fd when it answers 0. */
 int http_server_adopt(struct http_server *s, int fd, struct err *e);
+void http_server_accept(struct http_server *s);
 /* "host:port" of a listening socket, as http_is_loopback() reads it.  -EINVAL: not one of
  * TCP. */
 int http_socket_address(int fd, char *ret, size_t n, struct err *e);

@@ -1,12 +1,12 @@
 /* job.c - the life of a request: begin, wait, end. */
 #include "router/job.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "router/job_int.h"
 
 void job_free(struct job *j)
@@ -173,17 +173,23 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	job_arm(j, deadline < at ? deadline : at);
 }
 
+/* From a pool: each look at the kernel's random numbers is a system call. */
 static uint64_t new_seed(void)
 {
-	uint64_t x = clock_ns();
+	static uint64_t pool[64];	/* the loop's thread alone comes here */
+	static size_t left;
 
-	arc4random_buf(&x, sizeof(x));
-	return x >> 11;		/* 53 bits: a client in JavaScript can send it back */
+	if (!left) {
+		arc4random_buf(pool, sizeof(pool));
+		left = sizeof(pool) / sizeof(*pool);
+	}
+	return pool[--left] >> 11;		/* 53 bits: a client in JavaScript can send it back */
 }
 
 static struct job *job_new(struct router *rt, struct http_call *call)
 {
 	struct job *j = calloc(1, sizeof(*j));
+	size_t n;
 
 	if (!j)
 		return NULL;
@@ -196,8 +202,9 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->settings = settings_share(rt->settings);
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
-	snprintf(j->peer, sizeof(j->peer), "%s", http_call_peer(call));
-	snprintf(j->id, sizeof(j->id), "%016" PRIx64 "%08" PRIx64, rt->id_salt, ++rt->next_request);
+	text_add(j->peer, sizeof(j->peer), 0, http_call_peer(call));
+	n = text_add_hex(j->id, sizeof(j->id), 0, rt->id_salt, 16);
+	text_add_hex(j->id, sizeof(j->id), n, ++rt->next_request, 8);
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -220,7 +227,8 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	r = oa_request_parse(kind, j->body, j->n_body, &j->req, e);
 	if (r < 0)
 		return r;
-	snprintf(id, sizeof(id), "%s-%s", kind == OA_CHAT ? "chatcmpl" : "cmpl", j->id);
+	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
+		 j->id);
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;

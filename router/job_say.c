@@ -1,5 +1,4 @@
 /* job_say.c - what the client of a job is sent, and the line that is logged about it. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,35 +8,66 @@
 #include "lib/log.h"
 #include "router/job_int.h"
 
+enum { HEADERS_BYTES = 400 };	/* what one of our answers says about itself, usually */
+
 static const char event_stream[] = "text/event-stream; charset=utf-8";
 
 /* ---- who answered ------------------------------------------------------------------ */
 
+#define PUT(b, literal) buf_put(b, literal, sizeof(literal) - 1)
+
+static void put_line(struct buf *h, const char *name, const char *value)
+{
+	buf_puts(h, name);
+	buf_puts(h, value);
+	PUT(h, "\r\n");
+}
+
+static void put_attempts(const struct job *j, bool answered, struct buf *h)
+{
+	bool at_work = answered && j->gen;
+
+	PUT(h, "x-hearth-attempts: ");
+	buf_put(h, j->attempts.p, j->attempts.n);
+	if (j->attempts.n && at_work)
+		PUT(h, ", ");
+	if (at_work) {
+		buf_puts(h, j->target);
+		PUT(h, "=ok");
+	}
+	PUT(h, "\r\n");
+}
+
 static void put_headers(const struct job *j, bool answered, struct buf *h)
 {
-	buf_printf(h, "x-request-id: req-%s\r\n", j->id);
+	buf_reserve(h, HEADERS_BYTES);
+	put_line(h, "x-request-id: req-", j->id);
 	if (answered && *j->target)
-		buf_printf(h, "x-hearth-served-by: %s\r\n", j->target);
+		put_line(h, "x-hearth-served-by: ", j->target);
 	if (j->attempts.n || answered)
-		buf_printf(h, "x-hearth-attempts: %s%s%s%s\r\n", j->attempts.n ? j->attempts.p : "",
-			   j->attempts.n && answered && j->gen ? ", " : "",
-			   answered && j->gen ? j->target : "", answered && j->gen ? "=ok" : "");
-	if (answered && (j->try_worker || j->client_seed))
-		buf_printf(h, "x-hearth-seed: %" PRIu64 "\r\n", j->seed);
+		put_attempts(j, answered, h);
+	if (answered && (j->try_worker || j->client_seed)) {
+		PUT(h, "x-hearth-seed: ");
+		buf_put_uint(h, j->seed);
+		PUT(h, "\r\n");
+	}
 	if (answered && j->notes.n)
-		buf_printf(h, "x-hearth-note: %s\r\n", j->notes.p);
+		put_line(h, "x-hearth-note: ", j->notes.p);
 	if (j->req.ignored.n)
-		buf_printf(h, "x-hearth-ignored: %s\r\n", j->req.ignored.p);
+		put_line(h, "x-hearth-ignored: ", j->req.ignored.p);
 }
 
 void job_put_provenance(const struct job *j, struct buf *out)
 {
+	buf_reserve(out, HEADERS_BYTES);
 	buf_puts(out, "\"hearth\":{\"request_id\":\"req-");
 	buf_puts(out, j->id);
 	buf_puts(out, "\",\"served_by\":");
 	jx_put_str(out, j->target, strlen(j->target));
-	if (j->try_worker || j->client_seed)
-		buf_printf(out, ",\"seed\":%" PRIu64, j->seed);
+	if (j->try_worker || j->client_seed) {
+		PUT(out, ",\"seed\":");
+		buf_put_uint(out, j->seed);
+	}
 	buf_puts(out, ",\"attempts\":");
 	jx_put_str(out, j->attempts.n ? j->attempts.p : "", j->attempts.n);
 	buf_putc(out, '}');
@@ -95,15 +125,13 @@ static void give_credit(struct job *j)
 
 static void first_token(struct job *j)
 {
-	char labels[80];
-
 	j->try_tokens = true;
 	j->phase = JOB_DATA;
 	if (j->first_ns)
 		return;
 	j->first_ns = j->last_heard_ns;
-	snprintf(labels, sizeof(labels), "kind=\"%s\"", j->gen ? "worker" : "upstream");
-	metrics_time(j->rt->metrics, "hearth_ttft", labels, j->first_ns - j->started_ns);
+	metrics_time(j->rt->metrics, "hearth_ttft",
+		     j->gen ? "kind=\"worker\"" : "kind=\"upstream\"", j->first_ns - j->started_ns);
 	job_arm(j, j->first_ns + (j->req.stream && j->settings->keepalive_ms < j->try_idle_ms ?
 				  j->settings->keepalive_ms : j->try_idle_ms) * NS_PER_MS);
 }

@@ -4,6 +4,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/text.h"
 #include "router/job_int.h"
 
 enum { BUSY_MS = 1000, COOL_MAX_MS = 600000 };
@@ -185,8 +186,9 @@ static int begin_worker(struct job *j, struct worker *w)
 	m.sampling = &j->req.sampling;
 	m.known = j->known;
 	m.n_known = j->sent ? j->n_known : 0;
-	snprintf(j->target, sizeof(j->target), "worker:%.80s", w->name);
-	snprintf(j->model, sizeof(j->model), "%s", w->model);
+	text_add(j->target, sizeof(j->target), text_add(j->target, sizeof(j->target), 0, "worker:"),
+		 w->name);
+	text_add(j->model, sizeof(j->model), 0, w->model);
 	j->try_first_ms = j->settings->first_ms;
 	j->try_idle_ms = j->settings->idle_ms;
 	route_breaker_use(&w->breaker, clock_ns());
@@ -219,10 +221,19 @@ static void mark_tried(struct job *j, const struct job_target *t)
 static void note_attempt(struct job *j, const char *result)
 {
 	char labels[160];
+	size_t n;
 
-	if (j->attempts.n < 2000)
-		buf_printf(&j->attempts, "%s%s=%s", j->attempts.n ? ", " : "", j->target, result);
-	snprintf(labels, sizeof(labels), "target=\"%s\",result=\"%s\"", j->target, result);
+	if (j->attempts.n < 2000) {
+		buf_puts(&j->attempts, j->attempts.n ? ", " : "");
+		buf_puts(&j->attempts, j->target);
+		buf_putc(&j->attempts, '=');
+		buf_puts(&j->attempts, result);
+	}
+	n = text_add(labels, sizeof(labels), 0, "target=\"");
+	n = text_add(labels, sizeof(labels), n, j->target);
+	n = text_add(labels, sizeof(labels), n, "\",result=\"");
+	n = text_add(labels, sizeof(labels), n, result);
+	text_add(labels, sizeof(labels), n, "\"");
 	metrics_add(j->rt->metrics, "hearth_attempts", labels, 1);
 }
 
@@ -414,8 +425,8 @@ void job_next_try(struct job *j)
 		struct route_answer a = choose(j, &t);
 		struct worker *w;
 
-		if (!j->sent && job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
-					 a.why == ROUTE_OK))
+		if (job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
+			     a.why == ROUTE_OK))
 			return;
 		if (a.why != ROUTE_OK) {
 			no_target(j, &a);

@@ -9,7 +9,7 @@ librouter_a_SOURCES = \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
-	router/http_server.c router/http_server.h \
+	router/http_server.c router/http_server.h router/http_socket.c \
 	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_error.c \
@@ -17,7 +17,9 @@ librouter_a_SOURCES = \
 	router/openai_messages.c router/openai_messages.h \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
+	router/reload.c router/reload.h \
 	router/route.c router/route.h \
+	router/service.c router/service.h \
 	router/settings.c router/settings.h \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)

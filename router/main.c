@@ -1,10 +1,9 @@
-/* main.c - hearth-router: options, signals, start and stop. */
+/* main.c - hearth-router: options, start and stop. */
 #include "config.h"
 
 #include <event2/event.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,8 +15,10 @@
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
+#include "router/reload.h"
+#include "router/service.h"
 
-enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64, EXTEND_US = 5000000 };
+enum { EXIT_USAGE = 64, EXIT_CONFIG = 78, MAX_OVERRIDES = 64 };
 
 #define DEFAULT_CONFIG "/etc/hearth/hearth.conf"
 
@@ -25,15 +26,12 @@ struct options {
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, print_sample, print_man, print_port;
+	bool check, reload, print_sample, print_man, print_port;
 };
 
 static struct {
 	struct router rt;
 	struct options opt;
-	struct event *term, *interrupt, *hangup, *poll;
-	uint64_t drain_until_ns, told_ns;
-	char note[256];			/* of the last reload, when it was refused */
 } app;
 
 /* ---- options ------------------------------------------------------------------------- */
@@ -50,6 +48,8 @@ static void print_help(void)
 	       "  -o, --option S.K=VALUE    one value over the file's\n"
 	       "      --check               read the configuration, say what is wrong; exit 0 or "
 	       "78\n"
+	       "      --reload              for the unit's ExecReload=: exit 0 when the running router\n"
+	       "                            took the new configuration, else 1 and why\n"
 	       "      --print-config-sample the sample file\n"
 	       "      --print-man-options   the option list as man(7) source\n"
 	       "      --print-port          write the port that was bound to stdout\n"
@@ -66,6 +66,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{"config", required_argument, NULL, 'c'},
 		{"option", required_argument, NULL, 'o'},
 		{"check", no_argument, NULL, 'C'},
+		{"reload", no_argument, NULL, 'R'},
 		{"print-config-sample", no_argument, NULL, 'S'},
 		{"print-man-options", no_argument, NULL, 'M'},
 		{"print-port", no_argument, NULL, 'P'},
@@ -84,6 +85,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->overrides[o->n_overrides++] = optarg;
 			break;
 		case 'C': o->check = true; break;
+		case 'R': o->reload = true; break;
 		case 'S': o->print_sample = true; break;
 		case 'M': o->print_man = true; break;
 		case 'P': o->print_port = true; break;
@@ -121,168 +123,6 @@ static int load(struct settings **ret, struct err *e)
 	return settings_load(config_path(&app.opt), app.opt.overrides, app.opt.n_overrides, ret, e);
 }
 
-static void set_log_level(const struct settings *s)
-{
-	enum log_level level;
-
-	if (log_level_parse(conf_text(s->conf, "log", NULL, "level"), &level) == 0)
-		log_set_level(level);
-}
-
-/* ---- signals --------------------------------------------------------------------------- */
-
-/* What stands in the way of these settings on the sockets there are. */
-static int check_sockets(const struct settings *s, struct err *e)
-{
-	char address[80];
-	int first, n = svc_sockets(&first), r = 0;
-
-	for (int i = 0; i < n && r == 0; i++) {
-		r = http_socket_address(first + i, address, sizeof(address), e);
-		if (r == 0 && !s->n_keys && !http_is_loopback(address))
-			r = err_set(e, -EPERM, "the service manager's socket %s is not loopback, "
-				    "so http.keys_file is needed", address);
-	}
-	return r;
-}
-
-static void refuse_reload(const struct err *e)
-{
-	log_event(LOG_ERROR, EVENT_RELOAD_REFUSED, LOG_FIELDS({ "REASON", e->text }),
-		  "reload: %s; the configuration stays as it was", e->text);
-	snprintf(app.note, sizeof(app.note), "; last reload refused: %.200s", e->text);
-}
-
-static void note_restart(const struct settings *now)
-{
-	CLEANUP(buf_donep) struct buf restart = BUF_INIT;
-
-	conf_needs_restart(app.rt.settings->conf, now->conf, &restart);
-	if (restart.n)
-		log_event(LOG_WARN, EVENT_RELOAD_NEEDS_RESTART,
-			  LOG_FIELDS({ "KEYS", restart.p }),
-			  "reload: a change of %s needs a restart", restart.p);
-}
-
-static void take_settings(struct settings *now)
-{
-	char generation[16];
-
-	note_restart(now);
-	settings_drop(app.rt.settings);
-	app.rt.settings = now;
-	app.rt.generation++;
-	app.note[0] = '\0';
-	set_log_level(now);
-	snprintf(generation, sizeof(generation), "%u", app.rt.generation);
-	log_event(LOG_NOTE, EVENT_RELOAD_DONE, LOG_FIELDS({ "GENERATION", generation }),
-		  "reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases,
-		  now->n_upstreams, now->n_keys);
-}
-
-/* One line for `systemctl status`. */
-static void tell_status(void)
-{
-	const struct router *rt = &app.rt;
-	uint32_t n = 0, out = 0;
-
-	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next) {
-		n++;
-		out += w->draining || w->doomed || route_breaker_until(&w->breaker) > clock_ns();
-	}
-	if (rt->draining)
-		svc_status("stopping: %u requests and %u connections to finish", rt->n_jobs,
-			   http_server_connections(rt->http));
-	else
-		svc_status("%u of %u workers ready, %u requests, %u connections, configuration "
-			   "%u%s", n - out, n, rt->n_jobs, http_server_connections(rt->http),
-			   rt->generation, app.note);
-}
-
-static void on_hangup(evutil_socket_t fd, short what, void *arg)
-{
-	struct settings *now = NULL;
-	struct err e;
-	int r;
-
-	(void)fd, (void)what, (void)arg;
-	svc_reloading();
-	r = load(&now, &e);
-	if (r == 0)
-		r = check_sockets(now, &e);
-	if (r == 0) {
-		take_settings(now);
-	} else {
-		refuse_reload(&e);
-		settings_drop(now);
-	}
-	svc_ready();
-	tell_status();
-}
-
-/* Replies leave after their requests are over: connections count too. */
-static bool drained(const struct router *rt)
-{
-	return !rt->n_jobs && !http_server_connections(rt->http);
-}
-
-static void on_poll(evutil_socket_t fd, short what, void *arg)
-{
-	uint64_t now = clock_ns();
-
-	(void)fd, (void)what, (void)arg;
-	svc_watchdog();
-	if (now - app.told_ns >= NS_PER_S) {
-		app.told_ns = now;
-		tell_status();
-		if (app.rt.draining)
-			svc_extend(EXTEND_US);
-	}
-	if (app.rt.draining && (drained(&app.rt) || now >= app.drain_until_ns))
-		event_base_loopbreak(app.rt.base);
-}
-
-static void on_term(evutil_socket_t fd, short what, void *arg)
-{
-	struct timeval tv = { .tv_usec = 50000 };
-
-	(void)fd, (void)what, (void)arg;
-	if (app.rt.draining) {
-		event_base_loopbreak(app.rt.base);
-		return;
-	}
-	svc_stopping();
-	log_event(LOG_NOTE, EVENT_ROUTER_STOPPING, NULL,
-		  "stopping: %u requests under way get %u s", app.rt.n_jobs,
-		  app.rt.settings->drain_ms / 1000);
-	app.rt.draining = true;
-	app.drain_until_ns = clock_ns() + app.rt.settings->drain_ms * NS_PER_MS;
-	http_server_drain(app.rt.http);
-	tell_status();
-	event_add(app.poll, &tv);
-}
-
-static int watch_signals(void)
-{
-	struct timeval tv = { .tv_sec = 1 };
-	uint32_t dog = svc_watchdog_ms();
-
-	if (dog && dog < 1000)
-		tv = (struct timeval){ .tv_usec = dog * 1000 };
-	signal(SIGPIPE, SIG_IGN);
-	app.term = evsignal_new(app.rt.base, SIGTERM, on_term, NULL);
-	app.interrupt = evsignal_new(app.rt.base, SIGINT, on_term, NULL);
-	app.hangup = evsignal_new(app.rt.base, SIGHUP, on_hangup, NULL);
-	app.poll = event_new(app.rt.base, -1, EV_PERSIST, on_poll, NULL);
-	if (!app.term || !app.interrupt || !app.hangup || !app.poll)
-		return -ENOMEM;
-	event_add(app.term, NULL);
-	event_add(app.interrupt, NULL);
-	event_add(app.hangup, NULL);
-	event_add(app.poll, &tv);
-	return 0;
-}
-
 /* ---- start and stop --------------------------------------------------------------------- */
 
 static void raise_file_limit(uint32_t wanted)
@@ -318,7 +158,7 @@ static int open_http(struct router *rt, struct err *e)
 	int r;
 
 	raise_file_limit(limits.max_connections);
-	r = check_sockets(rt->settings, e);
+	r = service_check_sockets(rt->settings, e);
 	if (r < 0)
 		return r;
 	r = http_server_open(rt->base, (const char *const *)rt->settings->listen,
@@ -362,7 +202,7 @@ static int start(struct router *rt, struct err *e)
 
 	TAILQ_INIT(&rt->waiters);
 	rt->base = event_base_new();
-	if (!rt->base || metrics_new(&rt->metrics) < 0 || watch_signals() < 0)
+	if (!rt->base || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	arc4random_buf(&rt->id_salt, sizeof(rt->id_salt));
 	rt->started_ns = clock_ns();
@@ -377,17 +217,13 @@ static int start(struct router *rt, struct err *e)
 
 static void stop(struct router *rt)
 {
-	struct event *events[] = { app.term, app.interrupt, app.hangup, app.poll };
-
 	if (rt->http)
 		job_end_all(rt, "the router stops");
 	http_server_close(rt->http);
 	cloud_close(rt->cloud);
 	fleet_close(rt->fleet);
 	metrics_free(rt->metrics);
-	for (size_t i = 0; i < 4; i++)
-		if (events[i])
-			event_free(events[i]);
+	service_done();
 	if (rt->base)
 		event_base_free(rt->base);
 	settings_drop(rt->settings);
@@ -428,8 +264,17 @@ static void announce(const struct router *rt)
 		printf("%u\n", http_server_port(rt->http, 0));
 		fflush(stdout);
 	}
-	svc_ready();
-	tell_status();
+	service_started();
+}
+
+static int ask_reload(void)
+{
+	struct err e;
+	int r = reload_ask(&e);
+
+	if (r < 0)
+		fprintf(stderr, "hearth-router: not reloaded: %s\n", e.text);
+	return r < 0 ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -443,6 +288,8 @@ int main(int argc, char **argv)
 	}
 	if (app.opt.print_sample || app.opt.print_man)
 		return print_generated(&app.opt);
+	if (app.opt.reload)
+		return ask_reload();
 	if (load(&app.rt.settings, &e) < 0) {
 		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,
 			  LOG_FIELDS({ "REASON", e.text }), "hearth-router: %s", e.text);
@@ -452,7 +299,7 @@ int main(int argc, char **argv)
 		settings_drop(app.rt.settings);
 		return 0;
 	}
-	set_log_level(app.rt.settings);
+	service_log_level(app.rt.settings);
 	r = start(&app.rt, &e);
 	if (r < 0) {
 		log_event(LOG_ERROR, EVENT_ROUTER_CANNOT_START,

@@ -1,37 +1,43 @@
 /* openai_out.c - see openai_out.h. */
 #include "router/openai_out.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "lib/text.h"
 #include "router/openai_logprob.h"
 
-enum { MAX_CALLS = 256 };
+enum { MAX_CALLS = 256, SHORT_ANSWER = 1000 };
+
+#define PUT(b, literal) buf_put(b, literal, sizeof(literal) - 1)
 
 /* The members that every object of an answer begins with, up to its choices. */
 static void put_head(const struct oa_out *o, struct buf *b)
 {
-	const char *object = o->kind == OA_COMPLETION ? "text_completion" :
-			     o->stream ? "chat.completion.chunk" : "chat.completion";
-
-	buf_puts(b, "{\"id\":");
+	PUT(b, "{\"id\":");
 	jx_put_str(b, o->id, strlen(o->id));
-	buf_printf(b, ",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", object, o->created);
+	PUT(b, ",\"object\":\"");
+	buf_puts(b, o->kind == OA_COMPLETION ? "text_completion" :
+		    o->stream ? "chat.completion.chunk" : "chat.completion");
+	PUT(b, "\",\"created\":");
+	buf_put_uint(b, (uint64_t)o->created);
+	PUT(b, ",\"model\":");
 	jx_put_str(b, o->model, strlen(o->model));
 	if (o->fingerprint) {
-		buf_puts(b, ",\"system_fingerprint\":");
+		PUT(b, ",\"system_fingerprint\":");
 		jx_put_str(b, o->fingerprint, strlen(o->fingerprint));
 	}
-	buf_puts(b, ",\"choices\":[");
+	PUT(b, ",\"choices\":[");
 }
 
+/* Once a stream knows who answers. */
 static int make_head(struct oa_out *o)
 {
-	buf_clear(&o->head);
+	if (o->head.n)
+		return 0;
 	buf_puts(&o->head, "data: ");
 	put_head(o, &o->head);
 	buf_puts(&o->head, "{\"index\":");
@@ -45,10 +51,10 @@ int oa_out_init(struct oa_out *o, const struct oa_request *r, const char *id,
 			      .include_usage = r->include_usage,
 			      .logprobs = r->sampling.logprobs != 0, .n = r->n };
 	o->created = clock_wall_s();
-	snprintf(o->id, sizeof(o->id), "%s", id);
+	text_add(o->id, sizeof(o->id), 0, id);
 	o->model = strdup(r->model);
 	o->choice = calloc(r->n, sizeof(*o->choice));
-	if (!o->model || !o->choice || make_head(o) < 0) {
+	if (!o->model || !o->choice) {
 		oa_out_done(o);
 		return -ENOMEM;
 	}
@@ -94,30 +100,16 @@ int oa_out_fingerprint(struct oa_out *o, const char *numeric_class)
 		return -ENOMEM;
 	free(o->fingerprint);
 	o->fingerprint = copy;
-	return make_head(o);
+	buf_clear(&o->head);
+	return 0;
 }
 
 /* ---- a stream ------------------------------------------------------------------- */
 
-static void put_uint(struct buf *b, uint32_t x)
-{
-	char rev[10];
-	int n = 0;
-
-	do {
-		rev[n++] = (char)('0' + x % 10);
-		x /= 10;
-	} while (x);
-	while (n)
-		buf_putc(b, rev[--n]);
-}
-
-#define PUT(b, literal) buf_put(b, literal, sizeof(literal) - 1)
-
 static void begin_chunk(const struct oa_out *o, uint32_t choice, struct buf *b)
 {
 	buf_put(b, o->head.p, o->head.n);
-	put_uint(b, choice);
+	buf_put_uint(b, choice);
 	if (o->kind == OA_CHAT)
 		PUT(b, ",\"delta\":{");
 	else
@@ -135,10 +127,13 @@ static void put_finish(const struct oa_out *o, const char *finish, const struct 
 	} else {
 		PUT(b, ",\"logprobs\":null");
 	}
-	if (finish)
-		buf_printf(b, ",\"finish_reason\":\"%s\"}]", finish);
-	else
+	if (finish) {
+		PUT(b, ",\"finish_reason\":\"");
+		buf_puts(b, finish);
+		PUT(b, "\"}]");
+	} else {
 		PUT(b, ",\"finish_reason\":null}]");
+	}
 }
 
 static void end_chunk(struct buf *b)
@@ -168,7 +163,7 @@ static void put_reasoning(const struct oa_out *o, const ProtobufCBinaryData *t, 
 static void put_call_piece(const Hw__Piece *p, struct buf *b)
 {
 	PUT(b, "\"tool_calls\":[{\"index\":");
-	put_uint(b, p->call);
+	buf_put_uint(b, p->call);
 	if (p->channel == HW__CHANNEL__CALL_BEGIN) {
 		PUT(b, ",\"id\":");
 		jx_put_str(b, p->call_id, strlen(p->call_id));
@@ -281,6 +276,8 @@ int oa_out_delta(struct oa_out *o, const Hw__Delta *d, struct buf *out)
 	if (!c || c->done)
 		return -EPROTO;
 	if (o->stream) {
+		if (make_head(o) < 0)
+			return -ENOMEM;
 		if (o->logprobs)
 			oa_add_logprobs(o->kind, d, &c->text_offset, &logprobs);
 		r = stream_delta(o, c, d, &logprobs, out);
@@ -318,6 +315,8 @@ int oa_out_finish(struct oa_out *o, const Hw__Done *d, const char *extra, struct
 		o->usage.cached = d->cached_tokens;
 	if (!o->stream)
 		return 0;
+	if (make_head(o) < 0)
+		return -ENOMEM;
 	if (!c->started && o->kind == OA_CHAT)
 		put_role(o, d->choice, out);
 	c->started = true;
@@ -345,10 +344,17 @@ static void put_usage(const struct oa_out *o, struct buf *b)
 {
 	const struct oa_usage *u = &o->usage;
 
-	buf_printf(b, "\"usage\":{\"prompt_tokens\":%" PRIu32 ",\"completion_tokens\":%" PRIu32
-		   ",\"total_tokens\":%" PRIu32 ",\"prompt_tokens_details\":{\"cached_tokens\":%"
-		   PRIu32 "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRIu32 "}}",
-		   u->prompt, u->completion, u->prompt + u->completion, u->cached, u->reasoning);
+	PUT(b, "\"usage\":{\"prompt_tokens\":");
+	buf_put_uint(b, u->prompt);
+	PUT(b, ",\"completion_tokens\":");
+	buf_put_uint(b, u->completion);
+	PUT(b, ",\"total_tokens\":");
+	buf_put_uint(b, (uint64_t)u->prompt + u->completion);
+	PUT(b, ",\"prompt_tokens_details\":{\"cached_tokens\":");
+	buf_put_uint(b, u->cached);
+	PUT(b, "},\"completion_tokens_details\":{\"reasoning_tokens\":");
+	buf_put_uint(b, u->reasoning);
+	PUT(b, "}}");
 }
 
 static void put_buf(const struct buf *t, struct buf *b)
@@ -394,7 +400,8 @@ static void put_choice(const struct oa_out *o, uint32_t i, struct buf *b)
 {
 	const struct oa_choice *c = &o->choice[i];
 
-	buf_printf(b, "%s{\"index\":%" PRIu32, i ? "," : "", i);
+	buf_puts(b, i ? ",{\"index\":" : "{\"index\":");
+	buf_put_uint(b, i);
 	if (o->kind == OA_CHAT) {
 		put_message(o, c, b);
 	} else {
@@ -406,11 +413,15 @@ static void put_choice(const struct oa_out *o, uint32_t i, struct buf *b)
 		oa_put_logprobs(o->kind, &c->logprobs, b);
 	else
 		PUT(b, "null");
-	buf_printf(b, ",\"finish_reason\":\"%s\"}", finish_name(c));
+	PUT(b, ",\"finish_reason\":\"");
+	buf_puts(b, finish_name(c));
+	PUT(b, "\"}");
 }
 
 int oa_out_end(struct oa_out *o, const char *extra, struct buf *out)
 {
+	if (o->stream && make_head(o) < 0)
+		return -ENOMEM;
 	if (o->stream && o->include_usage) {
 		/* the head without its last `{"index":` */
 		buf_put(out, o->head.p, o->head.n - strlen("{\"index\":"));
@@ -422,6 +433,7 @@ int oa_out_end(struct oa_out *o, const char *extra, struct buf *out)
 		PUT(out, "data: [DONE]\n\n");
 		return buf_ok(out) ? 0 : -ENOMEM;
 	}
+	buf_reserve(out, SHORT_ANSWER);
 	put_head(o, out);
 	for (uint32_t i = 0; i < o->n; i++)
 		put_choice(o, i, out);

@@ -86,6 +86,9 @@ static const struct conf_key keys[] = {
 	  "first time a breaker stays open, doubling to 60 s"),
 	K("route", "drain_s", INT, 0, DAY_S, "60", true,
 	  "requests under way get this long when we stop, s"),
+	K("route", "settle_ms", INT, 0, 60000, "2000", true,
+	  "after a start behind sockets of the service manager, clients wait this long for workers "
+	  "to connect, ms"),
 	{"openai", "reasoning_fields", CONF_CHOICE, 0, 0, "both|reasoning_content|reasoning",
 	 "both", true, "names under which reasoning text is sent"},
 	K("alias", "chain", TEXT, 1, 4000, NULL, true,
@@ -431,6 +434,7 @@ static void load_route(struct settings *s)
 	s->load_wait_ms = get_u32(c, "route", NULL, "load_wait_s") * 1000;
 	s->breaker_failures = get_u32(c, "route", NULL, "breaker_failures");
 	s->breaker_ms = get_u32(c, "route", NULL, "breaker_ms");
+	s->settle_ms = get_u32(c, "route", NULL, "settle_ms");
 	s->drain_ms = get_u32(c, "route", NULL, "drain_s") * 1000;
 }
 

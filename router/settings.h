@@ -60,7 +60,7 @@ struct settings {
 	uint32_t grace_ms, keepalive_ms, deadline_ms, answer_ms, accept_ms, first_ms, idle_ms,
 		credit, load_wait_ms;
 	uint32_t breaker_failures, breaker_ms;
-	uint32_t drain_ms;
+	uint32_t drain_ms, settle_ms;
 };
 
 extern const struct conf_table settings_table;

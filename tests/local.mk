@@ -14,3 +14,4 @@ include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk
+include tests/box/load.mk

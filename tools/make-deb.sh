@@ -30,8 +30,8 @@ cp -a "$distdir" "$work/hearth-$version"
 chmod -R u+w "$work/hearth-$version"
 # the original tarball is the source without debian/: same names, order, owner and time
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
-	--mode=u+rw,go+r-w --exclude="hearth-$version/debian" -C "$work" -cJf \
-	"$work/hearth_$version.orig.tar.xz" "hearth-$version"
+	--mode=u+rw,go+r-w --exclude="hearth-$version/debian" -C "$work" \
+	-I 'xz -1 -T1' -cf "$work/hearth_$version.orig.tar.xz" "hearth-$version"
 # $MAKEFLAGS of the make that called us would reach dh's
 (cd "$work/hearth-$version" && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS \
 	dpkg-buildpackage -us -uc -F --no-check-builddeps >"$work/log" 2>&1) ||

@@ -81,8 +81,8 @@ class Client:
                 for call in d.get("tool_calls") or ():
                     text.append(json.dumps(call["function"], sort_keys=True))
                 finish = choice.get("finish_reason") or finish
-        # http.client ends the loop quietly at a broken chunk only when the length was never announced
-        if not getattr(r, "chunked", True) or r.chunk_left is None and r.fp is None:
+        # a reply that is whole as HTTP sees it closes its file; a broken one raises above, or leaves it open
+        if r.fp is None:
             return "silent", "".join(text), "the reply ended without [DONE]"
         return "cut", "".join(text), "the stream ended early"
 

@@ -100,11 +100,12 @@ class Machine:
         self.mounted = []
         self._mount()
         self.write("/etc/hostname", name + "\n")
-        self.write("/etc/systemd/network/host0.network",
+        self.write("/etc/systemd/network/10-host0.network",
                    "[Match]\nName=host0\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\n" % self.address)
         self.link("/lib/systemd/system/systemd-networkd.service",
                   "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service")
-        self.link("/dev/null", "/etc/systemd/system/systemd-resolved.service")
+        self.link("/lib/systemd/system/systemd-networkd-wait-online.service",
+                  "/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service")
         self.write("/etc/systemd/journald.conf.d/rack.conf", "[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
         self.write("/etc/apt/apt.conf.d/00rack", 'APT::Get::Assume-Yes "true";\nAcquire::Retries "0";\n')
 

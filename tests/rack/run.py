@@ -13,8 +13,10 @@ the first debootstrap).  --short leaves out what takes long; the long form is ru
 import argparse
 import ctypes
 import glob
+import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -102,17 +104,31 @@ class Rack:
               "[http]\nlisten = 10.77.0.2:8080 127.0.0.1:8080\nkeys_file = /etc/hearth/keys\n"
               "[bus]\nlisten = tcp://10.77.0.2:7420\ncurve_file = credential:hearth.curve\n"
               "curve_allow_file = /etc/hearth/curve.allow\n[alias tiny]\nchain = worker:tiny\n"
-              "[alias other]\nchain = worker:other\n")
+              "[alias other]\nchain = worker:other\n" + self.swap_aliases())
         r.put("/etc/systemd/system/hearth-router.socket.d/listen.conf",
               "[Socket]\nListenStream=\nListenStream=10.77.0.2:8080\nListenStream=127.0.0.1:8080\nFreeBind=yes\n")
         r.run("systemctl daemon-reload && systemctl stop hearth-router.service hearth-router.socket && "
               "systemctl start hearth-router.socket hearth-router.service")
 
+    def has_hearthd(self):
+        return any(os.path.basename(d).startswith("hearth-box_") and "bin/hearthd" in sh("dpkg-deb", "-c", d).stdout
+                   for d in self.debs)
+
+    def swap_aliases(self):
+        if not self.has_hearthd():
+            return ""
+        return "".join("[alias %s]\nchain = worker:%s\nload = wait\n" % (x, x) for x in ("red", "blue"))
+
     def configure_box(self, m, key):
+        secret = "credential:" + ("hearth.curve-secret.enc" if m is self.box1 else "hearth.curve-secret")
+        m.put("/etc/hearth/hearthd.conf.d/rack.conf",
+              "[box]\nname = %s\nrouter = tcp://10.77.0.2:7420\ncurve_public = %s\ncurve_server = %s\n"
+              "curve_secret_file = %s\n" % (m.name, key[0], self.router_public, secret) +
+              ("" if m is self.box1 else "max_models = 1\nkeep_s = 2\n" + "".join(
+                  "[model %s]\npath = /usr/share/hearth/models/tiny\nmax_streams = 8\n" % x for x in ("red", "blue"))))
         m.put("/etc/hearth/worker.conf.d/rack.conf",
               "[worker]\nconnect = tcp://10.77.0.2:7420\ncurve_public = %s\ncurve_server = %s\n"
-              "curve_secret_file = credential:%s\n" % (
-                  key[0], self.router_public, "hearth.curve-secret.enc" if m is self.box1 else "hearth.curve-secret"))
+              "curve_secret_file = %s\n" % (key[0], self.router_public, secret))
         if m is self.box1:      # one box with an encrypted secret, one with a plain one
             m.put("/run/secret", key[1], 0o600)
             m.run("mkdir -p /etc/credstore.encrypted && systemd-creds encrypt --with-key=host "
@@ -122,9 +138,10 @@ class Rack:
             m.put("/etc/credstore/hearth.curve-secret", key[1], 0o600)
         m.put("/etc/hearth/worker.d/other.conf", "[worker]\nmodel = /usr/share/hearth/models/tiny\nslots = 8\n")
         m.run("systemctl enable --now hearth-worker@tiny")
+        if m.run("test -e /lib/systemd/system/hearthd.service", check=False).returncode == 0:
+            m.run("systemctl restart hearthd")
 
     def workers(self, model="tiny"):
-        import json
         status, data = self.client.get("/admin/status")
         assert status == 200, data
         return [w for w in json.loads(data)["workers"] if w["model"] == model and w["state"] == "up"]
@@ -181,7 +198,7 @@ class Rack:
         self.kill(self.router, "hearth-router.service")
         self.wait_workers()
         self.settle()
-        return ("cut", "told")
+        return ("cut",)
 
     def test_restart_router(self):
         old = self.router.pid("hearth-router.service")
@@ -302,8 +319,7 @@ class Rack:
             for m, _ in places:
                 m.put("/etc/faketime", jump + "\n")
             self.settle(4)
-            import json
-            created = json.loads(self.client.request("POST", "/v1/chat/completions", {
+                created = json.loads(self.client.request("POST", "/v1/chat/completions", {
                 "model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]})[1].read())["created"]
             assert abs(created - time.time() - int(jump)) < 60, "the clock did not jump: %s" % created
         for m, unit in places:
@@ -311,10 +327,12 @@ class Rack:
         self.wait_workers()
         return ()
 
-    def newer(self, m):
+    def newer(self, m, names):
         """The same packages with a higher version and another default in a conffile."""
         out = tempfile.mkdtemp(prefix="newer-", dir=m.root + "/debs")
         for d in self.debs:
+            if os.path.basename(d).split("_")[0] not in names:
+                continue
             at = tempfile.mkdtemp()
             sh("dpkg-deb", "-R", d, at + "/x")
             with open(at + "/x/DEBIAN/control") as f:
@@ -326,7 +344,7 @@ class Rack:
                 if os.path.exists(at + conf):
                     with open(at + conf, "a") as f:
                         f.write("# a new line of the next version\n")
-            sh("dpkg-deb", "--root-owner-group", "-b", at + "/x", out + "/" + os.path.basename(d))
+            sh("dpkg-deb", "--root-owner-group", "-Znone", "-b", at + "/x", out + "/" + os.path.basename(d))
             sh("rm", "-rf", at)
         return "/debs/" + os.path.basename(out)
 
@@ -335,11 +353,12 @@ class Rack:
         for m, conf, names in ((self.router, "hearth.conf", "common router tools"),
                                (self.box1, "worker.conf", "common box tools model-tiny")):
             m.run("echo '# mine' >>/etc/hearth/" + conf)
-            at = self.newer(m)
+            names = ["hearth-" + n for n in names.split()]
+            at = self.newer(m, names)
             unit = "hearth-router.service" if m is self.router else "hearth-worker@tiny.service"
             pid = m.pid(unit)
             m.run("apt-get install -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold " +
-                  " ".join("%s/hearth-%s_*.deb" % (at, n) for n in names.split()))
+                  " ".join("%s/%s_*.deb" % (at, n) for n in names))
             assert m.run("dpkg-query -W -f '${Version}' hearth-common").stdout.endswith("+next")
             assert "# mine" in m.run("cat /etc/hearth/" + conf).stdout, "the person's line is gone"
             if m is self.router:
@@ -371,6 +390,25 @@ class Rack:
         self.wait_workers(2)
         # while it is away its clients hear so, and never anything wrong
         allowed(other.mark(), "told")
+        return ()
+
+    def test_swap_by_hearthd(self):
+        """Two models that do not fit together, asked for at the same time: each request waits for its model."""
+        if not self.has_hearthd():
+            raise Absent("this package has no hearthd")
+        loads = [Load(self.client, 2, x, 40) for x in ("red", "blue")]
+        for x in loads:
+            x.learn()
+        for x in loads:
+            x.start()
+        self.settle(10 if self.o.short else 40)
+        for x in loads:
+            x.stop()
+        swaps = self.box2.run("journalctl --no-pager -o cat -u 'hearth-worker@red' -u 'hearth-worker@blue' | "
+                              "grep -c 'self-test:'").stdout
+        assert int(swaps) >= 4, "swapped %s times only" % swaps
+        for x in loads:
+            allowed(x.mark())
         return ()
 
     def test_random_faults(self):
@@ -451,9 +489,9 @@ class Rack:
         return out
 
 
-SHORT = ["kill_worker", "kill_hearthd", "kill_router", "restart_router", "reload", "freeze_20s", "upgrade", "random_faults"]
+SHORT = ["kill_worker", "kill_hearthd", "kill_router", "restart_router", "reload", "freeze_20s", "swap_by_hearthd", "upgrade", "random_faults"]
 LONG = ["kill_worker", "kill_hearthd", "kill_router", "restart_router", "restart_worker", "reload", "cable_10s", "cable_60s",
-        "freeze_20s", "wedged_worker", "disk_full", "read_only_model", "clock_jump", "swap", "upgrade", "random_faults"]
+        "freeze_20s", "wedged_worker", "disk_full", "read_only_model", "clock_jump", "swap", "swap_by_hearthd", "upgrade", "random_faults"]
 
 
 def say(name, word, detail=""):
@@ -496,7 +534,8 @@ def run(rack, o):
         rack.check_units()
         results = load.mark()
         allowed(results, *kinds)
-        return " ".join("%s=%d" % kv for kv in sorted(results[0].items()))
+        why = "".join("\n   %d x %s" % (n, w) for w, n in results[1].most_common(4))
+        return " ".join("%s=%d" % kv for kv in sorted(results[0].items())) + why
 
     time.sleep(5)
     before = rack.sizes()
@@ -525,11 +564,17 @@ def main():
     o.streams = o.streams or (8 if o.short else 32)
     o.debs = o.debs or os.path.join(os.environ.get("top_builddir", TOP + "/build"), "deb")
     rack = None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # `timeout` must not leave machines behind
     try:
         need()
         rack = Rack(o)
         rack.build()
         failed = run(rack, o)
+    except RuntimeError as e:
+        print("FAIL  setting up: %s" % e)
+        for m in rack.machines:
+            print("--- %s\n%s" % (m.name, m.run("journalctl --no-pager -o cat -n 40 -u 'hearth*'", check=False).stdout))
+        failed = 1
     except Absent as e:
         print("skipped: %s" % e)
         return 77

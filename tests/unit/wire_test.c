@@ -292,6 +292,116 @@ TEST(a_killed_worker_is_noticed_at_once_and_its_successor_is_a_new_peer)
 	link_server_close(s);
 }
 
+static void send_beats(struct link_client *c, uint32_t n)
+{
+	Hw__WorkerBeat b = HW__WORKER_BEAT__INIT;
+
+	b.has_running = 1;
+	for (b.running = 0; b.running < n; b.running++)
+		OK(link_client_send(c, WIRE_WORKER_BEAT, &b.base));
+}
+
+/* libzmq sends from its own thread, and what it has not sent is lost with the socket. */
+static void wait_until_sent(void)
+{
+	usleep(200000);
+}
+
+TEST(a_peers_last_words_come_before_its_end)
+{
+	struct link_server *s = open_server();
+	struct link_client *c = NULL;
+	struct link_in in;
+	link_peer peer;
+
+	OK(link_client_open(endpoint, NULL, &c, NULL));
+	say_hello(c);
+	peer = meet(s);
+	send_beats(c, 50);
+	wait_until_sent();
+	link_client_close(c);
+	wait_until_sent();	/* the close, too, is there before anything is read */
+	for (uint32_t i = 0; i < 50; i++) {
+		OK(server_wait(s, &in));
+		EQ(in.event, LINK_MESSAGE);
+		EQ(in.msg.body.worker_beat->running, i);
+		wire_msg_done(&in.msg);
+	}
+	OK(server_wait(s, &in));
+	EQ(in.event, LINK_GONE);
+	assert_true(in.peer == peer);
+	EQ(link_server_recv(s, &in), -EAGAIN);
+	link_server_close(s);
+}
+
+TEST(a_flood_does_not_hide_a_close)
+{
+	struct link_server *s = open_server();
+	struct link_client *loud = NULL, *c = NULL;
+	struct link_in in;
+	link_peer noise, peer;
+	uint32_t heard = 0;
+
+	OK(link_client_open(endpoint, NULL, &loud, NULL));
+	say_hello(loud);
+	noise = meet(s);
+	OK(link_client_open(endpoint, NULL, &c, NULL));
+	say_hello(c);
+	peer = meet(s);
+	send_beats(loud, 5000);
+	wait_until_sent();
+	link_client_close(c);
+	wait_until_sent();
+	for (;; heard++) {
+		OK(server_wait(s, &in));
+		if (in.event == LINK_GONE)
+			break;
+		assert_true(in.peer == noise);
+		wire_msg_done(&in.msg);
+	}
+	assert_true(in.peer == peer);
+	assert_in_range(heard, 0, 1000);
+	link_client_close(loud);
+	link_server_close(s);
+}
+
+/* The kernel gives the lowest free number: a new connection comes by its predecessor's. */
+TEST(a_descriptor_that_is_used_again_is_another_peer)
+{
+	struct link_server *s = open_server();
+	struct link_client *c = NULL;
+	struct link_in in;
+	link_peer last;
+
+	OK(link_client_open(endpoint, NULL, &c, NULL));
+	say_hello(c);
+	last = meet(s);
+	for (int i = 0; i < 10; i++) {
+		bool gone = false, came = false;
+		link_peer next = 0;
+
+		link_client_close(c);
+		wait_until_sent();
+		OK(link_client_open(endpoint, NULL, &c, NULL));
+		say_hello(c);
+		wait_until_sent();	/* close and Hello are both there, in whatever order */
+		while (!gone || !came) {
+			OK(server_wait(s, &in));
+			gone |= in.event == LINK_GONE && in.peer == last;
+			assert_true(in.event == LINK_NEW || in.peer == last);
+			if (in.event == LINK_NEW) {
+				came = true;
+				next = in.peer;
+			}
+			wire_msg_done(&in.msg);
+		}
+		EQ(link_server_recv(s, &in), -EAGAIN);
+		last = next;
+	}
+	link_client_close(c);
+	link_server_close(s);
+}
+
 TEST(a_restarted_router_is_found_again)
 {
 	struct link_server *s = open_server();
@@ -387,6 +497,9 @@ int main(void)
 		cmocka_unit_test(values_that_would_have_to_be_believed_are_checked),
 		cmocka_unit_test(messages_go_both_ways_and_the_socket_file_is_private),
 		cmocka_unit_test(a_killed_worker_is_noticed_at_once_and_its_successor_is_a_new_peer),
+		cmocka_unit_test(a_peers_last_words_come_before_its_end),
+		cmocka_unit_test(a_flood_does_not_hide_a_close),
+		cmocka_unit_test(a_descriptor_that_is_used_again_is_another_peer),
 		cmocka_unit_test(a_restarted_router_is_found_again),
 		cmocka_unit_test(a_peer_that_breaks_the_protocol_is_dropped),
 		cmocka_unit_test(off_loopback_only_with_keys),

@@ -1,0 +1,140 @@
+/* link_auth.c - who may connect: CURVE keys and the ZAP handler behind them.
+ *
+ * CURVE alone encrypts and lets any key in; libzmq asks a REP socket at a fixed inproc
+ * address (ZAP, RFC 27) about each newcomer, and that is where the allow-list is.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/link_int.h"
+
+#define ZAP_ENDPOINT "inproc://zeromq.zap.01"
+
+struct link_auth {
+	void *rep;
+	char (*allowed)[41];
+	size_t n_allowed;
+};
+
+bool link_auth_is_loopback(const char *endpoint)
+{
+	return !strncmp(endpoint, "ipc://", 6) || !strncmp(endpoint, "inproc://", 9) ||
+	       !strncmp(endpoint, "tcp://127.", 10) || !strncmp(endpoint, "tcp://[::1]:", 12) ||
+	       !strncmp(endpoint, "tcp://localhost:", 16);
+}
+
+int link_auth_own_keys(void *zmq, const char *own_public, const char *own_secret)
+{
+	if (zmq_setsockopt(zmq, ZMQ_CURVE_PUBLICKEY, own_public, 41) < 0 ||
+	    zmq_setsockopt(zmq, ZMQ_CURVE_SECRETKEY, own_secret, 41) < 0)
+		return -errno;
+	return 0;
+}
+
+static int copy_allowed(struct link_auth *a, const struct link_curve *c)
+{
+	a->allowed = calloc(c->n_allowed ? c->n_allowed : 1, sizeof(*a->allowed));
+	if (!a->allowed)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_allowed; i++) {
+		if (strlen(c->allowed[i]) != 40)
+			return -EINVAL;
+		memcpy(a->allowed[i], c->allowed[i], 41);
+	}
+	a->n_allowed = c->n_allowed;
+	return 0;
+}
+
+static int open_handler(struct link_auth *a, void *ctx)
+{
+	a->rep = zmq_socket(ctx, ZMQ_REP);
+	if (!a->rep || link_set_int(a->rep, ZMQ_LINGER, 0) < 0 ||
+	    zmq_bind(a->rep, ZAP_ENDPOINT) < 0)
+		return -errno;
+	return 0;
+}
+
+static int lock_door(void *zmq, const struct link_curve *c)
+{
+	if (link_set_int(zmq, ZMQ_CURVE_SERVER, 1) < 0 ||
+	    zmq_setsockopt(zmq, ZMQ_ZAP_DOMAIN, "hearth", 6) < 0)
+		return -errno;
+	return link_auth_own_keys(zmq, c->own_public, c->own_secret);
+}
+
+int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link_auth **ret)
+{
+	struct link_auth *a = calloc(1, sizeof(*a));
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	r = copy_allowed(a, c);
+	if (r == 0)
+		r = open_handler(a, ctx);
+	if (r == 0)
+		r = lock_door(zmq, c);
+	if (r < 0)
+		a = link_auth_close(a);
+	*ret = a;
+	return r;
+}
+
+struct link_auth *link_auth_close(struct link_auth *a)
+{
+	if (!a)
+		return NULL;
+	if (a->rep)
+		zmq_close(a->rep);
+	free(a->allowed);
+	free(a);
+	return NULL;
+}
+
+void *link_auth_socket(const struct link_auth *a)
+{
+	return a->rep;
+}
+
+static bool key_allowed(const struct link_auth *a, const unsigned char *key, size_t n)
+{
+	char z85[41];
+
+	if (n != 32 || !zmq_z85_encode(z85, key, n))
+		return false;
+	for (size_t i = 0; i < a->n_allowed; i++)
+		if (!memcmp(a->allowed[i], z85, 40))
+			return true;
+	return false;
+}
+
+/* One request: version, id, domain, address, identity, mechanism, key.  False: none. */
+static bool answer_one(struct link_auth *a)
+{
+	unsigned char frame[7][64];
+	int n[7] = { 0 };
+	bool ok;
+
+	for (int i = 0; i < 7; i++) {
+		n[i] = zmq_recv(a->rep, frame[i], sizeof(frame[i]), ZMQ_DONTWAIT);
+		if (n[i] < 0)
+			return false;
+		if (n[i] > (int)sizeof(frame[i]))
+			n[i] = 0;	/* longer than any honest one: matches nothing below */
+	}
+	link_drain_parts(a->rep);
+	ok = n[5] == 5 && !memcmp(frame[5], "CURVE", 5) && key_allowed(a, frame[6], (size_t)n[6]);
+	zmq_send(a->rep, "1.0", 3, ZMQ_SNDMORE);
+	zmq_send(a->rep, frame[1], (size_t)n[1], ZMQ_SNDMORE);
+	zmq_send(a->rep, ok ? "200" : "400", 3, ZMQ_SNDMORE);
+	zmq_send(a->rep, ok ? "OK" : "unknown key", ok ? 2 : 11, ZMQ_SNDMORE);
+	zmq_send(a->rep, "", 0, ZMQ_SNDMORE);
+	zmq_send(a->rep, "", 0, 0);
+	return true;
+}
+
+void link_auth_answer(struct link_auth *a)
+{
+	while (answer_one(a))
+		;
+}
