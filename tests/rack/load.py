@@ -24,6 +24,29 @@ QUESTIONS = [
 ]
 
 
+def chunked_lines(f):
+    """Lines of a chunked body.  http.client takes an end between two chunks for the end of the body; we do not."""
+    def broken(line):
+        if not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(line)
+        return line.strip()
+    rest = b""
+    while True:
+        n = int(broken(f.readline()).split(b";")[0], 16)
+        if n == 0:
+            while broken(f.readline()):
+                pass
+            if rest:
+                yield rest
+            return
+        data = f.read(n)
+        if len(data) < n:
+            raise http.client.IncompleteRead(data)
+        broken(f.readline())
+        *whole, rest = (rest + data).split(b"\n")
+        yield from whole
+
+
 class Client:
     def __init__(self, address, port=8080, key=None, timeout=120):
         self.address, self.port, self.key, self.timeout = address, port, key, timeout
@@ -65,7 +88,7 @@ class Client:
     @staticmethod
     def read(r, text):
         finish = None
-        for line in r:
+        for line in chunked_lines(r.fp) if r.chunked else r:
             if not line.startswith(b"data: "):
                 continue
             data = line[6:].strip()
@@ -81,10 +104,7 @@ class Client:
                 for call in d.get("tool_calls") or ():
                     text.append(json.dumps(call["function"], sort_keys=True))
                 finish = choice.get("finish_reason") or finish
-        # a reply that is whole as HTTP sees it closes its file; a broken one raises above, or leaves it open
-        if r.fp is None:
-            return "silent", "".join(text), "the reply ended without [DONE]"
-        return "cut", "".join(text), "the stream ended early"
+        return "silent", "".join(text), "the reply ended without [DONE]"
 
 
 class Load:
