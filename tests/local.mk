@@ -4,6 +4,7 @@ include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk
 include tests/unit/cpu.mk
+include tests/unit/quant.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
@@ -15,3 +16,4 @@ include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk
 include tests/box/load.mk
+include tests/box/weights.mk
