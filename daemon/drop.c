@@ -34,7 +34,7 @@ struct drop {
 	struct meminfo was;
 	uint64_t began_ns;
 	int fd;				/* to the helper; -1: none */
-	bool busy;
+	bool busy, failed;		/* failed: a step that drops did not */
 	void (*done)(void *arg, bool helped, const char *text);
 	void *arg;
 };
@@ -160,9 +160,12 @@ static void on_reply(evutil_socket_t fd, short what, void *arg)
 	}
 	line[n] = '\0';
 	if (!strcmp(line, "done")) {
-		finish(d, true, "");
+		finish(d, !d->failed, "hearth-dropcaches may not drop caches here");
 		return;
 	}
+	/* a sync that did not end leaves dirty pages behind; what is clean goes all the same */
+	if (strstr(line, "step=drop_caches") && strstr(line, " error="))
+		d->failed = true;
 	log_line(strstr(line, " error=") ? LOG_WARN : LOG_NOTE, "drop: %s", line);
 }
 
@@ -330,6 +333,7 @@ int drop_start(struct drop *d, const char *const *folders, size_t n,
 	d->done = done;
 	d->arg = arg;
 	d->busy = true;
+	d->failed = false;
 	event_active(d->turn, EV_TIMEOUT, 0);
 	return 0;
 }
