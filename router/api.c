@@ -10,7 +10,9 @@
 
 static void put_retry(const struct oa_error *e, struct buf *h)
 {
-	if (!e->retry_after_ms)
+	if (e->no_retry)
+		buf_puts(h, "x-should-retry: false\r\n");
+	if (!e->retry_after_ms || e->no_retry)
 		return;
 	buf_printf(h, "Retry-After: %u\r\nretry-after-ms: %u\r\n", (e->retry_after_ms + 999) / 1000,
 		   e->retry_after_ms);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "lib/clock.h"
+#include "lib/text.h"
 #include "router/http_int.h"
 
 enum { LINGER_MS = 2000, FRESH_MS = 1000, BODY_TOTAL_MS = 600000 };
@@ -73,7 +74,9 @@ void conn_close(struct http_call *c)
  * send its first request: closed now, it would see a reset and no answer. */
 void conn_drain(struct http_call *c)
 {
-	if (c->started_ns)
+	if (http_socket_unsent(c))
+		c->state = CONN_FLUSH;
+	else if (c->started_ns)
 		conn_close(c);
 	else
 		set_timer(c, FRESH_MS);
@@ -106,9 +109,21 @@ static void flushed(struct http_call *c)
 		conn_close(c);
 }
 
+/* Unique over restarts by the salt, in order by the count. */
+static void give_id(struct http_call *c)
+{
+	struct http_server *s = c->server;
+
+	size_t n = text_add(c->id, sizeof(c->id), 0, "req-");
+
+	n = text_add_hex(c->id, sizeof(c->id), n, s->id_salt, 16);
+	text_add_hex(c->id, sizeof(c->id), n, ++s->n_requests, 8);
+}
+
 static void begin_call(struct http_call *c)
 {
 	c->state = CONN_CALL;
+	give_id(c);
 	c->close_after = !http_request_keep_alive(c->req) || c->server->draining;
 	c->head = c->req->parser.method == HTTP_HEAD;
 	c->begun = c->was_high = false;
@@ -119,12 +134,16 @@ static void begin_call(struct http_call *c)
 static void refuse(struct http_call *c)
 {
 	struct buf body = BUF_INIT;
+	/* clients retry what is 500 or more; these say what a client is, not how we are */
+	bool for_good = c->req->status == 501 || c->req->status == 505;
 
 	c->state = CONN_CALL;
+	give_id(c);
 	c->close_after = c->deaf = true;
 	c->head = c->begun = false;
 	c->server->hooks.error(c->server->hooks.arg, c->req->status, c->req->why, &body);
-	http_reply(c, c->req->status, NULL, "application/json", body.p ? body.p : "", body.n);
+	http_reply(c, c->req->status, for_good ? "x-should-retry: false\r\n" : NULL,
+		   "application/json", body.p ? body.p : "", body.n);
 	buf_done(&body);
 }
 

@@ -66,6 +66,7 @@ struct http_call {			/* is the connection: one call at a time */
 	int busy;			/* our frames on the stack */
 	bool dead, deaf, close_after, chunked, head, begun, was_high, local;
 	char peer[48];
+	char id[HTTP_ID_BYTES];		/* of the request at hand */
 };
 
 struct http_server {
@@ -81,6 +82,7 @@ struct http_server {
 	struct event *flush;		/* empties it at the end of the loop's turn */
 	size_t bodies;			/* bytes held by requests */
 	char *headers;
+	uint64_t id_salt, n_requests;
 	bool draining;
 	char scratch[64 << 10];		/* what recv() brought last */
 };
@@ -88,13 +90,13 @@ struct http_server {
 /* http_conn.c */
 void conn_new(struct http_server *s, evutil_socket_t fd, const struct sockaddr *sa);
 void conn_close(struct http_call *c);
-void conn_drain(struct http_call *c);		/* one that is idle */
 /* Around everything that may end the connection: it is freed by the last leave. */
 void conn_enter(struct http_call *c);
 void conn_leave(struct http_call *c);
 void conn_read(struct http_call *c, const char *p, size_t n);	/* bytes came */
 void conn_sent(struct http_call *c);		/* bytes left, not always all of them */
 void conn_lose(struct http_call *c);		/* the client is gone or is cut off */
+void conn_drain(struct http_call *c);		/* one that is idle */
 void conn_call_over(struct http_call *c);	/* the reply is written to the buffer */
 
 /* http_socket.c */

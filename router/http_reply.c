@@ -50,6 +50,11 @@ const char *http_call_body(const struct http_call *c, size_t *ret_n)
 	return c->req->body.p ? c->req->body.p : "";
 }
 
+const char *http_call_id(const struct http_call *c)
+{
+	return c->id;
+}
+
 const char *http_call_peer(const struct http_call *c)
 {
 	return c->peer;
@@ -86,6 +91,8 @@ static void put_head(struct http_call *c, int status, const char *headers, const
 	snprintf(line, sizeof(line), "HTTP/1.1 %d ", status);
 	put_text(c, line);
 	put_text(c, http_status_text(status));
+	put_text(c, "\r\nx-request-id: ");
+	put_text(c, c->id);
 	if (type) {
 		put_text(c, "\r\nContent-Type: ");
 		put_text(c, type);

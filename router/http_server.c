@@ -176,6 +176,7 @@ int http_server_open(struct event_base *base, const char *const *listen, size_t 
 	s->base = base;
 	s->limits = *limits;
 	s->hooks = *hooks;
+	arc4random_buf(&s->id_salt, sizeof(s->id_salt));
 	s->listeners = calloc(n ? n : 1, sizeof(struct evconnlistener *));
 	s->rest = event_new(base, -1, 0, on_rest, s);
 	s->flush = event_new(base, -1, 0, http_socket_flush, s);
@@ -200,11 +201,7 @@ void http_server_drain(struct http_server *s)
 	set_listening(s, false);
 	for (struct http_call *c = s->conns, *next; c; c = next) {
 		next = c->next;
-		if (c->state != CONN_IDLE || c->in.n)
-			continue;
-		if (http_socket_unsent(c))
-			c->state = CONN_FLUSH;
-		else
+		if (c->state == CONN_IDLE && !c->in.n)
 			conn_drain(c);
 	}
 }

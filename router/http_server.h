@@ -9,7 +9,7 @@
  * Refused before a handler sees it: headers that take too long or too much room, bodies
  * over the cap, Transfer-Encoding other than chunked, Transfer-Encoding together with
  * Content-Length.  All replies of the server itself go through http_limits.error, so that
- * they have the dialect's shape.
+ * they have the dialect's shape.  Every reply, theirs too, says x-request-id.
  *
  * One thread: that of the event base.
  */
@@ -32,6 +32,7 @@ enum {
 	HTTP_HIGH_WATER = 64 << 10,	/* bytes a reader may be behind before it gets no more */
 	HTTP_LOW_WATER = 16 << 10,	/* drained() is called at or below this */
 	HTTP_MAX_HEADERS = 128,
+	HTTP_ID_BYTES = 32,		/* of a request's id, with the end */
 };
 
 struct http_limits {
@@ -83,6 +84,7 @@ const char *http_call_method(const struct http_call *c);	/* "GET" */
 const char *http_call_path(const struct http_call *c);		/* without query */
 const char *http_call_header(const struct http_call *c, const char *lower_case_name);
 const char *http_call_body(const struct http_call *c, size_t *ret_n);
+const char *http_call_id(const struct http_call *c);		/* what x-request-id says */
 const char *http_call_peer(const struct http_call *c);		/* address, without port */
 bool http_call_is_local(const struct http_call *c);		/* from loopback */
 uint64_t http_call_started_ns(const struct http_call *c);	/* first byte of the request */

@@ -156,6 +156,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		job_drop_try(j, "deadline");
 		oa_error_set(&e, 504, "timeout", NULL, "%s within %u s",
 			     j->first_ns ? "not finished" : "no answer", budget_ms / 1000);
+		e.no_retry = true;	/* the whole budget once more, on top of what others ask */
 		job_fail(j, &e, 'R');
 		return;
 	}
@@ -189,7 +190,6 @@ static uint64_t new_seed(void)
 static struct job *job_new(struct router *rt, struct http_call *call)
 {
 	struct job *j = calloc(1, sizeof(*j));
-	size_t n;
 
 	if (!j)
 		return NULL;
@@ -203,8 +203,7 @@ static struct job *job_new(struct router *rt, struct http_call *call)
 	j->call = call;
 	j->started_ns = http_call_started_ns(call);
 	text_add(j->peer, sizeof(j->peer), 0, http_call_peer(call));
-	n = text_add_hex(j->id, sizeof(j->id), 0, rt->id_salt, 16);
-	text_add_hex(j->id, sizeof(j->id), n, ++rt->next_request, 8);
+	text_add(j->id, sizeof(j->id), 0, http_call_id(call));
 	j->next = rt->jobs;
 	j->prev = &rt->jobs;
 	if (j->next)
@@ -228,7 +227,7 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	if (r < 0)
 		return r;
 	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
-		 j->id);
+		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();
 	j->cannot_continue = j->req.n > 1;

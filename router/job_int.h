@@ -27,7 +27,7 @@ struct job {
 	struct http_call *call;		/* NULL: the client is gone or answered */
 	struct oa_request req;
 	struct oa_out out;
-	char id[40];			/* req-... */
+	char id[HTTP_ID_BYTES];		/* "req-..." */
 	char peer[48];			/* the client's address */
 	const char *key_name;		/* borrowed from settings */
 	const char *body;		/* the client's bytes, until the call ends */
@@ -56,6 +56,7 @@ struct job {
 	struct buf attempts;		/* worker:a=lost, worker:b=ok */
 	struct attempt_failure last;	/* the failure the client hears of, if it must */
 	bool has_last;
+	bool may_recover;		/* a try failed of what may be over soon */
 
 	/* while it waits for a model to be loaded */
 	char waits[132];		/* its name; "": it does not wait */

@@ -41,7 +41,6 @@ static void put_attempts(const struct job *j, bool answered, struct buf *h)
 static void put_headers(const struct job *j, bool answered, struct buf *h)
 {
 	buf_reserve(h, HEADERS_BYTES);
-	put_line(h, "x-request-id: req-", j->id);
 	if (answered && *j->target)
 		put_line(h, "x-hearth-served-by: ", j->target);
 	if (j->attempts.n || answered)
@@ -60,7 +59,7 @@ static void put_headers(const struct job *j, bool answered, struct buf *h)
 void job_put_provenance(const struct job *j, struct buf *out)
 {
 	buf_reserve(out, HEADERS_BYTES);
-	buf_puts(out, "\"hearth\":{\"request_id\":\"req-");
+	buf_puts(out, "\"hearth\":{\"request_id\":\"");
 	buf_puts(out, j->id);
 	buf_puts(out, "\",\"served_by\":");
 	jx_put_str(out, j->target, strlen(j->target));
@@ -213,7 +212,7 @@ void job_log(struct job *j, int status, char who)
 	log_event(LOG_NOTE, EVENT_REQUEST_ENDED,
 		  LOG_FIELDS({ "REQUEST_ID", j->id }, { "ALIAS", j->req.model },
 			     { "KEY_ID", j->key_name }, { "ATTEMPTS", j->attempts.p }),
-		 "request req-%s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
+		 "request %s peer=%s key=%s model=%s stream=%d status=%d term=%c%c prompt=%u "
 		 "output=%u "
 		 "first_ms=%llu total_ms=%llu attempts=\"%s\"",
 		 j->id, j->peer, j->key_name ? j->key_name : "-", j->req.model ? j->req.model : "-",

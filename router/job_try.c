@@ -248,6 +248,7 @@ static void could_not_begin(struct job *j, int code)
 	snprintf(j->last.message, sizeof(j->last.message), "%s: %s", j->target,
 		 large ? "the request is larger than a worker takes" : strerror(-code));
 	j->has_last = true;
+	j->may_recover = true;
 }
 
 static int begin(struct job *j, const struct job_target *t)
@@ -371,18 +372,33 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 	e->retry_after_ms = 2000;
 }
 
+/* Each target is another server, was asked, and has us, our key or the model's name refused:
+ * that takes a person. */
+static bool hopeless(const struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+
+	if (!a || j->may_recover || j->n_tried != a->n_steps)
+		return false;
+	for (size_t i = 0; i < a->n_steps; i++)
+		if (!a->steps[i].upstream)
+			return false;
+	return true;
+}
+
 static void no_target(struct job *j, const struct route_answer *a)
 {
 	struct oa_error e;
 
-	if (j->has_last)
+	if (j->has_last) {
 		last_error(j, &e);
-	else if (a->why == ROUTE_UNABLE)
+		e.no_retry = hopeless(j);
+	} else if (a->why == ROUTE_UNABLE) {
 		unable_error(a->lacking, &e);
-	else if (a->why == ROUTE_CONTEXT)
+	} else if (a->why == ROUTE_CONTEXT) {
 		oa_error_set(&e, 400, "context_length_exceeded", "prompt",
 			     "the prompt is longer than the context of any target");
-	else if (a->why == ROUTE_BUSY) {
+	} else if (a->why == ROUTE_BUSY) {
 		oa_error_set(&e, 503, "server_overloaded", NULL, "all targets of '%s' are busy",
 			     j->req.model);
 		e.retry_after_ms = a->wait_ns ? (uint32_t)(a->wait_ns / NS_PER_MS) + 1 : BUSY_MS;
@@ -417,6 +433,21 @@ static void note_wait(struct job *j, const struct job_target *t)
 			   t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded");
 }
 
+/* The try's first limit, or what comes earlier. */
+static void arm_try(struct job *j, bool worker)
+{
+	const struct settings *s = j->settings;
+	uint64_t at = clock_ns() + (worker ? s->accept_ms : j->try_first_ms) * NS_PER_MS;
+	uint64_t answer = j->started_ns + s->answer_ms * NS_PER_MS;
+	uint64_t grace = j->started_ns + s->grace_ms * NS_PER_MS;
+
+	if (!j->first_ns && answer < at)
+		at = answer;
+	if (j->req.stream && grace < at)
+		at = grace;
+	job_arm(j, at);
+}
+
 void job_next_try(struct job *j)
 {
 	struct table t;
@@ -442,9 +473,7 @@ void job_next_try(struct job *j)
 			free(j->numeric_class);
 			j->numeric_class = strdup(w->numeric_class);
 		}
-		job_arm(j, clock_ns() + (w ? j->settings->accept_ms : j->try_first_ms) * NS_PER_MS);
-		if (j->req.stream)
-			job_arm(j, j->started_ns + j->settings->grace_ms * NS_PER_MS);
+		arm_try(j, w != NULL);
 		return;
 	}
 }
@@ -510,6 +539,8 @@ void job_try_failed(struct job *j, const struct attempt_failure *f)
 
 	j->last = *f;
 	j->has_last = true;
+	if (f->fault != FAULT_REFUSED || !f->status)
+		j->may_recover = true;
 	if (f->fault == FAULT_REQUEST) {
 		struct oa_error e;
 

@@ -20,7 +20,8 @@ librouter_a_SOURCES = \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
 	router/service.c router/service.h \
-	router/settings.c router/settings.h \
+	router/settings.c router/settings.h router/settings_chain.c router/settings_file.c \
+	router/settings_int.h router/settings_table.c \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)
 router_libs = librouter.a $(EVENT_LIBS) $(HTTP_PARSER_LIBS) $(CURL_LIBS) $(wire_libs) $(lib_libs)

@@ -204,7 +204,6 @@ static int start(struct router *rt, struct err *e)
 	rt->base = event_base_new();
 	if (!rt->base || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
-	arc4random_buf(&rt->id_salt, sizeof(rt->id_salt));
 	rt->started_ns = clock_ns();
 	rt->generation = 1;
 	r = cloud_open(rt->base, &rt->cloud, e);

@@ -425,11 +425,31 @@ static int take_modalities(struct oa_request *r, const struct field *f, const js
 	return 0;
 }
 
+/* The name goes into a header line: what does not belong there is left out. */
+static void note_ignored(struct oa_request *r, const char *name)
+{
+	if (r->ignored.n > 512)
+		return;
+	if (r->ignored.n)
+		buf_puts(&r->ignored, ", ");
+	for (size_t i = 0; name[i] && i < 64; i++)
+		if (name[i] > ' ' && name[i] <= '~' && name[i] != ',')
+			buf_putc(&r->ignored, name[i]);
+}
+
+/* "none" changes the template's arguments; the others are the same to local models. */
 static int take_effort(struct oa_request *r, const struct field *f, const json_t *v,
 		       struct oa_error *e)
 {
-	(void)r;
-	return jx_is_str(v) ? 0 : bad(e, f, "must be a text");
+	static const char *const levels[] = { "none", "minimal", "low", "medium", "high", "xhigh" };
+
+	if (!jx_is_str(v))
+		return bad(e, f, "must be a text");
+	for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++)
+		if (!strcmp(json_string_value(v), levels[i]))
+			return 0;
+	note_ignored(r, f->name);
+	return 0;
 }
 
 static int take_parallel(struct oa_request *r, const struct field *f, const json_t *v,
@@ -500,18 +520,6 @@ static const struct field *find_field(enum oa_kind kind, const char *name)
 		if ((fields[i].kinds & 1u << kind) && !strcmp(fields[i].name, name))
 			return &fields[i];
 	return NULL;
-}
-
-/* The name goes into a header line: what does not belong there is left out. */
-static void note_ignored(struct oa_request *r, const char *name)
-{
-	if (r->ignored.n > 512)
-		return;
-	if (r->ignored.n)
-		buf_puts(&r->ignored, ", ");
-	for (size_t i = 0; name[i] && i < 64; i++)
-		if (name[i] > ' ' && name[i] <= '~' && name[i] != ',')
-			buf_putc(&r->ignored, name[i]);
 }
 
 static int take_fields(struct oa_request *r, struct oa_error *e)

@@ -24,6 +24,7 @@ struct oa_error {
 	char param[96];			/* "" : null */
 	char message[512];
 	uint32_t retry_after_ms;	/* 0: none */
+	bool no_retry;			/* a status that clients retry, and nothing to hope for */
 };
 
 struct oa_request {

@@ -25,7 +25,6 @@ struct router {
 	struct job *jobs;		/* requests under way */
 	uint32_t n_jobs;
 	struct job_row waiters;		/* those that wait for a model to be loaded */
-	uint64_t next_request, id_salt;
 	uint32_t generation;		/* of the settings */
 	uint64_t started_ns;
 	bool draining;

@@ -11,9 +11,9 @@ include tests/fuzz/router.mk
 include tests/fuzz/box.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
+include tests/box/load.mk
+include tests/box/weights.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk
 include tests/rack/local.mk
-include tests/box/load.mk
-include tests/box/weights.mk

@@ -1,4 +1,4 @@
-/* gdn_prefill.cu - see gdn_prefill.h: the list of chunks, the checks, the two launches. */
+/* gdn_prefill.cu - see gdn_prefill.h: the list of chunks, the checks, the three launches. */
 #include "kernels/cuda/gdn_prefill.cuh"
 
 #include <errno.h>
@@ -31,12 +31,13 @@ int gdn_prefill(const struct gdn_prefill_args *a, void *stream)
 	int rc;
 
 	if (!a->n_runs || a->n_runs > 65535 || !a->n_chunks || a->n_chunks > 65535 || !a->k_heads || !a->v_heads ||
-	    a->v_heads % a->k_heads || a->v_heads / a->k_heads > 8 || a->v_heads > 4096 || a->ld % 8 ||
+	    a->v_heads % a->k_heads || a->v_heads / a->k_heads > 4 || a->v_heads > 4096 || a->ld % 8 ||
 	    a->ld < (2 * a->k_heads + a->v_heads) * GDN_DIM)
 		return -EINVAL;
 	if (!aligned(a->u) || !aligned(a->z) || !aligned(a->conv_w) || !aligned(a->window) || !aligned(a->out) ||
-	    (uintptr_t)a->room % 128 || a->form > GDN_SCAN_DEEP)
+	    (uintptr_t)a->room % 128 || a->form > GDN_SCAN_TOGETHER)
 		return -EINVAL;
-	rc = gdn::prepare(a, (cudaStream_t)stream);
+	rc = gdn::convolve(a, (cudaStream_t)stream);
+	rc = rc ? rc : gdn::prepare(a, (cudaStream_t)stream);
 	return rc ? rc : gdn::scan(a, (cudaStream_t)stream);
 }

@@ -1,4 +1,4 @@
-/* gdn_prefill.cuh - what the two kernels of gdn_prefill.h share: the layout of the room between them,
+/* gdn_prefill.cuh - what the three kernels of gdn_prefill.h share: the layout of the room between them,
  * and the few instructions that have no name in CUDA C++.
  *
  * Everything in the room is already in the order in which shared memory wants it, so a chunk comes in by
@@ -32,7 +32,7 @@ struct solve_record {
 	unsigned char T[TRIANGLE];
 	float decay[C];			/* exp(G_r) */
 	float rest[C];			/* exp(G_last - G_r) */
-	float v_max[D];			/* largest |v| of each value dimension */
+	float v_max[D];			/* largest |v| of each value dimension; from the convolution */
 };
 /* Per chunk and value head: P_rc = (q_r . k_c) exp(G_r - G_c), c <= r, fp16. */
 struct score_record {
@@ -71,10 +71,24 @@ struct room {
 	}
 };
 
+int convolve(const struct gdn_prefill_args *a, cudaStream_t stream);	/* gdn_convolve.cu */
+/* A chunk's place in the call. */
+struct place {
+	uint32_t chunk, row, n;		/* of the whole list; first row; rows of this chunk */
+	bool first, last;		/* of its run */
+};
+
 int prepare(const struct gdn_prefill_args *a, cudaStream_t stream);	/* gdn_prepare.cu */
 int scan(const struct gdn_prefill_args *a, cudaStream_t stream);	/* gdn_scan.cu */
 
 #ifdef __CUDACC__
+
+static __device__ __forceinline__ place place_of(const gdn_prefill_args &a, const gdn_chunk &chunk, const gdn_prefill_run &run, uint32_t at)
+{
+	const uint32_t done = chunk.index * C;
+
+	return { at, run.row + done, run.n - done < C ? run.n - done : C, done == 0, run.n - done <= C };
+}
 
 static __device__ __forceinline__ int wide_at(int row, int piece)
 {
@@ -193,6 +207,33 @@ static __device__ __forceinline__ void store_bulk_commit(void)
 static __device__ __forceinline__ void store_bulk_wait(void)
 {
 	asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+static __device__ __forceinline__ void barrier_init(uint64_t *b, uint32_t count)
+{
+	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared_address(b)), "r"(count) : "memory");
+}
+
+static __device__ __forceinline__ void expect(uint64_t *b, uint32_t bytes)
+{
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(b)), "r"(bytes) : "memory");
+}
+
+static __device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
+{
+	asm volatile("{ .reg .pred p;\n"
+		     "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+		     "@p bra done;\n"
+		     "bra again;\n"
+		     "done: }" :: "r"(shared_address(b)), "r"(parity) : "memory");
+}
+
+/* Bytes on their way to shared memory, counted by a barrier of this block. */
+static __device__ __forceinline__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *b)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+		     :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(b))
+		     : "memory");
 }
 
 #endif

@@ -2,8 +2,8 @@
  * Yang et al., "Parallelizing Linear Transformers with the Delta Rule", 2024, and the gated rule of 2025).
  *
  * Continues the same float32 state and the same convolution window as gdn_step.h, from the same
- * projected rows, and ends with the same gated norm.  Two kernels: one prepares every chunk of every key
- * head by itself, the other goes through the chunks of a run in order with the state in registers.
+ * projected rows, and ends with the same gated norm.  Three kernels: convolution and norms; what of a chunk needs no
+ * state, every chunk of every key head by itself; and the chunks of a run in order with the state in registers.
  *
  * Rows come in runs: consecutive positions of one sequence, the first at a multiple of 64, n a multiple of
  * 64 unless the run ends the prompt.  A row's bits are a function of its own sequence and that grid: not of how the prompt
@@ -45,7 +45,7 @@ struct gdn_prefill_args {
 	const struct gdn_prefill_run *runs;	/* [n_runs] in device memory, planned */
 	const struct gdn_chunk *chunks;		/* [n_chunks] in device memory */
 	uint32_t n_runs, n_chunks;
-	uint32_t k_heads, v_heads;	/* v_heads 1 to 8 times k_heads */
+	uint32_t k_heads, v_heads;	/* v_heads 1 to 4 times k_heads */
 	uint32_t ld;		/* elements between rows of u, a, b and z; a multiple of 8 */
 	const void *u;		/* bf16 [rows][ld], (2 k_heads + v_heads) 128 each: q, k, v before the
 				 * convolution; 16 byte aligned, as is z */
@@ -65,9 +65,8 @@ struct gdn_prefill_args {
 
 enum gdn_scan_form {
 	GDN_SCAN_AUTO,
-	GDN_SCAN_PLAIN,		/* up to 99 KB of shared memory a block, every block fetches for itself: any GPU */
-	GDN_SCAN_LEAN,		/* as much, the four blocks of a head fetch for one another: H100, H200 */
-	GDN_SCAN_DEEP,		/* and with more of Q ahead, in 117 KB: H100, H200 */
+	GDN_SCAN_APART,		/* every block fetches for itself: any GPU */
+	GDN_SCAN_TOGETHER,	/* the four blocks of a head fetch for one another: H100, H200 */
 };
 
 /* Bytes for n_chunks chunks. */

@@ -2,6 +2,7 @@
 SUFFIXES = .cu
 cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/attn_prefill.cuh kernels/cuda/gdn_prefill.h kernels/cuda/gdn_prefill.cuh \
+	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
 	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
@@ -28,6 +29,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
+	kernels/cuda/gdn_convolve.cu \
 	kernels/cuda/gdn_prefill.cu \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \

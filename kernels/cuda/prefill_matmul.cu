@@ -427,72 +427,85 @@ bool aligned16(const void *p)
 
 /* ---- the list ------------------------------------------------------------------ */
 
-constexpr int LIST_BLOCK = 256;
+constexpr int LIST_WARPS_ = 8, LIST_BLOCK = LIST_WARPS_ * WARP;
+constexpr uint32_t LIST_RUN = 256, LIST_PAIRS = LIST_WARPS_ * LIST_RUN;	/* of a warp, of a block */
 
 struct list_work {
 	const uint32_t *ids;
-	uint32_t n_pairs, n_experts;
+	uint32_t n_pairs, n_experts, n_blocks;
 	struct prefill_list to;
-	uint32_t *count;	/* [n_experts] */
+	uint32_t *count;	/* [n_blocks][n_experts]: a block's pairs of an expert, then the place of the first */
 };
 
-/* Block e counts, or writes, the pairs of expert e, in order. */
-template <bool WRITE> __global__ void __launch_bounds__(LIST_BLOCK) pairs_kernel(list_work w)
+uint32_t list_blocks(uint32_t n_pairs)
 {
-	__shared__ uint32_t warp_n[LIST_BLOCK / WARP];
-	const uint32_t e = blockIdx.x, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	uint32_t n = 0;
+	return (n_pairs + LIST_PAIRS - 1) / LIST_PAIRS;
+}
 
-	chain_wait();
-	chain_release();
-	if (WRITE && !w.count[e])
-		return;
-	uint32_t at = WRITE ? w.count[w.n_experts + e] : 0;
-	for (uint32_t first = 0; first < w.n_pairs; first += LIST_BLOCK) {
-		const uint32_t i = first + threadIdx.x;
-		const bool mine = i < w.n_pairs && w.ids[i] == e;
-		const uint32_t all = __ballot_sync(~0u, mine);
+/* This warp's pairs in order; place(pair, id, rank): `count` has how many of an id came before. */
+template <class Place> __device__ void each_pair(const list_work &w, uint32_t *count, Place place)
+{
+	const uint32_t lane = threadIdx.x % WARP, begin = blockIdx.x * LIST_PAIRS + threadIdx.x / WARP * LIST_RUN;
 
-		if (!WRITE) {
-			n += __popc(all);
-			continue;
+	for (uint32_t first = begin; first < min(w.n_pairs, begin + LIST_RUN); first += WARP) {
+		const uint32_t pair = first + lane, asked = pair < w.n_pairs ? w.ids[pair] : ~0u;
+		const uint32_t id = asked < w.n_experts ? asked : ~0u;	/* the others are nobody's */
+		const uint32_t same = __match_any_sync(~0u, id), before = __popc(same & ((1u << lane) - 1));
+		const uint32_t so_far = id != ~0u ? count[id] : 0;
+
+		__syncwarp();
+		if (id != ~0u) {
+			place(pair, so_far + before);
+			if (!before)
+				count[id] = so_far + __popc(same);
 		}
-		if (!__syncthreads_or(mine))
-			continue;
-		if (!lane)
-			warp_n[warp] = __popc(all);
-		__syncthreads();
-		uint32_t before = at;
-		for (uint32_t v = 0; v < LIST_BLOCK / WARP; v++) {
-			before += v < warp ? warp_n[v] : 0;
-			at += warp_n[v];
-		}
-		if (mine)
-			w.to.list.pair[before + __popc(all & ((1u << lane) - 1))] = i;
-		__syncthreads();
-	}
-	if (WRITE)
-		return;
-	if (!lane)
-		warp_n[warp] = n;
-	__syncthreads();
-	if (!threadIdx.x) {
-		n = 0;
-		for (uint32_t v = 0; v < LIST_BLOCK / WARP; v++)
-			n += warp_n[v];
-		w.count[e] = n;
+		__syncwarp();
 	}
 }
 
-/* One thread an expert: offsets, active experts and tiles.  count[n_experts + e] becomes e's first pair. */
+/* Counts a block's pairs by expert, or puts them where they belong, in order. */
+template <bool WRITE> __global__ void __launch_bounds__(LIST_BLOCK) pairs_kernel(list_work w)
+{
+	__shared__ uint32_t count[LIST_WARPS_][MATMUL_MAX_EXPERTS];
+	uint32_t *mine = count[threadIdx.x / WARP], *block = w.count + blockIdx.x * w.n_experts;
+
+	chain_wait();
+	chain_release();
+	for (uint32_t e = threadIdx.x; e < LIST_WARPS_ * MATMUL_MAX_EXPERTS; e += LIST_BLOCK)
+		count[0][e] = 0;
+	__syncthreads();
+	each_pair(w, mine, [](uint32_t, uint32_t) {});
+	__syncthreads();
+	for (uint32_t e = threadIdx.x; e < w.n_experts; e += LIST_BLOCK) {
+		uint32_t at = WRITE ? block[e] : 0;
+
+		for (int v = 0; v < LIST_WARPS_; v++) {
+			const uint32_t n = count[v][e];
+
+			count[v][e] = at;
+			at += n;
+		}
+		if (!WRITE)
+			block[e] = at;
+	}
+	if (!WRITE)
+		return;
+	__syncthreads();
+	each_pair(w, mine, [&](uint32_t pair, uint32_t at) { w.to.list.pair[at] = pair; });
+}
+
+/* One thread an expert: where each block's pairs begin, active experts and tiles. */
 __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w)
 {
 	__shared__ uint32_t pairs[MATMUL_MAX_EXPERTS], active[MATMUL_MAX_EXPERTS], tiles[MATMUL_MAX_EXPERTS];
 	const uint32_t e = threadIdx.x;
+	uint32_t n = 0;
 
 	chain_wait();
 	chain_release();
-	const uint32_t n = e < w.n_experts ? w.count[e] : 0, n_tiles = (n + COLS - 1) / COLS;
+	for (uint32_t b = 0; e < w.n_experts && b < w.n_blocks; b++)
+		n += w.count[b * w.n_experts + e];
+	const uint32_t n_tiles = (n + COLS - 1) / COLS;
 	pairs[e] = n;
 	active[e] = n > 0;
 	tiles[e] = n_tiles;
@@ -508,8 +521,12 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	}
 	const uint32_t first = pairs[e] - n, index = active[e] - (n > 0), tile = tiles[e] - n_tiles;
 
-	if (e < w.n_experts)
-		w.count[w.n_experts + e] = first;
+	for (uint32_t b = 0, at = first; e < w.n_experts && b < w.n_blocks; b++) {
+		const uint32_t here = w.count[b * w.n_experts + e];
+
+		w.count[b * w.n_experts + e] = at;
+		at += here;
+	}
 	if (n) {
 		w.to.list.active[index] = e;
 		w.to.list.offset[index] = first;
@@ -574,7 +591,8 @@ uint32_t prefill_max_tiles(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts
 
 size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
 {
-	return expert_list_bytes(n_rows, n_slots, n_experts) + 16 + align16(8 * (size_t)n_experts) +
+	return expert_list_bytes(n_rows, n_slots, n_experts) + 16 +
+	       align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts) +
 	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
 }
 
@@ -586,23 +604,23 @@ struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots
 
 	l.list = expert_list_at(mem, n_rows, n_slots, n_experts);
 	l.n_tiles = (uint32_t *)at;
-	l.tile = (uint32_t *)(at + 16 + align16(8 * (size_t)n_experts));
+	l.tile = (uint32_t *)(at + 16 + align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts));
 	return l;
 }
 
 int prefill_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		       const struct prefill_list *list, void *stream)
 {
-	const list_work w = { ids, n_rows * n_slots, n_experts, *list, list->n_tiles + 4 };
+	const list_work w = { ids, n_rows * n_slots, n_experts, list_blocks(n_rows * n_slots), *list, list->n_tiles + 4 };
 	cudaStream_t s = (cudaStream_t)stream;
 	int rc;
 
 	if (!ids || !n_rows || n_rows > PREFILL_MAX_ROWS || !n_slots || n_slots > 16 || !n_experts ||
 	    n_experts > MATMUL_MAX_EXPERTS)
 		return -EINVAL;
-	rc = chain_launch(pairs_kernel<false>, dim3(n_experts), LIST_BLOCK, 0, 1, s, w);
+	rc = chain_launch(pairs_kernel<false>, dim3(w.n_blocks), LIST_BLOCK, 0, 1, s, w);
 	rc = rc ? rc : chain_launch(offsets_kernel, dim3(1), MATMUL_MAX_EXPERTS, 0, 1, s, w);
-	return rc ? rc : chain_launch(pairs_kernel<true>, dim3(n_experts), LIST_BLOCK, 0, 1, s, w);
+	return rc ? rc : chain_launch(pairs_kernel<true>, dim3(w.n_blocks), LIST_BLOCK, 0, 1, s, w);
 }
 
 int prefill_order(void *x, uint32_t n_rows, uint32_t width, void *stream)

@@ -1,4 +1,5 @@
-"""box.py - starts the real router, mock workers and a mock cloud on loopback; what every script here uses.
+"""box.py - starts the real router, mock workers and a mock cloud on loopback; what every script
+here uses.
 
 A script is a list of functions test_*; main() runs them, prints one line each and at the end
 "N passed, N failed, N skipped", and exits 0, 1 or 77 (all skipped).
@@ -19,11 +20,13 @@ import traceback
 
 BUILD = os.path.abspath(os.environ.get("top_builddir", "build"))
 with open(BUILD + "/bin/hearth-router", "rb") as f_:
-    SANITIZED = b"__asan_init" in (b_ := f_.read()) or b"__tsan_init" in b_     # memory figures mean nothing then
+    THREAD_SANITIZED = b"__tsan_init" in (b_ := f_.read())  # ten times slower
+    SANITIZED = THREAD_SANITIZED or b"__asan_init" in b_    # memory figures mean nothing then
 LONG = os.environ.get("HEARTH_LONG") == "1"
 
 
-os.environ.setdefault("TSAN_OPTIONS", "suppressions=%s/tsan.supp" % os.path.dirname(os.path.abspath(__file__)))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ.setdefault("TSAN_OPTIONS", "suppressions=%s/tsan.supp" % TESTS)
 
 
 class Skip(Exception):
@@ -141,8 +144,11 @@ class Router:
 class Worker:
     def __init__(self, router, name, model, cls):
         self.lines = []
-        self.proc = subprocess.Popen([BUILD + "/tests/box/mock_worker", router.bus, name, model, cls],
-                                     stdout=subprocess.PIPE, text=True)
+        self.proc = subprocess.Popen(
+            [BUILD + "/tests/box/mock_worker", router.bus, name, model, cls],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
 
@@ -163,7 +169,9 @@ class Worker:
 
 def post(text, path="/v1/chat/completions", **more):
     body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": text}], **more})
-    return ("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)).encode()
+    return (
+        "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
+    ).encode()
 
 
 def read_all(s, timeout=20):
@@ -194,7 +202,8 @@ def read_until(s, mark, timeout=20):
 
 
 def content_of(raw):
-    """The content of choice 0 in the raw bytes of a chunked stream, and whether it has [DONE] and an error."""
+    """The content of choice 0 in the raw bytes of a chunked stream, and whether it has [DONE] and
+    an error."""
     parts, error, done = [], None, False
     at = raw.index(b"\r\n\r\n") + 4
     data = bytearray()
@@ -252,12 +261,22 @@ class Cloud:
                 self.wfile.write(body)
 
             def event(self, v):
-                self.wfile.write(b"data: " + (v if isinstance(v, bytes) else json.dumps(v).encode()) + b"\n\n")
+                self.wfile.write(
+                    b"data: " + (v if isinstance(v, bytes) else json.dumps(v).encode()) + b"\n\n"
+                )
                 self.wfile.flush()
 
             def chunk(self, delta, finish=None, **more):
-                self.event({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
-                            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more})
+                self.event(
+                    {
+                        "id": "c",
+                        "object": "chat.completion.chunk",
+                        "created": 1,
+                        "model": "m",
+                        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+                        **more,
+                    }
+                )
 
             def do_POST(self):
                 n = int(self.headers["Content-Length"])
@@ -267,10 +286,16 @@ class Cloud:
                 self.close_connection = True
                 if mode == "500":
                     return self.answer(500, b'{"error":{"message":"cloud is ill"}}')
+                if mode == "401":
+                    return self.answer(401, b'{"error":{"message":"wrong key"}}')
                 if mode == "400":
-                    return self.answer(400, b'{"error":{"message":"no such thing","param":"tools","code":null}}')
+                    return self.answer(
+                        400, b'{"error":{"message":"no such thing","param":"tools","code":null}}'
+                    )
                 if mode == "429":
-                    return self.answer(429, b'{"error":{"message":"slow down"}}', {"Retry-After": "1"})
+                    return self.answer(
+                        429, b'{"error":{"message":"slow down"}}', {"Retry-After": "1"}
+                    )
                 if mode == "html":
                     return self.answer(200, b"<html>hello</html>")
                 if mode == "redirect":
@@ -298,20 +323,39 @@ class Cloud:
                 if mode == "tools0":    # all with index 0, the id and name again and again
                     for i in range(2):
                         for piece in ('{"a"', ":%d}" % i):
-                            self.chunk({"tool_calls": [{"index": 0, "id": "id%d" % i, "type": "function",
-                                                        "function": {"name": "f%d" % i, "arguments": piece}}]})
+                            self.chunk(
+                                {
+                                    "tool_calls": [
+                                        {
+                                            "index": 0,
+                                            "id": "id%d" % i,
+                                            "type": "function",
+                                            "function": {"name": "f%d" % i, "arguments": piece},
+                                        }
+                                    ]
+                                }
+                            )
                     self.chunk({}, "stop")
                 elif mode == "noindex":
-                    self.chunk({"tool_calls": [{"id": "x", "function": {"name": "f", "arguments": "{"}}]})
+                    self.chunk(
+                        {"tool_calls": [{"id": "x", "function": {"name": "f", "arguments": "{"}}]}
+                    )
                     self.chunk({"tool_calls": [{"function": {"arguments": "}"}}]})
-                    self.chunk({"tool_calls": [{"id": "y", "function": {"name": "g", "arguments": "{}"}}]})
+                    self.chunk(
+                        {"tool_calls": [{"id": "y", "function": {"name": "g", "arguments": "{}"}}]}
+                    )
                     self.chunk({}, "tool_calls")
                 else:
                     self.chunk({"reasoning": "hm "})
                     for w in ("cloud ", "says ", "h\u00e9llo"):
                         self.chunk({"content": w})
                     self.chunk({}, "stop")
-                self.event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}})
+                self.event(
+                    {
+                        "choices": [],
+                        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+                    }
+                )
                 self.event(b"[DONE]")
 
         class Server(http.server.ThreadingHTTPServer):
@@ -344,7 +388,11 @@ def main(tests):
         try:
             note = fn()
             passed += 1
-            print("ok      %s (%.1f s)%s" % (name, time.monotonic() - start, ": " + note if note else ""), flush=True)
+            print(
+                "ok      %s (%.1f s)%s"
+                % (name, time.monotonic() - start, ": " + note if note else ""),
+                flush=True,
+            )
         except Skip as e:
             skipped += 1
             print("skipped %s: %s" % (name, e), flush=True)

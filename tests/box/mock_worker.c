@@ -12,7 +12,9 @@
  *delta logprobs are made up when asked for; known tokens are continued after.
  *
  * Writes a line to stdout for what a test wants to time: "generate ID", "cancel ID NS",
- * "hello", NS of CLOCK_MONOTONIC.  One thread, poll(), no framework.
+ * "hello", NS of CLOCK_MONOTONIC; and with MOCK_TELL in the environment what was asked:
+ * "asked ID temperature=0.5 .." with what is there, "chat ID HEX" with the client's body.
+ * One thread, poll(), no framework.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -41,7 +43,7 @@ struct req {
 static struct link_client *link_;
 static struct req reqs[MAX_REQS];
 static const char *worker_name, *model_name, *class_name;
-static bool silent;
+static bool silent, tell;
 
 static void send_msg(enum wire_type t, const ProtobufCMessage *m)
 {
@@ -124,6 +126,44 @@ static struct req *find_req(uint64_t id, bool make)
 	return NULL;
 }
 
+static void say_float(const char *name, bool has, float x)
+{
+	if (has)
+		printf(" %s=%g", name, (double)x);
+}
+
+static void say_sampling(const Hw__Sampling *s)
+{
+	say_float("temperature", s->has_temperature, s->temperature);
+	say_float("top_p", s->has_top_p, s->top_p);
+	say_float("top_k", s->has_top_k, (float)s->top_k);
+	say_float("min_p", s->has_min_p, s->min_p);
+	say_float("presence_penalty", s->has_presence_penalty, s->presence_penalty);
+	say_float("frequency_penalty", s->has_frequency_penalty, s->frequency_penalty);
+	say_float("repetition_penalty", s->has_repetition_penalty, s->repetition_penalty);
+	if (s->has_seed)
+		printf(" seed=%" PRIu64, s->seed);
+	if (s->has_logprobs)
+		printf(" logprobs=%d top_logprobs=%u", s->logprobs, s->top_logprobs);
+	for (size_t i = 0; i < s->n_bias; i++)
+		printf("%s%u:%g", i ? "," : " bias=", s->bias[i]->token, (double)s->bias[i]->bias);
+}
+
+static void say_asked(const Hw__Generate *g)
+{
+	printf("asked %016" PRIx64 " n=%u", (uint64_t)g->request, g->n);
+	if (g->has_max_tokens)
+		printf(" max_tokens=%u", g->max_tokens);
+	for (size_t i = 0; i < g->n_stop; i++)
+		printf("%s%.*s", i ? "," : " stop=", (int)g->stop[i].len, (char *)g->stop[i].data);
+	if (g->sampling)
+		say_sampling(g->sampling);
+	printf("\nchat %016" PRIx64 " ", (uint64_t)g->request);
+	for (size_t i = 0; g->has_chat && i < g->chat.len; i++)
+		printf("%02x", g->chat.data[i]);
+	printf("\n");
+}
+
 static void on_generate(const Hw__Generate *g)
 {
 	struct req *r = find_req(0, true);
@@ -131,6 +171,8 @@ static void on_generate(const Hw__Generate *g)
 	const char *fault;
 
 	printf("generate %016" PRIx64 "\n", (uint64_t)g->request);
+	if (tell)
+		say_asked(g);
 	if (!r)
 		return;
 	instructions(g, text, sizeof(text));
@@ -396,6 +438,7 @@ int main(int argc, char **argv)
 	worker_name = argv[2];
 	model_name = argv[3];
 	class_name = argc > 4 ? argv[4] : "mock-class";
+	tell = getenv("MOCK_TELL") != NULL;	/* not where frames are counted a second */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (link_client_open(argv[1], NULL, &link_, &e) < 0) {
 		fprintf(stderr, "mock: %s\n", e.text);

@@ -48,6 +48,7 @@ def sums(folder, recipe):
             status, reply, _ = rack.post("/v1/chat/completions", {"model": recipe, "messages": item["messages"], "temperature": 0, "max_tokens": 400})
             assert status == 200, reply
             right += item["check"]["want"] in (reply["choices"][0]["message"]["content"] or "")
+        assert "weights quantised by" in rack.log("worker0"), rack.log("worker0")
     print(f"{recipe}: {right} of {len(asked)} sums right")
     assert right >= len(asked) - 1, right
 

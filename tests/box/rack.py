@@ -23,7 +23,10 @@ def free_port():
 
 
 class Rack:
-    def __init__(self, build, model_dir, alias="tiny", n_workers=1, config="", worker_args=(), router_args=()):
+
+    def __init__(
+        self, build, model_dir, alias="tiny", n_workers=1, config="", worker_args=(), router_args=()
+    ):
         self.build, self.model_dir, self.alias = build, model_dir, alias
         self.dir = tempfile.mkdtemp(prefix="hearth-rack-")
         self.port = free_port()
@@ -34,17 +37,34 @@ class Rack:
 
     def _start(self, name, args):
         log = open(f"{self.dir}/{name}.log", "ab")
-        self.processes[name] = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.processes[name] = subprocess.Popen(
+            args, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
 
     def start_router(self):
         path = f"{self.dir}/hearth.conf"
         with open(path, "w") as f:
-            f.write(f"[http]\nlisten = 127.0.0.1:{self.port}\n[bus]\nlisten = {self.bus}\n{self.config}\n")
+            f.write(
+                f"[http]\nlisten = 127.0.0.1:{self.port}\n[bus]\nlisten = {self.bus}\n{self.config}\n"
+            )
         self._start("router", [f"{self.build}/bin/hearth-router", "-c", path, *self.router_args])
 
     def start_worker(self, i):
-        self._start(f"worker{i}", [f"{self.build}/bin/hearth-worker", "serve", self.model_dir, "--connect", self.bus,
-                                   "--alias", self.alias, "--name", f"w{i}", *self.worker_args])
+        self._start(
+            f"worker{i}",
+            [
+                f"{self.build}/bin/hearth-worker",
+                "serve",
+                self.model_dir,
+                "--connect",
+                self.bus,
+                "--alias",
+                self.alias,
+                "--name",
+                f"w{i}",
+                *self.worker_args,
+            ],
+        )
 
     def kill(self, name, sig=signal.SIGKILL):
         p = self.processes.pop(name)
@@ -98,18 +118,28 @@ class Rack:
             try:
                 status, body = self.get("/v1/models")
                 if status == 200 and any(m["id"] == self.alias for m in json.loads(body)["data"]):
-                    c = self.post("/v1/chat/completions", {"model": self.alias, "max_tokens": 1, "messages": [
-                        {"role": "user", "content": "hi"}]})
+                    c = self.post(
+                        "/v1/chat/completions",
+                        {
+                            "model": self.alias,
+                            "max_tokens": 1,
+                            "messages": [{"role": "user", "content": "hi"}],
+                        },
+                    )
                     if c[0] == 200:
                         return
             except OSError:
                 pass
             time.sleep(0.05)
-        raise TimeoutError("no model after %d s\n%s" % (seconds, "\n".join(self.log(n) for n in self.processes)))
+        raise TimeoutError(
+            "no model after %d s\n%s" % (seconds, "\n".join(self.log(n) for n in self.processes))
+        )
 
     def post(self, path, body, headers=None):
         c = self.connect()
-        c.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
+        c.request(
+            "POST", path, json.dumps(body), {"Content-Type": "application/json", **(headers or {})}
+        )
         r = c.getresponse()
         return r.status, json.loads(r.read() or b"{}"), dict(r.getheaders())
 

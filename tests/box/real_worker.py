@@ -3,7 +3,8 @@
 
     top_builddir=build top_srcdir=. python3 tests/box/real_worker.py [test_name...]
 
-Skips (77) when models/tiny has no weights or the worker cannot serve.  HEARTH_LONG=1: 64 streams instead of 16.
+Skips (77) when models/tiny has no weights or the worker cannot serve.  HEARTH_LONG=1: 64 streams
+instead of 16.
 HEARTH_TINY: another model folder; HEARTH_WORKER: another worker program.
 """
 import glob
@@ -13,9 +14,11 @@ import sys
 import threading
 import time
 
-from box import BUILD, LONG, Router, content_of, main, post, read_all, read_until, wait_for
+from box import (BUILD, LONG, THREAD_SANITIZED, Router, content_of, main, post, read_all,
+                 read_until, wait_for)
 
-MODEL = os.environ.get("HEARTH_TINY", os.path.join(os.environ.get("top_srcdir", "."), "models/tiny"))
+MODEL = os.environ.get("HEARTH_TINY", os.path.join(os.environ.get("top_srcdir", "."),
+    "models/tiny"))
 WORKER = os.environ.get("HEARTH_WORKER", BUILD + "/bin/hearth-worker")
 
 
@@ -34,10 +37,24 @@ if subprocess.run([WORKER, "serve", "--help"], capture_output=True).returncode !
 class Real:
     def __init__(self, r, name):
         self.proc = subprocess.Popen(
-            [WORKER, "serve", MODEL, "--connect", r.bus, "--alias", "tiny", "--name", name, "--threads", "1"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                WORKER,
+                "serve",
+                MODEL,
+                "--connect",
+                r.bus,
+                "--alias",
+                "tiny",
+                "--name",
+                name,
+                "--threads",
+                "1",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         r.workers.append(self)
-        wait_for(lambda: any(w["pid"] == self.proc.pid for w in r.status()["workers"]), 30, 0.05)
+        wait_for(lambda: any(w["pid"] == self.proc.pid for w in r.status()["workers"]), 120, 0.05)
 
     def kill(self):
         if self.proc.poll() is None:
@@ -49,7 +66,9 @@ QUESTION = "Write a short story about a fox."
 
 
 def ask(r, i=0, **more):
-    return read_until(r.stream(QUESTION + " %d" % i, max_tokens=120, ignore_eos=True, **more), b"[DONE]", 120)
+    return read_until(
+        r.stream(QUESTION + " %d" % i, max_tokens=120, ignore_eos=True, **more), b"[DONE]", 120
+    )
 
 
 def said(raw):
@@ -59,18 +78,62 @@ def said(raw):
     for line in raw.decode(errors="replace").split("\n"):
         if line.startswith("data: {"):
             for c in json.loads(line[6:])["choices"]:
-                out += (c["delta"].get("reasoning_content") or "") + "|" + (c["delta"].get("content") or "")
+                out += (
+                    (c["delta"].get("reasoning_content") or "")
+                    + "|"
+                    + (c["delta"].get("content") or "")
+                )
     return out.replace("|", "")
 
 
+def test_no_markup_of_thinking_or_calls_is_in_the_content():
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_weather",
+                "description": "Get the weather of a city",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"city": {"type": "string"}},
+                    "required": ["city"],
+                },
+            },
+        }
+    ]
+    with Router() as r:
+        Real(r, "w1")
+        thought = called = 0
+        for text, more in (
+            ("What is 12 + 30?", {}),
+            ("What is the weather in Paris?", {"tools": tools}),
+            ("What is 40 + 2?", {"chat_template_kwargs": {"enable_thinking": False}}),
+        ):
+            d = r.chat(text, timeout=120, temperature=0, max_tokens=200, **more)[2]
+            m = d["choices"][0]["message"]
+            streamed = content_of(
+                read_until(r.stream(text, temperature=0, max_tokens=200, **more), b"0\r\n\r\n", 120)
+            )[0]
+            assert streamed == (m["content"] or ""), (streamed, m)
+            for mark in ("<think>", "</think>", "<tool_call>", "<function="):
+                assert mark not in streamed and mark not in (m.get("reasoning_content") or ""), m
+            thought += bool(m.get("reasoning_content"))
+            called += bool(m.get("tool_calls"))
+        assert thought and called, (thought, called)
+
+
 def test_many_streams_say_what_each_says_alone():
-    n = 64 if LONG else 8
+    n = 64 if LONG else 4 if THREAD_SANITIZED else 8
     with Router() as r:
         Real(r, "w1")
         alone = [said(ask(r, i, seed=i, temperature=0.8)) for i in range(n)]
         together = {}
-        ts = [threading.Thread(target=lambda i=i: together.update({i: said(ask(r, i, seed=i, temperature=0.8))}))
-              for i in range(n)]
+        ts = [
+            threading.Thread(
+                target=lambda i=i: together.update({i: said(ask(r, i, seed=i, temperature=0.8))})
+            )
+            for i in range(n)
+        ]
         for t in ts:
             t.start()
         for t in ts:
@@ -81,13 +144,15 @@ def test_many_streams_say_what_each_says_alone():
 
 
 def test_a_killed_workers_stream_goes_on_bit_for_bit():
-    rounds = 10 if LONG else 3
+    rounds = 10 if LONG else 1 if THREAD_SANITIZED else 3
     moved = 0
     with Router() as r:
         for k in range(rounds):
             ws = {n: Real(r, n) for n in ("w1", "w2")}
             whole = said(ask(r, k, seed=k, temperature=0.9))
-            s = r.stream(QUESTION + " %d" % k, max_tokens=120, ignore_eos=True, seed=k, temperature=0.9)
+            s = r.stream(
+                QUESTION + " %d" % k, max_tokens=120, ignore_eos=True, seed=k, temperature=0.9
+            )
             head = read_until(s, b"\r\n\r\n")
             while head.count(b"data: ") < 10 + 5 * k:
                 head += s.recv(256)
@@ -122,7 +187,11 @@ def test_a_client_that_leaves_frees_the_worker():
         s = r.stream(QUESTION, max_tokens=20000, ignore_eos=True)
         read_until(s, b"reasoning_content", 30)
         s.close()
-        wait_for(lambda: r.status()["workers"][0]["running"] == 0 and r.status()["workers"][0]["requests"] == 0, 3)
+        wait_for(
+            lambda: r.status()["workers"][0]["running"] == 0
+            and r.status()["workers"][0]["requests"] == 0,
+            3,
+        )
 
 
 if __name__ == "__main__":

@@ -13,21 +13,36 @@ SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 
 
 def ctl(r, *args, text=None):
-    p = subprocess.run([BUILD + "/bin/hearthctl", "--url", r.url, *args], input=text, capture_output=True, text=True, timeout=20)
+    p = subprocess.run(
+        [BUILD + "/bin/hearthctl", "--url", r.url, *args],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
     return p.returncode, p.stdout, p.stderr
 
 
 def router(*args):
-    p = subprocess.run([BUILD + "/bin/hearth-router", *args], capture_output=True, text=True, timeout=20)
+    p = subprocess.run(
+        [BUILD + "/bin/hearth-router", *args], capture_output=True, text=True, timeout=20
+    )
     return p.returncode, p.stdout, p.stderr
 
 
 def test_status_shows_who_is_there():
-    with Router("[upstream c]\nurl = http://127.0.0.1:9/v1\n[alias a]\nchain = worker:tiny upstream:c\n") as r:
+    with Router(
+        "[upstream c]\nurl = http://127.0.0.1:9/v1\n[alias a]\nchain = worker:tiny upstream:c\n"
+    ) as r:
         assert "no worker is connected" in ctl(r, "status")[1]
         r.worker("w1")
         code, out, err = ctl(r, "status")
-        assert code == 0 and "w1" in out and "0/512" in out and "alias a: worker tiny, then upstream c" in out, out
+        assert (
+            code == 0
+            and "w1" in out
+            and "0/512" in out
+            and "alias a: worker tiny, then upstream c" in out
+        ), out
         assert json.loads(ctl(r, "--json", "status")[1])["workers"][0]["name"] == "w1"
 
 
@@ -53,13 +68,16 @@ def test_usage_errors_and_no_router():
 
 def test_check_says_file_and_line():
     path = "/tmp/hearth-check-%d.conf" % os.getpid()
-    for text, want in (("[http]\nlisten = 127.0.0.1:1\n", None), ("[http]\nport = 1\n", ":2: unknown key 'port' in [http]"),
-                       ("[http]\nlisten = 0.0.0.0:1\n", "is not loopback"),
-                       ("[alias a]\nchain = upstream:x\n", "there is no [upstream] for 'upstream:x'"),
-                       ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
-                       ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
-                       ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),
-                       ("[http]\nkeys_file = /nonexistent\n", "No such file")):
+    for text, want in (
+        ("[http]\nlisten = 127.0.0.1:1\n", None),
+        ("[http]\nport = 1\n", ":2: unknown key 'port' in [http]"),
+        ("[http]\nlisten = 0.0.0.0:1\n", "is not loopback"),
+        ("[alias a]\nchain = upstream:x\n", "there is no [upstream] for 'upstream:x'"),
+        ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
+        ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
+        ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),
+        ("[http]\nkeys_file = /nonexistent\n", "No such file"),
+    ):
         with open(path, "w") as f:
             f.write(text)
         code, out, err = router("--check", "-c", path)

@@ -10,7 +10,8 @@ import os
 import signal
 import time
 
-from box import LONG, SANITIZED, Cloud, Router, content_of, main, percentile, post, read_all, read_until, wait_for
+from box import (LONG, SANITIZED, Cloud, Router, content_of, main, percentile, post, read_all,
+                 read_until, wait_for)
 
 CHAIN = """
 [upstream cloud]
@@ -59,7 +60,8 @@ def test_waiting_requests_of_a_lost_worker_go_to_another():
         ss = [r.stream("first=60000 who=w1 tokens=2") for _ in range(4)]
         wait_for(lambda: len(a.seen("generate")) == 4)
         r.worker("w2")
-        # the mock waits on both; w2 gets them with the wait still in the text, so answer it quickly there
+        # the mock waits on both; w2 gets them with the wait still in the text, so answer it
+        # quickly there
         a.kill()
         wait_for(lambda: sum(w["requests"] for w in r.status()["workers"]) == 4)
         for s in ss:
@@ -148,7 +150,9 @@ def test_worker_faults_move_the_request_on():
             wait_for(lambda: not r.status()["workers"])
         w = r.worker("w1")
         s, h, d = r.chat("fault=bad")
-        assert s == 400 and d["error"]["param"] == "messages" and d["error"]["code"] == "invalid_value"
+        assert (
+            s == 400 and d["error"]["param"] == "messages" and d["error"]["code"] == "invalid_value"
+        )
         s, h, d = r.chat("fault=context")
         assert s == 400 and d["error"]["code"] == "context_length_exceeded"
         s, h, d = r.chat("fault=refuse")
@@ -219,8 +223,8 @@ def test_two_workers_share_the_load():
         ss = [r.stream("tokens=1000 delay=50") for _ in range(20)]
         for s in ss:
             read_until(s, b"t0 ")
-        counts = sorted(len(w.seen("generate")) for w in (a, b))
-        assert counts == [10, 10], counts
+        wait_for(lambda: sum(len(w.seen("generate")) for w in (a, b)) == 20)
+        assert len(a.seen("generate")) == 10, len(a.seen("generate"))
 
 
 def test_the_chain_falls_to_the_local_worker_and_goes_back():
@@ -234,7 +238,18 @@ def test_the_chain_falls_to_the_local_worker_and_goes_back():
             assert d["choices"][0]["message"]["content"] == "cloud says h\u00e9llo"
             assert d["choices"][0]["message"]["reasoning_content"] == "hm "
             assert d["usage"]["total_tokens"] == 8
-            for mode in ("500", "429", "hang", "silent", "cut", "garbage", "error", "html", "redirect", "400"):
+            for mode in (
+                "500",
+                "429",
+                "hang",
+                "silent",
+                "cut",
+                "garbage",
+                "error",
+                "html",
+                "redirect",
+                "400",
+            ):
                 cloud.mode = mode
                 s, h, d = r.chat("tokens=3")
                 assert s == 200 and h["x-hearth-served-by"] == "worker:w1", (mode, s, h, d)
@@ -250,14 +265,19 @@ def test_the_chain_falls_to_the_local_worker_and_goes_back():
             raw = read_all(r.stream("x"))
             assert b"half" in raw and b'data: {"error"' in raw and b"[DONE]" not in raw, raw
             s, h, d = r.chat("tokens=2")    # not streamed: nobody saw the half
-            assert h["x-hearth-served-by"] == "worker:w1" and d["choices"][0]["message"]["content"] == "t0 t1 "
+            assert (
+                h["x-hearth-served-by"] == "worker:w1"
+                and d["choices"][0]["message"]["content"] == "t0 t1 "
+            )
             cloud.server.shutdown()
             cloud.server.server_close()     # refused
             for _ in range(6):
                 s, h, d = r.chat("tokens=3")
                 assert s == 200 and h["x-hearth-served-by"] == "worker:w1", (s, h)
             out.append("closed: " + h["x-hearth-attempts"])
-            assert '"state":"up"' not in json.dumps(r.status()["upstreams"], separators=(",", ":")), r.status()
+            assert '"state":"up"' not in json.dumps(
+                r.status()["upstreams"], separators=(",", ":")
+            ), r.status()
     finally:
         cloud.hold.set()
     return "; ".join(out)
@@ -270,8 +290,14 @@ def test_the_cloud_gets_what_it_should_and_no_more():
         with open(key, "w") as f:
             f.write("sk-cloud-secret\n")
         with Router(CHAIN % cloud.url + "[upstream cloud]\nkey_file = %s\n" % key) as r:
-            s, h, d = r.chat("x", temperature=0.5, user="me", metadata={"a": "b"}, chat_template_kwargs={"a": 1},
-                             tools=[{"type": "function", "function": {"name": "f", "parameters": {"x": 1.10}}}])
+            s, h, d = r.chat(
+                "x",
+                temperature=0.5,
+                user="me",
+                metadata={"a": "b"},
+                chat_template_kwargs={"a": 1},
+                tools=[{"type": "function", "function": {"name": "f", "parameters": {"x": 1.10}}}],
+            )
             assert s == 200, d
             body, headers = cloud.requests[-1]
             assert body["model"] == "big" and body["stream"] is True and body["temperature"] == 0.5
@@ -289,7 +315,9 @@ def test_the_cloud_gets_what_it_should_and_no_more():
                 assert d["choices"][0]["finish_reason"] == "tool_calls", d
             cloud.mode = "429"
             s, h, d = r.chat("x", model="only")
-            assert s == 429 and h["retry-after"] == "1" and d["error"]["code"] == "rate_limit_exceeded", (s, h, d)
+            assert (
+                s == 429 and h["retry-after"] == "1" and d["error"]["code"] == "rate_limit_exceeded"
+            ), (s, h, d)
             s, h, d = r.chat("x", model="only")
             assert s == 503 and int(h["retry-after-ms"]) <= 1001, (s, h)
             time.sleep(1.1)

@@ -11,7 +11,8 @@ import socket
 import threading
 import time
 
-from box import LONG, SANITIZED, Router, content_of, main, percentile, post, read_all, read_until, wait_for
+from box import (LONG, SANITIZED, Router, content_of, main, percentile, post, read_all, read_until,
+                 wait_for)
 
 
 def test_client_gone_before_first_byte_reaches_the_worker_within_100_ms():
@@ -50,7 +51,10 @@ def test_pipelined_requests_are_answered_in_order():
                   b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         raw = read_all(s)
         assert raw.count(b"HTTP/1.1 200") == 4, raw
-        order = [raw.index(x) for x in (b"chat.completion\"", b'"status":"ok"', b"[DONE]", b'"object":"list"')]
+        order = [
+            raw.index(x)
+            for x in (b"chat.completion\"", b'"status":"ok"', b"[DONE]", b'"object":"list"')
+        ]
         assert order == sorted(order), order
 
 
@@ -174,7 +178,7 @@ def test_a_reader_that_takes_nothing_is_cut():
         s = r.connect()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.sendall(post("tokens=1000000 size=20000", stream=True))
-        wait_for(lambda: w.seen("cancel"), 6)
+        wait_for(lambda: w.seen("cancel"), 20)
 
 
 def raw(r, data, timeout=5):
@@ -196,7 +200,9 @@ def check_error(answer, status):
 def test_requests_that_could_be_smuggled_are_refused():
     with Router() as r:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
-        check_error(raw(r, head + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400)
+        check_error(
+            raw(r, head + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400
+        )
         check_error(raw(r, head + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 501)
         check_error(raw(r, head + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), 501)
         check_error(raw(r, head + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), 400)
@@ -244,12 +250,21 @@ def test_expect_chunked_head_options_and_http_1_0():
         assert b"t1 " in read_until(s, b'"hearth"')
         a = raw(r, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert status_of(a) == 200 and a.endswith(b"\r\n\r\n"), a
-        a = raw(r, b"OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nConnection: close\r\n\r\n")
+        a = raw(
+            r,
+            b"OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nConnection: close\r\n\r\n",
+        )
         assert status_of(a) == 204 and b"Access-Control-Allow-Methods" in a
-        a = raw(r, b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        a = raw(
+            r,
+            b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
+        )
         assert status_of(a) == 200 and b"t1 " in a
         check_error(raw(r, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), 404)
-        check_error(raw(r, b"GET /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), 405)
+        check_error(
+            raw(r, b"GET /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+            405,
+        )
 
 
 def test_bytes_in_any_pieces_make_the_same_request():

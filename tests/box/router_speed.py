@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""router_speed.py - what the router costs: CPU per token frame, per request, memory.  By hand, on a quiet machine:
+"""router_speed.py - what the router costs: CPU per token frame, per request, memory.  By hand, on
+a quiet machine:
 
     top_builddir=build python3 tests/box/router_speed.py
 
-Prints figures and judges none.  CPU seconds are the router's own (/proc/PID/stat), so that a slow client in
+Prints figures and judges none.  CPU seconds are the router's own (/proc/PID/stat), so that a slow
+client in
 Python does not count.
 """
 import os
@@ -27,7 +29,10 @@ def test_token_frames_per_cpu_second():
         r.worker()
         read_until(r.stream("tokens=1000"), b"[DONE]")
         c, t = cpu(r), time.monotonic()
-        ts = [threading.Thread(target=lambda: read_until(r.stream("tokens=%d" % n), b"[DONE]", 100)) for _ in range(streams)]
+        ts = [
+            threading.Thread(target=lambda: read_until(r.stream("tokens=%d" % n), b"[DONE]", 100))
+            for _ in range(streams)
+        ]
         for x in ts:
             x.start()
         for x in ts:

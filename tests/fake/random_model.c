@@ -16,15 +16,40 @@ struct made {
 
 struct random_model {
 	struct model_shape shape;
+	enum weight_format format;
 	uint64_t seed;
 	struct weight_source source;
 	struct made made[MAX_WEIGHTS];
 	uint32_t n_made;
 };
 
-struct model_shape random_shape(void)
+/* The sizes of RANDOM_MOE and RANDOM_DENSE. */
+static struct model_shape odd_shape(bool dense)
 {
 	struct model_shape s = {
+		.hidden = 64, .n_layers = 4, .vocab_rows = 203, .n_token_ids = 199,
+		.norm_eps = 1e-6f, .max_positions = 4096,
+		.n_q_heads = dense ? 12 : 8, .n_kv_heads = dense ? 2 : 1, .head_dim = 32,
+		.rotary_dim = 8, .rope_theta = 1e7, .mrope_section = { 2, 1, 1 },
+		.yarn_factor = 1, .yarn_original = 4096, .yarn_attention_factor = 1,
+		.gdn_k_heads = 2, .gdn_v_heads = dense ? 6 : 4, .gdn_head_dim = 16,
+		.gdn_conv_width = 4, .n_mtp_layers = 1,
+	};
+
+	if (dense) {
+		s.dense_inter = 112;
+	} else {
+		s.n_experts = 5;
+		s.n_experts_used = 2;
+		s.expert_inter = 48;
+		s.shared_inter = 40;
+	}
+	return s;
+}
+
+static struct model_shape whole_shape(void)
+{
+	return (struct model_shape){
 		.hidden = 128, .n_layers = 4, .vocab_rows = 256, .n_token_ids = 250,
 		.norm_eps = 1e-6f, .max_positions = 4096,
 		.n_q_heads = 8, .n_kv_heads = 1, .head_dim = 256, .rotary_dim = 64,
@@ -34,6 +59,12 @@ struct model_shape random_shape(void)
 		.n_experts = 4, .n_experts_used = 2, .expert_inter = 128, .shared_inter = 128,
 		.n_mtp_layers = 1,
 	};
+}
+
+struct model_shape random_shape(enum random_shape which)
+{
+	struct model_shape s = which == RANDOM_WHOLE ? whole_shape() :
+						       odd_shape(which == RANDOM_DENSE);
 
 	for (uint32_t i = 0; i < s.n_layers; i++)
 		s.mixer[i] = i % 4 == 3 ? MIXER_ATTENTION : MIXER_GDN;
@@ -57,48 +88,42 @@ static uint16_t bf16(float x)
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-/* Whether this layer has that weight, and its shape. */
-static bool layer_shape(const struct model_shape *s, enum weight_slot slot, uint32_t layer,
-			uint32_t *rows, uint32_t *cols)
+/* {0, 0}: this shape has none. */
+static void size_of(const struct model_shape *s, enum weight_slot slot, uint32_t *rows,
+		    uint32_t *cols)
 {
-	const uint32_t h = s->hidden, dim = s->gdn_head_dim, v = s->gdn_v_heads;
-	bool gdn = layer < s->n_layers && s->mixer[layer] == MIXER_GDN;
-	uint32_t r = 1, c = h;
+	uint32_t kd = s->gdn_k_heads * s->gdn_head_dim, vd = s->gdn_v_heads * s->gdn_head_dim;
+	uint32_t qd = s->n_q_heads * s->head_dim, kv = s->n_kv_heads * s->head_dim, h = s->hidden;
+	uint32_t v = s->gdn_v_heads, shared = s->n_experts ? s->shared_inter : 0;
+	const uint32_t size[W_N_SLOTS][2] = {
+		[W_EMBED] = { s->vocab_rows, h }, [W_HEAD] = { s->vocab_rows, h },
+		[W_FINAL_NORM] = { 1, h }, [W_MTP_FC] = { h, 2 * h }, [W_MTP_NORM] = { 1, h },
+		[W_MTP_EMBED_NORM] = { 1, h }, [W_MTP_HIDDEN_NORM] = { 1, h },
+		[W_INPUT_NORM] = { 1, h }, [W_POST_NORM] = { 1, h },
+		[W_GDN_QKV] = { 2 * kd + vd, h }, [W_GDN_Z] = { vd, h }, [W_GDN_A] = { v, h },
+		[W_GDN_B] = { v, h }, [W_GDN_CONV] = { 2 * kd + vd, s->gdn_conv_width },
+		[W_GDN_A_LOG] = { 1, v }, [W_GDN_DT_BIAS] = { 1, v },
+		[W_GDN_NORM] = { 1, s->gdn_head_dim }, [W_GDN_OUT] = { h, vd },
+		[W_Q] = { 2 * qd, h }, [W_K] = { kv, h }, [W_V] = { kv, h }, [W_O] = { h, qd },
+		[W_Q_NORM] = { 1, s->head_dim }, [W_K_NORM] = { 1, s->head_dim },
+		[W_ROUTER] = { s->n_experts, h }, [W_EXPERT_GATE] = { s->expert_inter, h },
+		[W_EXPERT_UP] = { s->expert_inter, h }, [W_EXPERT_DOWN] = { h, s->expert_inter },
+		[W_SHARED_GATE] = { shared, h }, [W_SHARED_UP] = { shared, h },
+		[W_SHARED_DOWN] = { h, shared }, [W_SHARED_SCORE] = { shared ? 1 : 0, h },
+		[W_MLP_GATE] = { s->dense_inter, h }, [W_MLP_UP] = { s->dense_inter, h },
+		[W_MLP_DOWN] = { h, s->dense_inter },
+	};
 
-	switch (slot) {
-	case W_INPUT_NORM: case W_POST_NORM: break;
-	case W_GDN_QKV: r = (2 * s->gdn_k_heads + v) * dim; break;
-	case W_GDN_Z: r = v * dim; break;
-	case W_GDN_A: case W_GDN_B: r = v; break;
-	case W_GDN_CONV: r = (2 * s->gdn_k_heads + v) * dim; c = s->gdn_conv_width; break;
-	case W_GDN_A_LOG: case W_GDN_DT_BIAS: c = v; break;
-	case W_GDN_NORM: c = dim; break;
-	case W_GDN_OUT: r = h; c = v * dim; break;
-	case W_Q: r = s->n_q_heads * 2 * s->head_dim; break;
-	case W_K: case W_V: r = s->n_kv_heads * s->head_dim; break;
-	case W_O: r = h; c = s->n_q_heads * s->head_dim; break;
-	case W_Q_NORM: case W_K_NORM: c = s->head_dim; break;
-	case W_ROUTER: r = s->n_experts; break;
-	case W_EXPERT_GATE: case W_EXPERT_UP: r = s->expert_inter; break;
-	case W_EXPERT_DOWN: r = h; c = s->expert_inter; break;
-	case W_SHARED_GATE: case W_SHARED_UP: r = s->shared_inter; break;
-	case W_SHARED_DOWN: r = h; c = s->shared_inter; break;
-	case W_SHARED_SCORE: break;
-	default: return false;
-	}
-	*rows = r;
-	*cols = c;
-	return slot < W_GDN_QKV || slot > W_K_NORM || (slot < W_Q) == gdn;
+	*rows = size[slot][0];
+	*cols = size[slot][1];
 }
 
-static bool shape_of(const struct model_shape *s, enum weight_slot slot, uint32_t layer,
-		     uint32_t *rows, uint32_t *cols)
+/* Attention layers have no GDN weights, nor the other way round. */
+static bool layer_has(const struct model_shape *s, enum weight_slot slot, uint32_t layer)
 {
-	if (slot >= W_PER_LAYER)
-		return layer_shape(s, slot, layer, rows, cols);
-	*rows = slot == W_EMBED || slot == W_HEAD ? s->vocab_rows : slot == W_MTP_FC ? s->hidden : 1;
-	*cols = slot == W_MTP_FC ? 2 * s->hidden : s->hidden;
-	return true;
+	bool gdn = layer < s->n_layers && s->mixer[layer] == MIXER_GDN;
+
+	return slot < W_GDN_QKV || slot > W_K_NORM || (slot < W_Q) == gdn;
 }
 
 /* Norms (1 + w) near 0 and the plain one near 1, decays of all speeds, the rest like noise. */
@@ -124,11 +149,20 @@ static float value_of(enum weight_slot slot, uint32_t cols, uint64_t h)
 	}
 }
 
+/* Writes weight i of a run, in the model's format. */
+static void put(const struct random_model *m, void *data, size_t i, float x)
+{
+	if (m->format == WF_F32)
+		((float *)data)[i] = x;
+	else
+		((uint16_t *)data)[i] = bf16(x);
+}
+
 static int make(struct random_model *m, enum weight_slot slot, uint32_t layer, uint32_t expert,
 		uint32_t rows, uint32_t cols, struct weight_ref *ret)
 {
 	size_t n = (size_t)rows * cols;
-	uint16_t *p = malloc(n * sizeof(*p));
+	void *p = malloc(n * (m->format == WF_F32 ? sizeof(float) : sizeof(uint16_t)));
 	uint64_t key = mix(m->seed * 1000003 + slot * 10007 + layer * 101 + expert);
 
 	if (!p || m->n_made == MAX_WEIGHTS) {
@@ -136,9 +170,9 @@ static int make(struct random_model *m, enum weight_slot slot, uint32_t layer, u
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < n; i++)
-		p[i] = bf16(value_of(slot, rows == 1 ? 100 : cols, mix(key + i)));
-	*ret = (struct weight_ref){ .format = WF_BF16, .rows = rows, .cols = cols, .data = p,
-				      .name = weight_slot_name(slot) };
+		put(m, p, i, value_of(slot, rows == 1 ? 100 : cols, mix(key + i)));
+	*ret = (struct weight_ref){ .format = m->format, .rows = rows, .cols = cols, .data = p,
+				    .name = weight_slot_name(slot) };
 	m->made[m->n_made++] = (struct made){ slot, layer, expert, *ret };
 	return 0;
 }
@@ -157,18 +191,21 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 			return 0;
 		}
 	}
-	if (!shape_of(&m->shape, slot, layer, &rows, &cols))
+	size_of(&m->shape, slot, &rows, &cols);
+	if (!rows || !cols || (slot >= W_PER_LAYER && !layer_has(&m->shape, slot, layer)))
 		return -ENOENT;
 	return make(m, slot, layer, expert, rows, cols, ret);
 }
 
-int random_model_new(const struct model_shape *shape, uint64_t seed, struct random_model **ret)
+int random_model_new(const struct model_shape *shape, enum weight_format format, uint64_t seed,
+		     struct random_model **ret)
 {
 	struct random_model *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return -ENOMEM;
 	m->shape = *shape;
+	m->format = format;
 	m->seed = seed;
 	m->source = (struct weight_source){ m, find, 1 };
 	*ret = m;

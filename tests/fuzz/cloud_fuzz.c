@@ -36,7 +36,9 @@ static void on_done(void *arg, const Hw__Done *d)
 		abort();
 }
 
-static const struct attempt_hooks hooks = { .accepted = on_accepted, .delta = on_delta, .done = on_done };
+static const struct attempt_hooks hooks = {
+	.accepted = on_accepted, .delta = on_delta, .done = on_done,
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

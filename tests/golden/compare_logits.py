@@ -7,7 +7,6 @@ RMS, mean KL and arg-max agreement over full logits for NUMERICS_F32 and NUMERIC
 prefill and the decode kernels, and for BF16 how far HF's own bfloat16 run is from its float32 run.
 Exit status 1 when a float32 figure misses 1e-4, 1e-5 or 99.9 %.
 """
-
 import subprocess
 import sys
 
@@ -19,7 +18,11 @@ import transformers
 def reference(model_dir, ids, dtype):
     config = transformers.AutoConfig.from_pretrained(model_dir)
     config = getattr(config, "text_config", config)
-    cls = transformers.Qwen3_5MoeForCausalLM if "moe" in config.model_type else transformers.Qwen3_5ForCausalLM
+    cls = (
+        transformers.Qwen3_5MoeForCausalLM
+        if "moe" in config.model_type
+        else transformers.Qwen3_5ForCausalLM
+    )
     model = cls.from_pretrained(model_dir, config=config, dtype=dtype, attn_implementation="eager",
                                 key_mapping={"^model.language_model": "model"})
     model.eval()
@@ -29,8 +32,12 @@ def reference(model_dir, ids, dtype):
 
 def ours(build, model_dir, ids, numerics, how):
     text = " ".join(map(str, ids)).encode()
-    out = subprocess.run([f"{build}/tests/tools/logits_driver", model_dir, numerics, how], input=text,
-                         stdout=subprocess.PIPE, check=True).stdout
+    out = subprocess.run(
+        [f"{build}/tests/tools/logits_driver", model_dir, numerics, how],
+        input=text,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
     return np.frombuffer(out, np.float32).reshape(len(ids), -1)
 
 
@@ -53,7 +60,9 @@ def main():
     build, model_dir, ids_file = sys.argv[1:4]
     ids = [int(x) for x in open(ids_file).read().split()]
     ids = ids[:int(sys.argv[4])] if len(sys.argv) > 4 else ids
-    print(f"{model_dir}: {len(ids)} positions; torch {torch.__version__}, transformers {transformers.__version__}")
+    print(
+        f"{model_dir}: {len(ids)} positions; torch {torch.__version__}, transformers {transformers.__version__}"
+    )
     want = reference(model_dir, ids, torch.float32)
     ok = True
     for how in ("prefill", "decode"):

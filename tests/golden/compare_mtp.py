@@ -3,12 +3,12 @@
     python tests/golden/compare_mtp.py BUILD_DIR MODEL_DIR IDS_FILE [n]
 
 The hidden states are Hugging Face's; the head is written here from the tensors mtp.* alone: entry t
-takes the final-norm row of position t and the embedding of the token after it, is rotated at position
+takes the final-norm row of position t and the embedding of the token after it, is rotated at
+position
 t, and sees the entries before it, made of the tokens really fed.  Ours decodes the same tokens one
 by one and reports its own arg-max and the head's guess after it.  Exit status 1 unless >= 99.5 % of
 the guesses agree.
 """
-
 import glob
 import subprocess
 import sys
@@ -93,10 +93,16 @@ class Head:
 
 def main():
     build, model_dir, ids_file = sys.argv[1:4]
-    ids = [int(x) for x in open(ids_file).read().split()][:int(sys.argv[4]) if len(sys.argv) > 4 else 400]
+    ids = [int(x) for x in open(ids_file).read().split()][
+        : int(sys.argv[4]) if len(sys.argv) > 4 else 400
+    ]
     config = transformers.AutoConfig.from_pretrained(model_dir)
     config = getattr(config, "text_config", config)
-    cls = transformers.Qwen3_5MoeForCausalLM if "moe" in config.model_type else transformers.Qwen3_5ForCausalLM
+    cls = (
+        transformers.Qwen3_5MoeForCausalLM
+        if "moe" in config.model_type
+        else transformers.Qwen3_5ForCausalLM
+    )
     model = cls.from_pretrained(model_dir, config=config, dtype=torch.float32,
                                 key_mapping={"^model.language_model": "model"}).eval()
     tensors = {}
@@ -108,8 +114,12 @@ def main():
         embed = model.model.embed_tokens
         nxt = embed(torch.tensor(ids[1:] + [0]))
         want = Head(tensors, config).guess(hidden, nxt, embed(own), model.lm_head.weight)
-    out = subprocess.run([f"{build}/tests/tools/logits_driver", model_dir, "f32", "decode", "draft"],
-                         input=" ".join(map(str, ids)).encode(), stdout=subprocess.PIPE, check=True).stdout
+    out = subprocess.run(
+        [f"{build}/tests/tools/logits_driver", model_dir, "f32", "decode", "draft"],
+        input=" ".join(map(str, ids)).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
     got = torch.tensor([[int(x) for x in line.split()] for line in out.decode().splitlines()])
     same = (got[:, 1] == want).float().mean().item()
     print(f"{len(ids)} positions: arg-max {100 * (got[:, 0] == own).float().mean().item():.2f} %, "

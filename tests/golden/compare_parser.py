@@ -29,18 +29,22 @@ KEYS = ["a", "b", "c", "d", "e"]
 SCALARS = ["5", "-5", "+5", "007", "-0", "5.0", "1.10", "1e3", ".5", "+.5e1", "-.5", "5.", "1e999",
            "123456789012345678901234567890", "9" * 400, "nan", "inf", "-Infinity", "NaN", " 5 ",
            "5\n", "\t-7", "0x10", "1_000", "true", "True", "FALSE", " true ", "yes", "0", "1",
-           "null", "None", "NONE", " null", "none ", "", " ", "red", "green", "a", "é", "1 2", "--1"]
+           "null", "None", "NONE", " null", "none ", "", " ", "red", "green", "a", "é", "1 2",
+           "--1"]
 CONTAINERS = ["{}", "[]", "()", "(1)", "(1,)", "(1, 2)", "[1, 2,]", "{'a': 1}", "{\"a\": 1}",
               "{\"a\": 1.10, \"b\": [1e2, -0]}", "{'a': True, 'b': None}", "{'a': true}", "{1: 2}",
               "{1, 2}", "[1e999]", "[NaN]", "{\"a\": 1, \"a\": 2, \"b\": 3}", "{'a': 'x\\n\\'y'}",
               "['\\x41\\u00e9\\101\\q']", "[\"\\ud800\"]", "['\\ud800']", "b'x'", "['a' 'b']",
               "['''a''']", "{\"a\": \"\\u0000\"}", "[1,,2]", "[,]", "{,}", "[", "{\"a\"",
               " [1,\n 2] ", "[ -1, - 1 ]", "[-1,(2,),{'k':()}]", "[True, False]", "[01]", "[.5]",
-              "{\"a\": {\"b\": [\"c\", null]}}", "[\"a\tb\"]", "['a\tb']", "[1 2]", "[1] x", "é", "[\"é\"]",
+              "{\"a\": {\"b\": [\"c\", null]}}", "[\"a\tb\"]", "['a\tb']", "[1 2]", "[1] x", "é",
+              "[\"é\"]",
               "{'a': '\\N{BULLET}'}", "[\"\\/\"]", "['\\/']", "{\"\": 1}", "['it', \"it's\",]"]
-CODE = ["print(1)", "</parameter>", "  </parameter>", "x</parameter>", "</function>", "</tool_call>",
+CODE = ["print(1)", "</parameter>", "  </parameter>", "x</parameter>", "</function>",
+        "</tool_call>",
         "  </tool_call>", "<parameter=z>", "  <parameter=z>", "<function=f>", "<tool_call>", "",
-        "  indented", "<think>", "</think>", "</parameter> y", "<parameter=", "<tool_call><function=f>",
+        "  indented", "<think>", "</think>", "</parameter> y", "<parameter=",
+        "<tool_call><function=f>",
         "é 🙂", "\ttab", "x </function>", "\r", "<tool_call>\n<function=f>", "</par", "</"]
 
 
@@ -66,8 +70,10 @@ class Maker:
             s["type"] = self.type_name() if self.maybe(0.7) else \
                 [self.type_name() for _ in range(self.r.randint(0, 3))]
         if self.maybe(0.15):
-            s["enum"] = [self.r.choice(["red", "5", "true", 5, 1.5, None, True, [], {}, "null", "a"])
-                         for _ in range(self.r.randint(0, 4))]
+            s["enum"] = [
+                self.r.choice(["red", "5", "true", 5, 1.5, None, True, [], {}, "null", "a"])
+                for _ in range(self.r.randint(0, 4))
+            ]
         if self.maybe(0.07):
             s["const"] = self.r.choice(["red", "5", 5, None, False])
         if self.maybe(0.12):
@@ -83,9 +89,17 @@ class Maker:
     def tools(self):
         tools = []
         for name in self.r.sample(NAMES, self.r.randint(1, 3)):
-            p = {"type": "object", "properties": {k: self.schema() for k in KEYS if self.maybe(0.8)},
-                 "$defs": {"X": self.schema(1), "Y": self.schema(2), "a/b": {"type": "integer"},
-                           "L": [{"type": "number"}], "p q": {"type": "boolean"}}}
+            p = {
+                "type": "object",
+                "properties": {k: self.schema() for k in KEYS if self.maybe(0.8)},
+                "$defs": {
+                    "X": self.schema(1),
+                    "Y": self.schema(2),
+                    "a/b": {"type": "integer"},
+                    "L": [{"type": "number"}],
+                    "p q": {"type": "boolean"},
+                },
+            }
             f = {"name": name, "parameters": p}
             if self.maybe(0.05):
                 f["parameters"] = self.r.choice([None, {}, {"properties": 5}, [], "x"])
@@ -130,8 +144,11 @@ class Maker:
 
     def function(self, depth):
         name = self.r.choice(NAMES) if self.maybe(0.93) else self.r.choice(BAD_NAMES)
-        return "<function=%s>%s%s</function>" % (name, self.newline() if self.maybe(0.9) else "", "".join(
-            self.parameter(depth) for _ in range(self.r.choice([0, 1, 1, 2, 3]))))
+        return "<function=%s>%s%s</function>" % (
+            name,
+            self.newline() if self.maybe(0.9) else "",
+            "".join(self.parameter(depth) for _ in range(self.r.choice([0, 1, 1, 2, 3]))),
+        )
 
     def call(self, depth=0):
         n = self.newline() if self.maybe(0.9) else ""
@@ -143,7 +160,9 @@ class Maker:
         if thinking:
             s += self.r.choice(["", "", "<think>", "\n<think>\n", "<think>\n"]) + self.words(4)
             if self.maybe(0.85):
-                s += self.r.choice(["\n</think>\n\n", "</think>", "</think>\n", "\r\n</think>\r\n\r\n"])
+                s += self.r.choice(
+                    ["\n</think>\n\n", "</think>", "</think>\n", "\r\n</think>\r\n\r\n"]
+                )
         s += self.words(3)
         for _ in range(self.r.choice([0, 1, 1, 1, 2, 3])):
             s += self.r.choice(["", "\n", "\n\n", " "]) + self.call()
@@ -258,20 +277,32 @@ def main():
         want = ref.parse(as_read["text"], as_read.get("tools"), as_read.get("tool_choice"),
                          as_read["enable_thinking"], q.get("finish_reason") != "stop")
         calls += len(want.get("tool_calls", []))
-        quoted += any("<tool_call>" in c["function"]["arguments"] for c in want.get("tool_calls", []))
+        quoted += any(
+            "<tool_call>" in c["function"]["arguments"] for c in want.get("tool_calls", [])
+        )
         for form, ask in (("whole", q), ("cut", cut(rng, q))):
             got = worker.ask(ask)
             if "error" in got or without_ids(got["message"]) != want:
                 wrong += 1
                 if wrong <= args.show:
-                    print("--- case %d, %s\ntext:  %r\nquery: %s\nwant:  %s\ngot:   %s" % (
-                        i, form, q["text"], json.dumps({k: v for k, v in ask.items() if k != "text"}),
-                        json.dumps(want), json.dumps(got)))
+                    print(
+                        "--- case %d, %s\ntext:  %r\nquery: %s\nwant:  %s\ngot:   %s"
+                        % (
+                            i,
+                            form,
+                            q["text"],
+                            json.dumps({k: v for k, v in ask.items() if k != "text"}),
+                            json.dumps(want),
+                            json.dumps(got),
+                        )
+                    )
                 break
             for call in got["message"].get("tool_calls", []):
                 assert isinstance(json.loads(call["function"]["arguments"]), dict)
-    print("%d outputs, each whole and cut; %d calls, %d outputs with markup inside arguments; %d differ"
-          % (args.n, calls, quoted, wrong))
+    print(
+        "%d outputs, each whole and cut; %d calls, %d outputs with markup inside arguments; %d differ"
+        % (args.n, calls, quoted, wrong)
+    )
     sys.exit(1 if wrong else 0)
 
 

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Hold our tokenizer against Hugging Face tokenizers (0.22 or 0.23) on many strings.
 
-    tests/golden/compare_tokenizer.py --driver build/tests/tools/tok_driver MODEL_DIR [MODEL_DIR ...]
+    tests/golden/compare_tokenizer.py --driver build/tests/tools/tok_driver MODEL_DIR [MODEL_DIR
+    ...]
     (or --driver "build/bin/hearth-worker text": then encode and decode are appended)
 
 Encodes --strings generated strings (default 100,000), all 1,112,064 code points in context and some
-long runs, with and without special tokens; decodes random ids, skipping specials and not, and streamed.
-MODEL_DIR holds tokenizer.json and tokenizer_config.json; make_qwen_tokenizer.py writes the one of the
-real size, and only for that one the published vectors of qwen36_ids.jsonl are checked too.  Exit status 0 when everything is equal; else the first differences are printed.
+long runs, with and without special tokens; decodes random ids, skipping specials and not, and
+streamed.
+MODEL_DIR holds tokenizer.json and tokenizer_config.json; make_qwen_tokenizer.py writes the one of
+the
+real size, and only for that one the published vectors of qwen36_ids.jsonl are checked too.  Exit
+status 0 when everything is equal; else the first differences are printed.
 """
 import argparse
 import json
@@ -55,7 +59,9 @@ class Tally:
             return
         self.bad += 1
         if self.bad <= 10:
-            print(f"{what}: {json.dumps(request)[:300]}\n  ours   {str(ours)[:300]}\n  theirs {str(theirs)[:300]}")
+            print(
+                f"{what}: {json.dumps(request)[:300]}\n  ours   {str(ours)[:300]}\n  theirs {str(theirs)[:300]}"
+            )
 
 
 def compare_encode(tally, what, tok, driver, folder, texts, special):
@@ -63,14 +69,20 @@ def compare_encode(tally, what, tok, driver, folder, texts, special):
         part = texts[at:at + 20000]
         tok.encode_special_tokens = not special
         requests = [{"text": s, "special": special} for s in part]
-        for s, ours, theirs in zip(part, ask(driver, folder, "encode", requests), tok.encode_batch(part)):
+        for s, ours, theirs in zip(
+            part, ask(driver, folder, "encode", requests), tok.encode_batch(part)
+        ):
             tally.check(what, s, ours.get("ids", ours), theirs.ids)
 
 
 def compare_decode(tally, tok, driver, folder, n):
     r = random.Random(5)
     top = tok.get_vocab_size(with_added_tokens=True)
-    kinds = [lambda: r.randrange(256), lambda: r.randrange(top + 300), lambda: r.randrange(top - 40, top + 5)]
+    kinds = [
+        lambda: r.randrange(256),
+        lambda: r.randrange(top + 300),
+        lambda: r.randrange(top - 40, top + 5),
+    ]
     requests = [{"ids": [r.choice(kinds)() for _ in range(r.choice([1, 2, 3, 5, 8, 13, 40]))],
                  "skip_special": i % 2 == 0, "stream": i % 4 > 1} for i in range(n)]
     for q, ours in zip(requests, ask(driver, folder, "decode", requests)):
@@ -79,13 +91,16 @@ def compare_decode(tally, tok, driver, folder, n):
 
 
 def compare_published(tally, driver, folder):
-    """What several engines publish for the real vocabulary; {"text", "ids"} or {"ids", "decoded"}."""
+    """What several engines publish for the real vocabulary; {"text", "ids"} or {"ids",
+    "decoded"}."""
     path = pathlib.Path(__file__).parent / "qwen36_ids.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for command, key, got in (("encode", "text", "ids"), ("decode", "decoded", "text")):
         part = [row for row in rows if key in row]
         for row, ours in zip(part, ask(driver, folder, command, part)):
-            tally.check("published", row, ours.get(got), row["ids" if command == "encode" else "decoded"])
+            tally.check(
+                "published", row, ours.get(got), row["ids" if command == "encode" else "decoded"]
+            )
 
 
 def main():

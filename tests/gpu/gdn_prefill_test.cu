@@ -420,8 +420,8 @@ static void exactness(void)
 	ok = true;
 	cudaDeviceProp prop;
 	CUDA(cudaGetDeviceProperties(&prop, 0));
-	for (gdn_scan_form form : { GDN_SCAN_PLAIN, GDN_SCAN_LEAN, GDN_SCAN_DEEP }) {
-		if (form != GDN_SCAN_PLAIN && prop.major != 9)
+	for (gdn_scan_form form : { GDN_SCAN_APART, GDN_SCAN_TOGETHER }) {
+		if (form != GDN_SCAN_APART && prop.major != 9)
 			continue;
 		const outcome r = launch(p, cut(ROW, N, { 2, 2 }), form);
 
@@ -477,7 +477,7 @@ static void refuses(void)
 		switch (i) {
 		case 0: g.n_runs = 0; break;
 		case 1: g.v_heads = 5; break;
-		case 2: g.v_heads = 32; break;
+		case 2: g.v_heads = 10; break;
 		case 3: g.ld++; break;
 		case 4: g.ld = (uint32_t)p.channels - 8; break;
 		case 5: g.u = (const char *)g.u + 2; break;
@@ -503,26 +503,27 @@ static void bench_one(int kh, int vh, uint32_t n_runs, uint32_t n)
 	for (uint32_t i = 0; i < n_runs; i++)
 		runs.push_back({ i, i * n, n, 0, 0 });
 	step s(p, runs);
-	gdn_prefill_args g[4];
-	for (int f = 0; f < 4; f++) {
+	gdn_prefill_args g[3];
+	for (int f = 0; f < 3; f++) {
 		g[f] = s.args(p, (gdn_scan_form)f);
 		g[f].o = NULL;
 	}
 	const int times = 20;
+	const double convolve = graph_ms(times, [&](cudaStream_t st) { for (int i = 0; i < 4; i++) gdn::convolve(&g[0], st); }) / 4;
 	const double prepare = graph_ms(times, [&](cudaStream_t st) { for (int i = 0; i < 4; i++) gdn::prepare(&g[0], st); }) / 4;
-	double scan[4], both;
+	double scan[3], both;
 
-	for (int f = 1; f < 4; f++)
+	for (int f = 0; f < 3; f++)	/* f = 2 needs a chip that has it; elsewhere nothing is enqueued */
 		scan[f] = graph_ms(times, [&](cudaStream_t st) { for (int i = 0; i < 4; i++) gdn::scan(&g[f], st); }) / 4;
 	both = graph_ms(times, [&](cudaStream_t st) { for (int i = 0; i < 4; i++) gdn_prefill(&g[0], st); }) / 4;
-	printf("| %d/%d | %u x %u | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f |\n", kh, vh, n_runs, n, 1e3 * prepare, 1e3 * scan[1],
-	       1e3 * scan[2], 1e3 * scan[3], 1e3 * both, (double)n_runs * n / both / 1e3);
+	printf("| %d/%d | %u x %u | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f |\n", kh, vh, n_runs, n, 1e3 * convolve, 1e3 * prepare,
+	       1e3 * scan[1], 1e3 * scan[2], 1e3 * both, (double)n_runs * n / both / 1e3);
 }
 
 static void bench(void)
 {
 	copy_roof();
-	printf("| heads | runs x rows | prepare us | scan plain | lean | deep | both, as the host chooses | M tok/s a layer |\n"
+	printf("| heads | runs x rows | convolve us | prepare | scan apart | together | all, as the host chooses | M tok/s a layer |\n"
 	       "|---|--:|--:|--:|--:|--:|--:|--:|\n");
 	bench_one(16, 32, 1, 8192);
 	bench_one(16, 32, 1, 2048);
@@ -550,7 +551,7 @@ int main(int argc, char **argv)
 		against_reference(16, 32, { 130, 64 });
 		against_reference(16, 48, { 77 });
 		against_reference(1, 1, { 1000, 9 });
-		against_reference(1, 8, { 190 });
+		against_reference(1, 4, { 190 });
 		one_key();
 		strong_decay();
 		for (float e : { -24.0f, -12.0f, 12.0f, 24.0f })

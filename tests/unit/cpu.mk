@@ -7,7 +7,7 @@ if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/step_test
 TESTS += tests/unit/step_test
 tests_unit_step_test_SOURCES = tests/unit/step_test.c tests/unit/unit.h \
-	tests/unit/random_model.c tests/unit/random_model.h
+	tests/fake/random_model.c tests/fake/random_model.h
 tests_unit_step_test_CFLAGS = $(unit_cflags)
 tests_unit_step_test_LDADD = $(kernels_libs) $(unit_libs)
 

@@ -178,8 +178,8 @@ static int each_alone(void **state)
 					 .max_context = MAX_POS, .n_threads = 2, .digests = true };
 
 	(void)state;
-	shape = random_shape();
-	if (random_model_new(&shape, 7, &model) < 0 ||
+	shape = random_shape(RANDOM_WHOLE);
+	if (random_model_new(&shape, WF_BF16, 7, &model) < 0 ||
 	    device_open(EXACT_DEVICE, &shape, &l, &w.device, NULL) < 0 ||
 	    device_load(w.device, random_model_source(model), NULL, NULL, NULL) < 0)
 		return -1;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kernels/step.h"
-#include "tests/unit/random_model.h"
+#include "tests/fake/random_model.h"
 #include "tests/unit/unit.h"
 
 #define PROMPT 150
@@ -15,7 +15,7 @@
 #define BLOCKS 3	/* of a sequence */
 #define SLOTS 5
 
-static struct random_model model;
+static struct model_shape shape;
 
 static uint32_t prompt_token(uint32_t who, uint32_t i)
 {
@@ -27,12 +27,14 @@ static struct device *open_device(uint32_t threads, enum step_numerics numerics)
 	const struct device_limits limits = { .n_slots = SLOTS, .n_blocks = SLOTS * BLOCKS,
 		.max_rows = 512, .max_context = BLOCKS * STEP_GRID, .n_threads = threads,
 		.numerics = numerics, .digests = true };
+	struct random_model *model;
 	struct device *d;
 	struct err e;
 
-	OK(device_open("cpu", &model.shape, &limits, &d, &e));
-	OK(device_load(d, &model.source, NULL, NULL, &e));
-	random_model_done(&model);
+	OK(random_model_new(&shape, WF_F32, 1, &model));
+	OK(device_open("cpu", &shape, &limits, &d, &e));
+	OK(device_load(d, random_model_source(model), NULL, NULL, &e));
+	random_model_free(model);	/* the device has its own copy */
 	return d;
 }
 
@@ -206,7 +208,7 @@ static void check_everything(bool dense)
 {
 	struct trace alone, other;
 
-	random_model_init(&model, dense);
+	shape = random_shape(dense ? RANDOM_DENSE : RANDOM_MOE);
 	struct device *d = open_device(1, NUMERICS_BF16);
 	sequence(d, 0, 64, 0, &alone);
 	for (uint32_t cut = 64; cut <= 192; cut += 64) {
@@ -246,14 +248,14 @@ TEST(the_same_bits_on_every_instruction_set_of_this_machine)
 	struct trace first, other;
 	bool have = false;
 
-	random_model_init(&model, false);
+	shape = random_shape(RANDOM_MOE);
 	for (size_t i = 0; i < 3; i++) {
 		const struct device_limits limits = { .n_slots = 1, .n_blocks = 1, .max_rows = 64,
 						      .max_context = 64 };
 		struct device *d;
 
 		setenv("HEARTH_CPU_PATH", paths[i], 1);
-		if (device_open("cpu", &model.shape, &limits, &d, NULL) == 0) {
+		if (device_open("cpu", &shape, &limits, &d, NULL) == 0) {
 			device_close(d);
 			d = open_device(2, NUMERICS_BF16);
 			sequence(d, 1, 128, 0, have ? &other : &first);
@@ -292,7 +294,7 @@ TEST(replayed_tokens_leave_the_bits_of_decoded_ones)
 {
 	struct trace decoded;
 
-	random_model_init(&model, false);
+	shape = random_shape(RANDOM_MOE);
 	struct device *d = open_device(2, NUMERICS_BF16);
 	sequence(d, 0, 64, 0, &decoded);
 	for (uint32_t many = 1; many <= ANSWER; many += 2) {
@@ -333,7 +335,7 @@ TEST(a_saved_state_and_its_blocks_continue_bit_for_bit)
 	struct trace whole, t;
 
 	memset(&t, 0, sizeof(t));
-	random_model_init(&model, true);
+	shape = random_shape(RANDOM_DENSE);
 	struct device *d = open_device(2, NUMERICS_BF16);
 	sequence(d, 0, 64, 0, &whole);
 	char *state = calloc(1, state_bytes(d)), *block = calloc(1, block_bytes(d));
@@ -371,9 +373,9 @@ TEST(a_saved_state_and_its_blocks_continue_bit_for_bit)
 
 TEST(prefill_and_decode_agree_within_rounding)
 {
-	random_model_init(&model, false);
+	shape = random_shape(RANDOM_MOE);
 	struct device *d = open_device(2, NUMERICS_F32);
-	uint32_t v = model.shape.vocab_rows, tokens[PROMPT];
+	uint32_t v = shape.vocab_rows, tokens[PROMPT];
 	float *a = calloc(PROMPT * v, sizeof(float)), *b = calloc(PROMPT * v, sizeof(float));
 	kv_block blocks[BLOCKS];
 	struct run_result res;
@@ -403,7 +405,7 @@ TEST(prefill_and_decode_agree_within_rounding)
 
 TEST(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing)
 {
-	random_model_init(&model, false);
+	shape = random_shape(RANDOM_MOE);
 	struct device *d = open_device(1, NUMERICS_BF16);
 	uint32_t tokens[2] = { 1, 2 }, wild = 100000;
 	kv_block blocks[BLOCKS] = { 0, 1, 2 }, far = SLOTS * BLOCKS;
@@ -443,7 +445,7 @@ TEST(a_device_that_is_not_here_is_named)
 {
 	const struct device_limits limits = { .n_slots = 1, .n_blocks = 1, .max_rows = 64,
 					      .max_context = 64 };
-	const struct model_shape s = random_shape(true);
+	const struct model_shape s = random_shape(RANDOM_DENSE);
 	struct device *d;
 	struct err e;
 

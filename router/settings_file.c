@@ -1,0 +1,154 @@
+/* settings_file.c - lists of words, and the files that hold keys. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/own.h"
+#include "lib/svc.h"
+#include "router/settings_int.h"
+
+enum { MAX_KEY_FILE = 1 << 20 };
+
+void settings_free_list(char **list, size_t n)
+{
+	for (size_t i = 0; list && i < n; i++)
+		free(list[i]);
+	free(list);
+}
+
+int settings_split(const char *text, const char *seps, char ***ret, size_t *ret_n)
+{
+	const char *p = text + strspn(text, seps);
+	char **list = calloc(1, sizeof(*list));
+	size_t n = 0;
+
+	while (list && *p) {
+		size_t len = strcspn(p, seps);
+		char **more = realloc(list, (n + 2) * sizeof(*list));
+		char *word = more ? strndup(p, len) : NULL;
+
+		if (!word) {
+			settings_free_list(more ? more : list, n);
+			return -ENOMEM;
+		}
+		list = more;
+		list[n++] = word;
+		list[n] = NULL;
+		p += len;
+		p += strspn(p, seps);
+	}
+	if (!list)
+		return -ENOMEM;
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+int settings_read_text(const char *name, char **ret, struct err *e)
+{
+	CLEANUP(closep) int fd = -1;
+	CLEANUP(buf_donep) struct buf b = BUF_INIT;
+	char path[PATH_MAX];
+	ssize_t n = svc_path(name, path, sizeof(path), e);
+
+	if (n < 0)
+		return (int)n;
+	n = 1;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	while (n > 0) {
+		if (b.n > MAX_KEY_FILE)
+			return err_set(e, -EFBIG, "%s: more than %d bytes", path, MAX_KEY_FILE);
+		if (buf_reserve(&b, 4096) < 0)
+			return no_memory(e);
+		n = read(fd, b.p + b.n, 4096);
+		if (n < 0)
+			return err_set(e, -errno, "%s: %s", path, strerror(errno));
+		b.n += (size_t)n;
+	}
+	b.p[b.n] = '\0';
+	*ret = buf_take(&b, NULL);
+	return *ret ? 0 : no_memory(e);
+}
+
+void settings_free_secret(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+/* Lines "NAME KEY"; what follows # is a comment. */
+int settings_load_keys(struct settings *s, const char *path, struct err *e)
+{
+	CLEANUP(freep) char *text = NULL;
+	char *save = NULL;
+	int line_no = 0, r = settings_read_text(path, &text, e);
+
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *inner = NULL, *name, *secret;
+		struct client_key *more;
+
+		line_no++;
+		line[strcspn(line, "#")] = '\0';
+		name = strtok_r(line, " \t\r", &inner);
+		secret = strtok_r(NULL, " \t\r", &inner);
+		if (!name)
+			continue;
+		if (!secret || strlen(secret) < 8)
+			return err_set(e, -EINVAL,
+				       "%s:%d: write NAME KEY, the key with at least 8 characters",
+				       path, line_no);
+		more = realloc(s->keys, (s->n_keys + 1) * sizeof(*more));
+		if (!more)
+			return no_memory(e);
+		s->keys = more;
+		more[s->n_keys] = (struct client_key){ strdup(name), strdup(secret) };
+		if (!more[s->n_keys].name || !more[s->n_keys++].secret)
+			return no_memory(e);
+	}
+	if (!s->n_keys)
+		return err_set(e, -EINVAL, "%s: no key in it", path);
+	return 0;
+}
+
+int settings_load_curve(struct settings *s, struct err *e)
+{
+	const char *own = conf_text(s->conf, "bus", NULL, "curve_file");
+	const char *allow = conf_text(s->conf, "bus", NULL, "curve_allow_file");
+	CLEANUP(freep) char *text = NULL;
+	CLEANUP(freep) char *list = NULL;
+	char **pair = NULL;
+	size_t n = 0;
+	int r;
+
+	if (!own)
+		return allow ? err_set(e, -EINVAL, "bus.curve_allow_file without bus.curve_file")
+			     : 0;
+	if (!allow)
+		return err_set(e, -EINVAL,
+			       "bus.curve_file without bus.curve_allow_file lets anyone in");
+	r = settings_read_text(own, &text, e);
+	if (r == 0)
+		r = settings_read_text(allow, &list, e);
+	if (r < 0)
+		return r;
+	if (settings_split(text, " \t\r\n", &pair, &n) < 0 ||
+	    settings_split(list, " \t\r\n", &s->curve_allowed, &s->n_curve_allowed) < 0) {
+		settings_free_list(pair, n);
+		return no_memory(e);
+	}
+	if (n != 2 || strlen(pair[0]) != 40 || strlen(pair[1]) != 40) {
+		settings_free_list(pair, n);
+		return err_set(e, -EINVAL, "%s: not two keys of 40 characters", own);
+	}
+	s->curve_public = pair[0];
+	s->curve_secret = pair[1];
+	free(pair);
+	return 0;
+}
