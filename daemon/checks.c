@@ -88,8 +88,17 @@ static void check_pressure(const char *root, struct checks *c)
 
 /* ---- programs ------------------------------------------------------------------------------ */
 
-static const char *const desktops[] = { "gnome-shell", "Xorg", "Xwayland", "kwin_wayland",
-					"kwin_x11", "plasmashell", "xfwm4", "mutter", NULL };
+/* Of a holder's name: a session lives in the scope or the services of its user. */
+static const char *const desktops[] = { "unit session-", "unit gdm", "gnome", "plasma", "kwin_",
+					"Xorg", "Xwayland", "xfwm4", "mutter", NULL };
+
+static bool is_session(const char *holder)
+{
+	for (size_t i = 0; desktops[i]; i++)
+		if (strstr(holder, desktops[i]))
+			return true;
+	return false;
+}
 
 static void check_desktop(const char *root, struct checks *c)
 {
@@ -97,15 +106,9 @@ static void check_desktop(const char *root, struct checks *c)
 	size_t n = holders_read(root, NULL, NULL, 0, 16 * BYTES_MIB, h, 64);
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		/* a session lives in the scope or the services of its user */
-		if (strstr(h[i].name, "unit session-") || strstr(h[i].name, "gnome") ||
-		    strstr(h[i].name, "plasma") || strstr(h[i].name, "unit gdm"))
+	for (size_t i = 0; i < n; i++)
+		if (is_session(h[i].name))
 			sum += h[i].bytes;
-		for (size_t k = 0; desktops[k]; k++)
-			if (strstr(h[i].name, "process ") && strstr(h[i].name, desktops[k]))
-				sum += h[i].bytes;
-	}
 	if (sum >= LARGE_HOLDER)
 		checks_add(c, "people's sessions hold %s; where that is a desktop, `systemctl "
 			   "set-default multi-user.target` and a reboot give it to models",

@@ -34,8 +34,8 @@ struct drop {
 	struct meminfo was;
 	uint64_t began_ns;
 	int fd;				/* to the helper; -1: none */
-	bool busy;
-	void (*done)(void *arg, bool helped, const char *why);
+	bool busy, failed;		/* failed: a step that drops did not */
+	void (*done)(void *arg, bool helped, const char *text);
 	void *arg;
 };
 
@@ -120,6 +120,7 @@ static void finish(struct drop *d, bool helped, const char *why)
 {
 	void (*done)(void *, bool, const char *) = d->done;
 	struct meminfo now = { 0 };
+	char text[512];
 
 	event_del(d->late);
 	if (d->reply)
@@ -129,14 +130,13 @@ static void finish(struct drop *d, bool helped, const char *why)
 		close(d->fd);
 	d->fd = -1;
 	(void)meminfo_read(NULL, &now, NULL);
-	log_line(helped ? LOG_NOTE : LOG_WARN, "drop: %s%s after %llu ms: MemFree %s -> %s, "
-		 "MemAvailable %s -> %s, Cached %s -> %s", helped ? "done" : "not complete: ",
-		 helped ? "" : why, (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS),
+	snprintf(text, sizeof(text), "%s%s after %llu ms: MemFree %s -> %s, MemAvailable %s -> %s, "
+		 "Cached %s -> %s", helped ? "done" : "not complete: ", helped ? "" : why, (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS),
 		 BYTES(d->was.free), BYTES(now.free), BYTES(d->was.available), BYTES(now.available),
 		 BYTES(d->was.cached), BYTES(now.cached));
 	free_files(d);
 	d->busy = false;
-	done(d->arg, helped, why);
+	done(d->arg, helped, text);
 }
 
 static void on_late(evutil_socket_t fd, short what, void *arg)
@@ -160,9 +160,12 @@ static void on_reply(evutil_socket_t fd, short what, void *arg)
 	}
 	line[n] = '\0';
 	if (!strcmp(line, "done")) {
-		finish(d, true, "");
+		finish(d, !d->failed, "hearth-dropcaches may not drop caches here");
 		return;
 	}
+	/* a sync that did not end leaves dirty pages behind; what is clean goes all the same */
+	if (strstr(line, "step=drop_caches") && strstr(line, " error="))
+		d->failed = true;
 	log_line(strstr(line, " error=") ? LOG_WARN : LOG_NOTE, "drop: %s", line);
 }
 
@@ -310,7 +313,7 @@ struct drop *drop_free(struct drop *d)
 }
 
 int drop_start(struct drop *d, const char *const *folders, size_t n,
-	       void (*done)(void *arg, bool helped, const char *why), void *arg)
+	       void (*done)(void *arg, bool helped, const char *text), void *arg)
 {
 	int r = 0;
 
@@ -330,6 +333,7 @@ int drop_start(struct drop *d, const char *const *folders, size_t n,
 	d->done = done;
 	d->arg = arg;
 	d->busy = true;
+	d->failed = false;
 	event_active(d->turn, EV_TIMEOUT, 0);
 	return 0;
 }

@@ -23,8 +23,8 @@ int drop_new(struct event_base *base, const char *socket, struct drop **ret);
 struct drop *drop_free(struct drop *d);		/* NULL ok; done() is not called any more */
 
 /* Drops; done() comes later, never from inside.  folders: of models, may repeat; copied.
- * helped: the helper did its part; else `why` says why not.  -EBUSY: one is under way; -ENOMEM. */
+ * helped: the helper did its part; text: what was gained, or why not; to be logged.  -EBUSY: one is under way; -ENOMEM. */
 int drop_start(struct drop *d, const char *const *folders, size_t n,
-	       void (*done)(void *arg, bool helped, const char *why), void *arg);
+	       void (*done)(void *arg, bool helped, const char *text), void *arg);
 
 #endif

@@ -14,6 +14,7 @@
 #include "daemon/nvml.h"
 #include "lib/bytes.h"
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
 
@@ -108,12 +109,14 @@ uint64_t memory_known(const struct memory *m, const char *alias)
 
 /* ---- doing what the broker says --------------------------------------------------------------- */
 
-static void on_dropped(void *arg, bool helped, const char *why)
+static void on_dropped(void *arg, bool helped, const char *text)
 {
 	struct memory *m = arg;
 	uint64_t id = m->dropping;
+	const struct broker_claim *c = broker_find(m->broker, id);
 
-	(void)why;		/* drop.c has logged it; the numbers decide */
+	log_event(helped ? LOG_NOTE : LOG_WARN, EVENT_CACHES_DROPPED,
+		  LOG_FIELDS({ "ALIAS", c ? c->alias : NULL }), "drop: %s", text);
 	m->dropping = 0;
 	memory_measure(m);
 	broker_dropped(m->broker, id, helped);
@@ -159,8 +162,12 @@ static void refuse(struct memory *m, const struct broker_action *a)
 {
 	struct broker_holder h[MEMORY_HOLDERS];
 	size_t n = memory_holders(m, h, MEMORY_HOLDERS);
+	char bytes[24];
 
-	log_warn("refused: %s", a->text);
+	snprintf(bytes, sizeof(bytes), "%" PRIu64, a->claim.host + a->claim.device);
+	log_event(LOG_WARN, EVENT_MEMORY_REFUSED,
+		  LOG_FIELDS({ "ALIAS", a->claim.alias }, { "BYTES", bytes }), "refused: %s",
+		  a->text);
 	memory_tell_refused(m, a, h, n);
 }
 
@@ -170,12 +177,35 @@ static void stop_youngest(struct memory *m, const struct broker_action *a)
 	struct visitor *v = desk_find(m->desk, a->claim.id);
 	bool again = m->ending == a->claim.id;
 
-	log_error("%s", a->text);
+	log_event(LOG_ERROR, EVENT_MEMORY_SHED, LOG_FIELDS({ "ALIAS", a->claim.alias }), "%s",
+		  a->text);
 	m->ending = a->claim.id;
 	if (!again && m->hooks.stop(m->hooks.arg, a->claim.alias, a->claim.pid, a->text))
 		return;
 	if (v)
 		(void)desk_signal(v, again ? SIGKILL : SIGTERM);
+}
+
+static void grant(struct memory *m, const struct broker_action *a)
+{
+	char bytes[24];
+
+	snprintf(bytes, sizeof(bytes), "%" PRIu64, a->claim.host + a->claim.device);
+	log_event(LOG_NOTE, EVENT_MEMORY_GRANTED,
+		  LOG_FIELDS({ "ALIAS", a->claim.alias }, { "BYTES", bytes }), "%s", a->text);
+	memory_tell_granted(m, a);
+}
+
+static void enter(struct memory *m, const struct broker_action *a)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = { { "green", LOG_NOTE }, { "yellow", LOG_WARN }, { "red", LOG_ERROR } };
+
+	log_event(levels[a->level].level, EVENT_MEMORY_LEVEL,
+		  LOG_FIELDS({ "LEVEL", levels[a->level].name }), "memory is %s", a->text);
+	memory_tell_level(m, a->level, a->text);
 }
 
 static void act(struct memory *m, const struct broker_action *a)
@@ -195,16 +225,13 @@ static void act(struct memory *m, const struct broker_action *a)
 		memory_tell_waiting(m, a->claim.id, a->text);
 		break;
 	case BROKER_GRANT:
-		log_note("%s", a->text);
-		memory_tell_granted(m, a);
+		grant(m, a);
 		break;
 	case BROKER_REFUSE:
 		refuse(m, a);
 		break;
 	case BROKER_LEVEL:
-		log_line(a->level == LEVEL_GREEN ? LOG_NOTE : a->level == LEVEL_RED ? LOG_ERROR :
-			 LOG_WARN, "memory is %s", a->text);
-		memory_tell_level(m, a->level, a->text);
+		enter(m, a);
 		break;
 	case BROKER_STOP_YOUNGEST:
 		stop_youngest(m, a);

@@ -14,6 +14,7 @@
 #endif
 
 #include "daemon/workload_int.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "lib/own.h"
 
@@ -76,6 +77,14 @@ static void load(struct workloads *w)
 	}
 }
 
+static void tell(const struct entry *en, bool good, const char *what, const char *of)
+{
+	log_event(good ? LOG_NOTE : LOG_WARN, EVENT_WORKLOAD_CHANGED,
+		  LOG_FIELDS({ "WORKLOAD", en->w.conf->name }, { "UNIT", en->w.conf->unit },
+			     { "WHAT", what }), "workload %s: %s %s%s%s", en->w.conf->name,
+		  en->w.conf->unit, what, *of ? " " : "", of);
+}
+
 /* ---- what systemd said -------------------------------------------------------------------------- */
 
 void workload_set(struct workloads *w, struct entry *en, enum workload_state s)
@@ -121,8 +130,7 @@ void workload_is(struct workloads *w, struct entry *en, bool active, const char 
 	}
 	snprintf(en->w.for_alias, sizeof(en->w.for_alias), "%s", w->alias);
 	workload_set(w, en, WORKLOAD_STOPPING);
-	log_note("workload %s: stopping %s to make room for %s", en->w.conf->name, en->w.conf->unit,
-		 w->alias);
+	tell(en, true, "is being stopped to make room for", w->alias);
 	w->hooks.stopping(w->hooks.arg, &en->w);
 	if (workload_call(w, en, "StopUnit") < 0)
 		workload_job_over(w, en, "not-sent");
@@ -132,19 +140,18 @@ void workload_job_over(struct workloads *w, struct entry *en, const char *result
 {
 	bool done = !strcmp(result, "done"), was_asked = w->asked == en;
 
+	en->w.known = true;
 	if (en->w.state == WORKLOAD_STARTING) {
 		en->w.active = done;
 		workload_set(w, en, WORKLOAD_RUNNING);
-		log_line(done ? LOG_NOTE : LOG_WARN, "workload %s: %s %s", en->w.conf->name,
-			 en->w.conf->unit, done ? "runs again" : result);
+		tell(en, done, done ? "runs again" : "could not be started:", done ? "" : result);
 		return;
 	}
 	if (en->w.state != WORKLOAD_STOPPING)
 		return;
 	en->w.active = !done;
 	workload_set(w, en, done ? WORKLOAD_STOPPED : WORKLOAD_RUNNING);
-	log_line(done ? LOG_NOTE : LOG_WARN, "workload %s: %s %s", en->w.conf->name,
-		 en->w.conf->unit, done ? "is stopped" : "could not be stopped");
+	tell(en, done, done ? "is stopped" : "could not be stopped:", done ? "" : result);
 	if (!was_asked)
 		return;
 	asked_over(w);
@@ -252,8 +259,7 @@ void workloads_release(struct workloads *w, bool (*needs)(void *arg, const char 
 		if (en->w.state != WORKLOAD_STOPPED || !en->w.conf->restart ||
 		    needs(arg, en->w.for_alias))
 			continue;
-		log_note("workload %s: starting %s again, %s is gone", en->w.conf->name,
-			 en->w.conf->unit, en->w.for_alias);
+		tell(en, true, "is started again without", en->w.for_alias);
 		en->w.state = WORKLOAD_STARTING;
 		if (workload_call(w, en, "StartUnit") < 0)
 			en->w.state = WORKLOAD_STOPPED;	/* tried again */

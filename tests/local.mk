@@ -8,6 +8,7 @@ include tests/unit/quant.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
+include tests/fuzz/box.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk

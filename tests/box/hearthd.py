@@ -154,6 +154,35 @@ def test_never_drop_refuses_with_the_numbers():
         assert h.memory()["workers"] == []
 
 
+def test_a_helper_that_may_not_leaves_the_cpu_to_the_kernel():
+    """As in a container: /proc/sys is read-only.  A CPU worker can reclaim cache by touching memory; so it gets its grant."""
+    import socket
+    import threading
+    path = tempfile.mkdtemp(prefix="hearth-drop-") + "/socket"
+    asked = []
+
+    def helper(door):
+        s, _ = door.accept()
+        asked.append(s.recv(100))
+        for step in ("sync", "drop_caches=1", "drop_caches=3"):
+            s.send(b"step=%s ms=0 free=1>1 available=1>1 cached=1>1%s" % (
+                step.encode(), b"" if step == "sync" else b" error=Read-only file system"))
+        s.send(b"done")
+        s.recv(100)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        door.bind(path)
+        door.listen()
+        t = threading.Thread(target=helper, args=(door,), daemon=True)
+        t.start()
+        limit = small_box(2048, "MemFree")
+        with Cache(3072 * MIB), Hearthd(limit_mib=limit, drop_socket=path) as h:
+            assert h.memory()["free"] < 1024 * MIB, h.memory()
+            h.worker("tiny", kv="1G", slots=32)
+            assert asked == [b"drop"] and "not complete: hearth-dropcaches may not" in h.text(), h.text()
+            assert h.lease("tiny")
+
+
 def test_a_budget_larger_than_the_box_costs_nobody_anything():
     with Hearthd() as h:
         p = h.worker("big", kv="4000G", slots=1024, wait=False, words=("--rows", "1200"))
@@ -334,7 +363,7 @@ def test_a_workload_is_stopped_to_make_room_and_started_again():
         limit = small_box(2500)
         w.call("StartUnit", "ss", "tts.service", "replace")
         free = meminfo()["MemAvailable"]
-        wait_for(lambda: free - meminfo()["MemAvailable"] > 1800 * MIB, 30)
+        wait_for(lambda: free - meminfo()["MemAvailable"] > 1800 * MIB, 120)
         with Hearthd(CONF_TTS, limit_mib=limit, judge="available") as h:
             wait_for(lambda: workload_state(h) == "running", 5)
             # an alias it does not stop for is refused, and names the process that holds the memory
@@ -350,7 +379,10 @@ def test_a_workload_is_stopped_to_make_room_and_started_again():
             assert workload_state(h) == "stopped for big"
             big.terminate()
             big.wait()
-            wait_for(lambda: workload_state(h) == "running", 20)
+            try:
+                wait_for(lambda: workload_state(h) == "running", 120)
+            except AssertionError:
+                raise AssertionError(h.memory()["workloads"], w.text(), h.text()[-600:])
             assert w.text().count("start tts.service") == 2, w.text()
 
 

@@ -11,5 +11,11 @@ TESTS += tests/unit/broker_test
 tests_unit_broker_test_SOURCES = tests/unit/broker_test.c tests/unit/unit.h
 tests_unit_broker_test_CFLAGS = $(unit_cflags)
 tests_unit_broker_test_LDADD = libmemory.a $(unit_libs)
+check_PROGRAMS += tests/unit/memory_test
+TESTS += tests/unit/memory_test
+tests_unit_memory_test_SOURCES = tests/unit/memory_test.c tests/unit/unit.h
+tests_unit_memory_test_CPPFLAGS = $(libmemory_a_CPPFLAGS)
+tests_unit_memory_test_CFLAGS = $(unit_cflags)
+tests_unit_memory_test_LDADD = $(memory_libs) $(CMOCKA_LIBS)
 endif
 endif
