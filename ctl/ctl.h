@@ -10,6 +10,7 @@
 struct ctl {
 	const char *url;		/* http://127.0.0.1:8080 */
 	char *key;			/* NULL: none */
+	const char *hearthd;		/* its socket; NULL: the usual one */
 	const char *model;		/* NULL: the first that the router has */
 	const char *box;		/* NULL: the only one that has the alias */
 	bool json, color, wait;
@@ -23,6 +24,8 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 
 /* load, unload, drain, undrain ALIAS (or * of a box); wait: until it is loaded. */
 int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct err *e);
+/* The memory of this box, from its hearthd. */
+int ctl_memory(const struct ctl *c, struct err *e);
 int ctl_status(const struct ctl *c, struct err *e);
 /* One question, or with question NULL a conversation from stdin. */
 int ctl_chat(const struct ctl *c, const char *question, struct err *e);

@@ -18,6 +18,7 @@ static const char help[] =
 	"hearthctl - look at a Hearth router and talk to it\n\n"
 	"usage: hearthctl [OPTION]... COMMAND\n\n"
 	"  status                 workers, upstreams and aliases as the router sees them\n"
+	"  memory                 this box's memory: who holds it, what each model would need\n"
 	"  chat [TEXT]            ask once, or without TEXT line by line\n"
 	"  load ALIAS             have a box load a model (also out of quarantine)\n"
 	"  unload ALIAS           running answers are finished first\n"
@@ -28,7 +29,8 @@ static const char help[] =
 	"  -m, --model NAME       for chat (default: the first the router has)\n"
 	"  -b, --box NAME         for load to undrain: of this box; ALIAS may then be '*'\n"
 	"  -w, --wait             for load: until it is ready, with its progress\n"
-	"      --json             status and answers as JSON\n"
+	"      --hearthd SOCKET   for memory (default /run/hearthd/memory)\n"
+	"      --json             status, memory and answers as JSON\n"
 	"  -h, --help\n  -V, --version\n\n"
 	"Colour is used on a terminal unless NO_COLOR is set.  Exit status: 0, 64 wrong usage,\n"
 	"69 the router or a box cannot be reached, or refused.\n";
@@ -55,6 +57,7 @@ static int parse(int argc, char **argv, struct ctl *c)
 		{"model", required_argument, NULL, 'm'},
 		{"box", required_argument, NULL, 'b'},
 		{"wait", no_argument, NULL, 'w'},
+		{"hearthd", required_argument, NULL, 'd'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
@@ -72,6 +75,7 @@ static int parse(int argc, char **argv, struct ctl *c)
 		case 'm': c->model = optarg; break;
 		case 'b': c->box = optarg; break;
 		case 'w': c->wait = true; break;
+		case 'd': c->hearthd = optarg; break;
 		case 'j': c->json = true; break;
 		case 'h': fputs(help, stdout); exit(0);
 		case 'V': puts("hearthctl " PACKAGE_VERSION); exit(0);
@@ -87,6 +91,8 @@ static int run(const struct ctl *c, int argc, char **argv, struct err *e)
 
 	if (!strcmp(argv[0], "status") && argc == 1)
 		return ctl_status(c, e);
+	if (!strcmp(argv[0], "memory") && argc == 1)
+		return ctl_memory(c, e);
 	if (!strcmp(argv[0], "chat") && argc <= 2)
 		return ctl_chat(c, argc == 2 ? argv[1] : NULL, e);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)

@@ -106,8 +106,8 @@ int launcher_load(struct launcher *l, const char *alias, uint64_t now, struct er
 int launcher_unload(struct launcher *l, const char *alias, uint64_t now, struct err *e);
 int launcher_drain(struct launcher *l, const char *alias, uint64_t now, struct err *e);
 int launcher_undrain(struct launcher *l, const char *alias, uint64_t now, struct err *e);
-/* Memory runs out: the youngest goes at once.  False: there is none. */
-bool launcher_shed(struct launcher *l, const char *why, uint64_t now);
+/* Memory runs out: this one (NULL: the youngest) goes at once.  False: it has no process. */
+bool launcher_shed(struct launcher *l, const char *alias, const char *why, uint64_t now);
 /* We stop, and the workers with us. */
 void launcher_stop_all(struct launcher *l, uint64_t now);
 

@@ -164,7 +164,7 @@ int launcher_undrain(struct launcher *l, const char *alias, uint64_t now, struct
 	return 0;
 }
 
-bool launcher_shed(struct launcher *l, const char *why, uint64_t now)
+bool launcher_shed(struct launcher *l, const char *alias, const char *why, uint64_t now)
 {
 	struct launch_model *young = NULL;
 
@@ -172,6 +172,7 @@ bool launcher_shed(struct launcher *l, const char *why, uint64_t now)
 		struct launch_model *m = &l->model[i];
 
 		if (launch_has_process(m) && m->state != LAUNCH_STOPPING &&
+		    (!alias || !strcmp(alias, m->alias)) &&
 		    (!young || m->began_ns > young->began_ns))
 			young = m;
 	}

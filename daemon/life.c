@@ -427,9 +427,9 @@ void life_room(struct life *l, const char *alias, bool fits, uint64_t short_by, 
 	soon(l);
 }
 
-bool life_shed(struct life *l, const char *why)
+bool life_shed(struct life *l, const char *alias, const char *why)
 {
-	bool any = launcher_shed(l->launcher, why, clock_ns());
+	bool any = launcher_shed(l->launcher, alias, why, clock_ns());
 
 	soon(l);
 	return any;

@@ -27,8 +27,8 @@ int life_open(struct event_base *base, struct box_conf *conf, const struct life_
 struct life *life_close(struct life *l);
 
 void life_room(struct life *l, const char *alias, bool fits, uint64_t short_by, const char *why);
-/* Memory runs out: the youngest worker goes at once.  False: there is none. */
-bool life_shed(struct life *l, const char *why);
+/* Memory runs out: this worker (NULL: the youngest) goes at once.  False: it has no process. */
+bool life_shed(struct life *l, const char *alias, const char *why);
 /* Another configuration; loaded models whose lines did not change are not disturbed, and one
  * whose lines did goes on with the old ones until it is loaded anew.  Takes conf over. */
 void life_reload(struct life *l, struct box_conf *conf);

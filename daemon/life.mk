@@ -11,6 +11,7 @@ liblife_a_SOURCES = \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
 	daemon/sdbus.c daemon/spawn.c \
+	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \
 	daemon/uplink.c daemon/uplink.h \
 	daemon/worker_log.c daemon/worker_log.h
@@ -20,5 +21,5 @@ life_libs = liblife.a $(EVENT_LIBS) $(wire_libs) $(lib_libs)
 bin_PROGRAMS += bin/hearthd
 bin_hearthd_SOURCES = daemon/main.c
 bin_hearthd_CPPFLAGS = $(liblife_a_CPPFLAGS)
-bin_hearthd_LDADD = $(life_libs)
+bin_hearthd_LDADD = $(memory_libs) $(life_libs)
 endif

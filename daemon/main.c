@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/life.h"
+#include "daemon/memory.h"
 #include "lib/log.h"
 #include "lib/own.h"
 #include "lib/svc.h"
@@ -20,11 +21,13 @@ enum { MAX_OVERRIDES = 64 };
 
 static const struct conf_section sections[] = {
 	MODEL_CONF_SECTIONS,
+	MEMORY_CONF_SECTIONS,
 	{ "log", false, "What is written to the journal" },
 	{ NULL, false, NULL },
 };
 static const struct conf_key keys[] = {
 	MODEL_CONF_KEYS,
+	MEMORY_CONF_KEYS,
 	{"log", "level", CONF_CHOICE, 0, 0, "error|warning|notice|debug", "notice", true,
 	 "lines above this level are not written"},
 	{.key = NULL},
@@ -35,6 +38,7 @@ static struct {
 	struct event_base *base;
 	struct event *term, *interrupt, *hangup, *dog;
 	struct life *life;
+	struct memory *memory;
 	struct conf *conf;
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
@@ -112,22 +116,42 @@ static int print_generated(void)
 
 /* ---- configuration ----------------------------------------------------------------------- */
 
-static int load(struct conf **ret_conf, struct box_conf **ret_box, struct err *e)
+/* The configuration as text, and as its two readers want it. */
+struct loaded {
+	struct conf *conf;
+	struct box_conf *box;
+	struct memory_conf *memory;
+};
+
+static void unload(struct loaded *l)
+{
+	memory_conf_free(l->memory);
+	box_conf_free(l->box);
+	conf_free(l->conf);
+}
+
+static int load(struct loaded *ret, struct err *e)
 {
 	const char *path = app.config ? app.config :
 			   access(DEFAULT_CONFIG, F_OK) == 0 ? DEFAULT_CONFIG : NULL;
-	struct conf *c = NULL;
-	int r = conf_load(&table, path, &c, e);
+	struct loaded l = { 0 };
+	int r = conf_load(&table, path, &l.conf, e);
 
 	for (size_t i = 0; i < app.n_overrides && r == 0; i++)
-		r = conf_override(c, app.overrides[i], e);
+		r = conf_override(l.conf, app.overrides[i], e);
 	if (r == 0)
-		r = box_conf_load(c, ret_box, e);
+		r = box_conf_load(l.conf, &l.box, e);
+	if (r == 0)
+		r = memory_conf_load(l.conf, l.box->run_dir, &l.memory, e);
+	if (r == 0) {
+		l.box->memory_socket = strdup(l.memory->socket);
+		r = l.box->memory_socket ? 0 : err_set(e, -ENOMEM, "out of memory");
+	}
 	if (r < 0) {
-		conf_free(c);
+		unload(&l);
 		return r;
 	}
-	*ret_conf = c;
+	*ret = l;
 	return 0;
 }
 
@@ -163,27 +187,27 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 
 static void on_hangup(evutil_socket_t fd, short what, void *arg)
 {
-	struct box_conf *box;
-	struct conf *now;
+	struct loaded now;
 	struct buf restart = BUF_INIT;
 	struct err e;
 
 	(void)fd, (void)what, (void)arg;
 	svc_reloading();
-	if (load(&now, &box, &e) < 0) {
+	if (load(&now, &e) < 0) {
 		log_error("reload: %s; the configuration stays as it was", e.text);
 		svc_ready();
 		return;
 	}
-	conf_needs_restart(app.conf, now, &restart);
+	conf_needs_restart(app.conf, now.conf, &restart);
 	if (restart.n)
 		log_warn("reload: a change of %s needs a restart", restart.p);
 	buf_done(&restart);
 	conf_free(app.conf);
-	app.conf = now;
-	set_log_level(now);
-	log_note("reload: %zu models", box->n_models);
-	life_reload(app.life, box);
+	app.conf = now.conf;
+	set_log_level(now.conf);
+	log_note("reload: %zu models", now.box->n_models);
+	memory_reload(app.memory, now.memory);
+	life_reload(app.life, now.box);
 	svc_ready();
 }
 
@@ -216,8 +240,12 @@ static int watch_signals(void)
 
 static void on_ask(void *arg, struct life *l, const char *alias, uint64_t bytes)
 {
-	(void)arg, (void)bytes;
-	life_room(l, alias, true, 0, NULL);
+	uint64_t short_by = 0;
+	char why[256];
+	bool fits = memory_would_fit(app.memory, alias, bytes, &short_by, why, sizeof(why));
+
+	(void)arg;
+	life_room(l, alias, fits, short_by, fits ? NULL : why);
 }
 
 static void on_status(void *arg, const char *line)
@@ -226,8 +254,30 @@ static void on_status(void *arg, const char *line)
 	svc_status("%s", line);
 }
 
-static int start(struct box_conf *box, struct err *e)
+static bool on_stop(void *arg, const char *alias, int pid, const char *why)
 {
+	(void)arg;
+	return app.life && life_pid(app.life, alias) == pid && life_shed(app.life, alias, why);
+}
+
+static bool on_alias(void *arg, size_t i, struct memory_alias *ret)
+{
+	const struct launch_model *l = app.life ? launcher_at(life_launcher(app.life), i) : NULL;
+	const struct model_conf *m = l ? box_conf_model(life_conf(app.life), l->alias) : NULL;
+
+	(void)arg;
+	if (!l)
+		return false;
+	*ret = (struct memory_alias){ .alias = l->alias, .state = launch_state_name(l->state),
+				      .folder = m ? m->path : NULL,
+				      .need = l->memory ? l->memory : l->bytes };
+	return true;
+}
+
+/* Takes the configuration over, whatever comes of it. */
+static int start(struct loaded *l, struct err *e)
+{
+	const struct memory_hooks mh = { .stop = on_stop, .alias = on_alias };
 	const struct life_hooks h = { .ask = on_ask, .status = on_status };
 	int r;
 
@@ -235,9 +285,15 @@ static int start(struct box_conf *box, struct err *e)
 	if (!app.base || watch_signals() < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	else
-		r = life_open(app.base, box, &h, &app.life, e);
-	if (r < 0)
-		box_conf_free(box);
+		r = memory_open(app.base, l->memory, &mh, &app.memory, e);
+	if (r == 0) {
+		l->memory = NULL;
+		r = life_open(app.base, l->box, &h, &app.life, e);
+	}
+	if (r == 0)
+		l->box = NULL;
+	app.conf = TAKE(l->conf);
+	unload(l);
 	return r;
 }
 
@@ -245,7 +301,8 @@ static void stop(void)
 {
 	struct event *events[] = { app.term, app.interrupt, app.hangup, app.dog };
 
-	life_close(app.life);
+	app.life = life_close(app.life);
+	memory_close(app.memory);
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
 		if (events[i])
 			event_free(events[i]);
@@ -257,7 +314,7 @@ static void stop(void)
 
 int main(int argc, char **argv)
 {
-	struct box_conf *box;
+	struct loaded l;
 	struct err e;
 	int r = parse_options(argc, argv);
 
@@ -267,17 +324,16 @@ int main(int argc, char **argv)
 	}
 	if (app.print_sample || app.print_man)
 		return print_generated();
-	if (load(&app.conf, &box, &e) < 0) {
+	if (load(&l, &e) < 0) {
 		fprintf(stderr, "hearthd: %s\n", e.text);
 		return EX_CONFIG;
 	}
 	if (app.check) {
-		box_conf_free(box);
-		conf_free(app.conf);
+		unload(&l);
 		return 0;
 	}
-	set_log_level(app.conf);
-	r = start(box, &e);
+	set_log_level(l.conf);
+	r = start(&l, &e);
 	if (r < 0) {
 		log_error("cannot start: %s", e.text);
 	} else {

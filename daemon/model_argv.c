@@ -89,6 +89,7 @@ char **model_conf_argv(const struct box_conf *b, const struct model_conf *m)
 	number(&w, "--queue", m->queue);
 	number(&w, "--kv-bytes", m->kv);
 	number(&w, "--threads", m->threads);
+	pair(&w, "--hearthd", b->memory_socket);
 	pair(&w, "--curve-public", b->curve_public);
 	pair(&w, "--curve-secret-file", b->curve_secret_file);
 	pair(&w, "--curve-server", b->curve_server);

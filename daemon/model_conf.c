@@ -239,6 +239,7 @@ struct box_conf *box_conf_free(struct box_conf *b)
 	free(b->router);
 	free(b->run_dir);
 	free(b->worker);
+	free(b->memory_socket);
 	free(b->curve_public);
 	free(b->curve_secret_file);
 	free(b->curve_server);

@@ -93,6 +93,7 @@ struct model_conf {
 
 struct box_conf {
 	char *name, *router, *run_dir, *worker;
+	char *memory_socket;	/* where workers present their budgets; NULL: where they would look */
 	char *curve_public, *curve_secret_file, *curve_server;	/* all or none */
 	bool want_units, forbid_units, stop_workers_set, stop_workers;
 	uint32_t stop_ms;

@@ -1,5 +1,5 @@
 # Units, users, folders, catalogue and configuration: what makes programs a service.
-dist_noinst_DATA += etc/worker.conf etc/tiny.conf etc/alias-tiny.conf etc/hearth.conf.sample etc/hearthd.conf.sample
+dist_noinst_DATA += etc/worker.conf etc/tiny.conf etc/alias-tiny.conf etc/hearthd-tiny.conf etc/hearthd.conf.sample etc/hearth.conf.sample
 unit_files = etc/systemd/hearth-router.socket etc/systemd/hearth-dropcaches.socket etc/systemd/hearth.slice
 made_units = etc/systemd/hearth-router.service etc/systemd/hearth-worker@.service \
 	etc/systemd/hearthd.service etc/systemd/hearth-dropcaches.service

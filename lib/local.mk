@@ -1,11 +1,13 @@
 noinst_LIBRARIES += liblib.a
 liblib_a_SOURCES = \
 	lib/buf.c lib/buf.h \
+	lib/bytes.c lib/bytes.h \
 	lib/clock.h \
 	lib/err.c lib/err.h \
 	lib/events.h \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
+	lib/meminfo.c lib/meminfo.h \
 	lib/own.h \
 	lib/sse.c lib/sse.h \
 	lib/svc.c lib/svc.h \

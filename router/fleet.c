@@ -376,7 +376,7 @@ static void welcome_box(struct fleet *f, const struct link_in *in)
 		(void)link_server_send(f->link, in->peer, WIRE_WELCOME, &m.base);
 	else
 		link_server_drop(f->link, in->peer);
-	event_active(f->drain, EV_READ, 0);
+	drain_later(f);
 }
 
 static void welcome(struct fleet *f, const struct link_in *in)
@@ -626,7 +626,7 @@ static int box_send(void *arg, link_peer peer, enum wire_type t, const ProtobufC
 	struct fleet *f = arg;
 	int r = link_server_send(f->link, peer, t, m);
 
-	event_active(f->drain, EV_READ, 0);
+	drain_later(f);
 	return r;
 }
 

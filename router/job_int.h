@@ -95,7 +95,8 @@ void job_try_failed(struct job *j, const struct attempt_failure *f);
 extern const struct attempt_hooks job_hooks;
 
 /* job_wait.c */
-/* Whether the job waits for a local model before step `before` of its chain, or was refused because
+/* Whether the job waits for a local model (after the first token: for the successor of the worker
+ * that gave it) before step `before` of its chain, or was refused because
  * it would be too long (it may be gone then).  others: there is a target to go on to. */
 bool job_wait(struct job *j, uint32_t before, bool others);
 void job_wait_end(struct job *j);

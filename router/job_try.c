@@ -456,8 +456,8 @@ void job_next_try(struct job *j)
 		struct route_answer a = choose(j, &t);
 		struct worker *w;
 
-		if (!j->sent && job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
-					 a.why == ROUTE_OK))
+		if (job_wait(j, a.why == ROUTE_OK ? t.route[a.target].step : UINT32_MAX,
+			     a.why == ROUTE_OK))
 			return;
 		if (a.why != ROUTE_OK) {
 			no_target(j, &a);

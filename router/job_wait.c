@@ -56,12 +56,19 @@ static uint32_t look_at_name(const struct job *j, const char *name, uint32_t ste
 	return step;
 }
 
-/* The first local model of the chain, before this step, that is not there but could be. */
+/* The first local model of the chain, before this step, that is not there but could be.  After the
+ * first token only the one that gave it: its successor goes on where it stopped. */
 static struct hope find_hope(const struct job *j, uint32_t before)
 {
 	struct hope h = { .found = false };
-	uint32_t step = look_at_name(j, j->req.model, 0, before, &h);
+	uint32_t step;
 
+	if (j->sent) {
+		if (before == UINT32_MAX && !j->cannot_continue && j->numeric_class)
+			look_at(j, j->model, LOAD_WAIT, &h);
+		return h;
+	}
+	step = look_at_name(j, j->req.model, 0, before, &h);
 	for (uint32_t i = 0; i < j->req.n_chain; i++)
 		step = look_at_name(j, j->req.chain[i], step, before, &h);
 	return h;
@@ -117,9 +124,10 @@ static void refuse(struct job *j, const struct box_outlook *o)
 static void begin(struct job *j, uint64_t now)
 {
 	const struct settings *s = j->settings;
-	uint64_t answer = j->started_ns + s->answer_ms * NS_PER_MS;
+	uint32_t budget_ms = j->sent ? s->deadline_ms : s->answer_ms;
+	uint64_t answer = j->started_ns + budget_ms * NS_PER_MS;
 
-	if (j->wait_began_ns)
+	if (*j->waits || (j->wait_began_ns && !j->sent))
 		return;
 	j->wait_began_ns = now;
 	j->wait_until_ns = now + s->load_wait_ms * NS_PER_MS;

@@ -30,9 +30,10 @@ libserve_a_SOURCES = \
 	worker/serve_int.h \
 	worker/serve_job.c \
 	worker/serve_main.c \
+	worker/serve_memory.c worker/serve_memory.h \
 	worker/serve_send.c \
 	worker/serve_svc.c
 libserve_a_CPPFLAGS = $(AM_CPPFLAGS) $(INIH_CFLAGS) $(PROTOBUF_C_CFLAGS) $(XXHASH_CFLAGS)
-serve_libs = libserve.a $(engine_libs) $(wire_libs)
+serve_libs = libserve.a $(engine_libs) $(box_libs) $(wire_libs)
 worker_serve_flags = -DWITH_SERVING
 endif

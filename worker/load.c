@@ -103,9 +103,9 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 
 	device_budget(d, &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
-	if (op->o->on_budget)
-		op->o->on_budget(op->o->ctx, b);
-	r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
+	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
+	if (r == 0)
+		r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
 	if (r < 0)
 		return r;
 	r = numeric_class(device_numeric_text(d), &op->l->config.shape, source, PACKAGE_VERSION,

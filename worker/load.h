@@ -29,9 +29,9 @@ struct load_options {
 	uint64_t kv_bytes;
 	bool drafts;
 	bool digests;		/* tests: fill run_result.digest */
-	/* Called from the engine's thread; NULL ok.  progress: non-zero stops the load. */
+	/* Called from the engine's thread; NULL ok.  Non-zero stops the load and is answered. */
 	void *ctx;
-	void (*on_budget)(void *ctx, const struct load_budget *b);
+	int (*on_budget)(void *ctx, const struct load_budget *b, struct err *e);
 	device_progress *on_progress;
 };
 

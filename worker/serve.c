@@ -197,6 +197,18 @@ static void tell_positions(struct serve *s)
 			send_progress(s, s->jobs[i], ++position);
 }
 
+/* A lease that hearthd forgot is presented again; memory that runs short stops what can wait. */
+static void memory_turn(struct serve *s, uint64_t now)
+{
+	const char *text;
+
+	if (!s->o->grant)
+		return;
+	while (grant_turn(s->o->grant, now, &text))
+		log_line(grant_level(s->o->grant) > GRANT_GREEN ? LOG_WARN : LOG_NOTE, "%s", text);
+	s->level = grant_level(s->o->grant);
+}
+
 static void on_time(struct serve *s)
 {
 	uint64_t now = clock_ns();
@@ -216,6 +228,7 @@ static void on_time(struct serve *s)
 	if (s->draining && s->drain_ns && now >= s->drain_ns)
 		for (size_t i = 0; i < s->n_jobs; i++)
 			job_end(s, s->jobs[i], HW__FINISH__FAILED, "the worker is stopping");
+	memory_turn(s, now);
 	svc_turn(s, now);
 }
 
@@ -241,6 +254,8 @@ static int next_timeout(const struct serve *s)
 	if (s->state != LINK_DOWN)
 		ms = until(s->heard_ns + s->dead_ms * NS_PER_MS, now, ms);
 	ms = until(s->drain_ns, now, ms);
+	if (s->o->grant && grant_due(s->o->grant) != UINT64_MAX)
+		ms = until(grant_due(s->o->grant), now, ms);
 	for (size_t i = 0; i < s->n_jobs; i++)
 		ms = until(s->jobs[i]->deadline_ns, now, ms);
 	return ms;
@@ -289,6 +304,7 @@ static void loop(struct serve *s)
 			{ .fd = link_client_fd(s->link), .events = POLLIN },
 			{ .fd = engine_fd(s->engine), .events = POLLIN },
 			{ .fd = s->signals, .events = POLLIN },
+			{ .fd = s->o->grant ? grant_fd(s->o->grant) : -1, .events = POLLIN },
 		};
 
 		turn(s);
@@ -297,7 +313,7 @@ static void loop(struct serve *s)
 		/* sending may have used up the link's edge: look once more before sleeping */
 		if (read_link(s))
 			continue;
-		if (poll(fds, 3, next_timeout(s)) > 0 && fds[2].revents)
+		if (poll(fds, 4, next_timeout(s)) > 0 && fds[2].revents)
 			read_signals(s);
 	}
 }

@@ -17,6 +17,7 @@
 #define HEARTH_WORKER_SERVE_H
 
 #include "lib/err.h"
+#include "proto/grant.h"
 #include "proto/link.h"
 #include "worker/engine.h"
 #include "worker/text_model.h"
@@ -30,6 +31,7 @@ struct serve_options {
 	const char *version;
 	uint32_t max_running;
 	uint32_t drain_ms;		/* after SIGTERM, for what runs */
+	struct grant *grant;		/* memory's; NULL: none.  Borrowed */
 };
 
 /* Runs until drained (0) or until the engine is lost (-ENODEV).  -EINVAL, -EPERM and other
@@ -39,7 +41,7 @@ int serve_run(const struct serve_options *o, const struct text_model *model,
 	      struct engine *engine, struct err *e);
 
 /* hearth-worker serve: argv[0] is "serve".  The exit status: 0; 1 the engine was lost; 64
- * wrong usage; 78 a model or a configuration that cannot work. */
+ * wrong usage; 75 hearthd refused the memory; 78 a model or a configuration that cannot work. */
 int serve_main(int argc, char **argv);
 
 #endif

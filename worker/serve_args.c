@@ -41,6 +41,8 @@ static const struct option_row {
 	  "let the MTP head guess and count how often it is right (speeds nothing up yet)" },
 	{ "drain-ms", "MS", NUMBER, AT(drain_ms), 0, 3600000,
 	  "time for running answers after SIGTERM (default: 30000)" },
+	{ "hearthd", "SOCKET", TEXT, AT(hearthd), 0, 0,
+	  "ask there for memory before loading, or none (default: /run/hearthd/memory, if it is there)" },
 	{ "curve-public", "KEY", TEXT, AT(curve_public), 0, 0,
 	  "this worker's public key (Z85), for endpoints off this host" },
 	{ "curve-secret-file", "FILE", TEXT, AT(curve_secret_file), 0, 0,

@@ -14,6 +14,7 @@ enum { SERVE_MAX_CONF = 8 };
 
 struct serve_args {
 	const char *endpoint, *alias, *name;
+	const char *hearthd;		/* socket, "none", or NULL: the usual one, if there */
 	const char *curve_public, *curve_secret_file, *curve_server;
 	uint32_t drain_ms;
 	struct load_options load;

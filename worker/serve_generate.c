@@ -18,7 +18,7 @@
 #include "worker/prompt.h"
 #include "worker/serve_int.h"
 
-enum { MAX_NOTES = 4 };
+enum { MAX_NOTES = 4, MEMORY_RETRY_MS = 5000 };
 
 /* All that is worked out before the engine is asked. */
 struct request {
@@ -208,6 +208,11 @@ static int check_first(const struct serve *s, const Hw__Generate *g, struct refu
 	if (s->draining)
 		return refuse(why, HW__REFUSAL__DRAINING, NULL,
 			      err_set(&why->e, -ESHUTDOWN, "this worker is stopping"));
+	if (s->level >= GRANT_YELLOW) {
+		why->retry_after_ms = MEMORY_RETRY_MS;
+		return refuse(why, HW__REFUSAL__QUEUE_FULL, NULL,
+			      err_set(&why->e, -ENOBUFS, "memory is short on this worker's box"));
+	}
 	if (strcmp(g->model, s->o->alias))
 		return refuse(why, HW__REFUSAL__UNSUPPORTED, "model",
 			      err_set(&why->e, -ENOENT, "this worker serves '%s'", s->o->alias));

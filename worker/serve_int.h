@@ -58,6 +58,7 @@ struct serve {
 	bool stuck;			/* it was said that the engine does not move */
 	uint64_t down_ns;		/* since when there is no router; 0: there is one */
 
+	enum grant_level level;		/* of the box's memory */
 	bool draining;
 	uint64_t drain_ns;		/* what still runs then is cut; 0: no limit */
 	bool quit;

@@ -191,7 +191,7 @@ static void set_pause(struct serve *s, struct choice *c, bool paused)
 		c->paused = paused;
 }
 
-static void flush_choice(struct serve *s, struct job *j, uint32_t i)
+static void flush_choice(struct serve *s, struct job *j, uint32_t i, bool hold)
 {
 	struct choice *c = &j->choices[i];
 	struct gen_out *out = generation_out(c->gen);
@@ -202,7 +202,7 @@ static void flush_choice(struct serve *s, struct job *j, uint32_t i)
 		j->credit--;
 		send_delta(s, j, i);
 	}
-	set_pause(s, c, out->tokens.n >= PAUSE_TOKENS);
+	set_pause(s, c, hold || out->tokens.n >= PAUSE_TOKENS);
 	if (c->ended && gen_out_empty(out))
 		send_done(s, j, i);
 }
@@ -246,8 +246,9 @@ void jobs_flush(struct serve *s)
 		struct job *j = s->jobs[i];
 
 		flush_progress(s, j, now);
+		/* memory is red: all but the oldest stand still until it is not */
 		for (uint32_t k = 0; k < j->n_choices; k++)
-			flush_choice(s, j, k);
+			flush_choice(s, j, k, s->level == GRANT_RED && i > 0);
 		if (job_over(j)) {
 			note_end(s, now);
 			job_free(j);

@@ -17,20 +17,29 @@
 #include "worker/self_test.h"
 #include "worker/serve.h"
 #include "worker/serve_args.h"
+#include "worker/serve_memory.h"
 
 enum { EX_MODEL = EX_CONFIG };		/* 78: restarting will not help */
 
 enum { EXTEND_US = 30000000 };		/* of start, as long as something moves */
 
 struct progress {
+	const struct serve_args *args;
 	uint64_t told_ns, logged_ns, start_ns;
+	struct load_budget budget;
+	struct grant *grant;		/* NULL: nobody was asked */
+	uint64_t checked;
+	struct err e;			/* why the load was stopped */
 };
 
-static void on_budget(void *ctx, const struct load_budget *b)
+static int on_alive(void *ctx);
+
+static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 {
+	struct progress *p = ctx;
 	char total[32];
 
-	(void)ctx;
+	p->budget = *b;
 	snprintf(total, sizeof(total), "%" PRIu64, b->total);
 	log_event(LOG_NOTE, EVENT_MODEL_BUDGET, LOG_FIELDS({ "BYTES", total }),
 		  "memory: %" PRIu64 " bytes = weights %" PRIu64 " + kv %" PRIu64 " + states %"
@@ -40,6 +49,7 @@ static void on_budget(void *ctx, const struct load_budget *b)
 		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
 		 b->limits.n_blocks, b->block_bytes, b->limits.n_slots, b->state_bytes,
 		 b->limits.max_context);
+	return serve_memory_ask(p->args, b, on_alive, p, &p->grant, e);
 }
 
 static bool asked_to_stop(void)
@@ -66,9 +76,14 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 {
 	struct progress *p = ctx;
 	uint64_t now = clock_ns();
+	int r;
 
 	if (asked_to_stop())
 		return -EINTR;
+	r = serve_memory_slab(p->grant, &p->budget, !strcmp(p->args->load.device, "cpu"), done,
+			      total, &p->checked, &p->e);
+	if (r < 0)
+		return r;
 	if (now - p->told_ns < NS_PER_S / 2)
 		return 0;
 	p->told_ns = now;
@@ -116,7 +131,8 @@ static int read_secret(const char *name, char ret[41], struct err *e)
 	return 0;
 }
 
-static int serve(const struct serve_args *a, const struct loaded *l, struct err *e)
+static int serve(const struct serve_args *a, const struct loaded *l, struct grant *grant,
+		 struct err *e)
 {
 	char host[64] = "worker", name[128], secret[41] = "";
 	struct link_curve curve = { .own_public = a->curve_public, .own_secret = secret,
@@ -124,7 +140,7 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct err 
 	struct serve_options o = {
 		.endpoint = a->endpoint, .alias = a->alias, .name = a->name ? a->name : name,
 		.numeric_class = l->numeric_class, .version = PACKAGE_VERSION,
-		.max_running = l->budget.limits.n_slots, .drain_ms = a->drain_ms,
+		.grant = grant, .max_running = l->budget.limits.n_slots, .drain_ms = a->drain_ms,
 		.curve = a->curve_public ? &curve : NULL,
 	};
 	int r = a->curve_public ? read_secret(a->curve_secret_file, secret, e) : 0;
@@ -168,9 +184,9 @@ static int test_model(const struct loaded *l, struct err *e)
 	return r;
 }
 
-static int load(struct serve_args *a, struct loaded *l, struct err *e)
+static int load(struct serve_args *a, struct loaded *l, struct grant **ret_grant, struct err *e)
 {
-	struct progress p = { .start_ns = clock_ns(), .logged_ns = clock_ns() };
+	struct progress p = { .args = a, .start_ns = clock_ns(), .logged_ns = clock_ns() };
 	int r;
 
 	a->load.ctx = &p;
@@ -178,6 +194,12 @@ static int load(struct serve_args *a, struct loaded *l, struct err *e)
 	a->load.on_progress = on_progress;
 	svc_status("opening %s", a->load.model_dir);
 	r = load_model(&a->load, l, e);
+	a->load.ctx = NULL;
+	*ret_grant = p.grant;
+	if (p.e.code)
+		*e = p.e;
+	if (r == 0)
+		serve_memory_loaded(p.grant, &p.budget);
 	if (r == 0)
 		log_event(LOG_NOTE, EVENT_MODEL_LOADED,
 			  LOG_FIELDS({ "ALIAS", a->alias }, { "MODEL", a->load.model_dir },
@@ -194,12 +216,13 @@ static int load(struct serve_args *a, struct loaded *l, struct err *e)
 static int run(struct serve_args *a, struct err *e)
 {
 	struct loaded l = { 0 };
-	int r = load(a, &l, e);
+	struct grant *grant = NULL;
+	int r = load(a, &l, &grant, e);
 
 	if (r == 0)
 		r = test_model(&l, e);
 	if (r == 0) {
-		r = serve(a, &l, e);
+		r = serve(a, &l, grant, e);
 		if (r < 0)
 			log_event(LOG_ERROR, r == -ENODEV ? EVENT_DEVICE_LOST : EVENT_MODEL_REFUSED,
 				  LOG_FIELDS({ "ALIAS", a->alias }, { "REASON", e->text }), "%s",
@@ -212,12 +235,16 @@ static int run(struct serve_args *a, struct err *e)
 	else if (r < 0)
 		svc_status("%s", e->text);
 	loaded_done(&l);
+	grant_free(grant);
 	return r == -EINTR ? 0 : r;
 }
 
-/* 1: this machine, now; a restart may help.  78: this model or these options. */
+/* 1: this machine, now; a restart may help.  75: hearthd refused the memory.  78: this model or
+ * these options. */
 static int status(int r)
 {
+	if (r == -EDQUOT)
+		return EX_TEMPFAIL;
 	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -EIO || r == -ETIMEDOUT ||
 			    r == -EBADMSG ? 1 : EX_MODEL;
 }

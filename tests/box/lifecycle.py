@@ -20,6 +20,9 @@ from box import BUILD, Router, Skip, main, read_until, wait_for
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 TINY = os.environ.get("HEARTH_TINY", os.path.join(SRC, "models/tiny"))
 HEARTHD = BUILD + "/bin/hearthd"
+# This is not about memory: nothing of the machine's is dropped, and little is kept back.
+MEMORY = "[memory]\ndrop_caches = never\njudge = available\nreserve_mib = 64\nyellow_mib = 48\nred_mib = 32\n" \
+    "yellow_pressure = 0\nred_pressure = 0\n"
 
 
 def model(name, **keys):
@@ -30,14 +33,14 @@ def model(name, **keys):
 class Box:
     """hearthd beside a router's Box of the test harness."""
 
-    def __init__(self, router, conf, name="b1", wait=True, **keys):
+    def __init__(self, rt, conf, name="b1", wait=True, **keys):
         if not os.path.exists(os.path.join(TINY, "config.json")) or not os.path.exists(HEARTHD):
             raise Skip("no tiny model, or no hearthd")
-        self.router, self.name = router, name
-        self.dir = os.path.join(router.dir, name)
+        self.router, self.name = rt, name
+        self.dir = os.path.join(rt.dir, name)
         os.mkdir(self.dir)
         self.conf = os.path.join(self.dir, "hearthd.conf")
-        self.keys = {"name": name, "router": router.bus, "launcher": "spawn", "run_dir": self.dir, "keep_s": 0,
+        self.keys = {"name": name, "router": rt.bus, "launcher": "spawn", "run_dir": self.dir, "keep_s": 0,
                      "backoff_ms": 50, "stop_s": 10, **keys}
         self.write(conf)
         self.log = os.path.join(self.dir, "log")
@@ -45,7 +48,7 @@ class Box:
 
     def write(self, conf):
         with open(self.conf, "w") as f:
-            f.write("[box]\n%s\n%s" % ("\n".join("%s = %s" % kv for kv in self.keys.items()), conf))
+            f.write("[box]\n%s\n%s%s" % ("\n".join("%s = %s" % kv for kv in self.keys.items()), MEMORY, conf))
 
     def start(self, wait=True):
         self.out = open(self.log, "ab")
@@ -204,6 +207,22 @@ def test_two_aliases_share_one_place():
         assert got == [200] * 8, got
 
 
+def test_two_models_that_do_not_fit_together_take_turns():
+    big = {"context": 8192, "max_streams": 64, "kv_mib": 1024}      # a budget of 1.2 GiB, of which little is touched
+    with open("/proc/meminfo") as f:
+        kib = {x.split(":")[0]: int(x.split()[1]) for x in f}
+    if kib["MemAvailable"] < 4 << 20:
+        raise Skip("less than 4 GiB available")
+    limit = (kib["MemTotal"] - kib["MemAvailable"]) // 1024 + 1800   # a box with room for one and a half of them
+    with Router() as r, Box(r, "limit_mib = %d\n" % limit + model("a", **big) + model("b", **big)) as b:
+        assert ask(r, "a")[0] == 200, b.text()
+        assert ask(r, "b")[0] == 200, b.text()
+        assert (b.state("a"), b.state("b")) == ("unloaded", "ready"), b.text()
+        assert b.models()["a"]["reason"] == "made room for b"
+        assert ask(r, "a")[0] == 200
+        assert (b.state("a"), b.state("b")) == ("ready", "unloaded"), b.text()
+
+
 def test_a_crash_loop_ends_in_quarantine_with_a_reason():
     with Router() as r, Box(r, model("tiny"), crash_limit=3, healthy_s=600) as b:
         assert ask(r, "tiny")[0] == 200
@@ -237,6 +256,34 @@ def test_a_request_survives_the_death_of_the_only_worker():
         t.join()
         s, h, d = got[0]
         assert s == 200 and "worker:b1/tiny=lost, box:b1=loaded, worker:b1/tiny=ok" == h["x-hearth-attempts"], (s, h)
+
+
+def text_of(raw):
+    out = ""
+    for line in raw.decode().split("\n"):
+        if line.startswith("data: {"):
+            for c in json.loads(line[6:])["choices"]:
+                out += (c["delta"].get("reasoning_content") or "") + (c["delta"].get("content") or "")
+    return out
+
+
+def test_a_stream_goes_on_bit_for_bit_on_the_successor_of_its_only_worker():
+    more = {"max_tokens": 400, "ignore_eos": True, "seed": 7, "temperature": 0.9}
+    with Router("[route]\nkeepalive_ms = 100\n") as r, Box(r, model("tiny"), backoff_ms=500) as b:
+        whole = text_of(read_until(r.stream("Tell me a story.", **more), b"[DONE]", 60))
+        pid = b.pid("tiny")
+        s = r.stream("Tell me a story.", **more)
+        head = b""
+        while head.count(b"data: ") < 20:
+            head += s.recv(512)
+        os.kill(pid, signal.SIGSTOP)
+        kill(pid)
+        raw = head + read_until(s, b"[DONE]", 60)
+        assert b'"error"' not in raw, raw[-500:]
+        assert text_of(raw) == whole, (text_of(raw), whole)
+        assert b": tiny on box b1: backoff" in raw or b": tiny on box b1: starting" in raw, raw[-3000:]
+        assert raw.count(b"=lost") and len(whole) > 400
+        return "%d characters" % len(whole)
 
 
 def test_a_model_that_cannot_be_loaded_is_not_tried_for_ever():

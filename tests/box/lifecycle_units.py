@@ -134,6 +134,29 @@ def test_units_outlive_a_hearthd_and_are_found_again():
         wait_for(lambda: b.state("a") == "ready" and b.pid("a") != pid, 20)
 
 
+def test_a_unit_that_a_person_started_is_left_to_that_person():
+    with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
+        assert ask(r, "a")[0] == 200
+        env = b.dir + "/worker/a.env"
+        pid = b.pid("a")
+        with open(env) as f:
+            words = f.read()
+        assert "--alias a" in words and "serve" not in words
+        b.proc.kill()
+        b.proc.wait()
+        b.out.close()
+        wait_for(lambda: not r.status()["boxes"])
+        os.unlink(env)                              # as if somebody else had started it
+        b.start()
+        assert b.state("a") == "unloaded" and ask(r, "a")[0] == 200
+        assert b.pid("a") is None and os.path.exists("/proc/%d" % pid)
+        assert ctl(r, "load", "a", "-w")[0] == 0    # now it is hearthd's
+        assert b.pid("a") == pid and os.path.exists(env)
+        assert ctl(r, "unload", "a")[0] == 0
+        b.wait_state("a", "unloaded")
+        assert not os.path.exists(env)
+
+
 def test_a_bus_that_goes_away_loses_no_worker():
     with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
         assert ask(r, "a")[0] == 200

@@ -19,7 +19,13 @@ from machine import Absent, Machine, Net, base, need, sh
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("top_builddir", TOP + "/build"))
-HEARTHD = """[box]
+HEARTHD = """[memory]
+drop_caches = never
+judge = available
+reserve_mib = 64
+yellow_mib = 48
+red_mib = 32
+[box]
 name = b1
 max_models = 1
 keep_s = 0

@@ -524,7 +524,7 @@ TEST(under_pressure_the_youngest_goes_at_once_and_stays_away_for_a_while)
 	pass(&r, 1);
 	up(&r, "b");
 	launcher_use(r.l, "b", 4, 0, r.now);
-	assert_true(launcher_shed(r.l, "memory runs out", r.now));
+	assert_true(launcher_shed(r.l, NULL, "memory runs out", r.now));
 	DID(&r, "stop b");
 	ended(&r, "b", LAUNCH_ENDED);
 	launcher_demand(r.l, "b", r.now);
@@ -654,7 +654,7 @@ TEST(no_order_of_events_breaks_a_promise)
 			}
 			break;
 		case 11: launcher_router(r.l, x >> 31, r.now); break;
-		case 12: (void)launcher_shed(r.l, "x", r.now); break;
+		case 12: (void)launcher_shed(r.l, x & 4096 ? names[k] : NULL, "x", r.now); break;
 		default: pass(&r, (double)(x % 4000) / 1000);
 		}
 		while (launcher_next(r.l, &act)) {

@@ -1,0 +1,64 @@
+/* memory_int.h - what memory.c, memory_desk.c and memory_table.c share. */
+#ifndef HEARTH_DAEMON_MEMORY_INT_H
+#define HEARTH_DAEMON_MEMORY_INT_H
+
+#include "daemon/checks.h"
+#include "daemon/desk.h"
+#include "daemon/drop.h"
+#include "daemon/memory.h"
+#include "daemon/workload.h"
+#include "lib/meminfo.h"
+
+enum { MEMORY_HOLDERS = 12, MEMORY_KNOWN = 32 };
+
+struct event;
+struct nvml;
+
+struct memory {
+	struct event_base *base;
+	struct memory_conf *conf;
+	struct memory_hooks hooks;
+	struct broker *broker;
+	struct desk *desk;
+	struct drop *drop;
+	struct workloads *workloads;
+	struct nvml *nvml;
+	struct event *watch, *slow, *turn;
+	struct checks checks;
+	struct meminfo info;			/* as last read */
+	struct broker_measure measure;
+	/* the window over which pressure is counted */
+	uint64_t psi_ns, psi_us;
+	uint32_t psi;
+	bool psi_known;
+	uint64_t dropping;			/* the claim that waits for a drop */
+	uint64_t ending;			/* the lease that was told to end */
+	unsigned slow_turns;
+	bool gpus_own[BROKER_MAX_GPUS];		/* with memory of their own */
+	struct {				/* what an alias presented last: for the table */
+		char alias[BROKER_NAME];
+		uint64_t need;
+	} known[MEMORY_KNOWN];
+	size_t n_known;
+};
+
+/* memory.c */
+void memory_soon(struct memory *m);
+void memory_measure(struct memory *m);
+size_t memory_holders(struct memory *m, struct broker_holder *ret, size_t n);
+uint64_t memory_known(const struct memory *m, const char *alias);
+
+/* memory_desk.c: what visitors want, what they are told. */
+void memory_on_present(void *arg, struct visitor *v, const Hb__Present *p);
+void memory_on_taken(void *arg, struct visitor *v, uint64_t bytes);
+void memory_on_gone(void *arg, struct visitor *v);
+void memory_tell_granted(struct memory *m, const struct broker_action *a);
+void memory_tell_refused(struct memory *m, const struct broker_action *a,
+			 const struct broker_holder *h, size_t n);
+void memory_tell_waiting(struct memory *m, uint64_t id, const char *text);
+void memory_tell_level(struct memory *m, enum broker_level level, const char *text);
+
+/* memory_table.c: the answer to `hearthctl memory`. */
+void memory_on_ask(void *arg, struct visitor *v, bool holders);
+
+#endif

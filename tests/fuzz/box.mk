@@ -1,0 +1,9 @@
+if FUZZERS
+if SERVING
+noinst_PROGRAMS += tests/fuzz/box_fuzz
+tests_fuzz_box_fuzz_SOURCES = tests/fuzz/box_fuzz.c
+tests_fuzz_box_fuzz_CPPFLAGS = $(libboxproto_a_CPPFLAGS)
+tests_fuzz_box_fuzz_CFLAGS = $(fuzz_flags)
+tests_fuzz_box_fuzz_LDADD = $(box_libs) $(lib_libs)
+endif
+endif
