@@ -9,11 +9,14 @@
 #include <math.h>
 #include <string.h>
 
+#include <algorithm>
+#include <thread>
 #include <vector>
 
 extern "C" {
 #include "lib/err.h"
 }
+#include "kernels/cpu/dequant.h"
 #include "kernels/cuda/decode_matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/noise.h"
@@ -190,6 +193,48 @@ int stage(struct walk *k, size_t at, const void *from, size_t bytes)
 	return code == cudaSuccess ? 0 : cuda_fail(k, code);
 }
 
+uint16_t round_bf16(float x)
+{
+	return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+
+/* Rows begin..end of a matrix that is not BF16: each weight rounded once. */
+void expand_rows(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols, uint16_t *ret)
+{
+	std::vector<float> row(cols);
+
+	for (uint32_t i = begin; i < end; i++, ret += cols) {
+		dequant_row(&r, i, row.data());
+		std::transform(row.begin(), row.end(), ret, round_bf16);
+	}
+}
+
+/* The same by as many threads as there are processors. */
+std::vector<uint16_t> expand(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols)
+{
+	std::vector<uint16_t> ret((size_t)(end - begin) * cols);
+	const uint32_t n = std::max(1u, std::min(std::thread::hardware_concurrency(), (end - begin) / 16));
+	const uint32_t each = (end - begin + n - 1) / n;
+	std::vector<std::thread> threads;
+
+	for (uint32_t from = begin; from < end; from += each)
+		threads.emplace_back(expand_rows, std::cref(r), from, std::min(from + each, end), cols,
+				     ret.data() + (size_t)(from - begin) * cols);
+	for (std::thread &t : threads)
+		t.join();
+	return ret;
+}
+
+/* Rows begin..end of a matrix into the staging area as BF16. */
+int stage_part(struct walk *k, const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols, size_t at)
+{
+	const size_t bytes = (size_t)(end - begin) * cols * 2;
+
+	if (r.format != WF_BF16)
+		return stage(k, at, expand(r, begin, end, cols).data(), bytes);
+	return stage(k, at, (const char *)r.data + (size_t)begin * cols * 2, bytes);
+}
+
 /* Rows first..first+n of the stacked matrix into the staging area, from byte `at` on. */
 int stage_rows(struct walk *k, const std::vector<weight_ref> &refs, uint32_t cols, uint32_t first, uint32_t n, size_t at)
 {
@@ -200,9 +245,8 @@ int stage_rows(struct walk *k, const std::vector<weight_ref> &refs, uint32_t col
 
 		end = end < first + n ? end : first + n;
 		if (from < end) {
-			int rc = stage(k, at + (size_t)(from - first) * cols * 2,
-				       (const char *)r.data + (size_t)(from - begin) * cols * 2,
-				       (size_t)(end - from) * cols * 2);
+			int rc = stage_part(k, r, from - begin, end - begin, cols, at + (size_t)(from - first) * cols * 2);
+
 			if (rc)
 				return rc;
 		}
@@ -273,9 +317,10 @@ int put_parts(struct walk *k, uint32_t layer, const std::vector<part> &parts, ui
 
 		if (rc)
 			return rc;
-		if (ref.format != WF_BF16)
-			return err_set(k->e, -ENOTSUP, "%s: only BF16 matrices run on cuda yet", ref.name);
+		if (ref.rows != p.rows && !weight_is_plain(ref.format))
+			return err_set(k->e, -EINVAL, "%s: %u rows, not %u", ref.name, ref.rows, p.rows);
 		ref.rows = p.rows;
+		ref.cols = cols;
 		refs.push_back(ref);
 	}
 	return upload(k, refs, rows, cols, l, to);

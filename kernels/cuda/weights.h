@@ -3,8 +3,9 @@
  * One slab: weights_bytes() says how large it is before anything is allocated.  Matrices are stacked
  * where one product serves several of them (what reads the same x; gate and up in turns of eight rows, as
  * MATMUL_OUT_SWIGLU wants them; the router over the shared expert's score) and packed
- * by the device (kernels/cuda/pack.h).  Matrices must be BF16 in the source; vectors may be F32 or F16 and are rounded
- * to what their kernel takes.
+ * by the device (kernels/cuda/pack.h).  Everything becomes BF16, each weight
+ * rounded once, whatever the source has (FP8 and NVFP4 too: the kernels read them, this loader does not pack them yet);
+ * vectors are rounded to what their kernel takes.
  */
 #ifndef HEARTH_KERNELS_CUDA_WEIGHTS_H
 #define HEARTH_KERNELS_CUDA_WEIGHTS_H
