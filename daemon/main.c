@@ -270,6 +270,7 @@ static bool on_alias(void *arg, size_t i, struct memory_alias *ret)
 		return false;
 	*ret = (struct memory_alias){ .alias = l->alias, .state = launch_state_name(l->state),
 				      .folder = m ? m->path : NULL,
+				      .device = m ? m->device : NULL,
 				      .need = l->memory ? l->memory : l->bytes };
 	return true;
 }

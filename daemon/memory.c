@@ -454,15 +454,38 @@ void memory_reload(struct memory *m, struct memory_conf *conf)
 	memory_soon(m);
 }
 
+static int pool_of_alias(const struct memory *m, const char *alias)
+{
+	struct memory_alias row;
+	bool measured;
+	int pool;
+
+	for (size_t i = 0; m->hooks.alias(m->hooks.arg, i, &row); i++)
+		if (!strcmp(row.alias, alias))
+			return row.device && memory_pool(m, row.device, &pool, &measured) == 0 ?
+				       pool : -1;
+	return -1;
+}
+
 bool memory_would_fit(const struct memory *m, const char *alias, uint64_t need,
 		      uint64_t *ret_short, char *why, size_t n_why)
 {
 	uint64_t stoppable = workloads_stoppable(m->workloads, alias);
 	uint64_t known = memory_known(m, alias);
+	int gpu = pool_of_alias(m, alias);
 
 	/* what it presented itself is better than any estimate */
 	if (known)
 		need = known;
+	if (gpu >= 0) {
+		uint64_t have = broker_usable(m->broker, gpu);
+
+		*ret_short = need > have ? need - have : 0;
+		if (*ret_short)
+			snprintf(why, n_why, "needs %s, %s more than GPU %d has", BYTES(need),
+				 BYTES(*ret_short), gpu);
+		return !*ret_short;
+	}
 	if (broker_would_fit(m->broker, need, stoppable, ret_short))
 		return true;
 	snprintf(why, n_why, "needs %s, %s more than there is: MemAvailable %s, reserve %s, owed to "

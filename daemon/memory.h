@@ -16,7 +16,8 @@ struct event_base;
 struct memory;
 
 struct memory_alias {			/* a row of `hearthctl memory` */
-	const char *alias, *state, *folder;
+	const char *alias, *state;
+	const char *folder, *device;	/* NULL: not known */
 	uint64_t need;			/* 0: not known */
 };
 

@@ -124,8 +124,7 @@ void memory_tell_level(struct memory *m, enum broker_level level, const char *te
 
 /* ---- what they say ------------------------------------------------------------------------ */
 
-/* The pool: -1 the box's memory, else a GPU with memory of its own.  -EINVAL: no device. */
-static int pool_of(const struct memory *m, const char *device, int *ret, bool *ret_measured)
+int memory_pool(const struct memory *m, const char *device, int *ret, bool *ret_measured)
 {
 	char *end;
 	unsigned long i;
@@ -152,7 +151,7 @@ static int judge(struct memory *m, struct visitor *v, const Hb__Present *p, stru
 	bool measured;
 	int pool, r;
 
-	if (pool_of(m, p->device, &pool, &measured) < 0)
+	if (memory_pool(m, p->device, &pool, &measured) < 0)
 		return err_set(e, -EINVAL, "device '%s' is neither cpu nor cuda:N", p->device);
 	if (!p->has_lease || !p->lease) {
 		r = broker_claim(m->broker, p->alias, v->pid, pool, measured, &need, now, &v->id, e);

@@ -50,6 +50,8 @@ uint64_t memory_known(const struct memory *m, const char *alias);
 
 /* memory_desk.c: what visitors want, what they are told. */
 void memory_on_present(void *arg, struct visitor *v, const Hb__Present *p);
+/* The pool of a device: -1 the box's memory, else a GPU with memory of its own.  -EINVAL: none. */
+int memory_pool(const struct memory *m, const char *device, int *ret, bool *ret_measured);
 void memory_on_taken(void *arg, struct visitor *v, uint64_t bytes);
 void memory_on_gone(void *arg, struct visitor *v);
 void memory_tell_granted(struct memory *m, const struct broker_action *a);

@@ -235,6 +235,7 @@ def test_dead_workers_bytes_are_granted_when_they_are_back():
         assert p.wait(60) == 75, h.text()
         assert "worker a" in h.worker_text("b"), h.worker_text("b")
         a.kill()
+        a.wait()        # until then it is alive, if only to end, and so is its lease
         h.worker("c", kv=kv, words=words)
         assert h.lease("c"), h.text()
 
