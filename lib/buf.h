@@ -38,7 +38,7 @@ int buf_puts(struct buf *b, const char *s);
 int buf_putc(struct buf *b, char c);
 int buf_put_uint(struct buf *b, uint64_t x);	/* decimal; a fifth of buf_printf()'s time */
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+int buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* Drops the first `n` bytes (all of them when n is larger). */
 void buf_shift(struct buf *b, size_t n);

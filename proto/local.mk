@@ -1,6 +1,6 @@
 if SERVING
 noinst_LIBRARIES += libproto.a
-libproto_a_SOURCES = proto/wire.c proto/wire.h \
+libproto_a_SOURCES = proto/wire.c proto/wire.h proto/wire_arena.c proto/wire_arena.h \
 	proto/link.h proto/link_int.h proto/link_server.c proto/link_client.c \
 	proto/link_socket.c proto/link_monitor.c proto/link_auth.c
 nodist_libproto_a_SOURCES = proto/hearth.pb-c.c proto/hearth.pb-c.h

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/utf8.h"
+#include "proto/wire_arena.h"
 
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((size_t)(n) << 20)
@@ -117,9 +118,25 @@ int wire_pack(enum wire_type t, uint32_t seq, const ProtobufCMessage *m, struct 
 
 void wire_msg_done(struct wire_msg *m)
 {
-	if (m->body.any)
+	if (m->arena)
+		wire_arena_done(m->arena);
+	else if (m->body.any)
 		protobuf_c_message_free_unpacked(m->body.any, NULL);
+	m->arena = NULL;
 	m->body.any = NULL;
+}
+
+/* A Delta comes once a token and is a tree of a dozen small parts: one piece of memory for all. */
+static int unpack_body(struct wire_msg *m, const void *body, size_t n)
+{
+	ProtobufCAllocator arena = { wire_arena_alloc, wire_arena_free, &m->arena };
+
+	m->body.any = protobuf_c_message_unpack(kinds[m->type].desc,
+						m->type == WIRE_DELTA ? &arena : NULL, n, body);
+	if (m->body.any)
+		return 0;
+	wire_msg_done(m);
+	return -EPROTO;
 }
 
 /* ---- values that the receiver would have to believe ------------------------- */
@@ -360,8 +377,7 @@ int wire_unpack(enum wire_side from, uint32_t *next_seq, const void *header, siz
 	if (get_le32(h + 4) != *next_seq)
 		return err_set(e, -EILSEQ, "%s: sequence number %u where %u was due",
 			       kinds[m.type].name, get_le32(h + 4), *next_seq);
-	m.body.any = protobuf_c_message_unpack(kinds[m.type].desc, NULL, n_body, body);
-	if (!m.body.any)
+	if (unpack_body(&m, body, n_body) < 0)
 		return err_set(e, -EPROTO, "%s: body does not unpack", kinds[m.type].name);
 	why = check_values(&m);
 	if (why) {

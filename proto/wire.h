@@ -48,9 +48,11 @@ enum { WIRE_MAX_BOX_MODELS = 256 };
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */
 size_t wire_limit(enum wire_type t);		/* bytes of the body at most; 0: unknown type */
 
-/* A received message.  `body` is the unpacked struct of `type`: hw->hello, ... */
+/* A received message.  `body` is the unpacked struct of `type`: hw->hello, ...  It lives until
+ * wire_msg_done(); of a Delta all parts are in one piece of memory. */
 struct wire_msg {
 	enum wire_type type;
+	struct wire_arena *arena;	/* NULL: each part has memory of its own */
 	union {
 		ProtobufCMessage *any;
 		Hw__Hello *hello;

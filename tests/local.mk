@@ -3,6 +3,7 @@ include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/cpu.mk
+include tests/unit/quant.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
@@ -12,3 +13,4 @@ include tests/box/load.mk
 include tests/box/life.mk
 include tests/box/service.mk
 include tests/rack/local.mk
+include tests/box/weights.mk

@@ -66,8 +66,9 @@ struct model_shape random_shape(enum random_shape which)
 	struct model_shape s = which == RANDOM_WHOLE ? whole_shape() :
 						       odd_shape(which == RANDOM_DENSE);
 
-	for (uint32_t i = 0; i < s.n_layers; i++)
-		s.mixer[i] = i % 4 == 3 ? MIXER_ATTENTION : MIXER_GDN;
+	/* the last one is the MTP layer's */
+	for (uint32_t i = 0; i <= s.n_layers; i++)
+		s.mixer[i] = i % 4 == 3 || i == s.n_layers ? MIXER_ATTENTION : MIXER_GDN;
 	return s;
 }
 
@@ -171,7 +172,8 @@ static int make(struct random_model *m, enum weight_slot slot, uint32_t layer, u
 	}
 	for (size_t i = 0; i < n; i++)
 		put(m, p, i, value_of(slot, rows == 1 ? 100 : cols, mix(key + i)));
-	*ret = (struct weight_ref){ m->format, rows, cols, p, weight_slot_name(slot) };
+	*ret = (struct weight_ref){ .format = m->format, .rows = rows, .cols = cols, .data = p,
+				    .name = weight_slot_name(slot) };
 	m->made[m->n_made++] = (struct made){ slot, layer, expert, *ret };
 	return 0;
 }
