@@ -16,8 +16,9 @@ thread_tests = tests/unit/serve_test tests/unit/step_test tests/box/router_http.
 	tests/box/router_faults.py tests/box/router_openai.py tests/box/router_dialect.py tests/box/real_worker.py tests/box/same_answer.py
 check-threads:
 	rm -f tests/tsan-report.*
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)'
-	@if ls tests/tsan-report.* >/dev/null 2>&1; then cat tests/tsan-report.*; exit 1; fi
+	@status=0; $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)' || status=1; \
+	if ls tests/tsan-report.* >/dev/null 2>&1; then cat tests/tsan-report.*; status=1; fi; \
+	exit $$status
 .PHONY: check-threads
 PY_LOG_COMPILER = $${HEARTH_PYTHON:-python3}
 EXTRA_DIST += tests/box/router_dialect.py tests/box/box.py tests/box/rack.py tests/box/same_answer.py tests/box/router_http.py tests/box/router_faults.py \

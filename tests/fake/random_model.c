@@ -66,8 +66,9 @@ struct model_shape random_shape(enum random_shape which)
 	struct model_shape s = which == RANDOM_WHOLE ? whole_shape() :
 						       odd_shape(which == RANDOM_DENSE);
 
-	for (uint32_t i = 0; i < s.n_layers; i++)
-		s.mixer[i] = i % 4 == 3 ? MIXER_ATTENTION : MIXER_GDN;
+	/* the last one is the MTP layer's */
+	for (uint32_t i = 0; i <= s.n_layers; i++)
+		s.mixer[i] = i % 4 == 3 || i == s.n_layers ? MIXER_ATTENTION : MIXER_GDN;
 	return s;
 }
 

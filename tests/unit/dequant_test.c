@@ -188,9 +188,9 @@ static void compare(enum quant_recipe recipe, bool dense, enum step_numerics num
 	double sum = 0, error = 0;
 
 	quant_model_init(&m, recipe, dense);
-	float *got = logits_of(&m.base.shape, &m.source, numerics);
-	float *want = logits_of(&m.base.shape, &m.twin, numerics);
-	size_t n = TOKENS * (size_t)m.base.shape.vocab_rows;
+	float *got = logits_of(&m.shape, &m.source, numerics);
+	float *want = logits_of(&m.shape, &m.twin, numerics);
+	size_t n = TOKENS * (size_t)m.shape.vocab_rows;
 
 	for (size_t i = 0; i < n; i++) {
 		double d = (double)got[i] - (double)want[i];
@@ -259,7 +259,7 @@ TEST(what_is_not_a_number_is_refused_by_name)
 
 		quant_model_init(&m, QUANT_MIXED, true);
 		s.scale = scale;
-		OK(device_open("cpu", &m.base.shape, &limits, &d, &e));
+		OK(device_open("cpu", &m.shape, &limits, &d, &e));
 		EQ(device_load(d, &source, NULL, NULL, &e), -EINVAL);
 		assert_non_null(strstr(e.text, "head.weight"));
 		assert_non_null(strstr(e.text, scale ? "scale" : "[5, 7]"));

@@ -9,7 +9,7 @@ TESTS += tests/unit/dequant_test
 tests_unit_dequant_test_SOURCES = tests/unit/dequant_test.c tests/unit/unit.h \
 	kernels/cpu/ref_matmul.c kernels/cpu/ref_matmul.h \
 	tests/unit/quant_model.c tests/unit/quant_model.h \
-	tests/unit/random_model.c tests/unit/random_model.h
+	tests/fake/random_model.c tests/fake/random_model.h
 tests_unit_dequant_test_CFLAGS = $(unit_cflags)
 tests_unit_dequant_test_LDADD = $(kernels_libs) $(unit_libs)
 
@@ -18,7 +18,7 @@ TESTS += tests/unit/quant_test
 tests_unit_quant_test_SOURCES = tests/unit/quant_test.c tests/unit/unit.h \
 	tests/unit/quant_folder.c tests/unit/quant_folder.h \
 	tests/unit/quant_model.c tests/unit/quant_model.h \
-	tests/unit/random_model.c tests/unit/random_model.h
+	tests/fake/random_model.c tests/fake/random_model.h
 tests_unit_quant_test_CFLAGS = $(unit_cflags)
 tests_unit_quant_test_LDADD = $(weights_libs) $(unit_libs)
 endif

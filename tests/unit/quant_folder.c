@@ -109,7 +109,7 @@ static void add_fp8(struct folder *f, const char *module, const struct weight_re
 static void add_weight(struct folder *f, struct quant_model *m, enum weight_slot slot, uint32_t layer,
 		       uint32_t expert)
 {
-	bool bare = slot == W_GDN_A_LOG || slot == W_GDN_DT_BIAS, mtp = layer == m->base.shape.n_layers;
+	bool bare = slot == W_GDN_A_LOG || slot == W_GDN_DT_BIAS, mtp = layer == m->shape.n_layers;
 	char prefix[64] = "", module[120];
 	struct weight_ref w;
 
@@ -143,7 +143,7 @@ static bool of_mixer(enum weight_slot slot, enum mixer_kind mixer)
 
 void folder_fill(struct folder *f, struct quant_model *m)
 {
-	const struct model_shape *s = &m->base.shape;
+	const struct model_shape *s = &m->shape;
 
 	f->n = f->n_scalars = 0;
 	for (int slot = 0; slot < W_PER_LAYER; slot++)
@@ -207,7 +207,7 @@ static void write_tensors(const struct folder *f, const char *dir, const char *n
 void folder_write(const struct folder *f, const struct quant_model *m, const char *dir,
 		  const char *extra)
 {
-	const struct model_shape *s = &m->base.shape;
+	const struct model_shape *s = &m->shape;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 
 	buf_printf(&b, "{\"model_type\":\"%s\",\"hidden_size\":%u,\"num_hidden_layers\":%u,"

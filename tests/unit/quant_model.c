@@ -78,7 +78,8 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 {
 	struct quant_model *m = ctx;
 	uint32_t key = mix((uint32_t)slot * 977u + layer * 31u + expert * 7919u + 5u);
-	int r = m->base.source.find(m->base.source.ctx, slot, layer, expert, ret);
+	const struct weight_source *base = random_model_source(m->base);
+	int r = base->find(base->ctx, slot, layer, expert, ret);
 	/* every sixth stays plain; so do the embedding and the convolution, and vectors */
 	bool plain = r < 0 || slot == W_EMBED || slot == W_GDN_CONV || (ret->rows == 1 && slot != W_SHARED_SCORE);
 
@@ -116,8 +117,9 @@ static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t 
 
 void quant_model_init(struct quant_model *m, enum quant_recipe recipe, bool dense)
 {
-	random_model_init(&m->base, dense);
-	m->base.shape.hidden = 192;	/* a block of 128 columns and a half one */
+	m->shape = random_shape(dense ? RANDOM_DENSE : RANDOM_MOE);
+	m->shape.hidden = 192;	/* a block of 128 columns and a half one */
+	OK(random_model_new(&m->shape, WF_F32, 1, &m->base));
 	m->recipe = recipe;
 	m->source = (struct weight_source){ .ctx = m, .find = find, .total_bytes = 1 };
 	m->twin = (struct weight_source){ .ctx = m, .find = find_twin, .total_bytes = 1 };
@@ -126,7 +128,7 @@ void quant_model_init(struct quant_model *m, enum quant_recipe recipe, bool dens
 
 void quant_model_done(struct quant_model *m)
 {
-	random_model_done(&m->base);
+	m->base = random_model_free(m->base);
 	for (uint32_t i = 0; i < m->n_rooms; i++)
 		free(m->rooms[i]);
 	m->n_rooms = 0;

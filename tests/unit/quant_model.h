@@ -7,7 +7,7 @@
 #define HEARTH_TESTS_QUANT_MODEL_H
 
 #include "kernels/model.h"
-#include "tests/unit/random_model.h"
+#include "tests/fake/random_model.h"
 
 enum quant_recipe {
 	QUANT_MIXED,	/* all formats, one after the other, any scales */
@@ -15,7 +15,8 @@ enum quant_recipe {
 };
 
 struct quant_model {
-	struct random_model base;	/* what is no matrix comes from here */
+	struct model_shape shape;
+	struct random_model *base;	/* what is no matrix comes from here */
 	enum quant_recipe recipe;
 	struct weight_source source, twin;
 	void *rooms[16384];
