@@ -1,5 +1,9 @@
 bin_PROGRAMS += bin/hearth-bench
-bin_hearth_bench_SOURCES = bench/main.c bench/step.c bench/step.h
-bin_hearth_bench_LDADD = $(weights_libs) $(lib_libs)
+bin_hearth_bench_SOURCES = bench/main.c bench/compare.c bench/compare.h bench/step.c bench/step.h
+bin_hearth_bench_LDADD = $(weights_libs) $(lib_libs) -lm
+if CUDA
+bin_hearth_bench_LDADD += $(cuda_backend_libs)
+bin_hearth_bench_LDFLAGS = $(AM_LDFLAGS) $(cuda_backend_ldflags)
+endif
 include bench/router.mk
 include bench/drafts.mk

@@ -36,5 +36,9 @@ struct device {
 
 int cpu_device_open(const struct model_shape *shape, const struct device_limits *limits,
 		    struct device **ret, struct err *e);
+/* Not there in a program that was linked without the CUDA back end (kernels/cuda/backend.c). */
+int cuda_backend_open(const char *name, const struct model_shape *shape,
+		      const struct device_limits *limits, struct device **ret, struct err *e)
+	__attribute__((weak));
 
 #endif

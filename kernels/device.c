@@ -13,6 +13,18 @@ static int check_limits(const struct device_limits *l, struct err *e)
 	return 0;
 }
 
+static int open_named(const char *name, const struct model_shape *shape,
+		      const struct device_limits *limits, struct device **ret, struct err *e)
+{
+	if (strcmp(name, "cpu") == 0)
+		return cpu_device_open(shape, limits, ret, e);
+	if (strncmp(name, "cuda:", 5) != 0)
+		return err_set(e, -ENODEV, "device %s: not known (cpu, cuda:N)", name);
+	if (!cuda_backend_open)
+		return err_set(e, -ENODEV, "device %s: this program has no CUDA back end", name);
+	return cuda_backend_open(name, shape, limits, ret, e);
+}
+
 int device_open(const char *name, const struct model_shape *shape,
 		const struct device_limits *limits, struct device **ret, struct err *e)
 {
@@ -21,14 +33,10 @@ int device_open(const char *name, const struct model_shape *shape,
 
 	if (r < 0)
 		return r;
-	if (strncmp(name, "cuda:", 5) == 0)
-		return err_set(e, -ENODEV, "device %s: this build has no CUDA back end", name);
-	if (strcmp(name, "cpu") != 0)
-		return err_set(e, -ENODEV, "device %s: not known (cpu, cuda:N)", name);
 	uint8_t *seen = calloc(limits->n_slots, 1);
 	if (!seen)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = cpu_device_open(shape, limits, &d, e);
+	r = open_named(name, shape, limits, &d, e);
 	if (r < 0) {
 		free(seen);
 		return r;

@@ -6,7 +6,8 @@ libkernels_a_SOURCES = \
 	kernels/model.c kernels/model.h kernels/noise.h \
 	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
 	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c \
-	kernels/cpu/cpu_step.c \
+	kernels/cpu/cpu_scale.c kernels/cpu/cpu_step.c \
+	kernels/cpu/dequant.c kernels/cpu/dequant.h \
 	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \
 	kernels/cpu/path_avx2.c kernels/cpu/path_avx512.c \
 	kernels/cpu/pool.c kernels/cpu/pool.h \

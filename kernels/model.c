@@ -1,9 +1,46 @@
 /* model.c - names and sizes of what model.h lists. */
 #include "kernels/model.h"
 
-size_t weight_format_bytes(enum weight_format f)
+size_t weight_row_bytes(enum weight_format f, uint32_t cols)
 {
-	return f == WF_F32 ? 4 : 2;
+	switch (f) {
+	case WF_F32:
+		return (size_t)cols * 4;
+	case WF_F16:
+	case WF_BF16:
+		return (size_t)cols * 2;
+	case WF_NVFP4:
+		return ((size_t)cols + 1) / 2;
+	case WF_FP8:
+	case WF_N:
+		break;
+	}
+	return cols;
+}
+
+size_t weight_data_bytes(const struct weight_ref *w)
+{
+	return weight_row_bytes(w->format, w->cols) * w->rows;
+}
+
+static uint32_t spans(uint32_t n, uint32_t span)
+{
+	return span ? n / span + (n % span != 0) : 0;
+}
+
+uint32_t weight_scale_rows(const struct weight_ref *w)
+{
+	return weight_is_plain(w->format) ? 0 : spans(w->rows, w->span_rows);
+}
+
+uint32_t weight_scale_cols(const struct weight_ref *w)
+{
+	return weight_is_plain(w->format) ? 0 : spans(w->cols, w->span_cols);
+}
+
+size_t weight_scale_bytes(const struct weight_ref *w)
+{
+	return weight_row_bytes(w->scale_format, weight_scale_cols(w)) * weight_scale_rows(w);
 }
 
 static const char *const slot_names[W_N_SLOTS] = {
@@ -47,4 +84,13 @@ static const char *const slot_names[W_N_SLOTS] = {
 const char *weight_slot_name(enum weight_slot s)
 {
 	return (unsigned)s < W_N_SLOTS ? slot_names[s] : "no such weight";
+}
+
+const char *weight_format_name(enum weight_format f)
+{
+	static const char *const names[WF_N] = { [WF_F32] = "F32", [WF_F16] = "F16",
+						 [WF_BF16] = "BF16", [WF_FP8] = "FP8",
+						 [WF_NVFP4] = "NVFP4" };
+
+	return (unsigned)f < WF_N ? names[f] : "no such format";
 }

@@ -82,19 +82,66 @@ enum weight_slot {
 	W_N_SLOTS
 };
 
-enum weight_format { WF_F32, WF_F16, WF_BF16, WF_N };
+/* What the bytes of a matrix are.  Vectors (rows == 1 by the list above) and the embedding
+ * are always plain; any matrix may be quantised, each in its own format. */
+enum weight_format {
+	WF_F32, WF_F16, WF_BF16,	/* plain: data[r][c] is the weight */
+	WF_FP8,				/* e4m3fn bytes: weight = e4m3(data[r][c]) * scale */
+	WF_NVFP4,			/* e2m1, two in a byte: weight = e2m1(code) * scale * global */
+	WF_N
+};
 
-size_t weight_format_bytes(enum weight_format f);	/* of one element */
 const char *weight_slot_name(enum weight_slot s);
+const char *weight_format_name(enum weight_format f);	/* "BF16", "NVFP4" */
+static inline bool weight_is_plain(enum weight_format f)
+{
+	return f <= WF_BF16;
+}
 
-/* One matrix (or vector: rows == 1) as it lies in a checkpoint. */
+/* One matrix (or vector: rows == 1) as it lies in a checkpoint.
+ *
+ * All pointers are borrowed from the source, valid while it is open, little-endian, maybe
+ * unaligned.  `data` is row-major; column c of an NVFP4 row is in byte c / 2, the even column in
+ * the low nibble (bit 3 of a nibble is the sign), and cols is a multiple of 16.
+ *
+ * The scales of a quantised matrix are an array of its own, row-major [weight_scale_rows()]
+ * [weight_scale_cols()], not swizzled; the scale of element (r, c) is
+ * scale[r / span_rows][c / span_cols], always a multiplier.  What occurs:
+ *
+ *	format	  span_rows  span_cols	scale_format	  written by
+ *	WF_FP8	  128	     128	WF_BF16, WF_F32   official Qwen FP8 (weight_scale_inv)
+ *	WF_FP8	  1	     cols	the same, WF_F16  compressed-tensors, per channel
+ *	WF_FP8	  rows	     cols	the same	  per tensor: ModelOpt, compressed-tensors
+ *	WF_NVFP4  1	     16		WF_FP8 (e4m3)	  both
+ *
+ * `global` is NVFP4's second factor, a multiplier whatever the checkpoint keeps: ModelOpt's
+ * weight_scale_2 as it is, 1.0f / weight_global_scale of compressed-tensors (one float32 division, here
+ * and nowhere else).  It belongs to this matrix alone: q, k and v, gate and up, and every expert
+ * have their own.  1 in every other format that comes out of a checkpoint.
+ *
+ * e4m3(data) and e2m1(code) * scale are exact in bfloat16; what is left (global, and the FP8
+ * scales) is applied to float32 sums as docs/numerics.md says.  `global` is finite and not
+ * negative.  NaN among bytes and scales is not looked for when a checkpoint is opened, since that
+ * would read all of it: whoever repacks a matrix meets every byte, and refuses it by name.
+ * Scales for activations are not here: activations stay bfloat16.
+ */
 struct weight_ref {
 	enum weight_format format;
 	uint32_t rows, cols;
-	const void *data;	/* rows * cols elements, row-major, little-endian; borrowed from
-				 * the source, valid while it is open; maybe unaligned */
+	const void *data;	/* weight_data_bytes() */
 	const char *name;	/* tensor name, for messages */
+	/* the rest counts only when !weight_is_plain(format) */
+	enum weight_format scale_format;
+	uint32_t span_rows, span_cols;	/* of the matrix, that one scale covers */
+	const void *scale;	/* weight_scale_bytes() */
+	float global;
 };
+
+size_t weight_row_bytes(enum weight_format f, uint32_t cols);	/* of one row of data */
+size_t weight_data_bytes(const struct weight_ref *w);
+uint32_t weight_scale_rows(const struct weight_ref *w);		/* 0 for a plain matrix */
+uint32_t weight_scale_cols(const struct weight_ref *w);
+size_t weight_scale_bytes(const struct weight_ref *w);
 
 struct weight_source {
 	void *ctx;

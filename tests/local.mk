@@ -2,9 +2,11 @@ include tests/unit/local.mk
 include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/cpu.mk
+include tests/unit/quant.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
+include tests/box/weights.mk

@@ -2,6 +2,8 @@
 # of it; and, where the wire is built, the worker's side of it.
 noinst_LIBRARIES += libengine.a
 libengine_a_SOURCES = \
+	worker/check.c worker/check.h \
+	worker/chip.c worker/chip.h \
 	worker/engine.c worker/engine.h \
 	worker/gen_config.c worker/gen_config.h \
 	worker/gen_out.c worker/gen_out.h \
@@ -13,7 +15,8 @@ libengine_a_SOURCES = \
 	worker/sched.c worker/sched.h \
 	worker/seq.c worker/seq.h \
 	worker/stop_match.c worker/stop_match.h \
-	worker/text_model.c worker/text_model.h
+	worker/text_model.c worker/text_model.h \
+	worker/traffic.c worker/traffic.h
 libengine_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 engine_libs = libengine.a libtext.a $(weights_libs) $(XXHASH_LIBS)
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "lib/log.h"
 #include "lib/own.h"
 #include "worker/weights/hf_dir.h"
 
@@ -157,6 +158,14 @@ static int join_vocabulary(struct loaded *l, struct err *e)
 	return 0;
 }
 
+static void tell_notes(const struct checkpoint *c)
+{
+	char line[512];
+
+	for (uint32_t i = 0; checkpoint_note(c, i, line, sizeof(line)); i++)
+		log_note("%s", line);
+}
+
 static int open_files(const char *name, struct loaded *l, struct err *e)
 {
 	int r = hf_dir_find(name, &l->dir, e);
@@ -167,6 +176,8 @@ static int open_files(const char *name, struct loaded *l, struct err *e)
 		r = checkpoint_open(l->dir, &l->config, &l->weights, e);
 	if (r == 0)
 		r = text_model_open(l->dir, &l->text, e);
+	if (r == 0)
+		tell_notes(l->weights);
 	return r == 0 ? join_vocabulary(l, e) : r;
 }
 

@@ -6,6 +6,7 @@
 #ifdef WITH_SERVING
 #include "worker/serve.h"
 #endif
+#include "worker/check.h"
 #include "worker/text/cli.h"
 
 struct subcommand {
@@ -18,6 +19,8 @@ static const struct subcommand subcommands[] = {
 #ifdef WITH_SERVING
 	{ "serve", "hold a model and answer a router's requests", serve_main },
 #endif
+	{ "check", "say what a model folder is, needs and could do, without a GPU", check_main },
+	{ "--check", "the same", check_main },
 	{ "text", "render, encode, decode or parse JSON lines", text_cli_main },
 };
 

@@ -35,11 +35,8 @@ static int put_shape(struct buf *b, const struct model_shape *s)
 	return buf_ok(b) ? 0 : -ENOMEM;
 }
 
-static void hash_samples(XXH3_state_t *x, const struct weight_ref *w)
+static void hash_samples(XXH3_state_t *x, const char *p, size_t n)
 {
-	const char *p = w->data;
-	size_t n = (size_t)w->rows * w->cols * weight_format_bytes(w->format);
-
 	if (n <= 3 * SAMPLE_BYTES) {
 		XXH3_128bits_update(x, p, n);
 		return;
@@ -53,7 +50,7 @@ static int hash_weight(XXH3_state_t *x, const struct weight_source *src, enum we
 		       uint32_t layer, uint32_t expert)
 {
 	struct weight_ref w;
-	char text[96];
+	char text[160];
 	int n, r = src->find(src->ctx, slot, layer, expert, &w);
 
 	if (r == -ENOENT)
@@ -62,8 +59,13 @@ static int hash_weight(XXH3_state_t *x, const struct weight_source *src, enum we
 		return r;
 	n = snprintf(text, sizeof(text), "%d %" PRIu32 " %" PRIu32 " %d %" PRIu32 " %" PRIu32,
 		     (int)slot, layer, expert, (int)w.format, w.rows, w.cols);
+	if (!weight_is_plain(w.format))
+		n += snprintf(text + n, sizeof(text) - (size_t)n, " scale %d %" PRIu32 " %" PRIu32 " %a",
+			      (int)w.scale_format, w.span_rows, w.span_cols, (double)w.global);
 	hash_text(x, text, (size_t)n);
-	hash_samples(x, &w);
+	hash_samples(x, w.data, weight_data_bytes(&w));
+	if (!weight_is_plain(w.format))
+		hash_samples(x, w.scale, weight_scale_bytes(&w));
 	return 0;
 }
 

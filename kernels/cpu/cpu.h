@@ -111,6 +111,9 @@ struct mm_job {
 };
 
 void cpu_matmul(struct cpu_device *d, const struct mm_job *jobs, uint32_t n_jobs);
+/* path->matmul, and then the scales of a quantised matrix (cpu_scale.c). */
+void cpu_matmul_groups(const struct cpu_path *p, const struct mat *w, uint32_t g0, uint32_t g1,
+		       const float *x, size_t ldx, uint32_t n_rows, float *out, size_t ldo);
 static inline void cpu_matmul1(struct cpu_device *d, const struct mat *w, const float *x,
 			       size_t ldx, uint32_t n, float *out, size_t ldo)
 {

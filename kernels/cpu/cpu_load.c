@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/dequant.h"
+#include "lib/own.h"
 
 void *cpu_alloc(struct cpu_device *d, size_t n, size_t size)
 {
@@ -24,43 +26,7 @@ void *cpu_alloc(struct cpu_device *d, size_t n, size_t size)
 	return p;
 }
 
-/* ---- reading a checkpoint's elements ------------------------------------------------ */
-
-static float from_f16(uint16_t h)
-{
-	union {
-		uint32_t u;
-		float f;
-	} v;
-	uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = h >> 10 & 31u, man = h & 1023u;
-
-	if (exp == 0) {
-		v.f = (float)man * (1.0f / 16777216.0f);
-		v.u |= sign;
-		return v.f;
-	}
-	v.u = sign | (exp == 31 ? 255u : exp + 112u) << 23 | man << 13;
-	return v.f;
-}
-
-static float element(const struct weight_ref *w, size_t i)
-{
-	union {
-		uint32_t u;
-		float f;
-	} v;
-	uint16_t h;
-
-	if (w->format == WF_F32) {
-		memcpy(&v.f, (const char *)w->data + 4 * i, 4);
-		return v.f;
-	}
-	memcpy(&h, (const char *)w->data + 2 * i, 2);
-	if (w->format == WF_F16)
-		return from_f16(h);
-	v.u = (uint32_t)h << 16;
-	return v.f;
-}
+/* ---- matrices and vectors --------------------------------------------------------------- */
 
 struct loader {
 	struct cpu_device *d;
@@ -90,7 +56,7 @@ static bool find(struct loader *l, enum weight_slot slot, uint32_t expert, uint3
 
 static void done(struct loader *l, const struct weight_ref *w)
 {
-	l->done += (uint64_t)w->rows * w->cols * weight_format_bytes(w->format);
+	l->done += weight_data_bytes(w) + weight_scale_bytes(w);
 	if (l->r == 0 && l->progress)
 		l->r = l->progress(l->ctx, l->done, l->w->total_bytes);
 }
@@ -104,42 +70,93 @@ static void *room_for(struct loader *l, size_t n, size_t size)
 	return p;
 }
 
+/* What is no matrix is never quantised. */
+static bool find_plain(struct loader *l, enum weight_slot slot, uint32_t rows, uint32_t cols,
+		       struct weight_ref *ret)
+{
+	if (!find(l, slot, 0, rows, cols, ret))
+		return false;
+	if (!weight_is_plain(ret->format))
+		l->r = err_set(l->e, -ENOTSUP, "%s: %s, and only a matrix may be", ret->name,
+			       weight_format_name(ret->format));
+	return l->r == 0;
+}
+
 /* A vector as float32, `plus` added. */
 static float *vector(struct loader *l, enum weight_slot slot, uint32_t n, float plus)
 {
 	struct weight_ref w;
 	float *p;
 
-	if (!find(l, slot, 0, 1, n, &w) || !(p = room_for(l, pad16(n), 4)))
+	if (!find_plain(l, slot, 1, n, &w) || !(p = room_for(l, pad16(n), 4)))
 		return NULL;
 	for (uint32_t i = 0; i < n; i++)
-		p[i] = element(&w, i) + plus;
+		p[i] = dequant_element(w.data, w.format, i) + plus;
 	done(l, &w);
 	return p;
 }
 
-static void pack_bf16(const struct weight_ref *w, struct mat *m)
+/* A row of operands into its lane of its group. */
+static void pack_row(const float *row, uint32_t r, struct mat *m)
 {
-	uint32_t pairs = (w->cols + 1) / 2;
-	uint32_t *out = m->data;
+	uint32_t pairs = (m->cols + 1) / 2, *word = m->data;
+	float *f = m->data;
 
-	for (uint32_t r = 0; r < w->rows; r++)
-		for (uint32_t c = 0; c < w->cols; c++) {
-			size_t at = ((size_t)(r / LANES) * pairs + c / 2) * LANES + r % LANES;
-			uint32_t bits = bf16_bits(element(w, (size_t)r * w->cols + c));
+	for (uint32_t c = 0; c < m->cols; c++) {
+		if (m->f32) {
+			f[((size_t)(r / LANES) * m->cols + c) * LANES + r % LANES] = row[c];
+		} else {
+			uint32_t bits = bf16_bits(row[c]);
 
-			out[at] |= c % 2 ? bits << 16 : bits;
+			word[((size_t)(r / LANES) * pairs + c / 2) * LANES + r % LANES] |=
+				c % 2 ? bits << 16 : bits;
 		}
+	}
 }
 
-static void pack_f32(const struct weight_ref *w, struct mat *m)
+static void pack(struct loader *l, const struct weight_ref *w, struct mat *m)
 {
-	float *out = m->data;
+	CLEANUP(freep) float *row = malloc((size_t)w->cols * sizeof(*row));
 
-	for (uint32_t r = 0; r < w->rows; r++)
-		for (uint32_t c = 0; c < w->cols; c++)
-			out[((size_t)(r / LANES) * w->cols + c) * LANES + r % LANES] =
-				element(w, (size_t)r * w->cols + c);
+	if (!row) {
+		l->r = err_set(l->e, -ENOMEM, "out of memory for the weights");
+		return;
+	}
+	for (uint32_t r = 0; r < w->rows; r++) {
+		dequant_operands(w, r, row);
+		for (uint32_t c = 0; c < w->cols && !weight_is_plain(w->format); c++)
+			if (row[c] != row[c]) {
+				l->r = err_set(l->e, -EINVAL, "%s: not a number at [%u, %u]", w->name,
+					       r, c);
+				return;
+			}
+		pack_row(row, r, m);
+	}
+}
+
+/* The factors of a quantised matrix, as path.h wants them. */
+static void put_factors(struct loader *l, const struct weight_ref *w, struct mat *m)
+{
+	bool per_row = dequant_factor_per_row(w);
+	uint32_t n = per_row ? LANES : weight_scale_cols(w);	/* of a group */
+
+	if (!per_row && (w->span_rows % LANES || w->span_cols % 2)) {
+		l->r = err_set(l->e, -ENOTSUP, "%s: scales for blocks of %u x %u", w->name, w->span_rows,
+			       w->span_cols);
+		return;
+	}
+	m->factor = room_for(l, (size_t)m->groups * n, sizeof(float));
+	m->block_cols = per_row ? 0 : w->span_cols;
+	for (uint32_t i = 0; l->r == 0 && i < m->groups * n; i++) {
+		uint32_t row = per_row ? i : i / n * LANES, col = per_row ? 0 : i % n * w->span_cols;
+
+		if (row >= w->rows)
+			break;
+		m->factor[i] = dequant_factor(w, row, col);
+		if (!isfinite(m->factor[i]))
+			l->r = err_set(l->e, -EINVAL, "%s: the scale of [%u, %u] is not a finite number",
+				       w->name, row, col);
+	}
 }
 
 static void matrix(struct loader *l, enum weight_slot slot, uint32_t expert, uint32_t rows,
@@ -152,13 +169,12 @@ static void matrix(struct loader *l, enum weight_slot slot, uint32_t expert, uin
 	*m = (struct mat){ .rows = rows, .cols = cols, .groups = pad16(rows) / 16,
 			   .f32 = !l->d->round };
 	m->data = room_for(l, (size_t)m->groups * LANES * (m->f32 ? cols : (cols + 1) / 2), 4);
-	if (!m->data)
-		return;
-	if (m->f32)
-		pack_f32(&w, m);
-	else
-		pack_bf16(&w, m);
-	done(l, &w);
+	if (m->data)
+		pack(l, &w, m);
+	if (l->r == 0 && !weight_is_plain(w.format))
+		put_factors(l, &w, m);
+	if (l->r == 0)
+		done(l, &w);
 }
 
 /* ---- layers -------------------------------------------------------------------------- */
@@ -179,12 +195,12 @@ static void load_gdn(struct loader *l, struct layer *y)
 	y->gdn_norm = vector(l, W_GDN_NORM, s->gdn_head_dim, 0);
 	for (uint32_t h = 0; y->a_decay && h < s->gdn_v_heads; h++)
 		y->a_decay[h] = (float)-exp((double)y->a_decay[h]);
-	if (!find(l, W_GDN_CONV, 0, c, s->gdn_conv_width, &w))
+	if (!find_plain(l, W_GDN_CONV, c, s->gdn_conv_width, &w))
 		return;
 	y->conv = room_for(l, (size_t)c * s->gdn_conv_width, 4);
 	for (uint32_t i = 0; y->conv && i < c; i++)
 		for (uint32_t j = 0; j < s->gdn_conv_width; j++)
-			y->conv[(size_t)j * c + i] = element(&w, (size_t)i * s->gdn_conv_width + j);
+			y->conv[(size_t)j * c + i] = dequant_element(w.data, w.format, (size_t)i * s->gdn_conv_width + j);
 	done(l, &w);
 }
 
@@ -237,17 +253,19 @@ static void load_embedding(struct loader *l)
 	size_t n = (size_t)d->base.shape.vocab_rows * d->base.shape.hidden;
 	struct weight_ref w;
 
-	if (!find(l, W_EMBED, 0, d->base.shape.vocab_rows, d->base.shape.hidden, &w))
+	if (!find_plain(l, W_EMBED, d->base.shape.vocab_rows, d->base.shape.hidden, &w))
 		return;
 	if (d->round)
 		d->embed16 = room_for(l, n, 2);
 	else
 		d->embed = room_for(l, n, 4);
 	for (size_t i = 0; l->r == 0 && i < n; i++) {
+		float x = dequant_element(w.data, w.format, i);
+
 		if (d->round)
-			d->embed16[i] = bf16_bits(element(&w, i));
+			d->embed16[i] = bf16_bits(x);
 		else
-			d->embed[i] = element(&w, i);
+			d->embed[i] = x;
 	}
 	done(l, &w);
 }

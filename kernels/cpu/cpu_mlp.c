@@ -36,8 +36,8 @@ static void matmul_share(void *ctx, uint32_t t)
 			uint64_t g0 = lo > at ? (lo - at + c - 1) / c : 0;
 			uint64_t g1 = hi < end ? (hi - at + c - 1) / c : j->w->groups;
 
-			m->d->path->matmul(j->w, (uint32_t)g0, (uint32_t)g1, j->x, j->ldx, j->n, j->out,
-					   j->ldo);
+			cpu_matmul_groups(m->d->path, j->w, (uint32_t)g0, (uint32_t)g1, j->x, j->ldx,
+					  j->n, j->out, j->ldo);
 		}
 		at = end;
 	}

@@ -18,11 +18,18 @@
 
 /* A matrix as the loops read it: groups of 16 output rows, the rows of a group side by side.
  * bf16: two neighbours in K share a word (the even one in the low half);
- * f32: a float each.  Rows are padded to the group with zeros. */
+ * f32: a float each.  Rows are padded to the group with zeros.
+ *
+ * A quantised matrix keeps its operands here (dequant.h) and what they lack in `factor`:
+ * one for each row, padded as the rows; or, when block_cols is not 0 (then it is even), one for each
+ * block of K of each group: [groups][ceil(cols / block_cols)].  The loops know nothing of
+ * either; cpu_matmul_groups() does. */
 struct mat {
 	uint32_t rows, cols, groups;
 	bool f32;
 	void *data;
+	float *factor;		/* NULL: 1 */
+	uint32_t block_cols;
 };
 
 struct cpu_path {

@@ -28,16 +28,37 @@ static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy, enum ma
 	       ldx >= k && ldx % 8 == 0 && ldy >= (pairs ? n / 2 : n);
 }
 
-static bool args_ok(const struct decode_matmul_args *a)
+bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
-	       a->n_rows <= MATMUL_MAX_ROWS && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
-	       (unsigned)a->format < MATMUL_N_FORMATS;
+	       a->n_rows <= max_rows && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
+	       (unsigned)a->format < MATMUL_N_FORMATS &&
+	       (!a->n_swiglu || (a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
+				 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
 }
 
 static float format_factor(enum matmul_format f)
 {
 	return f == MATMUL_NVFP4 ? fragment_factor<MATMUL_NVFP4>() : 1.0f;
+}
+
+/* Rows of W and where they go; plain ones first. */
+static void outputs(struct matmul_params *p, enum matmul_out out, void *y, uint32_t n, uint32_t ldy)
+{
+	const uint32_t tiles = (n + MATMUL_TILE - 1) / MATMUL_TILE;
+
+	if (out == MATMUL_OUT_SWIGLU) {
+		p->n_swiglu = n;
+		p->y_swiglu = y;
+		p->ldy_swiglu = ldy;
+	} else {
+		p->n = n;
+		p->y = y;
+		p->ldy = ldy;
+		p->n_plain = tiles;
+		p->out = out;
+	}
+	p->n_tiles += tiles;
 }
 
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
@@ -46,28 +67,30 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
-	p.y = a->y;
 	p.scale = a->scale * format_factor(a->format);
-	p.n = a->n;
 	p.k = a->k;
 	p.ldx = a->ldx;
-	p.ldy = a->ldy;
 	p.n_cols = a->n_rows;
-	p.n_tiles = (a->n + MATMUL_TILE - 1) / MATMUL_TILE;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
-	p.out = a->out;
+	p.k_blocks = 1;
+	outputs(&p, a->out, a->y, a->n, a->ldy);
+	if (a->n_swiglu)
+		outputs(&p, MATMUL_OUT_SWIGLU, a->y_swiglu, a->n_swiglu, a->ldy_swiglu);
 	return p;
 }
 
 /* ---- narrow ---------------------------------------------------------------- */
 
-/* Warps along K: a power of two that leaves no warp without a slice. */
-static void narrow_split(struct matmul_params *p)
+/* Warps along K: a power of two that leaves no warp without a slice.  Twice as many, in two blocks, where
+ * a block a tile would leave places empty. */
+static void narrow_split(struct matmul_params *p, bool clusters)
 {
 	p->k_warps = NARROW_WARPS;
 	while (p->k_warps / 2 >= p->n_slices)
 		p->k_warps /= 2;
 	p->m_warps = NARROW_WARPS / p->k_warps;
+	p->k_blocks = clusters && p->n_slices >= 2 * NARROW_WARPS && p->n_tiles <= (uint32_t)device_sms() ? 2 : 1;
+	p->k_warps *= p->k_blocks;
 	p->groups = (p->n_tiles + p->m_warps - 1) / p->m_warps;
 	p->groups_inverse = (uint32_t)(((1ull << 32) + p->groups - 1) / p->groups);
 }
@@ -84,7 +107,7 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 	const size_t shared = narrow_shared(&p, NT);
 	/* GB10 and RTX PRO have 100 KB of shared memory in all: what does not fit twice
 	 * queues, which is only slower. */
-	const uint32_t blocks = min(most_items, (uint32_t)(device_sms() * BLOCKS));
+	const uint32_t blocks = min(most_items, (uint32_t)(device_sms() * BLOCKS) / p.k_blocks) * p.k_blocks;
 
 	if (shared > SHARED_MAX)
 		return -EINVAL;
@@ -94,7 +117,7 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 		return -ENODEV;
 	if (!blocks)
 		return -ENODEV;
-	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, 1, stream, p);
+	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, p.k_blocks, stream, p);
 }
 
 /* Units in flight a warp and blocks an SM: what the registers of units and x allow without
@@ -119,7 +142,7 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 	struct matmul_params p = matmul_params_of(a);
 	uint32_t items;
 
-	narrow_split(&p);
+	narrow_split(&p, a->n_rows <= 8);
 	items = p.groups;
 	switch (a->format) {
 	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
@@ -134,7 +157,7 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
 
-	if (!args_ok(a))
+	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
 		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
@@ -148,35 +171,44 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 
 /* ---- experts ----------------------------------------------------------------- */
 
+bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
+{
+	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
+	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
+}
+
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list)
+{
+	struct matmul_params p = {};
+
+	p.w = (const char *)a->w;
+	p.x = (const __nv_bfloat16 *)a->x;
+	p.scales = a->scale;
+	p.scales_up = a->scale_up;
+	p.scale = format_factor(a->format);
+	p.k = a->k;
+	p.ldx = a->ldx;
+	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
+	outputs(&p, a->out, a->y, a->n, a->ldy);
+	p.list = *list;
+	p.n_slots = a->n_slots;
+	p.x_per_slot = a->x_per_slot;
+	p.list_settled = a->list_settled;
+	p.without_last = a->without_last;
+	return p;
+}
+
 int decode_experts(const struct decode_experts_args *a, void *stream)
 {
 	const uint32_t pairs = a->n_rows * a->n_slots;
-	struct matmul_params p = {};
+	struct matmul_params p;
 	uint32_t most_items, cols;
 
-	if (!aligned16(a->w) || !aligned16(a->x) || !a->y || !a->list || !a->n_rows ||
-	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n_experts ||
-	    a->n_experts > MATMUL_MAX_EXPERTS || a->n > MATMUL_MAX_EXPERT_ROWS ||
-	    a->out == MATMUL_OUT_BF16 || !shape_ok(a->n, a->k, a->ldx, a->ldy, a->out))
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16)
 		return -EINVAL;
-	p.w = (const char *)a->w;
-	p.x = (const __nv_bfloat16 *)a->x;
-	p.y = a->y;
-	p.scales = a->scale;
-	p.scales_up = a->scale_up;
-	p.out = a->out;
-	p.list_settled = a->list_settled;
-	p.scale = format_factor(a->format);
-	p.n = a->n;
-	p.k = a->k;
-	p.ldx = a->ldx;
-	p.ldy = a->ldy;
-	p.n_tiles = (a->n + MATMUL_TILE - 1) / MATMUL_TILE;
-	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
-	p.list = *a->list;
-	p.n_slots = a->n_slots;
-	p.x_per_slot = a->x_per_slot;
-	narrow_split(&p);
+	p = matmul_params_of_experts(a, a->list);
+	narrow_split(&p, false);
 
 	/* How many experts are active is known on the device only: blocks beyond the work leave
 	 * at once.  Column tiles by the mean number of pairs an expert has. */

@@ -54,6 +54,10 @@ struct decode_matmul_args {
 	uint32_t n, k;		/* W is [n, k]; k a multiple of 8, at most MATMUL_MAX_K */
 	uint32_t ldx;		/* elements, a multiple of 8, >= k */
 	uint32_t ldy;		/* elements, >= n (SWIGLU: n / 2) */
+	/* What follows W, from its last row rounded up to MATMUL_TILE on: n_swiglu more rows, as
+	 * MATMUL_OUT_SWIGLU wants them, whose outputs go to y_swiglu.  0: nothing does. */
+	uint32_t n_swiglu, ldy_swiglu;
+	void *y_swiglu;
 	float scale;		/* multiplies the finished sum: NVFP4's global factor, else 1 */
 	enum matmul_format format;
 	enum matmul_out out;
@@ -91,6 +95,7 @@ struct decode_experts_args {
 	int x_per_slot;		/* x has a row per pair (down), not per row (gate, up) */
 	int list_settled;	/* the list was there before the kernel just before this call
 				 * began: its weights are asked for while that kernel runs */
+	int without_last;	/* leave the last active expert out: it was done elsewhere */
 	enum matmul_format format;
 	enum matmul_out out;	/* F32 or SWIGLU */
 };

@@ -18,21 +18,24 @@
 struct matmul_params {
 	const char *w;
 	const __nv_bfloat16 *x;
-	void *y;
+	void *y, *y_swiglu;		/* rows of the plain tiles; of the tiles in turns */
 	const float *scales, *scales_up;	/* experts: one each, or NULL */
 	float scale;			/* format's factor included */
-	uint32_t n, k, ldx, ldy;
+	uint32_t n, n_swiglu;		/* rows of both; the plain tiles come first */
+	uint32_t k, ldx, ldy, ldy_swiglu;
 	uint32_t n_cols;		/* dense: columns of the product, the rows of x and y */
-	uint32_t n_tiles, n_slices;	/* of W: ceil(n / 16), ceil(k / 256) */
-	enum matmul_out out;
-	uint32_t k_warps, m_warps;	/* warps of a block: along K x tiles side by side */
+	uint32_t n_plain;		/* tiles: ceil(n / 16) */
+	uint32_t n_tiles, n_slices;	/* of W: all tiles, ceil(k / 256) */
+	enum matmul_out out;		/* of the plain tiles */
+	uint32_t k_warps, m_warps;	/* warps along K x tiles side by side */
+	uint32_t k_blocks;		/* narrow: blocks of a cluster that share the warps along K */
 	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
 	uint32_t groups_inverse;	/* ceil(2^32 / groups): item / groups is the upper half of
 					 * item * this, exact while item * groups < 2^32 */
 	/* experts */
 	struct expert_list list;
 	uint32_t n_slots;
-	bool x_per_slot, list_settled;
+	bool x_per_slot, list_settled, without_last;
 };
 
 /* 0 or -ENODEV for what a launch or an attribute call answered. */
@@ -50,22 +53,31 @@ static __device__ __forceinline__ float fold(float total, float slice)
 	return __fadd_rn(total, slice);
 }
 
-static __device__ __forceinline__ void store_out(const struct matmul_params &p, size_t at, float v)
+/* Whether row r of a tile has an output of its own: the second half of a tile in turns has none. */
+static __device__ __forceinline__ bool has_output(const struct matmul_params &p, uint32_t tile, uint32_t r)
 {
-	if (p.out == MATMUL_OUT_BF16)
-		((__nv_bfloat16 *)p.y)[at] = __float2bfloat16_rn(v);
-	else
-		((float *)p.y)[at] = v;
+	if (tile < p.n_plain)
+		return tile * MATMUL_TILE + r < p.n;
+	return r < 8 && tile < p.n_tiles;
 }
 
-/* Columns `at` of y: gate and up are finished sums. */
-static __device__ __forceinline__ void store_swiglu(const struct matmul_params &p, size_t at,
-						    float gate, float up)
+/* Writes the output of row r of a tile, column `col` of the product; `up` counts in tiles in turns: the sum eight rows
+ * further down. */
+static __device__ __forceinline__ void store_out(const struct matmul_params &p, uint32_t tile, uint32_t r, uint32_t col,
+						 float v, float up)
 {
-	const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-gate));
+	const size_t row = col;
 
-	((__nv_bfloat16 *)p.y)[at] =
-		__float2bfloat16_rn(__fmul_rn(__fmul_rn(gate, sigmoid), up));
+	if (tile >= p.n_plain) {
+		const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-v));
+
+		((__nv_bfloat16 *)p.y_swiglu)[row * p.ldy_swiglu + (tile - p.n_plain) * 8 + r] =
+			__float2bfloat16_rn(__fmul_rn(__fmul_rn(v, sigmoid), up));
+	} else if (p.out == MATMUL_OUT_BF16) {
+		((__nv_bfloat16 *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] = __float2bfloat16_rn(v);
+	} else {
+		((float *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] = v;
+	}
 }
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream);
@@ -79,5 +91,8 @@ struct wide_layout {
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list);
+bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows);
+bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows);
 
 #endif

@@ -8,13 +8,20 @@
  * meet in shared memory, one barrier a tile, and are added in slice order.  Blocks are
  * persistent: each walks a run of tiles.
  *
+ * A tall and narrow matrix has fewer tiles than there are places for blocks; then the two blocks of
+ * a cluster share a tile's slices, and the sums meet in the first one's shared memory.
+ *
  * With experts, a tile belongs to an expert and its columns are that expert's pairs; more than
  * 8 NT of them are done in chunks with the weights still in registers.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_NARROW_CUH
 
+#include <cooperative_groups.h>
+
 #include "kernels/cuda/decode_matmul_int.cuh"
+
+namespace cg = cooperative_groups;
 
 #define NARROW_WARPS 8
 #define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
@@ -114,8 +121,7 @@ static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p
 	return v;
 }
 
-/* Adds the slices of every output of this block's tiles and writes them; for SWIGLU rows i and
- * i + 8 of a tile are a gate and its up. */
+/* Adds the slices of every output of this block's tiles and writes them. */
 template <int NT>
 static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
 						     const struct columns &c, const float *sums,
@@ -123,8 +129,6 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 						     uint32_t expert_index)
 {
 	const uint32_t tile_floats = 8 * NT * NARROW_COL, stride = p.m_warps * tile_floats;
-	const bool pairs = p.out == MATMUL_OUT_SWIGLU;
-	const uint32_t rows = pairs ? 8 : 16, n = pairs ? p.n / 2 : p.n;
 	float scale = p.scale, scale_up = p.scale;
 
 	if (p.scales) {
@@ -133,21 +137,16 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 		scale = __fmul_rn(p.scale, p.scales[expert]);
 		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
 	}
-	for (uint32_t i = threadIdx.x; i < p.m_warps * rows * 8 * NT; i += NARROW_WARPS * WARP) {
-		uint32_t m = i / (rows * 8 * NT), in_col = i / rows % (8 * NT);
-		uint32_t row = (first_tile + m) * rows + i % rows, col = first_col + in_col;
-		const float *from = sums + m * tile_floats + in_col * NARROW_COL + i % rows;
+	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
+		const uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16, r = i % 16;
+		const uint32_t tile = first_tile + m, col = first_col + in_col;
+		const float *from = sums + m * tile_floats + in_col * NARROW_COL + r;
 
-		if (row >= n || col >= c.n)
+		if (!has_output(p, tile, r) || col >= c.n)
 			continue;
-		const size_t at = (size_t)(c.pair ? c.pair[col] : col) * p.ldy + row;
-		const float v = __fmul_rn(narrow_sum(p, from, stride), scale);
-
-		if (pairs)
-			store_swiglu(p, at, v,
-				     __fmul_rn(narrow_sum(p, from + 8, stride), scale_up));
-		else
-			store_out(p, at, v);
+		store_out(p, tile, r, c.pair ? c.pair[col] : col,
+			  __fmul_rn(narrow_sum(p, from, stride), scale),
+			  tile < p.n_plain ? 0 : __fmul_rn(narrow_sum(p, from + 8, stride), scale_up));
 	}
 }
 
@@ -231,6 +230,7 @@ template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH>
 static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
+	float *const meeting = p.k_blocks > 1 ? cg::this_cluster().map_shared_rank(sums, 0) : sums;
 	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
 	const uint32_t buffer = p.n_slices * p.m_warps * tile_floats;
@@ -239,17 +239,20 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	struct narrow_x<NT> x;
 	uint32_t x_holds = ~0u, flip = 0, turn = 0;
 
-	walk.kw = warp % p.k_warps;
-	walk.m = warp / p.k_warps;
+	const uint32_t own_k = p.k_warps / p.k_blocks, rank = blockIdx.x % p.k_blocks;
+
+	walk.kw = rank * own_k + warp % own_k;
+	walk.m = warp / own_k;
 	if (EXPERTS && !p.list_settled)
 		chain_wait();
 
 	/* The first items % blocks blocks have one more. */
-	const uint32_t items = EXPERTS ? p.groups * *p.list.n_active : p.groups;
-	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
-	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
+	const uint32_t items = EXPERTS ? p.groups * (*p.list.n_active - p.without_last) : p.groups;
+	const uint32_t blocks = gridDim.x / p.k_blocks, block = blockIdx.x / p.k_blocks;
+	const uint32_t each = items / blocks, extra = items % blocks;
+	const uint32_t begin = block * each + min(block, extra);
 
-	walk.end = begin + each + (blockIdx.x < extra);
+	walk.end = begin + each + (block < extra);
 	if (begin >= walk.end)
 		return;
 
@@ -262,13 +265,15 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	}
 	chain_wait();	/* the weights are on their way, x may not be there yet */
 	chain_release();
+	if (p.k_blocks > 1)
+		cg::this_cluster().sync();	/* both have begun */
 
 	for (uint32_t item = begin; item < walk.end; item++) {
 		const uint32_t index = item_expert<EXPERTS>(p, item);
 		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
 
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
-			float *to = sums + flip * buffer;
+			float *to = meeting + flip * buffer;
 
 			for (uint32_t own = 0; walk.kw + own * p.k_warps < p.n_slices; own++) {
 				const uint32_t slice = walk.kw + own * p.k_warps;
@@ -309,9 +314,13 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 					at[NARROW_COL + 8] = sum[t][3];
 				}
 			}
-			__syncthreads();
+			if (p.k_blocks > 1)
+				cg::this_cluster().sync();
+			else
+				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
-			narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), to,
+			if (rank == 0)
+				narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
 					  item_group<EXPERTS>(p, item) * p.m_warps,
 					  chunk * 8 * NT, index);
 		}

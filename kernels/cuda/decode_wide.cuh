@@ -221,25 +221,19 @@ template <int MT, int NT>
 static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
 						   const uint4 *total)
 {
-	const bool pairs = p.out == MATMUL_OUT_SWIGLU;
-	const uint32_t rows = p.m_warps * MT * (pairs ? 8 : 16), n = pairs ? p.n / 2 : p.n;
+	const uint32_t rows = p.m_warps * MT * MATMUL_TILE;
 
 #pragma unroll 1
 	for (uint32_t i = threadIdx.x; i < rows * 8 * NT; i += blockDim.x) {
-		uint32_t r = i % rows, c = i / rows, tile = pairs ? r / 8 : r / 16;
-		uint32_t row = blockIdx.y * rows + r, col = blockIdx.x * 8 * NT + c;
+		const uint32_t m = i % rows / 16, r = i % 16, c = i / rows;
+		const uint32_t tile = blockIdx.y * p.m_warps * MT + m, col = blockIdx.x * 8 * NT + c;
 		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
-		uint32_t at = ((tile * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + c % 2;
+		const uint32_t at = ((m * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + c % 2;
 		const float *from = (const float *)total + at;
 
-		if (row >= n || col >= p.n_cols)
-			continue;
-		if (pairs)
-			store_swiglu(p, (size_t)col * p.ldy + row, __fmul_rn(from[0], p.scale),
-				     __fmul_rn(from[2], p.scale));
-		else
-			store_out(p, (size_t)col * p.ldy + row,
-				  __fmul_rn(from[r % 16 / 8 * 2], p.scale));
+		if (has_output(p, tile, r) && col < p.n_cols)
+			store_out(p, tile, r, col, __fmul_rn(from[r / 8 * 2], p.scale),
+				  __fmul_rn(from[2], p.scale));
 	}
 }
 

@@ -32,7 +32,7 @@ int shape_check(const struct model_shape *m, const struct device_limits *l, stru
 		n_attention += m->mixer[i] == MIXER_ATTENTION;
 	if (l->numerics != NUMERICS_BF16)
 		return err_set(e, -ENOTSUP, "cuda computes in BF16 numerics only");
-	if (!m->n_layers || m->n_layers > MODEL_MAX_LAYERS || !m->hidden || m->hidden % 8 ||
+	if (!m->n_layers || m->n_layers > MODEL_MAX_LAYERS || !m->hidden || m->hidden % 32 ||
 	    m->hidden > RESIDUAL_MAX_WIDTH || !m->vocab_rows || m->vocab_rows > SAMPLE_MAX_VOCAB || !m->n_token_ids ||
 	    m->n_token_ids > m->vocab_rows)
 		return err_set(e, -ENOTSUP, "cuda: %u layers of width %u, vocabulary %u", m->n_layers, m->hidden,
@@ -47,9 +47,9 @@ int shape_check(const struct model_shape *m, const struct device_limits *l, stru
 		return err_set(e, -ENOTSUP, "cuda: Gated DeltaNet of %u / %u heads of %u", m->gdn_k_heads, m->gdn_v_heads,
 			       m->gdn_head_dim);
 	if (m->n_experts ? m->n_experts > MATMUL_MAX_EXPERTS || !m->n_experts_used || m->n_experts_used > ROUTE_MAX_TOP ||
-				   m->n_experts_used > m->n_experts || !m->expert_inter || m->expert_inter % 8 ||
-				   m->shared_inter % 8 :
-			   !m->dense_inter || m->dense_inter % 8)
+				   m->n_experts_used > m->n_experts || !m->expert_inter || m->expert_inter % 32 ||
+				   m->shared_inter % 32 :
+			   !m->dense_inter || m->dense_inter % 32)
 		return err_set(e, -ENOTSUP, "cuda: %u of %u experts of %u, dense %u", m->n_experts_used, m->n_experts,
 			       m->expert_inter, m->dense_inter);
 	if (!l->n_slots || !l->n_blocks || l->max_rows < STEP_GRID || !l->max_context)
@@ -66,7 +66,10 @@ void sizes(struct cuda_device *d)
 
 	d->pass_rows = std::min(l->max_rows, (uint32_t)PASS_ROWS);
 	d->table_entries = std::min(l->n_slots, d->pass_rows) * blocks;
-	d->max_passes = (l->max_rows + d->pass_rows - 1) / d->pass_rows;
+	d->prefill_rows = std::min(l->max_rows, (uint32_t)PREFILL_ROWS);
+	/* Decode passes are full but for the last; prefill passes lack less than a chunk, or have all the runs they may. */
+	d->max_passes = (l->max_rows + d->pass_rows - 1) / d->pass_rows +
+			l->max_rows / (d->prefill_rows - STEP_GRID + 1) + l->n_slots / PREFILL_RUNS + 2;
 	for (uint32_t i = 0; i < m->n_layers; i++)
 		d->index[i] = m->mixer[i] == MIXER_GDN ? d->n_gdn++ : d->n_attn++;
 	d->value = m->gdn_v_heads * m->gdn_head_dim;
@@ -221,6 +224,8 @@ static bool memory_device(struct cuda_device *d)
 
 static bool memory_host(struct cuda_device *d)
 {
+	char *blob;
+
 	for (int i = 0; i < 2; i++)
 		if (!take_host(&d->begin_ids[i], (size_t)d->limits.max_context * 4) ||
 		    !take_host(&d->begin_bias[i], SAMPLE_MAX_BIAS * sizeof(struct sample_bias)) ||
@@ -232,8 +237,11 @@ static bool memory_host(struct cuda_device *d)
 			return false;
 		for (struct staging &s : f.staging)
 			if (!take_host(&s.meta, sizeof(*s.meta)) || !take_host(&s.table, d->table_entries * 4) ||
-			    !take_host(&s.out, d->pass_rows * sizeof(*s.out)))
+			    !take_host(&s.out, d->pass_rows * sizeof(*s.out)) ||
+			    !take_host(&blob, d->ws.prefill.bytes))
 				return false;
+			else
+				prefill_meta_layout(d, blob, &s.prefill);
 	}
 	return true;
 }
@@ -287,6 +295,7 @@ static void free_host(struct cuda_device *d)
 			cudaEventDestroy(f.done);
 		for (struct staging &s : f.staging) {
 			cudaFreeHost(s.meta);
+			cudaFreeHost(s.prefill.blob);
 			cudaFreeHost(s.table);
 			cudaFreeHost(s.out);
 		}
@@ -431,16 +440,27 @@ int cuda_slot_begin(struct cuda_device *d, uint32_t slot, const struct sampling 
 
 /* ---- steps --------------------------------------------------------------------- */
 
-static int pass_submit(struct cuda_device *d, const struct plan *p, const struct pass *pass,
-		       const struct staging *s, struct flight *f)
+/* What kernels read about a pass, on its way; then the pass. */
+static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const struct staging *s)
 {
-	int rc;
-
-	pass_describe(d, p, pass, s);
+	if (pass->prefill) {
+		if (cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes, cudaMemcpyHostToDevice,
+				    d->stream) != cudaSuccess)
+			return -ENODEV;
+		return prefill_forward(d, pass, s);
+	}
 	if (cudaMemcpyAsync(d->ws.meta, s->meta, sizeof(*s->meta), cudaMemcpyHostToDevice, d->stream) != cudaSuccess ||
 	    cudaMemcpyAsync(d->ws.table, s->table, pass->n_table * 4, cudaMemcpyHostToDevice, d->stream) != cudaSuccess)
 		return -ENODEV;
-	rc = pass_forward(d, pass);
+	return pass_forward(d, pass);
+}
+
+static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *s,
+		       struct flight *f)
+{
+	int rc = pass_describe(d, p, pass, s);
+
+	rc = rc ? rc : pass_enqueue(d, pass, s);
 	if (rc)
 		return rc;
 	for (const struct piece &piece : pass->pieces)

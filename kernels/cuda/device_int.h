@@ -1,8 +1,10 @@
-/* device_int.h - the inside of the CUDA back end, shared by device.cu, plan.cu, forward.cu and digest.cu.
+/* device_int.h - the inside of the CUDA back end, shared by device.cu, plan.cu, forward.cu, prefill.cu and
+ * digest.cu.
  *
- * A step is one or more *passes*: rows of the plan's runs in order, PASS_ROWS at most, through all layers. A
- * pass is described by fixed arrays (struct pass_meta) that travel in one copy; kernels find all that
- * changes from step to step there, at places that do not, so that a pass can be replayed as a graph.
+ * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most, by the decode kernels
+ * (forward.cu), and of prompt rows, PREFILL_ROWS at most, by the prefill kernels (prefill.cu).  A decode pass is
+ * described by fixed arrays (struct pass_meta) that travel in one copy; kernels find all that changes from step to step
+ * there, at places that do not, so that a pass can be replayed as a graph.
  */
 #ifndef HEARTH_KERNELS_CUDA_DEVICE_INT_H
 #define HEARTH_KERNELS_CUDA_DEVICE_INT_H
@@ -14,15 +16,21 @@
 #include <vector>
 
 #include "kernels/cuda/attn_decode.h"
+#include "kernels/cuda/attn_prefill.h"
 #include "kernels/cuda/decode_matmul.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/gdn_prefill.h"
 #include "kernels/cuda/gdn_step.h"
+#include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/residual.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sample.h"
 #include "kernels/cuda/weights.h"
 
 #define PASS_ROWS MATMUL_MAX_ROWS
+#define PREFILL_ROWS 8192	/* rows of a prefill pass; what they need of workspace is reserved */
+#define PREFILL_RUNS PASS_ROWS
+#define PREFILL_SLOTS 128	/* partial results of attention over long contexts */
 
 struct pass_meta {
 	struct embed_row embed[PASS_ROWS];
@@ -34,17 +42,33 @@ struct pass_meta {
 	uint32_t token[PASS_ROWS];	/* for the output counts of a replay */
 };
 
+/* The same for a prefill pass: arrays in one piece of memory, sized for what the limits allow. */
+struct prefill_meta {
+	char *blob;
+	size_t bytes;
+	struct embed_row *embed;
+	struct qk_row *qk;
+	struct gdn_prefill_run *gdn;
+	struct gdn_chunk *chunk;
+	struct attn_tile *tile;
+	struct sample_row *sample;
+	uint32_t *head;			/* rows that are sampled or digested */
+	uint32_t *table;
+};
+
 /* A run's part of a pass. */
 struct piece {
 	uint32_t run, slot, row, n, pos;
 	bool first, last;		/* of its run */
 	int32_t head;			/* its first row among the head rows; -1: none */
-	uint32_t n_head;		/* 1 (the last row) or n */
+	uint32_t n_head;		/* 1 (the last row) or n; in a prefill pass 1 at most */
 	float *logits;			/* where the caller wants them */
 	bool count;
 };
 
 struct pass {
+	bool prefill;
+	uint32_t n_chunks, n_tiles;	/* prefill: known once it is described */
 	uint32_t n_rows, n_head, n_sample, max_length, n_table;
 	std::vector<struct piece> pieces;
 	std::vector<uint32_t> sample_run;	/* sample i belongs to this run of the plan */
@@ -52,6 +76,7 @@ struct pass {
 
 /* Pinned memory of one pass in flight. */
 struct staging {
+	struct prefill_meta prefill;
 	struct pass_meta *meta;
 	uint32_t *table;
 	struct sample_out *out;
@@ -69,6 +94,9 @@ struct workspace {
 	char *slab;
 	size_t bytes;
 	struct pass_meta *meta;
+	struct prefill_meta prefill;
+	void *gdn_room, *prefill_list;
+	float *attn_slots;
 	uint32_t *table;
 	struct sample_out *out;
 	uint64_t *keys, *active;		/* active: distinct experts, summed */
@@ -93,7 +121,7 @@ struct cuda_device {
 	cudaStream_t stream;
 	struct weights w;
 
-	uint32_t pass_rows, table_entries, max_passes, n_gdn, n_attn, channels, value;
+	uint32_t pass_rows, prefill_rows, table_entries, max_passes, n_gdn, n_attn, channels, value;
 	uint32_t index[MODEL_MAX_LAYERS];	/* of a layer among those of its mixer */
 
 	/* KV and states */
@@ -121,16 +149,43 @@ struct cuda_device {
 
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);
-/* Writes what the kernels read about a pass. */
-void pass_describe(const struct cuda_device *d, const struct plan *p, const struct pass *pass,
-		   const struct staging *to);
+/* Writes what the kernels read about a pass; of a prefill pass also n_chunks and n_tiles. */
+int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *to);
+/* Lays the arrays out from `blob` on (NULL: only the size). */
+void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill_meta *ret);
 
 /* forward.cu: enqueues a pass from embedding to sample. */
 int pass_forward(struct cuda_device *d, const struct pass *pass);
+/* prefill.cu: the same for a prefill pass; `from` is what pass_describe() wrote. */
+int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct staging *from);
+
+/* forward.cu: what both use. */
+void pass_mark(struct cuda_device *d, enum cuda_class c);	/* after work of a class was enqueued */
+uint32_t gdn_width(const struct cuda_device *d);	/* what a mixer's first matrix gives, side by side: q k v z b a */
+uint32_t gdn_ld(const struct cuda_device *d);		/* its rows are so far apart */
+uint32_t attention_width(const struct cuda_device *d);	/* q with gates, k, v */
+uint32_t slots_of(const struct cuda_device *d);		/* experts of a row, the shared one last */
+/* logits = head of the gathered rows; hn holds them. */
+int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32_t n);
+int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n);
+struct strided {
+	char *at;
+	uint32_t ld;	/* elements between rows */
+};
+/* Where the shared expert's gated activations are. */
+struct strided shared_act(const struct cuda_device *d);
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 
 /* digest.cu: waits for the stream, then adds a pass to its runs' digests. */
 int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_result *results);
+
+/* Partial results that attention over long contexts keeps; 0: no sequence is that long. */
+static inline uint32_t attn_slots(const struct cuda_device *d)
+{
+	const uint32_t segments = attn_prefill_segments(d->limits.max_context);
+
+	return !d->n_attn || segments == 1 ? 0 : segments > PREFILL_SLOTS ? segments : PREFILL_SLOTS;
+}
 
 static inline char *kv_at(const struct cuda_device *d, uint32_t layer, int half)
 {

@@ -60,10 +60,11 @@ int state_digest(struct cuda_device *d, uint32_t slot, uint32_t *crc)
 
 int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_result *results)
 {
-	std::vector<struct qk_row> rows(PASS_ROWS);
+	std::vector<struct qk_row> rows(pass->n_rows);
 
 	if (cudaStreamSynchronize(d->stream) != cudaSuccess ||
-	    cudaMemcpy(rows.data(), d->ws.meta->qk, sizeof(d->ws.meta->qk), cudaMemcpyDeviceToHost) != cudaSuccess)
+	    cudaMemcpy(rows.data(), pass->prefill ? d->ws.prefill.qk : d->ws.meta->qk, rows.size() * sizeof(struct qk_row),
+		       cudaMemcpyDeviceToHost) != cudaSuccess)
 		return -ENODEV;
 	for (const struct piece &p : pass->pieces) {
 		struct step_digest *g = &results[p.run].digest;

@@ -11,30 +11,7 @@ const char *const cuda_class_name[CLASS_N] = {
 	"shared expert", "residual, norm", "head", "sample",
 };
 
-namespace {
-
-constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
-constexpr uint32_t SHARED_BESIDE_ROWS = 16;
-
-/* What a mixer's first matrix gives, side by side: q k v z b a; q with gates, k, v. */
-uint32_t gdn_width(const struct cuda_device *d)
-{
-	return d->channels + d->value + 2 * d->m.gdn_v_heads;
-}
-
-uint32_t attention_width(const struct cuda_device *d)
-{
-	return 2 * (d->m.n_q_heads + d->m.n_kv_heads) * ATTN_DIM;
-}
-
-/* Experts of a row, the shared one last. */
-uint32_t slots_of(const struct cuda_device *d)
-{
-	return d->m.n_experts_used + (d->m.shared_inter ? 1 : 0);
-}
-
-/* After work of a class was enqueued. */
-void mark(struct cuda_device *d, enum cuda_class c)
+void pass_mark(struct cuda_device *d, enum cuda_class c)
 {
 	struct mark m = { c, NULL };
 
@@ -44,11 +21,48 @@ void mark(struct cuda_device *d, enum cuda_class c)
 	d->marks.push_back(m);
 }
 
+uint32_t gdn_width(const struct cuda_device *d)
+{
+	return d->channels + d->value + 2 * d->m.gdn_v_heads;
+}
+
+uint32_t gdn_ld(const struct cuda_device *d)
+{
+	return (gdn_width(d) + 7) / 8 * 8;
+}
+
+uint32_t attention_width(const struct cuda_device *d)
+{
+	return 2 * (d->m.n_q_heads + d->m.n_kv_heads) * ATTN_DIM;
+}
+
+uint32_t slots_of(const struct cuda_device *d)
+{
+	return d->m.n_experts_used + (d->m.shared_inter ? 1 : 0);
+}
+
+struct strided shared_act(const struct cuda_device *d)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t inter = d->m.expert_inter;
+
+	if (!weights_shared_beside(&d->m))
+		return { (char *)s->shared_act, d->m.shared_inter };
+	return { (char *)s->act + (size_t)d->m.n_experts_used * inter * 2, slots_of(d) * inter };
+}
+
+namespace {
+
+constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
+constexpr uint32_t SHARED_BESIDE_ROWS = 8;
+
 struct product {
 	const void *w, *x;
 	void *y;
-	uint32_t n, k, ldy;
+	uint32_t n, k, ldx, ldy;
 	enum matmul_out out;
+	uint32_t n_swiglu, ldy_swiglu;	/* and what follows W */
+	void *y_swiglu;
 };
 
 int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
@@ -61,8 +75,11 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
 	a.n_rows = rows;
 	a.n = p.n;
 	a.k = p.k;
-	a.ldx = p.k;
+	a.ldx = p.ldx;
 	a.ldy = p.ldy;
+	a.n_swiglu = p.n_swiglu;
+	a.ldy_swiglu = p.ldy_swiglu;
+	a.y_swiglu = p.y_swiglu;
 	a.scale = 1;
 	a.format = MATMUL_BF16;
 	a.out = p.out;
@@ -74,12 +91,12 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_width(d);
+	const uint32_t rows = pass->n_rows, index = d->index[layer], n = gdn_width(d), ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
 	struct gdn_step_args g = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, n, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
 
-	mark(d, CLASS_GDN_MATRIX);
+	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
 	g.n_runs = (uint32_t)pass->pieces.size();
 	g.k_heads = m->gdn_k_heads;
@@ -98,9 +115,10 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	g.eps = m->norm_eps;
 	g.out = s->og;
 	rc = rc ? rc : gdn_step(&g, d->stream);
-	mark(d, CLASS_GDN);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, m->hidden, MATMUL_OUT_F32 });
-	mark(d, CLASS_GDN_MATRIX);
+	pass_mark(d, CLASS_GDN);
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, d->value, m->hidden,
+					      MATMUL_OUT_F32 });
+	pass_mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
 
@@ -154,9 +172,9 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM, ld = attention_width(d);
 	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
 
-	mark(d, CLASS_ATTENTION_MATRIX);
+	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;
 	r.n_rows = rows;
 	r.q_heads = m->n_q_heads;
@@ -179,9 +197,9 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	r.v_cache = kv_at(d, index, 1);
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
-	mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, m->hidden, MATMUL_OUT_F32 });
-	mark(d, CLASS_ATTENTION_MATRIX);
+	pass_mark(d, CLASS_ATTENTION);
+	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, q, m->hidden, MATMUL_OUT_F32 });
+	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }
 
@@ -197,28 +215,21 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_
 	a.width = d->m.hidden;
 	a.eps = d->m.norm_eps;
 	rc = residual_add(&a, d->stream);
-	mark(d, CLASS_RESIDUAL);
-	return rc;
-}
-
-/* A gated MLP of its own; row r of y is at r * ldy. */
-int gated_matrices(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, uint32_t inter, float *y,
-		   uint32_t ldy)
-{
-	const struct workspace *s = &d->ws;
-	int rc = multiply(d, rows, { w->gate_up, s->h, s->shared_act, 2 * inter, d->m.hidden, inter, MATMUL_OUT_SWIGLU });
-
-	rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, y, d->m.hidden, inter, ldy, MATMUL_OUT_F32 });
-	mark(d, CLASS_SHARED);
+	pass_mark(d, CLASS_RESIDUAL);
 	return rc;
 }
 
 int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
 {
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
 	struct residual_add_args a = {};
-	int rc = gated_matrices(d, rows, &d->w.layer[layer], d->m.dense_inter, d->ws.y, d->m.hidden);
+	int rc = multiply(d, rows, { w->gate_up, s->h, s->act, 2 * inter, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	a.y = d->ws.y;
+	rc = rc ? rc : multiply(d, rows, { w->down, s->act, s->y, hidden, inter, inter, hidden, MATMUL_OUT_F32 });
+	pass_mark(d, CLASS_SHARED);
+	a.y = s->y;
 	a.slots = 1;
 	return rc ? rc : add(d, rows, next_norm, a);
 }
@@ -228,14 +239,17 @@ __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
 	*sum += *n - shared;
 }
 
+/* Router and the shared expert's gate and up in one product; then who goes where. */
 int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	   const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
+	const struct strided act = shared_act(d);
 	struct route_args c = {};
-	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, stride, MATMUL_OUT_F32 });
+	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
+				     2 * m->shared_inter, act.ld, act.at });
 
 	c.logits = s->router;
 	c.rows = rows;
@@ -250,7 +264,7 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	rc = rc ? rc : route(&c, d->stream);
 	if (d->profile)
 		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active, list_shared ? 1 : 0);
-	mark(d, CLASS_ROUTER);
+	pass_mark(d, CLASS_ROUTER);
 	return rc;
 }
 
@@ -275,6 +289,7 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.ldy = m->expert_inter;
 	a.format = MATMUL_BF16;
 	a.out = MATMUL_OUT_SWIGLU;
+	a.without_last = list_shared;
 	rc = decode_experts(&a, d->stream);
 	a.w = w->expert_down;
 	a.x = s->act;
@@ -285,9 +300,10 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.ldy = m->hidden;
 	a.x_per_slot = 1;
 	a.list_settled = 1;
+	a.without_last = 0;
 	a.out = MATMUL_OUT_F32;
 	rc = rc ? rc : decode_experts(&a, d->stream);
-	mark(d, CLASS_EXPERTS);
+	pass_mark(d, CLASS_EXPERTS);
 	return rc;
 }
 
@@ -300,13 +316,15 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	 * for many.  The same bits. */
 	const bool beside = rows <= SHARED_BESIDE_ROWS && weights_shared_beside(m);
 	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	const struct strided act = shared_act(d);
 	struct residual_add_args a = {};
 	int rc = choose(d, rows, w, beside, &list);
 
 	rc = rc ? rc : experts(d, rows, w, beside, &list);
 	if (m->shared_inter && !beside)
-		rc = rc ? rc : gated_matrices(d, rows, w, m->shared_inter, s->expert_y + m->n_experts_used * m->hidden,
-					      slots_of(d) * m->hidden);
+		rc = rc ? rc : multiply(d, rows, { w->down, act.at, s->expert_y + m->n_experts_used * m->hidden, m->hidden,
+						   m->shared_inter, act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+	pass_mark(d, CLASS_SHARED);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);
@@ -331,7 +349,7 @@ int layers(struct cuda_device *d, const struct pass *pass)
 	e.vocab = d->m.vocab_rows;
 	e.eps = d->m.norm_eps;
 	rc = embed_rows(&e, d->stream);
-	mark(d, CLASS_EMBED);
+	pass_mark(d, CLASS_EMBED);
 	a.y = d->ws.y;
 	a.slots = 1;
 	for (uint32_t l = 0; !rc && l < d->m.n_layers; l++) {
@@ -341,44 +359,6 @@ int layers(struct cuda_device *d, const struct pass *pass)
 		rc = rc ? rc : add(d, rows, d->w.layer[l].post_norm, a);
 		rc = rc ? rc : d->m.n_experts ? expert_layer(d, rows, l, next) : dense_layer(d, rows, l, next);
 	}
-	return rc;
-}
-
-int head(struct cuda_device *d, const struct pass *pass)
-{
-	const struct workspace *s = &d->ws;
-	int rc;
-
-	if (!pass->n_head)
-		return 0;
-	rc = gather_rows(s->h, s->meta->head, pass->n_head, d->m.hidden, s->hn, d->stream);
-	rc = rc ? rc : multiply(d, pass->n_head,
-				{ d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.vocab_rows,
-				  MATMUL_OUT_F32 });
-	mark(d, CLASS_HEAD);
-	return rc;
-}
-
-int samples(struct cuda_device *d, const struct pass *pass)
-{
-	struct sample_args a = {};
-	int rc;
-
-	if (!pass->n_sample)
-		return 0;
-	a.rows = d->ws.meta->sample;
-	a.params = d->params;
-	a.bias = d->bias;
-	a.counts = d->counts;
-	a.last_sample = d->last_sample;
-	a.logits = d->ws.logits;
-	a.keys = d->ws.keys;
-	a.out = d->ws.out;
-	a.n_rows = pass->n_sample;
-	a.vocab = d->m.vocab_rows;
-	a.n_ids = d->m.n_token_ids;
-	rc = sample_rows(&a, d->stream);
-	mark(d, CLASS_SAMPLE);
 	return rc;
 }
 
@@ -404,9 +384,9 @@ int forward_once(struct cuda_device *d, const struct pass *pass)
 {
 	int rc = layers(d, pass);
 
-	rc = rc ? rc : head(d, pass);
+	rc = rc ? rc : pass_head(d, d->ws.h, d->ws.meta->head, pass->n_head);
 	rc = rc ? rc : extras(d, pass);
-	return rc ? rc : samples(d, pass);
+	return rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample);
 }
 
 /* Graphs are few while batches are stable; when they are not, starting over bounds the memory. */
@@ -436,8 +416,8 @@ int forward_graph(struct cuda_device *d, const struct pass *pass)
 	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed) != cudaSuccess)
 		return -ENODEV;
 	rc = layers(d, pass);
-	rc = rc ? rc : head(d, pass);
-	rc = rc ? rc : samples(d, pass);
+	rc = rc ? rc : pass_head(d, d->ws.h, d->ws.meta->head, pass->n_head);
+	rc = rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample);
 	if (cudaStreamEndCapture(d->stream, &graph) != cudaSuccess || rc)
 		return rc ? rc : -ENODEV;
 	if (cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)
@@ -463,39 +443,84 @@ struct layout {
 
 } /* namespace */
 
+int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32_t n)
+{
+	const struct workspace *s = &d->ws;
+	int rc;
+
+	if (!n)
+		return 0;
+	rc = gather_rows(h, rows, n, d->m.hidden, s->hn, d->stream);
+	rc = rc ? rc : multiply(d, n, { d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.hidden,
+					d->m.vocab_rows, MATMUL_OUT_F32 });
+	pass_mark(d, CLASS_HEAD);
+	return rc;
+}
+
+int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n)
+{
+	struct sample_args a = {};
+	int rc;
+
+	if (!n)
+		return 0;
+	a.rows = rows;
+	a.params = d->params;
+	a.bias = d->bias;
+	a.counts = d->counts;
+	a.last_sample = d->last_sample;
+	a.logits = d->ws.logits;
+	a.keys = d->ws.keys;
+	a.out = d->ws.out;
+	a.n_rows = n;
+	a.vocab = d->m.vocab_rows;
+	a.n_ids = d->m.n_token_ids;
+	rc = sample_rows(&a, d->stream);
+	pass_mark(d, CLASS_SAMPLE);
+	return rc;
+}
+
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *w)
 {
 	const struct model_shape *m = &d->m;
-	const uint64_t rows = d->pass_rows, q = (uint64_t)m->n_q_heads * ATTN_DIM;
-	const uint64_t pairs = rows * slots_of(d), mlp = m->n_experts ? m->shared_inter : m->dense_inter;
+	const uint64_t rows = std::max(d->pass_rows, d->prefill_rows), few = d->pass_rows;
+	const uint64_t q = (uint64_t)m->n_q_heads * ATTN_DIM, pairs = rows * slots_of(d);
 	const uint64_t one = attn_scratch_floats(1, d->limits.max_context, m->n_q_heads);
+	const uint32_t chunks = d->prefill_rows / GDN_CHUNK + PREFILL_RUNS;
 	struct layout l = { slab, 0 };
 
 	w->slab = slab;
 	l.take(&w->meta, 1, sizeof(struct pass_meta));
+	prefill_meta_layout(d, NULL, &w->prefill);
+	l.take(&w->prefill.blob, w->prefill.bytes, 1);
+	prefill_meta_layout(d, w->prefill.blob, &w->prefill);
 	l.take(&w->table, d->table_entries, 4);
-	l.take(&w->out, rows, sizeof(struct sample_out));
+	l.take(&w->out, few, sizeof(struct sample_out));
 	l.take(&w->active, 1, 8);
 	l.take(&w->x, rows * m->hidden, 2);
 	l.take(&w->h, rows * m->hidden, 2);
-	l.take(&w->hn, rows * m->hidden, 2);
+	l.take(&w->hn, few * m->hidden, 2);
 	l.take(&w->y, rows * m->hidden, 4);
-	l.take(&w->u, rows * std::max(gdn_width(d), attention_width(d)), 2);
+	l.take(&w->u, rows * std::max(gdn_ld(d), attention_width(d)), 2);
 	l.take(&w->og, rows * d->value, 2);
-	l.take(&w->q, rows * q, 2);
-	l.take(&w->gate, rows * q, 2);
+	l.take(&w->q, few * q, 2);
+	l.take(&w->gate, few * q, 2);
 	l.take(&w->ao, rows * q, 2);
 	l.take(&w->router, rows * (m->n_experts + 1), 4);
 	l.take(&w->choice, pairs, 4);
 	l.take(&w->choice_weight, pairs, 4);
-	l.take(&w->list, expert_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1), 1);
-	l.take(&w->act, pairs * m->expert_inter, 2);
-	l.take(&w->expert_y, pairs * m->hidden, 4);
-	l.take(&w->shared_act, rows * mlp, 2);
-	l.take(&w->keys, rows * SAMPLE_SEGMENTS, 8);
-	l.take(&w->logits, rows * m->vocab_rows, 4);
-	w->attn_floats = one * rows < ATTN_SCRATCH ? one * rows : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
+	l.take(&w->list, expert_list_bytes((uint32_t)few, slots_of(d), m->n_experts + 1), 1);
+	l.take(&w->act, m->n_experts ? pairs * m->expert_inter : rows * m->dense_inter, 2);
+	/* Few rows in float32, many in bfloat16. */
+	l.take(&w->expert_y, std::max(few * slots_of(d) * 2, pairs) * m->hidden, 2);
+	l.take(&w->shared_act, rows * m->shared_inter, 2);
+	l.take(&w->keys, few * SAMPLE_SEGMENTS, 8);
+	l.take(&w->logits, few * m->vocab_rows, 4);
+	w->attn_floats = one * few < ATTN_SCRATCH ? one * few : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
 	l.take(&w->attn, w->attn_floats, 4);
+	l.take(&w->prefill_list, m->n_experts ? prefill_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1) : 0, 1);
+	l.take(&w->gdn_room, m->gdn_k_heads ? gdn_prefill_room(m->gdn_k_heads, m->gdn_v_heads, chunks) : 0, 1);
+	l.take(&w->attn_slots, attn_slots(d) ? attn_prefill_slot_floats(attn_slots(d), m->n_q_heads, m->n_kv_heads) : 0, 4);
 	w->bytes = l.used;
 }
 

@@ -1,10 +1,14 @@
 # Compiled always where nvcc is found, for sm_90a, sm_120a and sm_121a; run only where a GPU is.
 SUFFIXES = .cu
-cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/gdn_step.h kernels/cuda/rows.h \
+cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
+	kernels/cuda/attn_prefill.cuh kernels/cuda/gdn_prefill.h kernels/cuda/gdn_prefill.cuh \
+	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
+	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
 	kernels/cuda/expert_list.cuh kernels/cuda/launch.cuh kernels/cuda/route.h \
+	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/weights.h
 EXTRA_DIST += $(cuda_headers)
 
@@ -15,20 +19,33 @@ if CUDA
 noinst_LIBRARIES += libcudakernels.a
 libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_decode.cu \
+	kernels/cuda/attn_prefill.cu \
+	kernels/cuda/attn_prefill_in.cu \
+	kernels/cuda/attn_prefill_wgmma.cu \
+	kernels/cuda/backend.c \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
+	kernels/cuda/gdn_convolve.cu \
+	kernels/cuda/gdn_prefill.cu \
+	kernels/cuda/gdn_prepare.cu \
+	kernels/cuda/gdn_scan.cu \
 	kernels/cuda/gdn_step.cu \
 	kernels/cuda/pack.c \
 	kernels/cuda/plan.cu \
+	kernels/cuda/prefill.cu \
+	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
 	kernels/cuda/route.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
 	kernels/cuda/weights.cu
+# What a program adds to have the CUDA back end (kernels/device.c looks for it).
+cuda_backend_ldflags = -Wl,-u,cuda_backend_open
+cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 -include $(libcudakernels_a_OBJECTS:=.d)
 CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
 endif

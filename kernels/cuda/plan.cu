@@ -62,7 +62,7 @@ void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_
 	p.last = from + n == r->n;
 	p.logits = r->logits ? r->logits + (size_t)from * d->m.vocab_rows : NULL;
 	p.count = r->count;
-	p.n_head = r->logits ? n : p.last && (r->sample || d->limits.digests) ? 1 : 0;
+	p.n_head = r->logits && !pass->prefill ? n : p.last && (r->sample || d->limits.digests) ? 1 : 0;
 	p.head = p.n_head ? (int32_t)pass->n_head : -1;
 	pass->n_head += p.n_head;
 	if (p.last && r->sample) {
@@ -77,6 +77,41 @@ void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_
 
 } /* namespace */
 
+/* How many of the `left` rows of a run fit the last pass of its kind; a prompt is cut on the grid only. */
+static uint32_t fits(const struct cuda_device *d, const struct pass *pass, uint32_t left)
+{
+	const uint32_t room = (pass->prefill ? d->prefill_rows : d->pass_rows) - pass->n_rows;
+
+	if (left <= room)
+		return pass->prefill && pass->pieces.size() == PREFILL_RUNS ? 0 : left;
+	if (!pass->prefill)
+		return room;
+	return pass->pieces.size() == PREFILL_RUNS ? 0 : room / STEP_GRID * STEP_GRID;
+}
+
+static void cut_kind(const struct cuda_device *d, const struct plan *p, bool prefill, std::vector<struct pass> *passes)
+{
+	bool fresh = true;
+
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		for (uint32_t from = 0; from < p->runs[i].n;) {
+			uint32_t n = 0;
+
+			if ((p->runs[i].kind == ROW_PREFILL) != prefill)
+				break;
+			if (!fresh)
+				n = fits(d, &passes->back(), p->runs[i].n - from);
+			if (!n) {
+				passes->push_back({});
+				passes->back().prefill = prefill;
+				n = fits(d, &passes->back(), p->runs[i].n - from);
+				fresh = false;
+			}
+			pass_add(d, &passes->back(), &p->runs[i], i, from, n);
+			from += n;
+		}
+}
+
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret)
 {
 	std::vector<struct pass> passes;
@@ -84,17 +119,8 @@ int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<stru
 
 	if (rc)
 		return rc;
-	for (uint32_t i = 0; i < p->n_runs; i++)
-		for (uint32_t from = 0; from < p->runs[i].n;) {
-			uint32_t n = p->runs[i].n - from, room;
-
-			if (passes.empty() || passes.back().n_rows == d->pass_rows)
-				passes.push_back({});
-			room = d->pass_rows - passes.back().n_rows;
-			n = n < room ? n : room;
-			pass_add(d, &passes.back(), &p->runs[i], i, from, n);
-			from += n;
-		}
+	cut_kind(d, p, false, &passes);	/* those who wait for a token first */
+	cut_kind(d, p, true, &passes);
 	ret->swap(passes);
 	return 0;
 }
@@ -116,8 +142,8 @@ static void row_describe(const struct plan_run *r, const struct piece *p, uint32
 	m->attn[row] = { pos + 1, table };
 }
 
-void pass_describe(const struct cuda_device *d, const struct plan *plan, const struct pass *pass,
-		   const struct staging *to)
+static void decode_describe(const struct cuda_device *d, const struct plan *plan, const struct pass *pass,
+			    const struct staging *to)
 {
 	uint32_t table = 0, sample = 0, run = 0;
 
@@ -135,4 +161,64 @@ void pass_describe(const struct cuda_device *d, const struct plan *plan, const s
 		if (p.last && r->sample)
 			to->meta->sample[sample++] = { p.slot, p.pos + p.n, (uint32_t)p.head + p.n_head - 1, 0 };
 	}
+}
+
+static int prefill_describe(const struct cuda_device *d, const struct plan *plan, struct pass *pass,
+			    const struct prefill_meta *m)
+{
+	uint32_t table = 0, sample = 0, n = 0;
+	std::vector<struct attn_run> runs;
+
+	for (const struct piece &p : pass->pieces) {
+		const struct plan_run *r = &plan->runs[p.run];
+		const uint32_t blocks = (p.pos + p.n + STEP_GRID - 1) / STEP_GRID;
+
+		for (uint32_t i = 0; i < p.n; i++) {
+			const uint32_t pos = p.pos + i;
+
+			m->embed[p.row + i] = { r->tokens[pos - r->pos], EMBED_TOKEN };
+			m->qk[p.row + i] = { { pos, pos, pos }, r->blocks[pos / STEP_GRID], pos % STEP_GRID };
+		}
+		runs.push_back({ p.row, p.pos, p.n, table });
+		for (uint32_t i = 0; i < blocks; i++)
+			m->table[table++] = r->blocks[i];
+		m->gdn[n++] = { p.slot, p.row, p.n, d->side[p.slot], 0 };
+		if (p.n_head)
+			m->head[p.head] = p.row + p.n - 1;
+		if (p.last && r->sample)
+			m->sample[sample++] = { p.slot, p.pos + p.n, (uint32_t)p.head, 0 };
+	}
+	pass->n_chunks = gdn_prefill_plan(m->gdn, n, m->chunk, d->prefill_rows / GDN_CHUNK + PREFILL_RUNS);
+	pass->n_tiles = d->n_attn ? attn_prefill_tiles(runs.data(), n, attn_slots(d), m->tile) : 0;
+	return d->n_attn && !pass->n_tiles ? -EINVAL : 0;
+}
+
+int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *to)
+{
+	if (pass->prefill)
+		return prefill_describe(d, p, pass, &to->prefill);
+	decode_describe(d, p, pass, to);
+	return 0;
+}
+
+template <typename T> static void place(struct prefill_meta *m, T **ret, uint64_t n)
+{
+	*ret = m->blob ? (T *)(m->blob + m->bytes) : NULL;
+	m->bytes += (n * sizeof(T) + 255) / 256 * 256;
+}
+
+void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill_meta *m)
+{
+	const uint32_t rows = d->prefill_rows;
+
+	*m = {};
+	m->blob = blob;
+	place(m, &m->embed, rows);
+	place(m, &m->qk, rows);
+	place(m, &m->gdn, PREFILL_RUNS);
+	place(m, &m->chunk, rows / GDN_CHUNK + PREFILL_RUNS);
+	place(m, &m->tile, attn_prefill_max_tiles(rows, PREFILL_RUNS, d->limits.max_context));
+	place(m, &m->sample, PREFILL_RUNS);
+	place(m, &m->head, PREFILL_RUNS);
+	place(m, &m->table, d->table_entries);
 }

@@ -31,6 +31,7 @@ struct embed_rows_args {
 	void *x, *h;			/* out bf16 [n_rows][width] */
 	uint32_t n_rows, width, vocab;	/* an id beyond vocab reads row 0: nothing is wild */
 	float eps;
+	int ordered;		/* h in prefill order (prefill_matmul.h); width a multiple of 32 then */
 };
 int embed_rows(const struct embed_rows_args *a, void *stream);
 
@@ -40,12 +41,16 @@ struct residual_add_args {
 	void *x;		/* bf16 [rows][width], in and out */
 	void *h;		/* out bf16 [rows][width] */
 	const void *norm;	/* bf16 [width], zero-centred: of the operation that follows */
-	const float *y;		/* [rows][slots][width] */
+	const void *y;		/* [rows][slots][width] float32, or bfloat16 when y_bf16 */
+	int y_bf16;		/* residual_add_rows() only */
 	const float *weight;	/* [rows][slots]; NULL: slots is 1 and y is added as it is */
 	uint32_t rows, width, slots;
 	float eps;
+	int ordered;		/* as above */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
+/* The same for many rows, in an order of its own: throughput instead of latency.  width a multiple of 8. */
+int residual_add_rows(const struct residual_add_args *a, void *stream);
 
 /* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8. */
 int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out, void *stream);

@@ -103,18 +103,30 @@ __global__ void __launch_bounds__(CHOOSE_WARPS * WARP) choose_kernel(const __gri
 
 } /* namespace */
 
+static bool args_ok(const struct route_args *a)
+{
+	return a->rows && a->experts && a->experts < MATMUL_MAX_EXPERTS && a->top && a->top <= ROUTE_MAX_TOP &&
+	       a->top <= a->experts && a->stride >= a->experts + (a->shared ? 1 : 0);
+}
+
+int route_choose(const struct route_args *a, void *stream)
+{
+	if (!args_ok(a))
+		return -EINVAL;
+	return chain_launch(choose_kernel, dim3((a->rows + CHOOSE_WARPS - 1) / CHOOSE_WARPS), CHOOSE_WARPS * WARP, 0, 1,
+			    (cudaStream_t)stream, *a);
+}
+
 int route(const struct route_args *a, void *stream)
 {
 	const uint32_t n_slots = a->top + (a->shared ? 1 : 0), listed = a->experts + (a->shared && a->list_shared ? 1 : 0);
 	const list_params list = { a->ids, a->rows * n_slots, listed, a->list };
 	int rc;
 
-	if (!a->rows || a->rows > MATMUL_MAX_ROWS || !a->experts || listed > MATMUL_MAX_EXPERTS || !a->top ||
-	    a->top > ROUTE_MAX_TOP || a->top > a->experts || a->stride < a->experts + (a->shared ? 1 : 0))
+	if (!args_ok(a) || a->rows > MATMUL_MAX_ROWS)
 		return -EINVAL;
 	if (a->rows <= FEW_ROWS)
 		return chain_launch(route_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream, *a, list);
-	rc = chain_launch(choose_kernel, dim3((a->rows + CHOOSE_WARPS - 1) / CHOOSE_WARPS), CHOOSE_WARPS * WARP, 0, 1,
-			  (cudaStream_t)stream, *a);
+	rc = route_choose(a, stream);
 	return rc ? rc : expert_list_build(a->ids, a->rows, n_slots, listed, &a->list, stream);
 }

@@ -28,6 +28,8 @@ struct route_args {
 	struct expert_list list;	/* out; laid out for experts + 1 */
 };
 int route(const struct route_args *a, void *stream);
+/* The choice alone, for any number of rows: `list` and `list_shared` are not looked at. */
+int route_choose(const struct route_args *a, void *stream);
 
 #ifdef __cplusplus
 }

@@ -23,6 +23,7 @@ namespace {
 typedef __nv_bfloat16 bf16;
 
 constexpr size_t STAGING = (size_t)64 << 20, ALIGN = 256;
+static_assert(MATMUL_BF16_UNIT % ALIGN == 0, "packed matrices follow one another without a gap");
 
 /* One piece of a stacked matrix. */
 struct part {
@@ -339,27 +340,26 @@ int walk_experts(struct walk *k, uint32_t l, struct layer_weights *w)
 	const std::vector<part> shared_out = { { W_SHARED_DOWN, 0, m->hidden } };
 	const bool beside = weights_shared_beside(m);
 	std::vector<part> router = { { W_ROUTER, 0, m->n_experts } };
+	void *follows;	/* what lies right behind */
 	int rc;
 
 	if (m->shared_inter)
 		router.push_back({ W_SHARED_SCORE, 0, 1 });
 	rc = put_matrix(k, l, router, m->hidden, LAYOUT_PACKED, &w->router);
+	if (m->shared_inter)
+		rc = rc ? rc : put_matrix(k, l, shared_in, m->hidden, LAYOUT_TURNS, &follows);
 	rc = rc ? rc : put_experts(k, l, { { W_EXPERT_GATE, 0, m->expert_inter }, { W_EXPERT_UP, 0, m->expert_inter } },
-				   beside ? &shared_in : NULL, m->hidden, LAYOUT_TURNS, &w->expert_gate_up);
+				   NULL, m->hidden, LAYOUT_TURNS, &w->expert_gate_up);
 	rc = rc ? rc : put_experts(k, l, { { W_EXPERT_DOWN, 0, m->hidden } }, beside ? &shared_out : NULL, m->expert_inter,
 				   LAYOUT_PACKED, &w->expert_down);
 	if (rc || !m->shared_inter)
 		return rc;
-	if (beside && k->fill) {
-		w->gate_up = (char *)w->expert_gate_up +
-			     m->n_experts * matmul_packed_bytes(MATMUL_BF16, 2 * m->expert_inter, m->hidden);
+	if (!beside)
+		return put_matrix(k, l, shared_out, m->shared_inter, LAYOUT_PACKED, &w->down);
+	if (k->fill)
 		w->down = (char *)w->expert_down +
 			  m->n_experts * matmul_packed_bytes(MATMUL_BF16, m->hidden, m->expert_inter);
-	}
-	if (beside)
-		return 0;
-	rc = put_matrix(k, l, shared_in, m->hidden, LAYOUT_TURNS, &w->gate_up);
-	return rc ? rc : put_matrix(k, l, shared_out, m->shared_inter, LAYOUT_PACKED, &w->down);
+	return 0;
 }
 
 int walk_dense(struct walk *k, uint32_t l, struct layer_weights *w)

@@ -27,10 +27,12 @@ struct layer_weights {
 	void *conv, *gdn_norm;
 	float *a_log, *dt_bias;
 	void *q_norm, *k_norm;
-	void *router;				/* [experts + 1 if there is a shared expert] */
+	void *router;				/* [experts + 1 if there is a shared expert]; behind it the shared
+						 * expert's gate and up */
 	void *expert_gate_up, *expert_down;	/* packed, one expert after the other; a shared expert of the same
-						 * width is one more of them */
-	void *gate_up, *down;			/* of the shared expert (maybe the last of those), or of a dense layer */
+						 * width is one more of the second */
+	void *gate_up;				/* of a dense layer */
+	void *down;				/* of the shared expert or of a dense layer */
 };
 
 struct weights {
@@ -42,7 +44,7 @@ struct weights {
 	struct layer_weights layer[MODEL_MAX_LAYERS];
 };
 
-/* The shared expert is laid out as one more of the experts. */
+/* The shared expert's last matrix is laid out as one more of the experts'. */
 bool weights_shared_beside(const struct model_shape *shape);
 
 size_t weights_bytes(const struct model_shape *shape);

@@ -137,7 +137,8 @@ static int make(struct random_model *m, enum weight_slot slot, uint32_t layer, u
 	}
 	for (size_t i = 0; i < n; i++)
 		p[i] = bf16(value_of(slot, rows == 1 ? 100 : cols, mix(key + i)));
-	*ret = (struct weight_ref){ WF_BF16, rows, cols, p, weight_slot_name(slot) };
+	*ret = (struct weight_ref){ .format = WF_BF16, .rows = rows, .cols = cols, .data = p,
+				      .name = weight_slot_name(slot) };
 	m->made[m->n_made++] = (struct made){ slot, layer, expert, *ret };
 	return 0;
 }

@@ -445,6 +445,62 @@ static void swiglu_test(enum matmul_format f)
 		CUDA(cudaFree((void *)p));
 }
 
+/* A plain matrix with one in turns right behind it gives what each gives alone. */
+static void stacked_test(void)
+{
+	const uint32_t n = 41, n2 = 96, k = 768;
+	struct matrix m, m2;
+	halves x((size_t)40 * k), y16((size_t)40 * n2 / 2), both16(y16.size());
+	std::vector<float> y32((size_t)40 * n), both32(y32.size());
+	struct decode_matmul_args a = {};
+	bool same = true;
+
+	matrix_make(&m, MATMUL_BF16, n, k);
+	matrix_make(&m2, MATMUL_BF16, n2, k);
+	std::vector<uint8_t> packed = m.packed;
+	packed.insert(packed.end(), m2.packed.begin(), m2.packed.end());
+	for (auto &v : x)
+		v = some_bf16();
+	float *d32 = to_device(y32);
+	uint16_t *d16 = to_device(y16), *d_x = to_device(x);
+	uint8_t *w = to_device(packed);
+
+	for (uint32_t rows : { 1u, 9u, 40u }) {
+		a = {};
+		a.x = d_x;
+		a.n_rows = rows;
+		a.k = a.ldx = k;
+		a.scale = 1;
+		for (int both = 0; both < 2; both++) {
+			a.w = w;
+			a.n = a.ldy = n;
+			a.y = d32;
+			a.out = MATMUL_OUT_F32;
+			a.n_swiglu = both ? n2 : 0;
+			a.ldy_swiglu = n2 / 2;
+			a.y_swiglu = d16;
+			claim(decode_matmul(&a, NULL) == 0, "launches", "stacked", rows, both);
+			if (!both) {
+				a.w = w + m.packed.size();
+				a.n = n2;
+				a.ldy = n2 / 2;
+				a.y = d16;
+				a.out = MATMUL_OUT_SWIGLU;
+				claim(decode_matmul(&a, NULL) == 0, "launches", "in turns", rows, both);
+			}
+			CUDA(cudaMemcpy((both ? both32 : y32).data(), d32, y32.size() * 4, cudaMemcpyDeviceToHost));
+			CUDA(cudaMemcpy((both ? both16 : y16).data(), d16, y16.size() * 2, cudaMemcpyDeviceToHost));
+			CUDA(cudaMemset(d32, 0xff, y32.size() * 4));
+			CUDA(cudaMemset(d16, 0xff, y16.size() * 2));
+		}
+		same = same && !memcmp(y32.data(), both32.data(), (size_t)rows * n * 4) &&
+		       !memcmp(y16.data(), both16.data(), (size_t)rows * n2);
+	}
+	claim(same, "stacked matrices are two matrices", "BF16", 40, 0);
+	for (void *p : { (void *)d32, (void *)d16, (void *)d_x, (void *)w })
+		CUDA(cudaFree(p));
+}
+
 /* ---- experts ------------------------------------------------------------------- */
 
 struct experts {
@@ -736,6 +792,7 @@ int main(int argc, char **argv)
 	bf16_out_test();
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
 		swiglu_test(f);
+	stacked_test();
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);

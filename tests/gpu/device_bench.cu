@@ -1,7 +1,8 @@
 /* device_bench.cu - tokens a second of the CUDA back end on the Qwen3.6-35B-A3B shape with made weights.
  *
- *	device_bench [--context 1024] [--steps 512] [--batch 1,8,16,64]
+ *	device_bench [--context 1024] [--steps 512]
  *
+ * First prompts of 2k, 8k and 32k tokens, each alone, best of three; then decode.
  * Every sequence has its own random prompt; T 0.7, top_k 20, top_p 0.95; submit and collect with a step ahead,
  * wall clock.  Bytes a step are counted from the shape and the experts that were in use; the read roof is
  * measured in the same run.  Then 24 steps again with events between the kernels. */
@@ -131,6 +132,61 @@ static double prefill(struct cuda_device *d, struct sequences *s, uint32_t conte
 	return now() - begin;
 }
 
+/* One prompt of n tokens, 8,192 a step, on slot 0 and whatever blocks; milliseconds. */
+static double prompt(struct cuda_device *d, struct sequences *s, uint32_t n)
+{
+	struct run_result result;
+	struct cuda_stats before;
+	struct sampling p = {};
+	double begin;
+
+	p.temperature = 0.7f;
+	p.top_p = 0.95f;
+	p.top_k = 20;
+	p.repetition = 1;
+	check(cuda_slot_begin(d, 0, &p, NULL, 0), "slot_begin");
+	check(cuda_device_stats(d, &before), "stats");
+	begin = now();
+	for (uint32_t pos = 0; pos < n; pos += 8192) {
+		struct plan_run r = {};
+		const struct plan plan = { &r, 1 };
+
+		r.pos = pos;
+		r.n = std::min(n - pos, 8192u);
+		r.tokens = &s->tokens[pos];
+		r.blocks = s->blocks.data();
+		r.n_blocks = (n + 63) / 64;
+		r.sample = pos + r.n == n;
+		check(cuda_device_submit(d, &plan), "submit");
+		if (pos)
+			check(cuda_device_collect(d, &result, 1), "collect");
+	}
+	check(cuda_device_collect(d, &result, 1), "collect");
+	return (now() - begin) * 1e3;
+}
+
+static void prompts(struct cuda_device *d, struct sequences *s)
+{
+	printf("| prompt | tok/s | ms |\n|--:|--:|--:|\n");
+	for (uint32_t n : { 256u, 2048u, 8192u, 32768u }) {
+		struct cuda_stats profiled;
+		double best = 1e9;
+
+		for (int i = 0; i < 4; i++)
+			best = std::min(best, prompt(d, s, n));
+		printf("| %u | %.0f | %.2f |\n", n, n / best * 1e3, best);
+		cuda_device_profile(d, true);
+		prompt(d, s, n);
+		cuda_device_profile(d, false);
+		check(cuda_device_stats(d, &profiled), "stats");
+		printf("classes, ms:");
+		for (int c = 0; c < CLASS_N; c++)
+			printf(" %s %.2f;", cuda_class_name[c], profiled.class_ms[c]);
+		printf("\n");
+		fflush(stdout);
+	}
+}
+
 static void submit(struct cuda_device *d, struct sequences *s, uint32_t batch, uint32_t pos)
 {
 	std::vector<struct plan_run> runs(batch);
@@ -233,10 +289,10 @@ int main(int argc, char **argv)
 		return 77;
 	roof = read_roof();
 	l.n_slots = SLOTS;
-	l.max_context = context + steps + 64;
-	s.pages = l.max_context / 64 + 1;
+	l.max_context = std::max(context + steps + 64, 32768u);
+	s.pages = (context + steps) / 64 + 2;
 	l.n_blocks = SLOTS * s.pages;
-	l.max_rows = 2048;
+	l.max_rows = 8192;
 	seconds = now();
 	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load_dummy(d, 1, &e)) {
 		fprintf(stderr, "%s\n", e.text);
@@ -250,8 +306,9 @@ int main(int argc, char **argv)
 		s.blocks.push_back((i * 37u + 5) % l.n_blocks);
 	for (uint32_t i = 0; i < SLOTS * context; i++)
 		s.tokens.push_back(noise_philox(3, i, 0, 0, 0).w[0] % m.n_token_ids);
+	prompts(d, &s);
 	seconds = prefill(d, &s, context);
-	printf("prefill through the decode kernels: %u x %u tokens, %.0f tok/s\n\n", SLOTS, context,
+	printf("prefill, one after the other: %u x %u tokens, %.0f tok/s\n\n", SLOTS, context,
 	       SLOTS * context / seconds);
 	printf("| batch | tok/s | ms a step | GB a step | TB/s | of the read roof | experts a layer | us in submit |\n"
 	       "|--:|--:|--:|--:|--:|--:|--:|--:|\n");

@@ -3,10 +3,11 @@ EXTRA_DIST += tests/gpu/gpu_test.h tests/gpu/reference_model.h
 gpu_libs = libcudakernels.a $(CUDA_LIBS)
 
 if CUDA
-check_PROGRAMS += tests/gpu/attn_decode_test tests/gpu/decode_matmul_test tests/gpu/device_test \
-	tests/gpu/gdn_step_test tests/gpu/rows_test
-TESTS += tests/gpu/attn_decode_test tests/gpu/decode_matmul_test tests/gpu/device_test \
-	tests/gpu/gdn_step_test tests/gpu/rows_test
+gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/decode_matmul_test \
+	tests/gpu/device_test tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test \
+	tests/gpu/prefill_matmul_test tests/gpu/rows_test
+check_PROGRAMS += $(gpu_tests)
+TESTS += $(gpu_tests)
 tests_gpu_attn_decode_test_SOURCES = tests/gpu/attn_decode_test.cu
 tests_gpu_attn_decode_test_LDADD = $(gpu_libs)
 tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/cpu/ref_matmul.c \
@@ -14,8 +15,12 @@ tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/c
 tests_gpu_decode_matmul_test_LDADD = $(gpu_libs) -lm
 tests_gpu_device_test_SOURCES = tests/gpu/device_test.cu
 tests_gpu_device_test_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
+tests_gpu_gdn_prefill_test_SOURCES = tests/gpu/gdn_prefill_test.cu
+tests_gpu_gdn_prefill_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_step_test_SOURCES = tests/gpu/gdn_step_test.cu
 tests_gpu_gdn_step_test_LDADD = $(gpu_libs)
+tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu
+tests_gpu_prefill_matmul_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
 tests_gpu_rows_test_LDADD = $(gpu_libs)
 # Measure; not tests.
@@ -25,4 +30,6 @@ tests_gpu_device_bench_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
+tests_gpu_attn_prefill_test_SOURCES = tests/gpu/attn_prefill_test.cu
+tests_gpu_attn_prefill_test_LDADD = $(gpu_libs)
 endif

@@ -49,7 +49,8 @@ static void pack(const float *w, uint32_t rows, uint32_t cols, bool f32, struct 
 {
 	uint32_t groups = (rows + 15) / 16, pairs = (cols + 1) / 2;
 
-	*m = (struct mat){ rows, cols, groups, f32, calloc((size_t)groups * 16 * (cols + 1), 4) };
+	*m = (struct mat){ .rows = rows, .cols = cols, .groups = groups, .f32 = f32,
+			    .data = calloc((size_t)groups * 16 * (cols + 1), 4) };
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t c = 0; c < cols; c++) {
 			float x = w[(size_t)r * cols + c];

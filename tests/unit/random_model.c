@@ -79,7 +79,8 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	float scale = rows == 1 ? 0.3f : 2.0f / sqrtf((float)cols);
 	for (uint32_t i = 0; i < rows * cols; i++)
 		w[i] = ((float)(mix(key + i) >> 8) / 8388608.0f - 1.0f) * scale;
-	*ret = (struct weight_ref){ WF_F32, rows, cols, w, weight_slot_name(slot) };
+	*ret = (struct weight_ref){ .format = WF_F32, .rows = rows, .cols = cols, .data = w,
+				      .name = weight_slot_name(slot) };
 	return 0;
 }
 

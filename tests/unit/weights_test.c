@@ -214,13 +214,6 @@ TEST(overlapping_tensors_are_refused)
 	refuses(-EINVAL, "norm.weight", "overlap");
 }
 
-TEST(a_quantised_tensor_is_refused_by_name)
-{
-	write_model("model.safetensors", &(struct twist){ .tensor = "norm.weight",
-							  .rename = "x.weight_scale_inv" }, 0);
-	refuses(-ENOTSUP, "x.weight_scale_inv", "quantised");
-}
-
 static void write_index(const char *tensor, const char *file)
 {
 	char text[256];
@@ -290,7 +283,6 @@ TEST(a_config_that_cannot_be_believed_is_refused_by_its_field)
 		{ ",\"linear_value_head_dim\":16", "linear_value_head_dim" },
 		{ ",\"rope_parameters\":{\"rope_type\":\"linear\"}", "rope_type" },
 		{ ",\"rope_parameters\":{\"mrope_section\":[1,1,1]}", "mrope_section" },
-		{ ",\"quantization_config\":{\"quant_method\":\"fp8\"}", "fp8" },
 		{ ",\"model_type\":\"qwen3_next\"", "qwen3_next" },
 		{ ",\"num_hidden_layers\":100000", "num_hidden_layers" },
 	};
@@ -346,7 +338,6 @@ int main(void)
 		cmocka_unit_test_setup(a_wrong_shape_is_refused, setup),
 		cmocka_unit_test_setup(a_missing_tensor_is_named, setup),
 		cmocka_unit_test_setup(overlapping_tensors_are_refused, setup),
-		cmocka_unit_test_setup(a_quantised_tensor_is_refused_by_name, setup),
 		cmocka_unit_test_setup(an_index_that_points_nowhere_is_refused, setup),
 		cmocka_unit_test_setup(a_folder_without_weights_is_refused, setup),
 		cmocka_unit_test(a_config_is_read_with_the_defaults_of_the_family),

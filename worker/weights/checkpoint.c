@@ -1,211 +1,23 @@
 /* checkpoint.c - the weights of a model folder: see checkpoint.h. */
 #include "worker/weights/checkpoint.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "lib/buf.h"
-#include "lib/json.h"
 #include "lib/own.h"
-#include "worker/weights/safetensors.h"
-
-#define MAX_INDEX (64u << 20)
-#define MAX_FILES 4096
-
-/* A tensor under its canonical name: "layers.3.mlp.gate.weight", "mtp.fc.weight". */
-struct entry {
-	const char *canon;
-	const struct st_file *file;
-	const struct st_tensor *t;
-};
+#include "worker/weights/module.h"
+#include "worker/weights/tensor_set.h"
 
 struct checkpoint {
-	char *dir;
-	struct st_file **files;
-	uint32_t n_files;
-	struct entry *entries;		/* sorted by canonical name */
-	uint32_t n_entries;
+	struct tensor_set *tensors;
+	struct quant_config *quant;
 	struct model_shape shape;
 	bool tied;
 	struct weight_ref *refs;	/* globals, then per layer the slots and the experts */
 	struct weight_source source;
+	struct checkpoint_facts facts;
 };
-
-/* ---- names ----------------------------------------------------------------- */
-
-static bool starts(const char *s, const char *prefix, const char **ret_rest)
-{
-	size_t n = strlen(prefix);
-
-	if (strncmp(s, prefix, n) != 0)
-		return false;
-	*ret_rest = s + n;
-	return true;
-}
-
-/* The name without what exporters put before it; NULL for a vision tensor. */
-static const char *canonical(const char *name)
-{
-	static const char *const prefixes[] = { "model.language_model.", "language_model.model.",
-						"language_model.", "model." };
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (starts(name, prefixes[i], &name))
-			break;
-	return strncmp(name, "visual.", 7) == 0 ? NULL : name;
-}
-
-static bool is_quant_part(const char *name)
-{
-	static const char *const ends[] = { ".weight_scale_inv", ".weight_scale", ".weight_scale_2",
-					    ".weight_packed", ".qweight", ".qzeros", ".g_idx",
-					    ".input_scale" };
-	size_t n = strlen(name);
-
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		size_t m = strlen(ends[i]);
-
-		if (n > m && strcmp(name + n - m, ends[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int by_canon(const void *a, const void *b)
-{
-	return strcmp(((const struct entry *)a)->canon, ((const struct entry *)b)->canon);
-}
-
-static const struct entry *lookup(const struct checkpoint *c, const char *canon)
-{
-	struct entry key = { .canon = canon };
-
-	return bsearch(&key, c->entries, c->n_entries, sizeof(c->entries[0]), by_canon);
-}
-
-/* ---- files ----------------------------------------------------------------- */
-
-static int add_file(struct checkpoint *c, const char *name, struct err *e)
-{
-	CLEANUP(buf_donep) struct buf path = BUF_INIT;
-
-	if (c->n_files == MAX_FILES)
-		return err_set(e, -EINVAL, "%s: more than %d files of weights", c->dir, MAX_FILES);
-	if (buf_printf(&path, "%s/%s", c->dir, name) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < c->n_files; i++)
-		if (strcmp(st_path(c->files[i]), path.p) == 0)
-			return 0;
-	int r = st_open(path.p, &c->files[c->n_files], e);
-	if (r == 0)
-		c->n_files++;
-	return r;
-}
-
-static bool exists(const struct checkpoint *c, const char *name)
-{
-	CLEANUP(buf_donep) struct buf path = BUF_INIT;
-
-	return buf_printf(&path, "%s/%s", c->dir, name) == 0 && access(path.p, R_OK) == 0;
-}
-
-static const struct st_file *file_named(const struct checkpoint *c, const char *name)
-{
-	size_t n = strlen(c->dir);
-
-	for (uint32_t i = 0; i < c->n_files; i++)
-		if (strcmp(st_path(c->files[i]) + n + 1, name) == 0)
-			return c->files[i];
-	return NULL;
-}
-
-static int open_index(struct checkpoint *c, struct err *e)
-{
-	CLEANUP(buf_donep) struct buf path = BUF_INIT;
-	JX_OWNED json_t *top = NULL;
-	const char *tensor;
-	json_t *v, *map;
-
-	if (buf_printf(&path, "%s/model.safetensors.index.json", c->dir) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	int r = jx_load_file(path.p, MAX_INDEX, &top, e);
-	if (r < 0)
-		return r;
-	map = json_object_get(top, "weight_map");
-	if (!json_is_object(map))
-		return err_set(e, -EINVAL, "%s: no 'weight_map'", path.p);
-	json_object_foreach(map, tensor, v) {
-		const char *shard = jx_str(v, NULL);
-
-		if (!shard || !shard[0] || strchr(shard, '/') || shard[0] == '.')
-			return err_set(e, -EINVAL, "%s: tensor %s: not the name of a file in this folder",
-				       path.p, tensor);
-		const struct st_file *f = file_named(c, shard);
-		if (!f) {
-			r = add_file(c, shard, e);
-			if (r < 0)
-				return err_prefix(e, r == -ENOENT ? -EINVAL : r, "%s: tensor %s", path.p,
-						  tensor);
-			f = c->files[c->n_files - 1];
-		}
-		if (!st_find(f, tensor))
-			return err_set(e, -EINVAL, "%s: tensor %s is not in %s, where the index puts it",
-				       path.p, tensor, st_path(f));
-	}
-	return 0;
-}
-
-static int open_files(struct checkpoint *c, struct err *e)
-{
-	static const char *const extra[] = { "mtp.safetensors", "model_extra_tensors.safetensors" };
-	int r;
-
-	c->files = calloc(MAX_FILES, sizeof(c->files[0]));
-	if (!c->files)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (exists(c, "model.safetensors.index.json"))
-		r = open_index(c, e);
-	else if (exists(c, "model.safetensors"))
-		r = add_file(c, "model.safetensors", e);
-	else
-		r = err_set(e, -ENOENT, "%s: neither model.safetensors.index.json nor model.safetensors",
-			    c->dir);
-	for (size_t i = 0; r == 0 && i < sizeof(extra) / sizeof(extra[0]); i++)
-		if (exists(c, extra[i]))
-			r = add_file(c, extra[i], e);
-	return r;
-}
-
-static int index_tensors(struct checkpoint *c, struct err *e)
-{
-	size_t total = 0;
-
-	for (uint32_t i = 0; i < c->n_files; i++)
-		total += st_count(c->files[i]);
-	c->entries = calloc(total + 1, sizeof(c->entries[0]));
-	if (!c->entries)
-		return err_set(e, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < c->n_files; i++)
-		for (uint32_t j = 0; j < st_count(c->files[i]); j++) {
-			const struct st_tensor *t = st_at(c->files[i], j);
-			const char *canon = canonical(t->name);
-
-			if (!canon)
-				continue;
-			if (is_quant_part(canon))
-				return err_set(e, -ENOTSUP, "%s: tensor %s belongs to a quantised format; "
-					       "F32, BF16 and F16 weights can be read",
-					       st_path(c->files[i]), t->name);
-			c->entries[c->n_entries++] = (struct entry){ canon, c->files[i], t };
-		}
-	qsort(c->entries, c->n_entries, sizeof(c->entries[0]), by_canon);
-	for (uint32_t i = 1; i < c->n_entries; i++)
-		if (strcmp(c->entries[i - 1].canon, c->entries[i].canon) == 0)
-			return err_set(e, -EINVAL, "%s: tensor %s is also in %s",
-				       st_path(c->entries[i].file), c->entries[i].t->name,
-				       st_path(c->entries[i - 1].file));
-	return 0;
-}
 
 /* ---- what the shape asks for ------------------------------------------------- */
 
@@ -228,96 +40,91 @@ static size_t ref_place(const struct model_shape *s, enum weight_slot slot, uint
 	return W_PER_LAYER + layer * per_layer + slot;
 }
 
+/* The tensors decided; what the configuration says otherwise is remembered, once in words. */
+static void compare(struct checkpoint *c, const char *module, const struct weight_ref *w)
+{
+	const char *says = "";
+
+	if (quant_config_agrees(c->quant, module, w->format, &says))
+		return;
+	if (c->facts.n_disagree++ == 0)
+		snprintf(c->facts.first_disagree, sizeof(c->facts.first_disagree),
+			 "%s is %s, and the configuration says %s", module,
+			 weight_format_name(w->format), says);
+}
+
 struct want {
 	enum weight_slot slot;
 	const char *name;	/* after the layer's prefix */
 	uint32_t rows, cols;
 };
 
-static int check_type(const struct entry *x, enum weight_format *ret, struct err *e)
+/* What a quantiser may turn into something else than F32, BF16 or F16. */
+static bool is_matrix(enum weight_slot slot)
 {
-	static const char *const names[WF_N] = { "F32", "F16", "BF16" };
-
-	for (int i = 0; i < WF_N; i++)
-		if (strcmp(x->t->dtype, names[i]) == 0) {
-			*ret = (enum weight_format)i;
-			return 0;
-		}
-	return err_set(e, -EINVAL, "%s: tensor %s: expected F32, BF16 or F16, found %s",
-		       st_path(x->file), x->t->name, x->t->dtype);
-}
-
-static void print_shape(const struct st_tensor *t, char *buf, size_t room)
-{
-	size_t n = 0;
-
-	buf[0] = '\0';
-	for (uint32_t i = 0; i < t->n_dims && n < room; i++)
-		n += (size_t)snprintf(buf + n, room - n, "%s%llu", i ? ", " : "",
-				      (unsigned long long)t->dim[i]);
-}
-
-/* The dims without the ones of size 1, against `dims` without its own. */
-static bool same_shape(const struct st_tensor *t, const uint32_t dims[3])
-{
-	uint32_t i = 0;
-
-	for (uint32_t k = 0; k < 3; k++) {
-		if (dims[k] == 1)
-			continue;
-		while (i < t->n_dims && t->dim[i] == 1)
-			i++;
-		if (i == t->n_dims || t->dim[i++] != dims[k])
-			return false;
+	switch (slot) {
+	case W_EMBED:		/* one row is read, not multiplied */
+	case W_FINAL_NORM:
+	case W_MTP_EMBED_NORM:
+	case W_MTP_HIDDEN_NORM:
+	case W_MTP_NORM:
+	case W_INPUT_NORM:
+	case W_POST_NORM:
+	case W_GDN_CONV:
+	case W_GDN_A_LOG:
+	case W_GDN_DT_BIAS:
+	case W_GDN_NORM:
+	case W_Q_NORM:
+	case W_K_NORM:
+		return false;
+	default:
+		return true;
 	}
-	while (i < t->n_dims && t->dim[i] == 1)
-		i++;
-	return i == t->n_dims;
 }
 
-/* The tensor of `canon` with dims [n, rows, cols] (n 1 for a plain matrix). */
-static int take(struct checkpoint *c, const char *canon, const uint32_t dims[3],
-		struct weight_ref *ret, struct err *e)
+/* A matrix goes by the name of its module; compared with what the configuration says of it. */
+static int take_matrix(struct checkpoint *c, const char *tensor, uint32_t rows, uint32_t cols,
+		       struct weight_ref *ret, struct err *e)
 {
-	const struct entry *x = lookup(c, canon);
-	char found[200];
+	uint64_t bytes = 0;
+	char name[200];
 
-	if (!x)
-		return err_set(e, -EINVAL, "%s: tensor %s [%u, %u] is missing", c->dir, canon,
-			       dims[0] * dims[1], dims[2]);
-	int r = check_type(x, &ret->format, e);
-	if (r < 0)
-		return r;
-	if (!same_shape(x->t, dims)) {
-		print_shape(x->t, found, sizeof(found));
-		return err_set(e, -EINVAL, "%s: tensor %s: expected [%u, %u, %u], found [%s]",
-			       st_path(x->file), x->t->name, dims[0], dims[1], dims[2], found);
-	}
-	ret->rows = dims[1];
-	ret->cols = dims[2];
-	ret->data = x->t->data;
-	ret->name = x->t->name;
-	c->source.total_bytes += x->t->bytes;
-	return 0;
+	/* without ".weight" */
+	snprintf(name, sizeof(name), "%.*s", (int)(strlen(tensor) - 7), tensor);
+	int r = module_matrix(c->tensors, name, rows, cols, ret, &bytes, e);
+	c->source.total_bytes += bytes;
+	if (r == 0)
+		compare(c, name, ret);
+	return r;
+}
+
+static int take_plain(struct checkpoint *c, const char *tensor, uint32_t rows, uint32_t cols,
+		      struct weight_ref *ret, struct err *e)
+{
+	const uint32_t dims[3] = { 1, rows, cols };
+	uint64_t bytes = 0;
+	int r = module_plain(c->tensors, tensor, dims, ret, &bytes, e);
+
+	c->source.total_bytes += bytes;
+	return r;
 }
 
 static int take_all(struct checkpoint *c, const char *prefix, uint32_t layer,
 		    const struct want *w, size_t n, struct err *e)
 {
 	char name[160];
+	int r = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		uint32_t dims[3] = { 1, w[i].rows, w[i].cols };
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct weight_ref *ref = &c->refs[ref_place(&c->shape, w[i].slot, layer, 0)];
 
 		if (w[i].rows == 0)
 			continue;
 		snprintf(name, sizeof(name), "%s%s", prefix, w[i].name);
-		int r = take(c, name, dims, ref, e);
-		if (r < 0)
-			return r;
+		r = is_matrix(w[i].slot) ? take_matrix(c, name, w[i].rows, w[i].cols, ref, e) :
+					   take_plain(c, name, w[i].rows, w[i].cols, ref, e);
 	}
-	return 0;
+	return r;
 }
 
 #define TAKE_ALL(c, prefix, layer, list, e) \
@@ -375,34 +182,43 @@ static int take_mixer(struct checkpoint *c, const char *prefix, uint32_t l, stru
 					  TAKE_ALL(c, prefix, l, attention, e);
 }
 
-/* One tensor [experts, rows, cols], cut into the experts' matrices; gate over up. */
+/* One tensor of all experts. */
+static int take_fused_one(struct checkpoint *c, const char *prefix, const char *name,
+			  const uint32_t dims[3], struct weight_ref *ret, struct err *e)
+{
+	uint64_t bytes = 0;
+	char full[160];
+
+	snprintf(full, sizeof(full), "%smlp.experts.%s", prefix, name);
+	int r = module_fused(c->tensors, full, dims, ret, &bytes, e);
+	c->source.total_bytes += bytes;
+	if (r == 0)
+		compare(c, full, ret);
+	return r;
+}
+
+/* [experts, rows, cols], cut into the experts' matrices; gate over up. */
 static int take_fused(struct checkpoint *c, const char *prefix, uint32_t l, struct err *e)
 {
 	const struct model_shape *s = &c->shape;
-	const uint32_t gu[3] = { s->n_experts, 2 * s->expert_inter, s->hidden };
-	const uint32_t down[3] = { s->n_experts, s->hidden, s->expert_inter };
+	uint32_t inter = s->expert_inter;
+	const uint32_t gu[3] = { s->n_experts, 2 * inter, s->hidden };
+	const uint32_t down[3] = { s->n_experts, s->hidden, inter };
 	struct weight_ref g, d;
-	char name[160];
+	int r = take_fused_one(c, prefix, "gate_up_proj", gu, &g, e);
 
-	snprintf(name, sizeof(name), "%smlp.experts.gate_up_proj", prefix);
-	int r = take(c, name, gu, &g, e);
+	if (r == 0)
+		r = take_fused_one(c, prefix, "down_proj", down, &d, e);
 	if (r < 0)
 		return r;
-	snprintf(name, sizeof(name), "%smlp.experts.down_proj", prefix);
-	r = take(c, name, down, &d, e);
-	if (r < 0)
-		return r;
-	size_t half = (size_t)s->expert_inter * s->hidden;
-	g.rows = s->expert_inter;
 	for (uint32_t x = 0; x < s->n_experts; x++) {
 		struct weight_ref *ref = &c->refs[ref_place(s, W_EXPERT_GATE, l, x)];
-		size_t gb = weight_format_bytes(g.format), db = weight_format_bytes(d.format);
 
-		ref[0] = ref[1] = g;
-		ref[2] = d;
-		ref[0].data = (const char *)g.data + 2 * x * half * gb;
-		ref[1].data = (const char *)ref[0].data + half * gb;
-		ref[2].data = (const char *)d.data + x * half * db;
+		if (module_part(&g, 2 * (uint64_t)x * inter, inter, &ref[0]) < 0 ||
+		    module_part(&g, (2 * (uint64_t)x + 1) * inter, inter, &ref[1]) < 0 ||
+		    module_part(&d, (uint64_t)x * s->hidden, s->hidden, &ref[2]) < 0)
+			return err_set(e, -ENOTSUP, "%s: %s: the experts' rows are not whole blocks of %u",
+				       c->tensors->dir, g.name, g.span_rows);
 	}
 	return 0;
 }
@@ -412,19 +228,21 @@ static int take_experts(struct checkpoint *c, const char *prefix, uint32_t l, st
 	static const char *const part[3] = { "gate", "up", "down" };
 	const struct model_shape *s = &c->shape;
 	char name[160];
+	uint32_t n;
 
-	snprintf(name, sizeof(name), "%smlp.experts.0.gate_proj.weight", prefix);
-	if (!lookup(c, name))
+	snprintf(name, sizeof(name), "%smlp.experts.0.", prefix);
+	tensor_set_below(c->tensors, name, &n);
+	if (n == 0)
 		return take_fused(c, prefix, l, e);
 	for (uint32_t x = 0; x < s->n_experts; x++)
 		for (uint32_t p = 0; p < 3; p++) {
-			const uint32_t up[3] = { 1, s->expert_inter, s->hidden };
-			const uint32_t down[3] = { 1, s->hidden, s->expert_inter };
+			uint32_t rows = p == 2 ? s->hidden : s->expert_inter;
+			uint32_t cols = p == 2 ? s->expert_inter : s->hidden;
 
 			snprintf(name, sizeof(name), "%smlp.experts.%u.%s_proj.weight", prefix, x,
 				 part[p]);
-			int r = take(c, name, p == 2 ? down : up,
-				     &c->refs[ref_place(s, W_EXPERT_GATE, l, x) + p], e);
+			int r = take_matrix(c, name, rows, cols,
+					    &c->refs[ref_place(s, W_EXPERT_GATE, l, x) + p], e);
 			if (r < 0)
 				return r;
 		}
@@ -484,10 +302,10 @@ static int find_ref(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t e
 
 static bool has_mtp(const struct checkpoint *c)
 {
-	for (uint32_t i = 0; i < c->n_entries; i++)
-		if (strncmp(c->entries[i].canon, "mtp.", 4) == 0)
-			return true;
-	return false;
+	uint32_t n;
+
+	tensor_set_below(c->tensors, "mtp.", &n);
+	return n > 0;
 }
 
 static int resolve(struct checkpoint *c, struct err *e)
@@ -503,6 +321,36 @@ static int resolve(struct checkpoint *c, struct err *e)
 	return r;
 }
 
+/* Scales for keys and values in FP8, which stand beside the projections. */
+static bool is_kv_scale(const char *canon)
+{
+	size_t n = strlen(canon);
+
+	return n > 8 && (strcmp(canon + n - 8, ".k_scale") == 0 || strcmp(canon + n - 8, ".v_scale") == 0);
+}
+
+static void count_facts(struct checkpoint *c)
+{
+	const struct tensor_set *s = c->tensors;
+
+	for (uint32_t i = 0; i < s->n_tensors; i++) {
+		bool kv = is_kv_scale(s->tensors[i].canon);
+
+		c->facts.n_kv_scales += kv;
+		if (s->tensors[i].used || kv)
+			continue;
+		if (c->facts.n_unused++ == 0)
+			c->facts.first_unused = s->tensors[i].t->name;
+	}
+	c->facts.n_files = s->n_files;
+	c->facts.n_tensors = s->n_tensors + s->n_vision;
+	c->facts.n_vision = s->n_vision;
+	c->facts.n_vision_quantised = s->n_vision_quantised;
+	c->facts.vision_bytes = s->vision_bytes;
+	c->facts.quant = c->quant;
+	c->facts.has_mtp = c->shape.n_mtp_layers > 0;
+}
+
 static void closepp(struct checkpoint **c)
 {
 	checkpoint_close(*c);
@@ -513,22 +361,24 @@ int checkpoint_open(const char *dir, struct hf_config *config, struct checkpoint
 {
 	CLEANUP(closepp) struct checkpoint *c = calloc(1, sizeof(*c));
 
-	if (!c || !(c->dir = strdup(dir)))
+	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
 	c->shape = config->shape;
 	c->tied = config->tied;
 	c->source.ctx = c;
 	c->source.find = find_ref;
-	int r = open_files(c, e);
+	int r = quant_config_open(dir, &c->quant, e);
 	if (r == 0)
-		r = index_tensors(c, e);
+		r = tensor_set_open(dir, &c->tensors, e);
 	if (r < 0)
 		return r;
+	c->facts.mtp_declared = c->shape.n_mtp_layers > 0;
 	if (!has_mtp(c))
 		c->shape.n_mtp_layers = 0;
 	r = resolve(c, e);
 	if (r < 0)
 		return r;
+	count_facts(c);
 	config->shape.n_mtp_layers = c->shape.n_mtp_layers;
 	*ret = TAKE(c);
 	return 0;
@@ -538,12 +388,9 @@ struct checkpoint *checkpoint_close(struct checkpoint *c)
 {
 	if (!c)
 		return NULL;
-	for (uint32_t i = 0; i < c->n_files; i++)
-		st_close(c->files[i]);
-	free(c->files);
-	free(c->entries);
+	tensor_set_close(c->tensors);
+	quant_config_close(c->quant);
 	free(c->refs);
-	free(c->dir);
 	free(c);
 	return NULL;
 }
@@ -551,4 +398,9 @@ struct checkpoint *checkpoint_close(struct checkpoint *c)
 const struct weight_source *checkpoint_source(const struct checkpoint *c)
 {
 	return &c->source;
+}
+
+const struct checkpoint_facts *checkpoint_facts(const struct checkpoint *c)
+{
+	return &c->facts;
 }

@@ -223,21 +223,6 @@ static void read_mlp(struct reader *rd, bool moe, struct model_shape *s)
 	only_bool(rd, "norm_topk_prob", true);
 }
 
-static void read_quant(struct reader *rd, const json_t *top)
-{
-	const json_t *q = json_object_get(top, "quantization_config");
-	const char *method;
-
-	if (!q)
-		q = json_object_get(rd->text, "quantization_config");
-	if (!q || json_is_null(q) || rd->r)
-		return;
-	method = jx_str(json_object_get(q, "quant_method"), NULL);
-	rd->r = err_set(rd->e, -ENOTSUP,
-			"config.json: quantised weights ('%.60s') cannot be read yet; "
-			"F32, BF16 and F16 can", method ? method : "unnamed");
-}
-
 static void read_family(struct reader *rd, const json_t *top, bool *ret_moe)
 {
 	static const struct {
@@ -272,7 +257,6 @@ static int read_config(const json_t *top, struct hf_config *ret, struct err *e)
 	if (!json_is_object(rd.text))
 		return err_set(e, -EINVAL, "config.json: 'text_config' is not an object");
 	read_family(&rd, top, &moe);
-	read_quant(&rd, top);
 	s->hidden = number(&rd, "hidden_size", -1, 1, MAX_WIDTH);
 	s->vocab_rows = number(&rd, "vocab_size", -1, 1, 1 << 22);
 	s->n_token_ids = s->vocab_rows;

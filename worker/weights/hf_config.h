@@ -4,7 +4,8 @@
  * rope_theta / rope_scaling, and fills in what the family leaves out on purpose.  Every
  * number is checked against a range, and numbers against each other, so that a shape that
  * comes out of here can be believed.  What would change the arithmetic and is not known
- * (an activation, a gate, a quantised format) is refused by name, never ignored.
+ * (an activation, a gate) is refused by name, never ignored.  How the weights are
+ * quantised is quant_config.h's.
  */
 #ifndef HEARTH_WORKER_WEIGHTS_HF_CONFIG_H
 #define HEARTH_WORKER_WEIGHTS_HF_CONFIG_H

@@ -1,0 +1,283 @@
+/* compare.c - `hearth-bench compare`: two devices, or two checkpoints, on the same tokens.
+ *
+ * Reads sequences of token ids, one a line, and runs each teacher-forced through both: the first
+ * half as a prompt (the prefill kernels), the rest as known answer (the decode kernels).  Says
+ * how the distributions differ: KL from the first to the second, how often the most likely id
+ * is another, how far apart the first one's two most likely logits are where it is, and the
+ * mean log-likelihood of the text under each.
+ */
+#include "bench/compare.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "kernels/step.h"
+#include "lib/own.h"
+#include "worker/weights/checkpoint.h"
+#include "worker/weights/hf_dir.h"
+
+#define MAX_TOKENS 16384
+#define ROWS 512
+
+struct side {
+	const char *model, *device;
+	struct device *d;
+	uint32_t vocab, n_ids;
+	float *logits;		/* [ROWS][vocab] */
+};
+
+struct tally {
+	uint64_t positions, differ;
+	double kl, kl_most, gap_most;	/* gap: where the most likely ids differ */
+	double likelihood[2];
+};
+
+static int side_open(struct side *s, struct err *e)
+{
+	const struct device_limits l = { .n_slots = 1, .max_rows = ROWS, .max_context = MAX_TOKENS,
+					 .n_blocks = MAX_TOKENS / STEP_GRID };
+	struct checkpoint *c = NULL;
+	struct hf_config config;
+	char *dir = NULL;
+	int r = hf_dir_find(s->model, &dir, e);
+
+	if (r == 0)
+		r = hf_config_open(dir, &config, e);
+	if (r == 0)
+		r = checkpoint_open(dir, &config, &c, e);
+	free(dir);
+	if (r < 0)
+		return r;
+	s->vocab = config.shape.vocab_rows;
+	s->n_ids = config.shape.n_token_ids;
+	s->logits = malloc((size_t)ROWS * s->vocab * sizeof(float));
+	r = s->logits ? device_open(s->device, &config.shape, &l, &s->d, e) : err_set(e, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = device_load(s->d, checkpoint_source(c), NULL, NULL, e);
+	checkpoint_close(c);
+	return r;
+}
+
+static void side_close(struct side *s)
+{
+	device_close(s->d);
+	free(s->logits);
+}
+
+/* Logits of n positions from `pos` on into s->logits. */
+static int side_run(struct side *s, const uint32_t *tokens, uint32_t pos, uint32_t n, bool prompt)
+{
+	static kv_block blocks[MAX_TOKENS / STEP_GRID];
+	const struct plan_run run = { .kind = prompt ? ROW_PREFILL : ROW_REPLAY, .pos = pos, .n = n,
+				      .tokens = tokens + pos, .blocks = blocks,
+				      .n_blocks = MAX_TOKENS / STEP_GRID, .logits = s->logits };
+	const struct plan plan = { &run, 1 };
+	struct run_result result;
+	int r;
+
+	for (uint32_t i = 0; i < MAX_TOKENS / STEP_GRID; i++)
+		blocks[i] = i;
+	r = device_submit(s->d, &plan);
+	return r < 0 ? r : device_collect(s->d, &result, 1);
+}
+
+struct top {
+	uint32_t id;
+	double first, second, log_sum;
+};
+
+static struct top top_of(const float *x, uint32_t n)
+{
+	struct top t = { 0, -INFINITY, -INFINITY, 0 };
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if ((double)x[i] > t.first) {
+			t.second = t.first;
+			t.first = (double)x[i];
+			t.id = i;
+		} else if ((double)x[i] > t.second) {
+			t.second = (double)x[i];
+		}
+	}
+	for (uint32_t i = 0; i < n; i++)
+		sum += exp((double)x[i] - t.first);
+	t.log_sum = t.first + log(sum);
+	return t;
+}
+
+static void count(struct tally *t, const float *a, const float *b, uint32_t n, const uint32_t *next)
+{
+	const struct top ta = top_of(a, n), tb = top_of(b, n);
+	double kl = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const double pa = (double)a[i] - ta.log_sum;
+
+		kl += exp(pa) * (pa - ((double)b[i] - tb.log_sum));
+	}
+	t->positions++;
+	t->kl += kl;
+	t->kl_most = fmax(t->kl_most, kl);
+	if (ta.id != tb.id) {
+		t->differ++;
+		t->gap_most = fmax(t->gap_most, ta.first - ta.second);
+	}
+	if (next) {
+		t->likelihood[0] += (double)a[*next] - ta.log_sum;
+		t->likelihood[1] += (double)b[*next] - tb.log_sum;
+	}
+}
+
+/* tally[0]: prompt positions, tally[1]: answer positions. */
+static int compare_text(struct side side[2], const uint32_t *tokens, uint32_t n, struct tally tally[2])
+{
+	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
+	const uint32_t prompt = n / 2 / STEP_GRID * STEP_GRID;
+
+	for (int i = 0; i < 2; i++)
+		if (slot_begin(side[i].d, 0, &greedy, NULL, 0) < 0)
+			return -EINVAL;
+	for (uint32_t pos = 0, many; pos < n; pos += many) {
+		const bool is_prompt = pos < prompt;
+		const uint32_t end = is_prompt ? prompt : n;
+
+		many = end - pos < ROWS ? end - pos : ROWS;
+		for (int i = 0; i < 2; i++) {
+			int r = side_run(&side[i], tokens, pos, many, is_prompt);
+
+			if (r < 0)
+				return r;
+		}
+		for (uint32_t t = 0; t < many; t++)
+			count(&tally[!is_prompt], side[0].logits + (size_t)t * side[0].vocab,
+			      side[1].logits + (size_t)t * side[1].vocab, side[0].n_ids,
+			      pos + t + 1 < n ? &tokens[pos + t + 1] : NULL);
+	}
+	return 0;
+}
+
+/* Ids of a line; how many, or -EINVAL for what is no id of the model. */
+static int read_ids(char *line, uint32_t n_ids, uint32_t *ret)
+{
+	int n = 0;
+
+	for (char *word = strtok(line, " \t\n"); word && n < MAX_TOKENS; word = strtok(NULL, " \t\n"), n++) {
+		char *end;
+		const unsigned long id = strtoul(word, &end, 10);
+
+		if (*end || id >= n_ids)
+			return -EINVAL;
+		ret[n] = (uint32_t)id;
+	}
+	return n;
+}
+
+static void print(const char *name, const struct tally *t)
+{
+	const double n = t->positions ? (double)t->positions : 1;
+
+	printf("| %s | %llu | %llu (%.3f %%) | %.4f | %.2e | %.2e | %.4f | %.4f |\n", name,
+	       (unsigned long long)t->positions, (unsigned long long)t->differ, 100 * (double)t->differ / n,
+	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: hearth-bench compare [--device A] [--with-device B] [--with-model MODEL_B]\n"
+			"       [--most-differ PERCENT] MODEL < ids\n"
+			"ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n");
+	return EX_USAGE;
+}
+
+static int options(int argc, char **argv, struct side side[2], double *bar)
+{
+	static const struct option longs[] = { { "device", required_argument, NULL, 'a' },
+					       { "with-device", required_argument, NULL, 'b' },
+					       { "with-model", required_argument, NULL, 'm' },
+					       { "most-differ", required_argument, NULL, 'x' },
+					       { NULL, 0, NULL, 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'a')
+			side[0].device = optarg;
+		else if (c == 'b')
+			side[1].device = optarg;
+		else if (c == 'm')
+			side[1].model = optarg;
+		else if (c == 'x')
+			*bar = strtod(optarg, NULL);
+		else
+			return -EINVAL;
+	}
+	if (optind + 1 != argc)
+		return -EINVAL;
+	side[0].model = argv[optind];
+	side[1].model = side[1].model ? side[1].model : side[0].model;
+	return 0;
+}
+
+static int compare_all(struct side side[2], struct tally tally[2], struct err *e)
+{
+	static uint32_t tokens[MAX_TOKENS];
+	char *line = NULL;
+	size_t room = 0;
+	int r = 0;
+
+	for (int number = 1; r >= 0 && getline(&line, &room, stdin) > 0; number++) {
+		const int n = read_ids(line, side[0].n_ids, tokens);
+
+		r = n;
+		if (n < 0)
+			err_set(e, n, "line %d: not a list of ids below %u", number, side[0].n_ids);
+		else if (n > 1)
+			r = compare_text(side, tokens, (uint32_t)n, tally);
+		if (n >= 0 && r < 0)
+			err_set(e, r, "line %d: %s", number, strerror(-r));
+	}
+	free(line);
+	return r < 0 ? r : 0;
+}
+
+int bench_compare_main(int argc, char **argv)
+{
+	struct side side[2] = { { .device = "cpu" }, { .device = "cpu" } };
+	struct tally tally[2] = { { .positions = 0 } };
+	struct err e = { .code = 0 };
+	double bar = 100;
+	int r;
+
+	if (options(argc, argv, side, &bar) < 0)
+		return usage();
+	r = side_open(&side[0], &e);
+	if (r == 0)
+		r = side_open(&side[1], &e);
+	if (r == 0 && (side[0].vocab != side[1].vocab || side[0].n_ids != side[1].n_ids))
+		r = err_set(&e, -EINVAL, "the two models do not have the same vocabulary");
+	if (r == 0) {
+		for (int i = 0; i < 2; i++)
+			printf("%c: %s on %s (%s)\n", 'A' + i, side[i].model, side[i].device,
+			       device_numeric_text(side[i].d));
+		r = compare_all(side, tally, &e);
+	}
+	for (int i = 0; i < 2; i++)
+		side_close(&side[i]);
+	if (r < 0) {
+		fprintf(stderr, "hearth-bench: %s\n", e.text);
+		return EX_DATAERR;
+	}
+	printf("\n| part | positions | most likely differs | A's gap there, most | KL(A, B) mean | most | A: mean log-likelihood | B |\n"
+	       "|---|--:|--:|--:|--:|--:|--:|--:|\n");
+	print("prompt", &tally[0]);
+	print("answer", &tally[1]);
+	for (int i = 0; i < 2; i++)
+		if (100 * (double)tally[i].differ > bar * (double)tally[i].positions)
+			return 1;
+	return 0;
+}

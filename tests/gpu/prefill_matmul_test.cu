@@ -1,0 +1,302 @@
+/* prefill_matmul_test.cu - the prompt's matrix kernels compute W x, a row's bits are its own, and how fast.
+ *
+ *	prefill_matmul_test [--bench]
+ * Exits 77 without a GPU. */
+#include "kernels/cuda/prefill_matmul.h"
+
+#include "tests/gpu/gpu_test.h"
+
+typedef __nv_bfloat16 bf16;
+
+static double f(bf16 x)
+{
+	return (double)__bfloat162float(x);
+}
+
+/* Random weights [n][k] and their packed form. */
+struct matrix {
+	uint32_t n, k;
+	std::vector<bf16> h;
+	array<unsigned char> packed;
+
+	matrix(uint32_t n_, uint32_t k_)
+		: n(n_), k(k_), h((size_t)n * k), packed(matmul_packed_bytes(MATMUL_BF16, n, k))
+	{
+		for (auto &x : h)
+			x = __float2bfloat16_rn(uniform());
+		if (matmul_pack_bf16((const uint16_t *)h.data(), n, k, packed.h.data()))
+			claim("packs", false);
+		packed.up();
+	}
+	double dot(uint32_t row, const bf16 *x, double *size) const
+	{
+		double sum = 0;
+
+		*size = 0;
+		for (uint32_t i = 0; i < k; i++) {
+			const double v = f(h[(size_t)row * k + i]) * f(x[i]);
+
+			sum += v;
+			*size += std::fabs(v);
+		}
+		return sum;
+	}
+};
+
+/* Rows of x and, on the device, the same in prefill order. */
+struct rows_of_x {
+	uint32_t n, ld;
+	std::vector<bf16> h;
+	array<bf16> d;
+
+	rows_of_x(uint32_t n_, uint32_t k, uint32_t ld_) : n(n_), ld(ld_), h((size_t)n * ld), d((size_t)n * ld)
+	{
+		for (size_t i = 0; i < h.size(); i++) {
+			h[i] = __float2bfloat16_rn(i % ld < k ? uniform() : NAN);
+			d.h[i / ld * ld + prefill_column((uint32_t)(i % ld))] = h[i];
+		}
+		d.up();
+	}
+};
+
+static bool near(double want, double size, double got, double ulp)
+{
+	return std::fabs(want - got) <= size * 4e-6 + std::fabs(want) * ulp + 1e-30;
+}
+
+static double silu_times(double g, double u)
+{
+	return g / (1 + std::exp(-g)) * u;
+}
+
+/* A dense product of `rows` rows taken from `first` on; y poisoned. */
+template <typename T>
+static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first, uint32_t rows, enum matmul_out out, uint32_t ldy,
+			    bool *ok)
+{
+	array<T> y((size_t)rows * ldy);
+	struct decode_matmul_args a = {};
+
+	CUDA(cudaMemset(y.d, 0xff, y.h.size() * sizeof(T)));
+	a.w = m.packed.d;
+	a.x = x.d.d + (size_t)first * x.ld;
+	a.y = y.d;
+	a.n_rows = rows;
+	a.n = m.n;
+	a.k = m.k;
+	a.ldx = x.ld;
+	a.ldy = ldy;
+	a.scale = 1;
+	a.out = out;
+	*ok = *ok && prefill_matmul(&a, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	y.down();
+	*ok = *ok && y.guarded();
+	return y.h;
+}
+
+static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
+{
+	matrix m(n, k);
+	rows_of_x x(rows, k, (k + 31) / 32 * 32 + 32);
+	const bool pairs = n % 16 == 0;
+	const uint32_t ldy = n + 3, lds = (n / 2 + 31) / 32 * 32;
+	bool ok = true, right = true, once = true, gated = true, same = true, clean = true;
+
+	auto f32 = dense<float>(m, x, 0, rows, MATMUL_OUT_F32, ldy, &ok);
+	auto b16 = dense<bf16>(m, x, 0, rows, MATMUL_OUT_BF16, n, &ok);
+	std::vector<bf16> act;
+	if (pairs)
+		act = dense<bf16>(m, x, 0, rows, MATMUL_OUT_SWIGLU, lds, &ok);
+	for (int i = 0; i < 400; i++) {
+		const uint32_t r = rng() % rows, c = rng() % n;
+		double size, want = m.dot(c, &x.h[(size_t)r * x.ld], &size);
+
+		right = right && near(want, size, (double)f32[(size_t)r * ldy + c], 0);
+		if (pairs) {
+			const uint32_t t = c / 16 * 8 + c % 8, g = c / 16 * 16 + c % 8;
+			const double gate = (double)f32[(size_t)r * ldy + g], up = (double)f32[(size_t)r * ldy + g + 8];
+
+			gated = gated && near(silu_times(gate, up), 0, f(act[(size_t)r * lds + prefill_column(t)]), 1.0 / 256);
+		}
+	}
+	for (uint32_t r = 0; r < rows; r++) {
+		for (uint32_t c = 0; c < n; c++)
+			once = once && __bfloat16_as_ushort(b16[(size_t)r * n + c]) ==
+					       __bfloat16_as_ushort(__float2bfloat16_rn(f32[(size_t)r * ldy + c]));
+		for (uint32_t c = n; c < ldy; c++)
+			clean = clean && f32[(size_t)r * ldy + c] != f32[(size_t)r * ldy + c];
+	}
+	for (int i = 0; i < 5; i++) {	/* another place, other neighbours, another number of rows */
+		const uint32_t first = rng() % rows, most = rows - first, some = 1 + rng() % most;
+		auto part = dense<float>(m, x, first, some, MATMUL_OUT_F32, ldy, &ok);
+
+		for (uint32_t r = 0; r < some; r++)
+			same = same && !memcmp(&part[(size_t)r * ldy], &f32[(size_t)(first + r) * ldy], n * 4);
+	}
+	printf("  %u x %u, %u rows\n", n, k, rows);
+	claim("launches_and_keeps_to_its_place", ok && clean);
+	claim("y_is_w_x", right);
+	claim("bf16_is_rounded_once", once);
+	claim("swiglu_is_of_the_sums", gated);
+	claim("bits_are_the_rows_own", same);
+}
+
+static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k, uint32_t rows, bool per_slot, bool swiglu)
+{
+	std::vector<matrix *> m;
+	rows_of_x x(per_slot ? rows * n_slots : rows, k, k);
+	const size_t each = matmul_packed_bytes(MATMUL_BF16, n, k);
+	array<unsigned char> w(each * n_experts), mem(prefill_list_bytes(rows, n_slots, n_experts));
+	array<uint32_t> ids(rows * n_slots);
+	const uint32_t ldy = swiglu ? (n / 2 + 31) / 32 * 32 : n;
+	array<float> y((size_t)rows * n_slots * ldy);	/* bf16 fits as well */
+	struct decode_experts_args a = {};
+	struct prefill_list list = prefill_list_at(mem.d, rows, n_slots, n_experts);
+	bool ok = true, right = true;
+
+	for (uint32_t e = 0; e < n_experts; e++) {
+		m.push_back(new matrix(n, k));
+		memcpy(&w.h[each * e], m[e]->packed.h.data(), each);
+	}
+	w.up();
+	for (uint32_t r = 0; r < rows; r++)
+		for (uint32_t s = 0; s < n_slots; s++)	/* uneven: low ids are many's, the last is left out */
+			ids.h[r * n_slots + s] = s == n_slots - 1 && r % 2 ? n_experts + 5
+					       : (s + rng() % 3 * (r % n_experts)) % n_experts;
+	ids.up();
+	CUDA(cudaMemset(mem.d, 0xff, mem.h.size()));
+	CUDA(cudaMemset(y.d, 0xff, y.h.size() * 4));
+	ok = prefill_list_build(ids.d, rows, n_slots, n_experts, &list, nullptr) == 0;
+	a.w = w.d;
+	a.x = x.d.d;
+	a.y = y.d;
+	a.n_rows = rows;
+	a.n_slots = n_slots;
+	a.n_experts = n_experts;
+	a.n = n;
+	a.k = a.ldx = k;
+	a.ldy = ldy;
+	a.x_per_slot = per_slot;
+	a.out = swiglu ? MATMUL_OUT_SWIGLU : MATMUL_OUT_F32;
+	ok = ok && prefill_experts(&a, &list, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	y.down();
+	ok = ok && y.guarded() && mem.guarded();
+	for (int i = 0; i < 1000; i++) {
+		const uint32_t pair = rng() % (rows * n_slots), e = ids.h[pair], c = rng() % n;
+		const bf16 *row = &x.h[(size_t)(per_slot ? pair : pair / n_slots) * x.ld];
+		double size, up_size;
+
+		if (e >= n_experts) {
+			const double v = swiglu ? f(((bf16 *)y.h.data())[(size_t)pair * ldy]) : (double)y.h[(size_t)pair * ldy];
+
+			right = right && v != v;	/* untouched */
+		} else if (!swiglu) {
+			const double want = m[e]->dot(c, row, &size);
+
+			right = right && near(want, size, (double)y.h[(size_t)pair * ldy + c], 0);
+		} else {
+			const uint32_t g = c / 16 * 16 + c % 8, t = c / 16 * 8 + c % 8;
+			const double gate = m[e]->dot(g, row, &size), up = m[e]->dot(g + 8, row, &up_size);
+
+			right = right && near(silu_times(gate, up), 30 * (size + up_size),
+					      f(((bf16 *)y.h.data())[(size_t)pair * ldy + prefill_column(t)]), 1.0 / 256);
+		}
+	}
+	for (auto *p : m)
+		delete p;
+	printf("  %u experts of %u x %u, %u rows\n", n_experts, n, k, rows);
+	claim("launches_and_keeps_to_its_place", ok);
+	claim("a_pair_is_its_experts_w_x", right);
+}
+
+static void order_test(void)
+{
+	rows_of_x x(5, 96, 96);
+	array<bf16> y(x.h.size());
+
+	y.h = x.h;
+	y.up();
+	bool ok = prefill_order(y.d, 5, 96, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	y.down();
+	claim("columns_are_put_in_order", ok && y.guarded() && !memcmp(y.h.data(), x.d.h.data(), y.h.size() * 2));
+}
+
+/* ---- speed ----------------------------------------------------------------------- */
+
+static void bench_row(const char *name, double flops, double ms)
+{
+	printf("| %s | %.3f | %.0f |\n", name, ms, flops / ms / 1e9);
+}
+
+static void bench(uint32_t rows)
+{
+	const uint32_t K = 2048, E = 256, SLOTS = 8, I = 512;
+	array<unsigned char> w((size_t)E * matmul_packed_bytes(MATMUL_BF16, 2 * I, K)), mem(prefill_list_bytes(rows, 9, E + 1));
+	array<bf16> x((size_t)rows * SLOTS * 4096), y((size_t)rows * SLOTS * 4096);
+	array<uint32_t> ids(rows * SLOTS);
+	struct prefill_list list = prefill_list_at(mem.d, rows, SLOTS, E);
+	struct decode_matmul_args a = {};
+	struct decode_experts_args e = {};
+	char name[64];
+
+	CUDA(cudaMemset(w.d, 0x3c, w.h.size()));
+	x.fill_bf16();
+	for (uint32_t r = 0; r < rows; r++)
+		for (uint32_t s = 0; s < SLOTS; s++)
+			ids.h[r * SLOTS + s] = (rng() % 32) * 8 + s;
+	ids.up();
+	printf("\n%u rows\n\n| product | ms | TFLOP/s |\n|---|--:|--:|\n", rows);
+	for (auto shape : { std::pair<uint32_t, uint32_t>{ 12352, K }, { K, 4096 }, { 9216, K }, { 1297, K } }) {
+		a.w = w.d;
+		a.x = x.d;
+		a.y = y.d;
+		a.n_rows = rows;
+		a.n = a.ldy = shape.first;
+		a.k = a.ldx = shape.second;
+		a.scale = 1;
+		a.out = MATMUL_OUT_BF16;
+		snprintf(name, sizeof(name), "%u x %u", a.n, a.k);
+		bench_row(name, 2.0 * rows * a.n * a.k, graph_ms(10, [&](cudaStream_t s) { prefill_matmul(&a, s); }));
+	}
+	bench_row("list", 0, graph_ms(10, [&](cudaStream_t s) { prefill_list_build(ids.d, rows, SLOTS, E, &list, s); }));
+	e.w = w.d;
+	e.x = x.d;
+	e.y = y.d;
+	e.n_rows = rows;
+	e.n_slots = SLOTS;
+	e.n_experts = E;
+	e.n = 2 * I;
+	e.k = e.ldx = K;
+	e.ldy = I;
+	e.out = MATMUL_OUT_SWIGLU;
+	bench_row("experts gate, up", 2.0 * rows * SLOTS * e.n * e.k,
+		  graph_ms(10, [&](cudaStream_t s) { prefill_experts(&e, &list, s); }));
+	e.n = e.ldy = K;
+	e.k = e.ldx = I;
+	e.x_per_slot = 1;
+	e.out = MATMUL_OUT_F32;
+	bench_row("experts down", 2.0 * rows * SLOTS * e.n * e.k,
+		  graph_ms(10, [&](cudaStream_t s) { prefill_experts(&e, &list, s); }));
+}
+
+int main(int argc, char **argv)
+{
+	if (!have_gpu())
+		return 77;
+	order_test();
+	for (uint32_t rows : { 1u, 64u, 100u, 129u, 255u, 300u, 1000u })
+		dense_test(400, 512, rows);
+	dense_test(41, 96, 70);
+	dense_test(176, 1312, 530);
+	dense_test(2048, 4096, 600);
+	experts_test(12, 5, 80, 256, 300, false, false);
+	experts_test(12, 5, 96, 320, 700, false, true);
+	experts_test(20, 4, 256, 128, 900, true, false);
+	if (argc > 1 && !strcmp(argv[1], "--bench"))
+		for (uint32_t rows : { 2048u, 8192u })
+			bench(rows);
+	return n_failed ? 1 : 0;
+}
