@@ -101,11 +101,12 @@ size_t http_socket_unsent(const struct http_call *c)
 	return c->out.n - c->sent;
 }
 
-/* A stream goes on in the same memory; an idle connection has none. */
+/* A stream goes on in the same memory, unless a slow spell made it large; an idle connection
+ * has none. */
 static void all_sent(struct http_call *c)
 {
 	c->sent = 0;
-	if (c->state == CONN_CALL)
+	if (c->state == CONN_CALL && c->out.cap <= HTTP_LOW_WATER)
 		buf_clear(&c->out);
 	else
 		buf_done(&c->out);
