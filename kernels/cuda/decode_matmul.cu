@@ -100,10 +100,10 @@ static size_t narrow_shared(const struct matmul_params *p, int nt)
 	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS, bool SPLIT = false>
 static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream_t stream)
 {
-	auto kernel = narrow_kernel<F, NT, EXPERTS, DEPTH, BLOCKS>;
+	auto kernel = narrow_kernel<F, NT, EXPERTS, DEPTH, BLOCKS, SPLIT>;
 	const size_t shared = narrow_shared(&p, NT);
 	/* GB10 and RTX PRO have 100 KB of shared memory in all: what does not fit twice
 	 * queues, which is only slower. */
@@ -134,6 +134,9 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	if (cols > 8 && narrow_shared(p, 2) <= SHARED_MAX)
 		return narrow_launch < F, 2, EXPERTS, F == MATMUL_FP8 ? 2 : 1,
 		       fp4 ? 2 : 1 > (*p, items, stream);
+	if constexpr (!EXPERTS)
+		if (p->k_blocks > 1)
+			return narrow_launch<F, 1, false, 1, 2, true>(*p, items, stream);
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 

@@ -129,14 +129,6 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 						     uint32_t expert_index)
 {
 	const uint32_t tile_floats = 8 * NT * NARROW_COL, stride = p.m_warps * tile_floats;
-	float scale = p.scale, scale_up = p.scale;
-
-	if (p.scales) {
-		const uint32_t expert = p.list.active[expert_index];
-
-		scale = __fmul_rn(p.scale, p.scales[expert]);
-		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
-	}
 	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
 		const uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16, r = i % 16;
 		const uint32_t tile = first_tile + m, col = first_col + in_col;
@@ -144,9 +136,18 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 
 		if (!has_output(p, tile, r) || col >= c.n)
 			continue;
-		store_out(p, tile, r, c.pair ? c.pair[col] : col,
-			  __fmul_rn(narrow_sum(p, from, stride), scale),
-			  tile < p.n_plain ? 0 : __fmul_rn(narrow_sum(p, from + 8, stride), scale_up));
+		const float sum = narrow_sum(p, from, stride);
+		const float up = tile < p.n_plain ? 0 : narrow_sum(p, from + 8, stride);
+		float scale = p.scale, scale_up = p.scale;	/* asked late: registers */
+
+		if (p.scales) {
+			const uint32_t expert = p.list.active[expert_index];
+
+			scale = __fmul_rn(p.scale, p.scales[expert]);
+			scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
+		}
+		store_out(p, tile, r, c.pair ? c.pair[col] : col, __fmul_rn(sum, scale),
+			  __fmul_rn(up, scale_up));
 	}
 }
 
@@ -226,11 +227,11 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 }
 
 /* DEPTH units are in flight; units[turn] is next, and is refilled for the position `ahead`. */
-template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH>
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, bool SPLIT>
 static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
-	float *const meeting = p.k_blocks > 1 ? cg::this_cluster().map_shared_rank(sums, 0) : sums;
+	float *meeting = sums;
 	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
 	const uint32_t buffer = p.n_slices * p.m_warps * tile_floats;
@@ -239,7 +240,11 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	struct narrow_x<NT> x;
 	uint32_t x_holds = ~0u, flip = 0, turn = 0;
 
-	const uint32_t own_k = p.k_warps / p.k_blocks, rank = blockIdx.x % p.k_blocks;
+	const uint32_t k_blocks = SPLIT ? p.k_blocks : 1, own_k = p.k_warps / k_blocks;
+	const uint32_t rank = blockIdx.x % k_blocks;
+
+	if constexpr (SPLIT)
+		meeting = cg::this_cluster().map_shared_rank(sums, 0);
 
 	walk.kw = rank * own_k + warp % own_k;
 	walk.m = warp / own_k;
@@ -248,7 +253,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = EXPERTS ? p.groups * (*p.list.n_active - p.without_last) : p.groups;
-	const uint32_t blocks = gridDim.x / p.k_blocks, block = blockIdx.x / p.k_blocks;
+	const uint32_t blocks = gridDim.x / k_blocks, block = blockIdx.x / k_blocks;
 	const uint32_t each = items / blocks, extra = items % blocks;
 	const uint32_t begin = block * each + min(block, extra);
 
@@ -265,7 +270,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	}
 	chain_wait();	/* the weights are on their way, x may not be there yet */
 	chain_release();
-	if (p.k_blocks > 1)
+	if constexpr (SPLIT)
 		cg::this_cluster().sync();	/* both have begun */
 
 	for (uint32_t item = begin; item < walk.end; item++) {
@@ -314,12 +319,12 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 					at[NARROW_COL + 8] = sum[t][3];
 				}
 			}
-			if (p.k_blocks > 1)
+			if constexpr (SPLIT)
 				cg::this_cluster().sync();
 			else
 				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
-			if (rank == 0)
+			if (!SPLIT || rank == 0)
 				narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
 					  item_group<EXPERTS>(p, item) * p.m_warps,
 					  chunk * 8 * NT, index);
@@ -327,11 +332,12 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	}
 }
 
-template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS>
+/* SPLIT: blocks of a cluster share the slices. */
+template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS, bool SPLIT>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_kernel(const __grid_constant__ struct matmul_params p)
 {
-	narrow_block<F, NT, EXPERTS, DEPTH>(p);
+	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p);
 }
 
 #endif
