@@ -1,6 +1,6 @@
 # Each exits 77 without a GPU; on the device machine they are run by tests/gpu/run.sh.
 EXTRA_DIST += tests/gpu/gpu_test.h tests/gpu/reference_model.h
-gpu_libs = libcudakernels.a $(CUDA_LIBS)
+gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 
 if CUDA
 gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/decode_matmul_test \
@@ -14,7 +14,7 @@ tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/c
 	kernels/cpu/ref_matmul.h
 tests_gpu_decode_matmul_test_LDADD = $(gpu_libs) -lm
 tests_gpu_device_test_SOURCES = tests/gpu/device_test.cu
-tests_gpu_device_test_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
+tests_gpu_device_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_prefill_test_SOURCES = tests/gpu/gdn_prefill_test.cu
 tests_gpu_gdn_prefill_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_step_test_SOURCES = tests/gpu/gdn_step_test.cu
@@ -26,7 +26,7 @@ tests_gpu_rows_test_LDADD = $(gpu_libs)
 # Measure; not tests.
 check_PROGRAMS += tests/gpu/device_bench
 tests_gpu_device_bench_SOURCES = tests/gpu/device_bench.cu
-tests_gpu_device_bench_LDADD = libcudakernels.a liblib.a $(CUDA_LIBS)
+tests_gpu_device_bench_LDADD = $(gpu_libs)
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
