@@ -32,14 +32,9 @@ bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
 	       a->n_rows <= max_rows && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
-	       (unsigned)a->format < MATMUL_N_FORMATS &&
+	       (unsigned)a->format < MATMUL_N_FORMATS && (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       (!a->n_swiglu || (a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
 				 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
-}
-
-static float format_factor(enum matmul_format f)
-{
-	return f == MATMUL_NVFP4 ? fragment_factor<MATMUL_NVFP4>() : 1.0f;
 }
 
 /* Rows of W and where they go; plain ones first. */
@@ -67,7 +62,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
-	p.scale = a->scale * format_factor(a->format);
+	p.row_scale = a->row_scale;
 	p.k = a->k;
 	p.ldx = a->ldx;
 	p.n_cols = a->n_rows;
@@ -178,6 +173,7 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
 	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	       (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
@@ -187,9 +183,7 @@ struct matmul_params matmul_params_of_experts(const struct decode_experts_args *
 
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
-	p.scales = a->scale;
-	p.scales_up = a->scale_up;
-	p.scale = format_factor(a->format);
+	p.row_scale = a->row_scale;
 	p.k = a->k;
 	p.ldx = a->ldx;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;

@@ -58,7 +58,9 @@ struct decode_matmul_args {
 	 * MATMUL_OUT_SWIGLU wants them, whose outputs go to y_swiglu.  0: nothing does. */
 	uint32_t n_swiglu, ldy_swiglu;
 	void *y_swiglu;
-	float scale;		/* multiplies the finished sum: NVFP4's global factor, else 1 */
+	/* device, one for each row of W as it is packed (padding and n_swiglu's rows included), or NULL: 1.
+	 * Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or tensor; BF16 has none. */
+	const float *row_scale;
 	enum matmul_format format;
 	enum matmul_out out;
 	enum matmul_form form;
@@ -85,9 +87,8 @@ int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, ui
 
 struct decode_experts_args {
 	const void *w;		/* device, [n_experts] packed matrices, one after the other */
-	const float *scale;	/* device, [n_experts], or NULL: 1 */
+	const float *row_scale;	/* device, [n_experts][rows as packed], as above */
 	const void *x;		/* device, bfloat16: [n_rows][ldx], or [n_rows * n_slots][ldx] */
-	const float *scale_up;	/* SWIGLU: of the up rows, where they have one of their own */
 	void *y;		/* device, [n_rows * n_slots][ldy] of `out`: a slot's own sum */
 	const struct expert_list *list;	/* device memory behind it; the struct is read now */
 	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */

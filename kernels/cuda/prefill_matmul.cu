@@ -4,6 +4,9 @@
  * 128 sums a lane.  Its weights go from memory to registers a unit ahead, as in the decode kernels; x passes through
  * shared memory in stages of 64 columns, swizzled by 128 bytes.  On Hopper four warps multiply together (wgmma, one stage
  * is multiplied while the next is queued); elsewhere each by itself (mma.sync), in the same layout of sums.
+ *
+ * FP8 in blocks: the sums are kept in units of the scale of the 128 columns being added, and are brought to the next scale
+ * (struct fp8_scale) where the next 128 begin.
  */
 #include "kernels/cuda/prefill_matmul.h"
 
@@ -62,41 +65,142 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 	}
 }
 
+/* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than 2^60 times smaller
+ * than the one before counts as 2^60 times smaller: what it scales is far below the sums' last bit. */
+struct fp8_scale {
+	float low = 0, high = 0;	/* rows g and g + 8; 0: nothing was added yet */
+
+	/* Returns what sums are multiplied with to be in units of `next`. */
+	static __device__ float change(float *unit, float next)
+	{
+		const float least = fabsf(*unit) * 0x1p-60f, was = *unit;
+
+		*unit = fabsf(next) < least ? copysignf(least, next) : next;
+		return __fdividef(was, *unit);	/* within 2 ulp */
+	}
+	__device__ void change(sums &s, float next_low, float next_high)
+	{
+		const float by_low = change(&low, next_low), by_high = change(&high, next_high);
+
+#pragma unroll
+		for (int h = 0; h < HALVES; h++)
+#pragma unroll
+			for (int i = 0; i < HALF / 2; i++)
+				s.h[h][i] = __fmul_rn(s.h[h][i], i % 4 < 2 ? by_low : by_high);
+	}
+};
+
 #if HOPPER
-template <enum matmul_format F, int N>
-__device__ void multiply_cols(sums &s, const struct unit<F> &w, int quarter, const char *stage)
+/* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes on. */
+template <int STEPS> struct frags {
+	struct frag f[STEPS];
+
+	template <enum matmul_format F> __device__ void take(const struct unit<F> &w, int first)
+	{
+#pragma unroll
+		for (int i = 0; i < STEPS; i++)
+			f[i] = w.frag_of(first + i);
+	}
+	/* Until here they stay where they are. */
+	__device__ void keep()
+	{
+#pragma unroll
+		for (int i = 0; i < STEPS; i++)
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				asm volatile("" : "+r"(f[i].r[j])::"memory");
+	}
+};
+
+template <int N, int STEPS> __device__ void multiply_cols(sums &s, const frags<STEPS> &w, uint32_t x)
 {
 	wgmma_fence();
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const struct frag f = w.frag_of(quarter * 4 + i);
-		const uint32_t at = smem_address(stage) + i * 32;
+	for (int i = 0; i < STEPS; i++) {
+		const uint32_t at = x + i * 32;
 
 		if (N == 32)
-			wgmma_64x32(s.h[0], f, wgmma_rows(at));
+			wgmma_64x32(s.h[0], w.f[i], wgmma_rows(at));
 		else if (N == 64)
-			wgmma_64x64(s.h[0], f, wgmma_rows(at));
+			wgmma_64x64(s.h[0], w.f[i], wgmma_rows(at));
 		else
-			wgmma_64x128(s.h[0], f, wgmma_rows(at));
+			wgmma_64x128(s.h[0], w.f[i], wgmma_rows(at));
 		if (N == COLS)
-			wgmma_64x128(s.h[1], f, wgmma_rows(at + HALF * STAGE_K * 2));
+			wgmma_64x128(s.h[1], w.f[i], wgmma_rows(at + HALF * STAGE_K * 2));
 	}
 	wgmma_commit();
 }
 
-/* No more columns than there are; n is the same for the whole block. */
-template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
+/* x: shared address of the first step's columns.  No more columns than there are; n is the same for the whole block. */
+template <int STEPS> __device__ void multiply_steps(sums &s, const frags<STEPS> &w, uint32_t x, uint32_t n)
 {
 	if (n > HALF)
-		multiply_cols<F, COLS>(s, w, quarter, stage);
+		multiply_cols<COLS>(s, w, x);
 	else if (n > 64)
-		multiply_cols<F, HALF>(s, w, quarter, stage);
+		multiply_cols<HALF>(s, w, x);
 	else if (n > 32)
-		multiply_cols<F, 64>(s, w, quarter, stage);
+		multiply_cols<64>(s, w, x);
 	else
-		multiply_cols<F, 32>(s, w, quarter, stage);
+		multiply_cols<32>(s, w, x);
 }
+
+/* A tile's weights on their way through the tensor core: stage after stage of a unit, then of the next.  Quantised ones
+ * are expanded into two sets of registers in turn, two steps each. */
+template <enum matmul_format F> struct tile_weights {
+	struct unit<F> w;
+	frags<2> set[2];
+
+	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`.  When it returns, the stage
+	 * before is done with. */
+	__device__ void stage(sums &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+#pragma unroll
+		for (int half = 0; half < 2; half++) {
+			set[half].take(w, quarter * 4 + half * 2);
+			if constexpr (F == MATMUL_FP8)
+				if (quarter % 2 == 0 && half == 0) {
+					wgmma_wait<0>();
+					set[1].keep();
+					scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
+				}
+			multiply_steps(s, set[half], smem_address(x) + half * 64, n);
+			wgmma_wait<1>();
+			set[1 - half].keep();
+		}
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+		if (quarter == 3)
+			w.refill_scales(next, threadIdx.x % WARP, more);
+	}
+};
+
+template <> struct tile_weights<MATMUL_BF16> {
+	struct unit<MATMUL_BF16> w;
+	bool begun = false;
+
+	/* `next` stands right behind where w came from. */
+	__device__ void stage(sums &s, fp8_scale *, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+		frags<4> now;
+
+		now.take(w, quarter * 4);
+		multiply_steps(s, now, smem_address(x), n);
+		wgmma_wait<1>();	/* the stage before is done with; its weights may go */
+		if (quarter) {
+			refill(quarter - 1, next, more);
+		} else if (begun) {	/* what the last unit's end left is this one's */
+			refill(3, next - unit<MATMUL_BF16>::bytes / 16, true);
+		}
+		begun = true;
+	}
+	__device__ void refill(int quarter, const uint4 *from, bool more)
+	{
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, more);
+	}
+};
 #else
 __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 {
@@ -130,18 +234,36 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 		}
 	}
 }
+
+template <enum matmul_format F> struct tile_weights {
+	struct unit<F> w;
+
+	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`. */
+	__device__ void stage(sums &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+		if constexpr (F == MATMUL_FP8)
+			if (quarter % 2 == 0)
+				scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
+		multiply_stage<F>(s, w, quarter, x, n);
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+		if (quarter == 3)
+			w.refill_scales(next, threadIdx.x % WARP, more);
+	}
+};
 #endif
 
-/* The sums of 16 rows of W with all columns of the tile. */
+/* The sums of 16 rows of W with all columns of the tile, in units of *scale. */
 template <enum matmul_format F>
-__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums &s)
+__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums &s,
+			      fp8_scale *scale)
 {
-	const int lane = threadIdx.x % WARP;
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
 	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
 							  unit<F>::bytes);
 	uint32_t row[COPIES];
-	struct unit<F> w;
+	struct tile_weights<F> weights;
 
 #pragma unroll
 	for (int i = 0; i < COPIES; i++) {
@@ -154,7 +276,7 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #pragma unroll
 		for (int i = 0; i < HALF / 2; i++)
 			s.h[h][i] = 0;
-	w.load(from, lane);
+	weights.w.load(from, threadIdx.x % WARP);
 #pragma unroll
 	for (int i = 0; i < AHEAD; i++) {
 		if (i < (int)n_blocks)
@@ -177,24 +299,7 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #endif
 			/* The stage is there for all, and nobody reads the place that is filled next. */
 			__syncthreads();
-			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, x.n);
-#if HOPPER
-			wgmma_wait<1>();	/* the stage before is done with; its weights may go */
-			if (block) {
-				constexpr int last = 3;
-				const int done = quarter ? quarter - 1 : last;
-				const bool next = quarter ? more : true;
-				const uint4 *place = from + (quarter ? unit_uint4 : 0);
-
-#pragma unroll
-				for (int i = 0; i < 4; i++)
-					w.refill(done * 4 + i, place, lane, next);
-			}
-#else
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				w.refill(quarter * 4 + i, from + unit_uint4, lane, more);
-#endif
+			weights.stage(s, scale, from + unit_uint4, more, quarter, stages + at * STAGE_BYTES, x.n);
 			if (block + AHEAD < n_blocks)
 				stage_load(p, row, x.n, stages + to * STAGE_BYTES, block + AHEAD);
 			asm volatile("cp.async.commit_group;" ::: "memory");
@@ -236,9 +341,13 @@ struct out_rows {
 	}
 };
 
+/* What the sums of rows g and g + 8 of a tile are multiplied with. */
+struct row_scales {
+	float low, high;
+};
+
 /* SwiGLU of a tile in turns: eight outputs a column. */
-__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale,
-			    float scale_up)
+__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
 	const out_rows to(x, g);
@@ -250,8 +359,8 @@ __device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale), __fmul_rn(v[2], scale_up)),
-						swiglu(__fmul_rn(v[1], scale), __fmul_rn(v[3], scale_up)));
+		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
+						swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
 		if (j * 8 + g < x.n)
 			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
 	}
@@ -269,7 +378,7 @@ __device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint3
 	}
 }
 
-__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
+__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = tile * MATMUL_TILE + 2 * q;
 	const out_rows to(x, g);
@@ -280,8 +389,8 @@ __device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t 
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t upper = transpose(__fmul_rn(v[0], scale), __fmul_rn(v[1], scale));
-		const uint32_t lower = transpose(__fmul_rn(v[2], scale), __fmul_rn(v[3], scale));
+		const uint32_t upper = transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
+		const uint32_t lower = transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
 		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
 
 		if (j * 8 + g < x.n) {
@@ -291,7 +400,7 @@ __device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t 
 	}
 }
 
-__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
+__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
 
@@ -307,25 +416,27 @@ __device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t t
 			if (j * 8 + 2 * q + odd >= x.n)
 				break;
 			if (row < p.n)
-				y[0] = __fmul_rn(v[0], scale);
+				y[0] = __fmul_rn(v[0], scale.low);
 			if (row + 8 < p.n)
-				y[8] = __fmul_rn(v[2], scale);
+				y[8] = __fmul_rn(v[2], scale.high);
 		}
 	}
 }
 
-__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s)
+/* unit: what the sums are in units of. */
+template <enum matmul_format F>
+__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, row_scales unit)
 {
-	float scale = p.scale, scale_up = p.scale;
+	const uint32_t g = threadIdx.x % WARP / 4;
 
 	if (tile >= p.n_tiles)
 		return;
-	if (p.scales) {
-		scale = __fmul_rn(p.scale, p.scales[x.expert]);
-		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[x.expert]) : scale;
-	}
+	const float *scales = tile_scales<F>(p, x.expert, tile);
+	const struct row_scales scale = { __fmul_rn(unit.low, scale_of<F>(scales, g)),
+					  __fmul_rn(unit.high, scale_of<F>(scales, g + 8)) };
+
 	if (tile >= p.n_plain)
-		store_pairs(p, x, tile, s, scale, scale_up);
+		store_pairs(p, x, tile, s, scale);
 	else if (p.out == MATMUL_OUT_BF16)
 		store_bf16(p, x, tile, s, scale);
 	else
@@ -369,6 +480,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 	char *stages = raw + (1024 - smem_address(raw) % 1024) % 1024;
 	uint32_t row_block = blockIdx.x, tile;
 	struct tile_of_x x;
+	struct fp8_scale scale;
 	struct sums s;
 
 	chain_wait();
@@ -380,8 +492,8 @@ __global__ void __launch_bounds__(THREADS, 1)
 		place_dense(p, row_blocks, &row_block, &x);
 	}
 	tile = row_block * WARPS + threadIdx.x / WARP;
-	multiply_tile<F>(p, x, tile, stages, s);
-	store_tile(p, x, tile, s);
+	multiply_tile<F>(p, x, tile, stages, s, &scale);
+	store_tile<F>(p, x, tile, s, F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
 }
 
 bool hopper_here(void)
@@ -416,8 +528,11 @@ int launch_format(const matmul_params &p, enum matmul_format f, const struct pre
 {
 	switch (f) {
 	case MATMUL_BF16: return launch<MATMUL_BF16, EXPERTS>(p, list, max_tiles, stream);
-	default: return -EINVAL;
+	case MATMUL_FP8: return launch<MATMUL_FP8, EXPERTS>(p, list, max_tiles, stream);
+	case MATMUL_NVFP4: return launch<MATMUL_NVFP4, EXPERTS>(p, list, max_tiles, stream);
+	case MATMUL_N_FORMATS: break;
 	}
+	return -EINVAL;
 }
 
 bool aligned16(const void *p)
