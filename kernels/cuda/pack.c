@@ -84,39 +84,30 @@ struct fp8 {
 	const float *scale;
 };
 
-/* A block of no columns has any scale; one of scale 0 is a block of zeros, and its scale is 1. */
 static float fp8_scale_at(const struct fp8 *m, uint32_t row, uint32_t col)
 {
-	const float s = col < m->rows.k ? m->scale[row / 128 * ceil_div(m->rows.k, 128) + col / 128] : 1;
-
-	return s < 0 || s > 0 || isnan(s) ? s : 1;
-}
-
-static int fp8_is_zero(const struct fp8 *m, uint32_t row, uint32_t col)
-{
-	const float s = col < m->rows.k ? m->scale[row / 128 * ceil_div(m->rows.k, 128) + col / 128] : 1;
-
-	return !(s < 0 || s > 0 || isnan(s));
+	return col < m->rows.k ? m->scale[row / 128 * ceil_div(m->rows.k, 128) + col / 128] : 0;
 }
 
 static int fp8_unit(const void *ctx, uint32_t tile, uint32_t slice, uint8_t *out)
 {
 	const struct fp8 *m = ctx;
 	const uint32_t row = tile * MATMUL_TILE, col = slice * MATMUL_SLICE;
-	const float low = fp8_scale_at(m, row, col), high = fp8_scale_at(m, row, col + 128);
-	const float tail[4] = { low, high, low, high };	/* a tile lies in one block of rows */
+	/* A tile lies in one block of rows. */
+	const float half[2] = { fp8_scale_at(m, row, col), fp8_scale_at(m, row, col + 128) };
+	const float tail[4] = { pack_fp8_scale(half[0]), pack_fp8_scale(half[1]), pack_fp8_scale(half[0]),
+				pack_fp8_scale(half[1]) };
 
-	if (!isfinite(low) || !isfinite(high))
+	if (!isfinite(half[0]) || !isfinite(half[1]))
 		return -EINVAL;
 	for (uint32_t step = 0; step < 16; step++)
 		for (uint32_t lane = 0; lane < 32; lane++) {
 			const struct pack_place at = pack_place_of(tile, slice, step, lane);
+			const float scale[2] = { half[step / 8], half[step / 8] };
 			uint32_t v[2];
 
-			if (pack_fp8_lane(&m->rows, &at, v))
+			if (pack_fp8_lane(&m->rows, &at, scale, v))
 				return -EINVAL;
-			if (fp8_is_zero(m, row, col + step / 8 * 128))
-				v[0] = v[1] = 0;
 			memcpy(out + (step / 2 * 32 + lane) * 16 + step % 2 * 8, v, sizeof(v));
 		}
 	memcpy(out + 4096, tail, sizeof(tail));

@@ -84,8 +84,14 @@ PACK_FN uint32_t pack_fp8_scatter(uint8_t a, uint8_t b)
 	       (uint32_t)(b >> 7) << 11 | (uint32_t)(b >> 4 & 7) << 12 | (b & 15u);
 }
 
-/* -1 when a weight is NaN, else 0. */
-PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at, uint32_t ret[2])
+/* A scale as the unit keeps it: what 0 scales becomes zero weights, and any other scale does. */
+PACK_FN float pack_fp8_scale(float scale)
+{
+	return scale < 0 || scale > 0 ? scale : 1;
+}
+
+/* scale: of the lane's rows g and g + 8 in these columns.  -1 when a weight is NaN, else 0. */
+PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at, const float scale[2], uint32_t ret[2])
 {
 	uint8_t v[8] = { 0 };
 	int bad = 0;
@@ -94,8 +100,10 @@ PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at
 		if (pack_inside(m, at->row[p], at->col[p])) {
 			const uint8_t *from = (const uint8_t *)m->data + pack_index(m, at->row[p], at->col[p]);
 
-			v[2 * p] = from[0];
-			v[2 * p + 1] = from[1];
+			if (scale[p % 2] < 0 || scale[p % 2] > 0) {
+				v[2 * p] = from[0];
+				v[2 * p + 1] = from[1];
+			}
 			bad |= pack_e4m3_nan(from[0]) | pack_e4m3_nan(from[1]);
 		}
 	/* Word 0: pairs 0 and 1, word 1: pairs 2 and 3. */

@@ -99,6 +99,9 @@ struct matrix {
 	std::vector<float> fp8_scale;
 	struct ref_weights ref;
 	std::vector<uint8_t> packed;
+	std::vector<float> row_scale;	/* quantised formats: of every packed row */
+
+	double scale(uint32_t row) const { return row_scale.empty() ? 1 : (double)row_scale[row]; }
 };
 
 static uint8_t some_e4m3(void)
@@ -116,7 +119,10 @@ static void matrix_make(struct matrix *m, enum matmul_format f, uint32_t n, uint
 	m->ref = (struct ref_weights){};
 	m->ref.n = n;
 	m->ref.k = k;
-	m->ref.global = f == MATMUL_NVFP4 ? 0.0123f : 1;
+	m->ref.global = 1;
+	m->row_scale.clear();
+	for (uint32_t i = 0; f != MATMUL_BF16 && i < (n + 15) / 16 * 16; i++)
+		m->row_scale.push_back((float)(1 + below(1000)) * (f == MATMUL_NVFP4 ? 2e-5f : 1e-3f));
 	m->packed.assign(matmul_packed_bytes(f, n, k), 0xff);
 	if (f == MATMUL_BF16) {
 		m->bf16.resize((size_t)n * k);
@@ -130,7 +136,7 @@ static void matrix_make(struct matrix *m, enum matmul_format f, uint32_t n, uint
 			v = some_e4m3();
 		m->fp8_scale.resize((size_t)(n + 127) / 128 * ((k + 127) / 128));
 		for (auto &v : m->fp8_scale)
-			v = (1 + below(1000)) / 50000.0f;
+			v = below(20) ? (float)(1 + below(1000)) / 50000.0f * (below(3) ? 1.0f : -1.0f) : 0;
 		m->ref.fp8 = m->codes.data();
 		m->ref.fp8_scale = m->fp8_scale.data();
 		r = matmul_pack_fp8(m->codes.data(), m->fp8_scale.data(), n, k, m->packed.data());
@@ -214,9 +220,15 @@ static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint
 	return x;
 }
 
+static float *scales_to_device(const std::vector<float> &v)
+{
+	return v.empty() ? NULL : to_device(v);
+}
+
 struct dense {
 	struct matrix m;
 	uint8_t *w;
+	float *row_scale;
 	halves pool;		/* [n_pool][k] */
 	uint32_t n_pool;
 	char name[64];
@@ -240,7 +252,7 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.k = k;
 	a.ldx = ldx;
 	a.ldy = o.ldy;
-	a.scale = d->m.ref.global;
+	a.row_scale = d->row_scale;
 	a.format = d->m.format;
 	a.form = form;
 	if (layout) {
@@ -271,6 +283,8 @@ static void dense_check_values(const struct dense *d, const struct out *o,
 
 		memcpy(&got, &out_row(o, r)[row], 4);
 		ref_matmul_dot(&d->m.ref, row, &d->pool[(size_t)pick[r] * k], &sum, &magnitude);
+		sum *= d->m.scale(row);
+		magnitude *= d->m.scale(row);
 		double off = magnitude > 0 ? fabs(got - sum) / magnitude : fabs(got);
 		worst = off == off ? std::max(worst, off) : HUGE_VAL;
 	}
@@ -302,6 +316,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	matrix_make(&d.m, f, n, k);
 	snprintf(d.name, sizeof(d.name), "%s [%u, %u]", matmul_format_name(f), n, k);
 	d.w = to_device(d.m.packed);
+	d.row_scale = scales_to_device(d.m.row_scale);
 	d.n_pool = quick ? 20 : 200;
 	d.pool.resize((size_t)d.n_pool * k);
 	for (auto &v : d.pool)
@@ -348,6 +363,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	}
 	printf("%-22s %u of %u rows bit-equal to the row alone\n", d.name, same, asked);
 	CUDA(cudaFree(d.w));
+	CUDA(cudaFree(d.row_scale));
 }
 
 /* bfloat16 output is the float32 output, rounded once. */
@@ -372,7 +388,6 @@ static void bf16_out_test(void)
 		a.n_rows = rows;
 		a.n = a.ldy = n;
 		a.k = a.ldx = k;
-		a.scale = 1;
 		a.form = form;
 		a.y = d32;
 		claim(decode_matmul(&a, NULL) == 0, "launches", "f32 out", rows, form);
@@ -409,7 +424,7 @@ static void swiglu_test(enum matmul_format f)
 	a.w = to_device(m.packed);
 	a.n = n;
 	a.k = a.ldx = k;
-	a.scale = m.ref.global;
+	a.row_scale = scales_to_device(m.row_scale);
 	a.format = f;
 	for (uint32_t rows : { 1u, 3u, 8u, 17u, 24u, 40u, most })
 		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE })
@@ -470,7 +485,6 @@ static void stacked_test(void)
 		a.x = d_x;
 		a.n_rows = rows;
 		a.k = a.ldx = k;
-		a.scale = 1;
 		for (int both = 0; both < 2; both++) {
 			a.w = w;
 			a.n = a.ldy = n;
@@ -507,7 +521,7 @@ struct experts {
 	uint32_t n_experts, n_slots, n, k;
 	bool per_slot;
 	std::vector<struct matrix> m;
-	std::vector<float> scale;
+	std::vector<float> scale;	/* [n_experts][packed rows] */
 	std::vector<uint8_t> packed;
 	uint8_t *w;
 	float *d_scale;
@@ -526,12 +540,11 @@ static void experts_make(struct experts *e, enum matmul_format f)
 	e->m.resize(e->n_experts);
 	for (uint32_t i = 0; i < e->n_experts; i++) {
 		matrix_make(&e->m[i], f, e->n, e->k);
-		e->scale.push_back(1 + i / 16.0f);
-		e->m[i].ref.global = e->scale[i];
+		e->scale.insert(e->scale.end(), e->m[i].row_scale.begin(), e->m[i].row_scale.end());
 		e->packed.insert(e->packed.end(), e->m[i].packed.begin(), e->m[i].packed.end());
 	}
 	e->w = to_device(e->packed);
-	e->d_scale = to_device(e->scale);
+	e->d_scale = scales_to_device(e->scale);
 	e->pool.resize((size_t)e->n_pool * e->k * (e->per_slot ? e->n_slots : 1));
 	for (auto &v : e->pool)
 		v = some_bf16();
@@ -617,7 +630,7 @@ static struct out experts_run(const struct experts *e, const std::vector<uint32_
 	      e->name, rows, 0);
 	out_make(&o, pairs, e->n);
 	a.w = e->w;
-	a.scale = e->d_scale;
+	a.row_scale = e->d_scale;
 	a.x = x;
 	a.y = (float *)o.device + GUARD;
 	a.list = &list;
@@ -677,6 +690,8 @@ static void experts_check_values(const struct experts *e, const struct out *o,
 			double sum, magnitude;
 
 			ref_matmul_dot(&e->m[e->ids[at]].ref, row, x, &sum, &magnitude);
+			sum *= e->m[e->ids[at]].scale(row);
+			magnitude *= e->m[e->ids[at]].scale(row);
 			memcpy(&value, &out_row(o, r * e->n_slots + s)[row], 4);
 			weight = e->weight[at];
 			total = s ? fmaf(weight, value, total) : weight * value;
@@ -753,7 +768,6 @@ static void refusal_test(void)
 	good.n = 16;
 	good.k = good.ldx = 256;
 	good.ldy = 16;
-	good.scale = 1;
 	claim(decode_matmul(&good, NULL) == 0, "takes good arguments", "", 1, 0);
 #define REFUSED(change)                                                               \
 	do {                                                                          \
@@ -775,6 +789,7 @@ static void refusal_test(void)
 	REFUSED(a.ldy = 15);
 	REFUSED(a.format = MATMUL_N_FORMATS);
 	REFUSED(a.form = (enum matmul_form)9);
+	REFUSED(a.row_scale = (const float *)(const void *)mem);	/* BF16 has none */
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
