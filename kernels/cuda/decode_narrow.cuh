@@ -231,9 +231,10 @@ static __device__ __forceinline__ void narrow_call_scales(const struct matmul_pa
 			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile)));
 }
 
-/* DEPTH units are in flight; units[turn] is next, and is refilled for the position `ahead`. */
+/* Block `block` of `blocks` that share the product (SPLIT: a cluster is one).  DEPTH units are in flight; units[turn] is
+ * next, and is refilled for the position `ahead`. */
 template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, bool SPLIT>
-static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
+static __device__ __forceinline__ void narrow_block(const struct matmul_params &p, uint32_t block, uint32_t blocks)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
 	float *meeting = sums;
@@ -258,7 +259,6 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = EXPERTS ? p.groups * (*p.list.n_active - p.without_last) : p.groups;
-	const uint32_t blocks = gridDim.x / k_blocks, block = blockIdx.x / k_blocks;
 	const uint32_t each = items / blocks, extra = items % blocks;
 	const uint32_t begin = block * each + min(block, extra);
 
@@ -343,7 +343,21 @@ template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS, boo
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_kernel(const __grid_constant__ struct matmul_params p)
 {
-	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p);
+	const uint32_t each = SPLIT ? p.k_blocks : 1;
+
+	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p, blockIdx.x / each, gridDim.x / each);
+}
+
+/* Two products of few columns at once, the first blocks at the first. */
+template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+	narrow_pair_kernel(const __grid_constant__ struct matmul_params p, const __grid_constant__ struct matmul_params q,
+			   uint32_t p_blocks)
+{
+	if (blockIdx.x < p_blocks)
+		narrow_block<F, 1, EXPERTS, 1, false>(p, blockIdx.x, p_blocks);
+	else
+		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks, gridDim.x - p_blocks);
 }
 
 #endif

@@ -65,7 +65,7 @@ struct product {
 	void *y_swiglu;
 };
 
-int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p)
+struct decode_matmul_args args_of(uint32_t rows, const struct matrix &w, const struct product &p)
 {
 	struct decode_matmul_args a = {};
 
@@ -83,17 +83,29 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 	a.ldy_swiglu = p.ldy_swiglu;
 	a.y_swiglu = p.y_swiglu;
 	a.out = p.out;
+	return a;
+}
+
+int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p)
+{
+	const struct decode_matmul_args a = args_of(rows, w, p);
+
 	return decode_matmul(&a, d->stream);
 }
 
 /* The products of a stack, side by side in bf16 rows of `ld`. */
 int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x, void *y, uint32_t ld)
 {
+	struct decode_matmul_args a[STACK_MAX];
 	uint16_t *to = (uint16_t *)y;
 	int rc = 0;
 
-	for (uint32_t i = 0; !rc && i < s.n_parts; to += s.part[i++].n)
-		rc = multiply(d, rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+	for (uint32_t i = 0; i < s.n_parts; to += s.part[i++].n)
+		a[i] = args_of(rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+	if (s.n_parts == 2)
+		return decode_matmul_pair(&a[0], &a[1], d->stream);
+	for (uint32_t i = 0; !rc && i < s.n_parts; i++)
+		rc = decode_matmul(&a[i], d->stream);
 	return rc;
 }
 
@@ -249,27 +261,38 @@ __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
 	*sum += *n - shared;
 }
 
-/* Router and the shared expert's gate and up, in one product if they have one format; then who goes where. */
+/* The router, and the shared expert's gate and up: one product if they have one format. */
+int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t hidden = d->m.hidden;
+	const struct strided act = shared_act(d);
+	const bool one = shared_in_follows(w);
+	const struct decode_matmul_args router = args_of(rows, w->router, { s->h, s->router, hidden, hidden, w->router.n,
+									    MATMUL_OUT_F32, one ? w->shared_in.n : 0,
+									    act.ld, act.at });
+
+	if (!w->shared_in.n || one)
+		return decode_matmul(&router, d->stream);
+	const struct decode_matmul_args shared = args_of(rows, w->shared_in,
+							 { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
+
+	return decode_matmul_pair(&router, &shared, d->stream);
+}
+
+/* Then who goes where. */
 int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	   const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
-	const struct strided act = shared_act(d);
 	struct route_args c = {};
-	const bool one = shared_in_follows(w);
-	int rc = multiply(d, rows, w->router, { s->h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
-						one ? w->shared_in.n : 0, act.ld, act.at });
-
-	if (m->shared_inter && !one)
-		rc = rc ? rc : multiply(d, rows, w->shared_in,
-					{ s->h, act.at, m->hidden, m->hidden, act.ld, MATMUL_OUT_SWIGLU });
+	int rc = multiply_router(d, rows, w);
 
 	c.logits = s->router;
 	c.rows = rows;
 	c.experts = m->n_experts;
-	c.stride = stride;
+	c.stride = w->router.n;
 	c.top = m->n_experts_used;
 	c.shared = m->shared_inter != 0;
 	c.list_shared = list_shared;
@@ -283,6 +306,7 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	return rc;
 }
 
+/* list_shared: the shared expert is on the list; else its last product is done beside the others. */
 int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	    const struct expert_list *list)
 {
@@ -320,7 +344,16 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.list_settled = 1;
 	a.without_last = 0;
 	a.out = MATMUL_OUT_F32;
-	rc = rc ? rc : decode_experts(&a, d->stream);
+	if (rc || !m->shared_inter || list_shared) {
+		rc = rc ? rc : decode_experts(&a, d->stream);
+	} else {
+		const struct strided act = shared_act(d);
+		const struct decode_matmul_args shared =
+			args_of(rows, w->down, { act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter, act.ld,
+						 slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+
+		rc = decode_experts_beside(&a, &shared, d->stream);
+	}
 	pass_mark(d, CLASS_EXPERTS);
 	return rc;
 }
@@ -334,16 +367,10 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	 * for many.  The same bits. */
 	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
 	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
-	const struct strided act = shared_act(d);
 	struct residual_add_args a = {};
 	int rc = choose(d, rows, w, beside, &list);
 
 	rc = rc ? rc : experts(d, rows, w, beside, &list);
-	if (m->shared_inter && !beside)
-		rc = rc ? rc : multiply(d, rows, w->down, { act.at, s->expert_y + m->n_experts_used * m->hidden,
-							    m->shared_inter, act.ld, slots_of(d) * m->hidden,
-							    MATMUL_OUT_F32 });
-	pass_mark(d, CLASS_SHARED);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);

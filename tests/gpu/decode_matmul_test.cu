@@ -515,6 +515,53 @@ static void stacked_test(void)
 		CUDA(cudaFree(p));
 }
 
+/* Two products in one launch have the bits of two launches. */
+static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2)
+{
+	const uint32_t k = 1040, most = 9;
+	struct matrix m, m2;
+	halves x((size_t)most * k);
+	std::vector<float> y(most * (n + n2)), both(y.size());
+	struct decode_matmul_args a = {}, b;
+	bool same = true;
+
+	matrix_make(&m, f, n, k);
+	matrix_make(&m2, MATMUL_BF16, n2, k);
+	for (auto &v : x)
+		v = some_bf16();
+	float *d = to_device(y);
+
+	a.w = to_device(m.packed);
+	a.row_scale = scales_to_device(m.row_scale);
+	a.format = f;
+	a.x = to_device(x);
+	a.y = d;
+	a.n = n;
+	a.k = a.ldx = k;
+	a.ldy = n + n2;
+	b = a;
+	b.w = to_device(m2.packed);
+	b.row_scale = NULL;
+	b.format = MATMUL_BF16;
+	b.y = d + n;
+	b.n = n2;
+	for (uint32_t rows : { 1u, 5u, 8u, most }) {
+		a.n_rows = b.n_rows = rows;
+		for (int turn = 0; turn < 3; turn++) {
+			const int rc = turn == 0 ? decode_matmul(&a, NULL) ?: decode_matmul(&b, NULL) :
+				       turn == 1 ? decode_matmul_pair(&a, &b, NULL) : decode_matmul_pair(&b, &a, NULL);
+
+			claim(rc == 0, "launches", "pair", rows, turn);
+			CUDA(cudaMemcpy((turn ? both : y).data(), d, y.size() * 4, cudaMemcpyDeviceToHost));
+			CUDA(cudaMemset(d, 0xff, y.size() * 4));
+			same = same && (!turn || !memcmp(y.data(), both.data(), (size_t)rows * (n + n2) * 4));
+		}
+	}
+	claim(same, "a pair is two products", matmul_format_name(f), n, (int)n2);
+	for (const void *p : { a.w, b.w, a.x, (const void *)a.row_scale, (const void *)d })
+		CUDA(cudaFree((void *)p));
+}
+
 /* ---- experts ------------------------------------------------------------------- */
 
 struct experts {
@@ -808,6 +855,10 @@ int main(int argc, char **argv)
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
 		swiglu_test(f);
 	stacked_test();
+	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 }) {
+		pair_test(f, 200, 70);
+		pair_test(f, 12288, 64);	/* more tiles than places */
+	}
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);
