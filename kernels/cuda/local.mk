@@ -38,6 +38,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pack.c \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
+	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
 	kernels/cuda/route.cu \
