@@ -83,5 +83,12 @@ int ctl_load(const struct ctl *c, char **argv, struct err *e);
 int ctl_unload(const struct ctl *c, char **argv, struct err *e);
 int ctl_drain(const struct ctl *c, char **argv, struct err *e);
 int ctl_undrain(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_check(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_show(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_diff(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_reload(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_list(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_add(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e);
 
 #endif

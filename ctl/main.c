@@ -47,6 +47,9 @@ static int take(int opt, struct ctl *c)
 	case 'b': c->box = optarg; return 0;
 	case 'w': c->wait = true; return 0;
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
+	case CTL_ETC: c->etc = optarg; return 0;
+	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
+	case CTL_NO_RELOAD: c->no_reload = true; return 0;
 	case CTL_JSON: c->json = true; return 0;
 	case CTL_DUMP: print(ctl_put_dump); return 0;
 	case 'h': print(ctl_put_help); return 0;
@@ -72,7 +75,8 @@ static int run(const struct ctl *c, int argc, char **argv, struct err *e)
 static int exit_status(int r)
 {
 	switch (r) {
-	case -EINVAL: return EXIT_USAGE;
+	case -EINVAL:
+	case -EEXIST: return EXIT_USAGE;
 	case -ESRCH: return EXIT_NOTHING;
 	case -EACCES:
 	case -EPERM: return EXIT_NOT_ALLOWED;
@@ -83,7 +87,7 @@ static int exit_status(int r)
 
 int main(int argc, char **argv)
 {
-	struct ctl c = { .url = "http://127.0.0.1:8080" };
+	struct ctl c = { .url = "http://127.0.0.1:8080", .etc = "/etc/hearth" };
 	struct err e = { 0 };
 	int opt, r = 0;
 

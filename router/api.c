@@ -255,6 +255,8 @@ static const struct path {
 	{ "/health", OPEN, get_health, -1 },
 	{ "/metrics", LOCAL, get_metrics, -1 },
 	{ "/admin/status", LOCAL, get_status, -1 },
+	{ "/admin/config", LOCAL, admin_get_config, -1 },
+	{ "/admin/config/diff", LOCAL, admin_get_diff, -1 },
 	{ "/admin/", LOCAL, NULL, POST_ADMIN },
 	{ "/models", KEYED, get_models, -1 },
 	{ "/models/", KEYED, get_model, -1 },

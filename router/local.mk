@@ -1,7 +1,7 @@
 if SERVING
 noinst_LIBRARIES += librouter.a
 librouter_a_SOURCES = \
-	router/admin.c \
+	router/admin.c router/admin_config.c \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
 	router/box.c router/box.h router/box_ask.c router/box_int.h \
