@@ -18,6 +18,8 @@ const struct ctl_command ctl_commands[] = {
 	{ "config diff", NULL, 0, 0, ctl_config_diff, "what its files would change" },
 	{ "config reload", NULL, 0, 0, ctl_config_reload,
 	  "have the router take them; a bad file changes nothing" },
+	{ "explain", "[ID]", 0, 1, ctl_explain,
+	  "what became of a request: who was asked, when, and why another; or the latest" },
 	{ "keys list", NULL, 0, 0, ctl_keys_list, "names of the client keys" },
 	{ "keys add", "NAME", 1, 1, ctl_keys_add, "make a client key; it is shown this once" },
 	{ "keys remove", "NAME", 1, 1, ctl_keys_remove, "its answers under way are finished" },

@@ -4,6 +4,7 @@ bin_hearthctl_SOURCES = \
 	ctl/chat.c \
 	ctl/commands.c ctl/ctl.h \
 	ctl/config.c \
+	ctl/explain.c \
 	ctl/file.c ctl/file.h \
 	ctl/http.c \
 	ctl/keys.c \

@@ -257,6 +257,8 @@ static const struct path {
 	{ "/admin/status", LOCAL, get_status, -1 },
 	{ "/admin/config", LOCAL, admin_get_config, -1 },
 	{ "/admin/config/diff", LOCAL, admin_get_diff, -1 },
+	{ "/admin/requests", LOCAL, admin_get_requests, -1 },
+	{ "/admin/requests/", LOCAL, admin_get_request, -1 },
 	{ "/admin/", LOCAL, NULL, POST_ADMIN },
 	{ "/models", KEYED, get_models, -1 },
 	{ "/models/", KEYED, get_model, -1 },

@@ -98,6 +98,8 @@ static const struct conf_key keys[] = {
 	 "after failures, ask GET URL/models before a request is risked"},
 	{"log", "level", CONF_CHOICE, 0, 0, "error|warning|notice|debug", "notice", true,
 	 "lines above this level are not written"},
+	K("log", "keep_requests", INT, 0, 100000, "1000", false,
+	  "requests that are over and hearthctl explain still knows"),
 	{.key = NULL},
 };
 
