@@ -23,6 +23,12 @@ const struct ctl_command ctl_commands[] = {
 	{ "keys list", NULL, 0, 0, ctl_keys_list, "names of the client keys" },
 	{ "keys add", "NAME", 1, 1, ctl_keys_add, "make a client key; it is shown this once" },
 	{ "keys remove", "NAME", 1, 1, ctl_keys_remove, "its answers under way are finished" },
+	{ "pair invite", "BOX", 1, 1, ctl_pair_invite,
+	  "on the router: make a box's keys, let it in; prints the word for pair join" },
+	{ "pair join", "[WORD]", 0, 1, ctl_pair_join,
+	  "on the box: take the word (from standard input), write keys, try them" },
+	{ "pair list", NULL, 0, 0, ctl_pair_list, "the boxes that may connect" },
+	{ "pair remove", "BOX", 1, 1, ctl_pair_remove, "it may not connect any more" },
 	{ NULL, NULL, 0, 0, NULL, NULL },
 };
 
@@ -35,6 +41,7 @@ const struct opts_row ctl_options[] = {
 	{ CTL_HEARTHD, "hearthd", "SOCKET", "this box's daemon (default /run/hearthd/memory)" },
 	{ CTL_ETC, "etc", "FOLDER", "the configuration (default /etc/hearth)" },
 	{ CTL_KEYS_FILE, "keys-file", "FILE", "for keys (default: as the router is configured)" },
+	{ CTL_BUS, "bus", "ENDPOINT", "for pair invite: tcp://HOST:PORT where the box reaches this router" },
 	{ CTL_NO_RELOAD, "no-reload", NULL, "for keys and pair: change files only" },
 	{ CTL_JSON, "json", NULL, "the answer as JSON" },
 	{ CTL_DUMP, "dump-options", NULL,

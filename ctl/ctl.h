@@ -92,5 +92,9 @@ int ctl_explain(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_add(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_invite(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_join(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_list(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_remove(const struct ctl *c, char **argv, struct err *e);
 
 #endif

@@ -11,10 +11,11 @@ bin_hearthctl_SOURCES = \
 	ctl/main.c \
 	ctl/memory.c \
 	ctl/model.c \
+	ctl/pair.h ctl/pair_invite.c ctl/pair_join.c ctl/pair_word.c \
 	ctl/program.c ctl/program.h \
 	ctl/status.c \
 	ctl/table.c ctl/table.h
 bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS)
-bin_hearthctl_LDADD = $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 endif
 EXTRA_DIST += ctl/README.md

@@ -49,6 +49,7 @@ static int take(int opt, struct ctl *c)
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
 	case CTL_ETC: c->etc = optarg; return 0;
 	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
+	case CTL_BUS: c->bus = optarg; return 0;
 	case CTL_NO_RELOAD: c->no_reload = true; return 0;
 	case CTL_JSON: c->json = true; return 0;
 	case CTL_DUMP: print(ctl_put_dump); return 0;

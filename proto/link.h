@@ -38,6 +38,15 @@ struct link_curve {
 	size_t n_allowed;
 };
 
+enum { LINK_KEY = 41, LINK_FINGERPRINT = 40 };	/* bytes of such a text, of a fingerprint */
+
+/* A new pair.  0; -ENOTSUP: ZeroMQ was built without CURVE. */
+int link_make_keys(char ret_public[LINK_KEY], char ret_secret[LINK_KEY]);
+/* -EINVAL: not a key. */
+int link_public_of(const char *secret, char ret_public[LINK_KEY]);
+/* Eight groups of four hexadecimal digits, for people to compare.  -EINVAL: not a key. */
+int link_fingerprint(const char *key, char ret[LINK_FINGERPRINT]);
+
 enum link_event {
 	LINK_MESSAGE,	/* ret->msg is filled */
 	LINK_NEW,	/* server: a peer's first valid Hello; ret->msg is that Hello.

@@ -86,7 +86,7 @@ static void secretp(char **s)
 	settings_free_secret(*s);
 }
 
-/* The lines of `text` one by one, comments and line ends cut off; *line_no counts all of them. */
+/* The lines of `text` one by one, without their ends; *line_no counts all of them. */
 static char *next_line(char **text, int *line_no)
 {
 	char *line = *text;
@@ -97,7 +97,6 @@ static char *next_line(char **text, int *line_no)
 	n = strcspn(line, "\n");
 	*text = line[n] ? line + n + 1 : NULL;
 	line[n] = '\0';
-	line[strcspn(line, "#")] = '\0';
 	(*line_no)++;
 	return line;
 }
@@ -125,8 +124,11 @@ int settings_load_keys(struct settings *s, const char *path, struct err *e)
 		return r;
 	at = text;
 	while ((line = next_line(&at, &line_no))) {
-		char *inner = NULL, *name = strtok_r(line, " \t\r", &inner);
-		char *secret = strtok_r(NULL, " \t\r", &inner);
+		char *inner = NULL, *name, *secret;
+
+		line[strcspn(line, "#")] = '\0';
+		name = strtok_r(line, " \t\r", &inner);
+		secret = strtok_r(NULL, " \t\r", &inner);
 
 		if (!name)
 			continue;
@@ -156,6 +158,8 @@ static int add_allowed(struct settings *s, const char *key)
 	return 0;
 }
 
+/* A key may hold, and begin with, a #: a word of 40 characters is a key wherever it stands before a
+ * comment. */
 static int load_allowed(struct settings *s, const char *path, struct err *e)
 {
 	CLEANUP(freep) char *text = NULL;
@@ -168,6 +172,8 @@ static int load_allowed(struct settings *s, const char *path, struct err *e)
 
 		for (char *key = strtok_r(line, " \t\r", &inner); key && r == 0;
 		     key = strtok_r(NULL, " \t\r", &inner)) {
+			if (strlen(key) != 40 && *key == '#')
+				break;
 			if (strlen(key) != 40)
 				r = err_set(e, -EINVAL, "%s:%d: not a public key of 40 characters",
 					    path, line_no);
