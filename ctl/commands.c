@@ -44,6 +44,7 @@ const struct opts_row ctl_options[] = {
 	{ CTL_BUS, "bus", "ENDPOINT", "for pair invite: tcp://HOST:PORT where the box reaches this router" },
 	{ CTL_NO_RELOAD, "no-reload", NULL, "for keys and pair: change files only" },
 	{ CTL_JSON, "json", NULL, "the answer as JSON" },
+	{ CTL_COMPLETION, "completion", "SHELL", "the completion for bash or zsh" },
 	{ CTL_DUMP, "dump-options", NULL,
 	  "these lists, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },

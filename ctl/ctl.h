@@ -40,6 +40,8 @@ struct ctl {
 	size_t n_files;
 	const char *hosts[CTL_MAX_FILES];	/* logs: asked over ssh too */
 	size_t n_hosts;
+	const char *completion;		/* asked for instead of a command */
+	uint32_t limit_ms;		/* of a request; 0: none */
 	uint32_t interval_ms;		/* top */
 	bool json, color, wait, once, no_reload;
 };
@@ -63,6 +65,8 @@ void ctl_put_dump(struct buf *out);
 
 /* completion.c.  A shell's completion as text; -EINVAL: not a shell it knows. */
 int ctl_put_completion(const char *shell, struct buf *out);
+/* Names for it: of models ("alias") or boxes ("box"), a line each, within 200 ms or not at all. */
+int ctl_put_names(const struct ctl *c, const char *what, struct buf *out);
 
 /* http.c.  GET (body NULL) or POST.  Bytes of a 200 go to `take` as they come (not 0 from it ends
  * the transfer), or into out when take is NULL.  0; -EREMOTEIO: another status, e says the server's

@@ -3,6 +3,7 @@ bin_PROGRAMS += bin/hearthctl
 bin_hearthctl_SOURCES = \
 	ctl/chat.c \
 	ctl/commands.c ctl/ctl.h \
+	ctl/completion.c \
 	ctl/config.c \
 	ctl/explain.c \
 	ctl/file.c ctl/file.h \
@@ -17,5 +18,16 @@ bin_hearthctl_SOURCES = \
 	ctl/table.c ctl/table.h
 bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS)
 bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+
+# From the program itself, so they cannot differ from --help.
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/vendor-completions
+nodist_bashcompletion_DATA = ctl/completion/hearthctl
+nodist_zshcompletion_DATA = ctl/completion/_hearthctl
+CLEANFILES += $(nodist_bashcompletion_DATA) $(nodist_zshcompletion_DATA)
+ctl/completion/hearthctl: bin/hearthctl
+	$(AM_V_GEN)$(MKDIR_P) ctl/completion && bin/hearthctl --completion bash >$@.new && mv $@.new $@
+ctl/completion/_hearthctl: bin/hearthctl
+	$(AM_V_GEN)$(MKDIR_P) ctl/completion && bin/hearthctl --completion zsh >$@.new && mv $@.new $@
 endif
 EXTRA_DIST += ctl/README.md
