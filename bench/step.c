@@ -1,243 +1,130 @@
 /* step.c - `hearth-bench step`: how fast a device takes prompts and answers.
  *
- * Through submit() and collect() alone, no scheduler above: tokens are arbitrary, every
- * decoded row samples (arg-max).  Prompts go in steps of at most 512 rows.
+ * Which cells fit (step_cells.c), the device, each cell through submit() and collect() alone (step_run.c), and a
+ * table with every condition beside it (step_report.c, step_conditions.c).
  */
 #include "bench/step.h"
 
-#include <getopt.h>
-#include <stdbool.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 
-#include "kernels/step.h"
-#include "worker/weights/checkpoint.h"
-#include "worker/weights/hf_dir.h"
+#include "bench/step_conditions.h"
+#include "bench/step_options.h"
 
-#define CHUNK 512
-#define MAX_LIST 16
+/* Lines for cells that are left out, until there is a report. */
+struct skipped {
+	struct {
+		struct step_cell cell;
+		char why[160];
+	} list[STEP_MAX_CELLS];
+	uint32_t n;
+};
 
 struct bench {
+	struct step_options o;
+	struct step_model m;
+	struct step_table t;
+	struct step_run run;
+	struct step_report report;
+	struct skipped skipped;
 	struct device *d;
-	uint32_t vocab, per_seq;	/* blocks of a sequence */
-	uint32_t answer;		/* tokens decoded a sequence */
-	bool draft;
+	double roof;
 };
 
-static double now_s(void)
+static void note_skipped(void *ctx, const struct step_cell *c, const char *why)
 {
-	struct timespec t;
+	struct skipped *s = ctx;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	s->list[s->n].cell = *c;
+	snprintf(s->list[s->n].why, sizeof(s->list[s->n].why), "%s", why);
+	fprintf(stderr, "skipped: %s %u, batch %u: %s\n", c->prompt ? "prompt" : "context", c->tokens, c->batch, why);
+	s->n++;
 }
 
-static int step(struct bench *b, const struct plan_run *runs, uint32_t n, struct run_result *res)
+/* A device with the limits of the table, loaded. */
+static int open_device(struct bench *b, struct err *e)
 {
-	const struct plan p = { runs, n };
-	int r = device_submit(b->d, &p);
+	struct device_measures what = { .read_roof = 0 };
+	int r = device_open(b->o.device, &b->m.shape, &b->t.limits, &b->d, e);
 
-	return r < 0 ? r : device_collect(b->d, res, n);
-}
-
-static void fill_blocks(const struct bench *b, uint32_t slot, kv_block *blocks)
-{
-	for (uint32_t i = 0; i < b->per_seq; i++)
-		blocks[i] = slot * b->per_seq + i;
-}
-
-/* The prompt of one sequence; *ret_s is how long it took. */
-static int prefill(struct bench *b, uint32_t slot, uint32_t n, kv_block *blocks, double *ret_s)
-{
-	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
-	uint32_t tokens[CHUNK];
-	struct run_result res;
-	int r = slot_begin(b->d, slot, &greedy, NULL, 0);
-	double start = now_s();
-
-	fill_blocks(b, slot, blocks);
-	for (uint32_t at = 0; r >= 0 && at < n; at += CHUNK) {
-		uint32_t part = n - at < CHUNK ? n - at : CHUNK;
-		struct plan_run run = { .slot = slot, .kind = ROW_PREFILL, .pos = at, .n = part,
-					.tokens = tokens, .blocks = blocks, .n_blocks = b->per_seq,
-					.sample = at + part == n, .draft = b->draft };
-
-		for (uint32_t i = 0; i < part; i++)
-			tokens[i] = ((at + i) * 2654435761u >> 8) % b->vocab;
-		r = step(b, &run, 1, &res);
-	}
-	*ret_s = now_s() - start;
-	return r < 0 ? r : 0;
-}
-
-static int decode(struct bench *b, uint32_t batch, uint32_t from, kv_block *blocks, double *ret_s)
-{
-	struct plan_run *runs = calloc(batch, sizeof(*runs));
-	struct run_result *res = calloc(batch, sizeof(*res));
-	int r = runs && res ? 0 : -ENOMEM;
-	double start = now_s();
-
-	for (uint32_t i = 0; r >= 0 && i < b->answer; i++) {
-		for (uint32_t s = 0; s < batch; s++) {
-			fill_blocks(b, s, blocks + (size_t)s * b->per_seq);
-			runs[s] = (struct plan_run){ .slot = s, .kind = ROW_DECODE,
-				.input = IN_LAST_SAMPLE, .pos = from + i, .n = 1,
-				.blocks = blocks + (size_t)s * b->per_seq, .n_blocks = b->per_seq,
-				.sample = true, .draft = b->draft };
-		}
-		r = step(b, runs, batch, res);
-	}
-	*ret_s = now_s() - start;
-	free(runs);
-	free(res);
-	return r < 0 ? r : 0;
-}
-
-static int measure(struct bench *b, uint32_t batch, uint32_t context)
-{
-	kv_block *blocks = calloc((size_t)batch * b->per_seq, sizeof(*blocks));
-	double pre = 0, dec = 0, t;
-	int r = blocks ? 0 : -ENOMEM;
-
-	for (uint32_t s = 0; r == 0 && s < batch; s++) {
-		r = prefill(b, s, context, blocks, &t);
-		pre += t;
-	}
-	if (r == 0)
-		r = decode(b, batch, context, blocks, &dec);
-	if (r == 0)
-		printf("%6u %9u %14.0f %14.1f %12.1f\n", batch, context, batch * context / pre,
-		       batch * b->answer / dec, b->answer / dec);
-	fflush(stdout);
-	free(blocks);
-	return r;
-}
-
-/* "1,8,64" */
-static uint32_t read_list(const char *s, uint32_t *list)
-{
-	uint32_t n = 0;
-	char *end;
-
-	for (; n < MAX_LIST && *s; s = *end == ',' ? end + 1 : end) {
-		unsigned long x = strtoul(s, &end, 10);
-
-		if (end == s || x == 0 || x > 1u << 20)
-			return 0;
-		list[n++] = (uint32_t)x;
-	}
-	return n;
-}
-
-struct options {
-	const char *model, *device;
-	uint32_t batch[MAX_LIST], n_batch, context[MAX_LIST], n_context, threads, answer;
-	bool draft;
-};
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = {
-		{ "device", required_argument, NULL, 'd' }, { "batch", required_argument, NULL, 'b' },
-		{ "context", required_argument, NULL, 'c' }, { "threads", required_argument, NULL, 't' },
-		{ "tokens", required_argument, NULL, 'n' }, { "draft", no_argument, NULL, 'm' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'd')
-			o->device = optarg;
-		else if (c == 'b')
-			o->n_batch = read_list(optarg, o->batch);
-		else if (c == 'c')
-			o->n_context = read_list(optarg, o->context);
-		else if (c == 't')
-			o->threads = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'n')
-			o->answer = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'm')
-			o->draft = true;
-		else
-			return -EINVAL;
-	}
-	if (optind + 1 != argc || !o->n_batch || !o->n_context || !o->answer)
-		return -EINVAL;
-	o->model = argv[optind];
-	return 0;
-}
-
-static uint32_t largest(const uint32_t *list, uint32_t n)
-{
-	uint32_t x = 0;
-
-	for (uint32_t i = 0; i < n; i++)
-		x = list[i] > x ? list[i] : x;
-	return x;
-}
-
-static int open_device(const struct options *o, struct bench *b, struct err *e)
-{
-	struct device_limits l = { .n_slots = largest(o->batch, o->n_batch), .max_rows = CHUNK,
-				   .n_threads = o->threads };
-	struct checkpoint *c = NULL;
-	struct hf_config config;
-	char *dir = NULL;
-	int r = hf_dir_find(o->model, &dir, e);
-
-	if (r == 0)
-		r = hf_config_open(dir, &config, e);
-	if (r == 0)
-		r = checkpoint_open(dir, &config, &c, e);
-	free(dir);
 	if (r < 0)
 		return r;
-	b->per_seq = (largest(o->context, o->n_context) + o->answer) / STEP_GRID + 1;
-	b->vocab = config.shape.n_token_ids;
-	b->answer = o->answer;
-	b->draft = o->draft && config.shape.n_mtp_layers;
-	l.n_blocks = l.n_slots * b->per_seq;
-	l.max_context = b->per_seq * STEP_GRID;
-	if (l.max_rows < l.n_slots)
-		l.max_rows = l.n_slots;
-	r = device_open(o->device, &config.shape, &l, &b->d, e);
+	if (device_measure(b->d, MEASURE_ROOF, &what) == 0)
+		b->roof = what.read_roof;
+	return device_load(b->d, &b->m.source, NULL, NULL, e);
+}
+
+static int prepare(struct bench *b, struct err *e)
+{
+	int r = step_model_open(b->o.model, b->o.dummy, b->o.shape, &b->m, e);
+
+	if (r == 0 && b->o.draft && !b->m.shape.n_mtp_layers)
+		r = err_set(e, -EINVAL, "--draft: this model has no MTP layer");
 	if (r == 0)
-		r = device_load(b->d, checkpoint_source(c), NULL, NULL, e);
-	checkpoint_close(c);
+		r = step_table_plan(&b->o, &b->m, &b->t, note_skipped, &b->skipped, e);
+	if (r == 0)
+		r = open_device(b, e);
+	if (r == 0 && (r = step_run_open(b->d, &b->o, &b->m, &b->t, &b->run)) < 0)
+		err_set(e, r, "%s", strerror(-r));
 	return r;
+}
+
+static int measure_all(struct bench *b)
+{
+	char text[128];
+	int r = 0;
+
+	step_report_begin(&b->report, b->o.format);
+	b->report.run = &b->run;
+	b->report.roof = b->roof;
+	step_conditions(&b->report, &b->run);
+	for (uint32_t i = 0; i < b->skipped.n; i++)
+		step_report_skipped(&b->report, &b->skipped.list[i].cell, b->skipped.list[i].why);
+	for (uint32_t i = 0; r == 0 && i < b->t.n; i++) {
+		struct step_cell *c = &b->t.cell[i];
+
+		if (c->skipped)
+			continue;
+		r = step_run_cell(&b->run, c);
+		if (r == 0)
+			step_report_cell(&b->report, c);
+		else
+			snprintf(text, sizeof(text), "%s of %u, batch %u: %s", c->prompt ? "prompt" : "context", c->tokens,
+				 c->batch, strerror(-r));
+	}
+	step_report_end(&b->report, r < 0 ? text : NULL);
+	if (r < 0)
+		fprintf(stderr, "hearth-bench step: %s\n", text);
+	return r;
+}
+
+static void close_all(struct bench *b)
+{
+	step_run_close(&b->run);
+	device_close(b->d);
+	step_model_close(&b->m);
 }
 
 int bench_step_main(int argc, char **argv)
 {
-	struct options o = { .device = "cpu", .batch = { 1, 8 }, .n_batch = 2,
-			     .context = { 512, 2048, 8192 }, .n_context = 3, .answer = 64 };
-	struct bench b = { .d = NULL };
+	struct bench *b = calloc(1, sizeof(*b));
 	struct err e = { .code = 0 };
-	int r;
+	int r = b ? step_options_parse(argc, argv, &b->o) : -ENOMEM;
 
-	if (parse(argc, argv, &o) < 0) {
-		fprintf(stderr, "usage: hearth-bench step [--device cpu] [--batch 1,8] [--context 512,2048]\n"
-				"       [--tokens 64] [--threads N] [--draft] MODEL\n");
-		return EX_USAGE;
+	if (r != 0) {
+		free(b);
+		return r > 0 ? 0 : r == -ENOMEM ? EX_OSERR : EX_USAGE;
 	}
-	r = open_device(&o, &b, &e);
-	if (r < 0) {
-		fprintf(stderr, "hearth-bench: %s\n", e.text);
-		device_close(b.d);
-		return EX_CONFIG;
+	if (prepare(b, &e) < 0) {
+		fprintf(stderr, "hearth-bench step: %s\n", e.text);
+		r = EX_CONFIG;
+	} else {
+		r = measure_all(b) < 0 ? EX_SOFTWARE : 0;
 	}
-	printf("%s on %s (%s), threads %u (0: all), %u tokens decoded, drafts %s\n", o.model, o.device,
-	       device_numeric_text(b.d), o.threads, o.answer, b.draft ? "on" : "off");
-	printf("%6s %9s %14s %14s %12s\n", "batch", "context", "prefill tok/s", "decode tok/s",
-	       "per sequence");
-	for (uint32_t i = 0; r == 0 && i < o.n_batch; i++)
-		for (uint32_t k = 0; r == 0 && k < o.n_context; k++)
-			r = measure(&b, o.batch[i], o.context[k]);
-	device_close(b.d);
-	if (r < 0)
-		fprintf(stderr, "hearth-bench: %s\n", strerror(-r));
-	return r < 0 ? EX_SOFTWARE : 0;
+	close_all(b);
+	free(b);
+	return r;
 }

@@ -6,6 +6,7 @@
 #ifndef HEARTH_KERNELS_BACKEND_H
 #define HEARTH_KERNELS_BACKEND_H
 
+#include "kernels/measure.h"
 #include "kernels/step.h"
 
 struct backend {
@@ -24,6 +25,9 @@ struct backend {
 	int (*state_restore)(struct device *d, uint32_t slot, const void *from);
 	int (*block_save)(struct device *d, kv_block b, void *ret);
 	int (*block_restore)(struct device *d, kv_block b, const void *from);
+	/* measure.h; NULL: -ENOTSUP */
+	int (*measure)(struct device *d, enum measure what, struct device_measures *ret);
+	int (*profile)(struct device *d, bool on);
 };
 
 struct device {

@@ -190,3 +190,17 @@ int block_restore(struct device *d, kv_block b, const void *from)
 {
 	return d->loaded && b < d->limits.n_blocks ? d->backend->block_restore(d, b, from) : -EINVAL;
 }
+
+/* ---- measurements ------------------------------------------------------------ */
+
+int device_measure(struct device *d, enum measure what, struct device_measures *ret)
+{
+	if (!d->loaded && (what == MEASURE_READS || what == MEASURE_STEPS))
+		return -EINVAL;
+	return d->backend->measure ? d->backend->measure(d, what, ret) : -ENOTSUP;
+}
+
+int device_profile(struct device *d, bool on)
+{
+	return d->backend->profile ? d->backend->profile(d, on) : -ENOTSUP;
+}

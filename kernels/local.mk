@@ -2,7 +2,7 @@
 # each path_*.c asks for its own, so the rest stays at the distribution's baseline.
 noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
-	kernels/backend.h kernels/device.c kernels/step.h \
+	kernels/backend.h kernels/device.c kernels/measure.h kernels/step.h \
 	kernels/model.c kernels/model.h kernels/noise.h \
 	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
 	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c \
@@ -13,4 +13,6 @@ libkernels_a_SOURCES = \
 	kernels/cpu/pool.c kernels/cpu/pool.h \
 	kernels/cpu/ref.c kernels/cpu/ref.h \
 	kernels/cpu/sample.c kernels/cpu/sample.h
+# plain C, and every back end must refuse or take it
+libkernels_a_SOURCES += kernels/cuda/dummy.c kernels/cpu/cpu_measure.c
 kernels_libs = libkernels.a

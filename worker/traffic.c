@@ -133,7 +133,7 @@ int traffic_count(const struct model_shape *s, const struct weight_source *w, st
 				if (slot == W_EMBED)
 					embedding = ref.data;
 				count(s, (enum weight_slot)slot, l, &ref,
-				      slot == W_HEAD && ref.data == embedding, &t);
+				      slot == W_HEAD && ref.data && ref.data == embedding, &t);
 			}
 	}
 	add_up(s, &t);

@@ -81,6 +81,7 @@ struct cpu_device {
 	void *kv;			/* n_blocks * block_elems, uint16_t or float */
 	struct rooms room;
 	struct sample_room sample;
+	uint64_t experts_active;	/* distinct, over decoder layers and steps, until they are asked for */
 	void **owned;			/* all that load allocated */
 	size_t n_owned, cap_owned;
 	struct queue *queue;
@@ -157,6 +158,8 @@ void cpu_mtp(struct cpu_device *d, const struct step *s, struct run_result *resu
 void cpu_run_step(struct cpu_device *d, const struct step *s, struct run_result *results);
 void cpu_digest(struct cpu_device *d, const struct step *s, const struct run_rows *r,
 		const float *logits, struct step_digest *ret);
+/* Fills `ret` for one of measure.h; no step runs meanwhile. */
+int cpu_measure(struct cpu_device *d, enum measure what, struct device_measures *ret);
 /* x[pos] of a table row. */
 void cpu_embed_row(const struct cpu_device *d, uint32_t token, float *out);
 

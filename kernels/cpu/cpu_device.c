@@ -338,8 +338,11 @@ static int cpu_load(struct device *base, const struct weight_source *w, device_p
 		    void *ctx, struct err *e)
 {
 	struct cpu_device *d = cpu(base);
+	struct weight_ref first;
 	int r;
 
+	if (w->find(w->ctx, W_EMBED, 0, 0, &first) == 0 && !first.data)
+		return err_set(e, -ENOTSUP, "cpu: weights without data (dummy) are made up on a GPU only");
 	if (d->n_owned)
 		return err_set(e, -EINVAL, "device: an earlier load failed; open it again");
 	r = cpu_load_weights(d, w, progress, ctx, e);
@@ -351,6 +354,13 @@ static int cpu_load(struct device *base, const struct weight_source *w, device_p
 	if (r == 0)
 		r = start_thread(d);
 	return r < 0 ? err_set(e, r, "cpu: out of memory for cache, states and workspace") : 0;
+}
+
+static int hook_measure(struct device *base, enum measure what, struct device_measures *ret)
+{
+	if (cpu(base)->queue)
+		wait_idle(cpu(base)->queue);
+	return cpu_measure(cpu(base), what, ret);
 }
 
 static const char *cpu_numeric_text(const struct device *base)
@@ -372,6 +382,7 @@ static const struct backend cpu_backend = {
 	.state_restore = cpu_state_restore,
 	.block_save = cpu_block_save,
 	.block_restore = cpu_block_restore,
+	.measure = hook_measure,
 };
 
 static int check_shape(const struct model_shape *s, struct err *e)

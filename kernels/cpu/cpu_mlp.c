@@ -141,6 +141,8 @@ static uint32_t gather(struct cpu_device *d, const struct layer *l, uint32_t n)
 		o->jobs[n_jobs++] = (struct mm_job){ &l->up[x], o->ex + first * h, h, at - first,
 						     o->eu + first * in, in };
 	}
+	if (l < d->layers + s->n_layers)	/* not the MTP layer */
+		d->experts_active += n_jobs / 2;
 	return n_jobs;
 }
 

@@ -86,6 +86,17 @@ static int hook_block_restore(struct device *d, kv_block b, const void *from)
 	return cuda_block_restore(inner(d), b, from);
 }
 
+static int hook_measure(struct device *d, enum measure what, struct device_measures *ret)
+{
+	return cuda_device_measure(inner(d), what, ret);
+}
+
+static int hook_profile(struct device *d, bool on)
+{
+	cuda_device_profile(inner(d), on);
+	return 0;
+}
+
 static const struct backend hooks = {
 	.close = hook_close,
 	.budget = hook_budget,
@@ -100,6 +111,8 @@ static const struct backend hooks = {
 	.state_restore = hook_state_restore,
 	.block_save = hook_block_save,
 	.block_restore = hook_block_restore,
+	.measure = hook_measure,
+	.profile = hook_profile,
 };
 
 int cuda_backend_open(const char *name, const struct model_shape *shape,

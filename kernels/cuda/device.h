@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 #include "kernels/cuda/dummy.h"
+#include "kernels/measure.h"
 #include "kernels/step.h"
 
 struct cuda_device;
@@ -62,6 +63,8 @@ struct cuda_stats {
 void cuda_device_profile(struct cuda_device *d, bool on);
 /* Since the last call; waits for the steps in flight. */
 int cuda_device_stats(struct cuda_device *d, struct cuda_stats *ret);
+/* measure.cu: kernels/measure.h over the two above.  Experts are counted in profiled steps alone. */
+int cuda_device_measure(struct cuda_device *d, enum measure what, struct device_measures *ret);
 
 #ifdef __cplusplus
 }

@@ -73,13 +73,32 @@ static enum weight_format format_of(enum dummy_recipe r, enum group g)
 	return WF_BF16;
 }
 
+/* Whether a model of this shape has the weight. */
+static bool has(const struct model_shape *m, enum weight_slot slot, uint32_t layer)
+{
+	const bool attention = layer >= m->n_layers || m->mixer[layer] == MIXER_ATTENTION;
+
+	if (slot < W_PER_LAYER)
+		return slot < W_MTP_FC || m->n_mtp_layers;
+	if (layer >= m->n_layers + m->n_mtp_layers)
+		return false;
+	if (slot >= W_GDN_QKV && slot <= W_GDN_OUT)
+		return !attention;
+	if (slot >= W_Q && slot <= W_K_NORM)
+		return attention;
+	if (slot >= W_ROUTER && slot <= W_EXPERT_DOWN)
+		return m->n_experts;
+	if (slot >= W_SHARED_GATE && slot <= W_SHARED_SCORE)
+		return m->n_experts && m->shared_inter;
+	return slot < W_MLP_GATE || !m->n_experts;
+}
+
 static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
 {
 	const struct dummy *d = ctx;
 
-	(void)layer;
 	(void)expert;
-	if ((unsigned)slot >= W_N_SLOTS)
+	if ((unsigned)slot >= W_N_SLOTS || !has(&d->shape, slot, layer))
 		return -ENOENT;
 	*ret = (struct weight_ref){ .name = weight_slot_name(slot), .format = format_of(d->recipe, group_of(slot)),
 				    .scale_format = WF_BF16, .global = 1 };

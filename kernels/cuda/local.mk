@@ -27,7 +27,6 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
 	kernels/cuda/digest.cu \
-	kernels/cuda/dummy.c \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
 	kernels/cuda/gdn_convolve.cu \
@@ -45,6 +44,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
 	kernels/cuda/loader.cu \
+	kernels/cuda/measure.cu \
 	kernels/cuda/weights.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open
