@@ -40,8 +40,18 @@ static void note_skipped(void *ctx, const struct step_cell *c, const char *why)
 
 	s->list[s->n].cell = *c;
 	snprintf(s->list[s->n].why, sizeof(s->list[s->n].why), "%s", why);
-	fprintf(stderr, "skipped: %s %u, batch %u: %s\n", c->prompt ? "prompt" : "context", c->tokens, c->batch, why);
 	s->n++;
+}
+
+/* Where there is no report. */
+static void print_skipped(const struct skipped *s)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct step_cell *c = &s->list[i].cell;
+
+		fprintf(stderr, "skipped: %s %u, batch %u: %s\n", c->prompt ? "prompt" : "context", c->tokens,
+			c->batch, s->list[i].why);
+	}
 }
 
 /* A device with the limits of the table, loaded. */
@@ -63,6 +73,9 @@ static int prepare(struct bench *b, struct err *e)
 
 	if (r == 0 && b->o.draft && !b->m.shape.n_mtp_layers)
 		r = err_set(e, -EINVAL, "--draft: this model has no MTP layer");
+	/* the back end would refuse as well, but only after memory for so large a shape was looked for */
+	if (r == 0 && !b->m.checkpoint && strcmp(b->o.device, "cpu") == 0)
+		r = err_set(e, -ENOTSUP, "--dummy: weights without data are made up on a GPU only; --device cuda:N");
 	if (r == 0)
 		r = step_table_plan(&b->o, &b->m, &b->t, note_skipped, &b->skipped, e);
 	if (r == 0)
@@ -119,6 +132,7 @@ int bench_step_main(int argc, char **argv)
 		return r > 0 ? 0 : r == -ENOMEM ? EX_OSERR : EX_USAGE;
 	}
 	if (prepare(b, &e) < 0) {
+		print_skipped(&b->skipped);
 		fprintf(stderr, "hearth-bench step: %s\n", e.text);
 		r = EX_CONFIG;
 	} else {

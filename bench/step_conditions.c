@@ -62,7 +62,7 @@ static void method(struct step_report *p, const struct step_run *r)
 			      "drafts %s", o->ahead ? "a step ahead" : "no step ahead",
 			      r->t->limits.max_rows / STEP_GRID * STEP_GRID, o->repeat, o->steps, STEP_WARM_UP,
 			      r->profiles ? ", then 24 by class" : "", o->draft ? "on (their bytes are not counted)" : "off");
-	step_report_condition(p, "bytes of a step", "counted by the checkpoint's formats: weights that every step reads, "
+	step_report_condition(p, "counting", "bytes of a step by the checkpoint's formats: weights that every step reads, "
 			      "experts in use, embedding row, state in and out, keys and values of all positions");
 }
 

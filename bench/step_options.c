@@ -53,7 +53,7 @@ void step_options_help(bool wrong)
 
 static int refuse(const char *option, const char *value)
 {
-	fprintf(stderr, "hearth-bench step: --%s: '%s' is not possible\n", option, value);
+	fprintf(stderr, "hearth-bench step: --%s: '%s' is not possible, see --help\n", option, value);
 	return -EINVAL;
 }
 
@@ -66,7 +66,7 @@ static bool number(const char *s, uint32_t least, uint32_t most, uint32_t *ret)
 	return *s >= '0' && *s <= '9' && !*end && x >= least && x <= most;
 }
 
-/* "1,8,64": ascending, none twice.  "0" alone is the empty list. */
+/* "1,8,64".  "0" alone is the empty list. */
 static bool list(const char *s, uint32_t most, uint32_t unit, uint32_t *ret, uint32_t *ret_n)
 {
 	uint32_t n = 0;
@@ -78,8 +78,7 @@ static bool list(const char *s, uint32_t most, uint32_t unit, uint32_t *ret, uin
 	for (;; s = end + 1) {
 		unsigned long x = strtoul(s, &end, 10);
 
-		if (n == STEP_MAX_LIST || *s < '0' || *s > '9' || x == 0 || x > most || x % unit ||
-		    (n && x <= ret[n - 1]))
+		if (n == STEP_MAX_LIST || *s < '0' || *s > '9' || x == 0 || x > most || x % unit)
 			return false;
 		ret[n++] = (uint32_t)x;
 		if (*end != ',')
