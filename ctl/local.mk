@@ -15,9 +15,10 @@ bin_hearthctl_SOURCES = \
 	ctl/pair.h ctl/pair_invite.c ctl/pair_join.c ctl/pair_word.c \
 	ctl/program.c ctl/program.h \
 	ctl/status.c \
-	ctl/table.c ctl/table.h
-bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS)
-bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+	ctl/table.c ctl/table.h \
+	ctl/top.c ctl/top.h ctl/top_screen.c
+bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(NCURSES_CFLAGS)
+bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(NCURSES_LIBS)
 
 # From the program itself, so they cannot differ from --help.
 bashcompletiondir = $(datadir)/bash-completion/completions
