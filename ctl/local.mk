@@ -5,6 +5,7 @@ bin_hearthctl_SOURCES = \
 	ctl/commands.c ctl/ctl.h \
 	ctl/completion.c \
 	ctl/config.c \
+	ctl/doctor.c ctl/doctor.h ctl/doctor_box.c ctl/doctor_rack.c \
 	ctl/explain.c \
 	ctl/file.c ctl/file.h \
 	ctl/http.c \

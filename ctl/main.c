@@ -60,6 +60,7 @@ static int take(int opt, struct ctl *c)
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
 	case CTL_ONCE: c->once = true; return 0;
 	case CTL_INTERVAL: return read_interval(optarg, &c->interval_ms);
+	case CTL_ROOT: c->root = optarg; return 0;
 	case CTL_ETC: c->etc = optarg; return 0;
 	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
 	case CTL_BUS: c->bus = optarg; return 0;
