@@ -95,21 +95,39 @@ static struct sched_config config_of(const struct load_options *o, const struct 
 				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
 }
 
+static void watch_freep(struct numeric_watch **x)
+{
+	numeric_watch_free(*x);
+}
+
+/* How the weights came; and what a device read through pointers leaves the page cache. */
+static void tell_reading(const struct checkpoint *c)
+{
+	char line[512];
+
+	if (checkpoint_read_stats(c)->n_streams == 0)
+		checkpoint_drop(c);
+	checkpoint_read_text(c, line, sizeof(line));
+	log_note("%s", line);
+}
+
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
-	const struct weight_source *source = checkpoint_source(op->l->weights);
+	CLEANUP(watch_freep) struct numeric_watch *watch = NULL;
 	struct load_budget *b = &op->l->budget;
 	int r;
 
 	device_budget(d, &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
+	if (r == 0 && numeric_watch_new(&op->l->config.shape, checkpoint_source(op->l->weights), &watch) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
+		r = device_load(d, numeric_watch_source(watch), op->o->on_progress, op->o->ctx, e);
 	if (r < 0)
 		return r;
-	r = numeric_class(device_numeric_text(d), &op->l->config.shape, source, PACKAGE_VERSION,
-			  op->l->numeric_class);
+	r = numeric_class(watch, device_numeric_text(d), PACKAGE_VERSION, op->l->numeric_class);
+	tell_reading(op->l->weights);
 	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;
 }
 
@@ -166,14 +184,19 @@ static void tell_notes(const struct checkpoint *c)
 		log_note("%s", line);
 }
 
-static int open_files(const char *name, struct loaded *l, struct err *e)
+static int open_files(const struct load_options *o, struct loaded *l, struct err *e)
 {
-	int r = hf_dir_find(name, &l->dir, e);
+	enum read_how how = READ_AUTO;
+	int r = o->read && read_how_parse(o->read, &how) < 0 ?
+			err_set(e, -EINVAL, "read %s: not auto, io_uring, threads or mapped", o->read) :
+			hf_dir_find(o->model_dir, &l->dir, e);
 
 	if (r == 0)
 		r = hf_config_open(l->dir, &l->config, e);
 	if (r == 0)
 		r = checkpoint_open(l->dir, &l->config, &l->weights, e);
+	if (r == 0)
+		r = checkpoint_read_by(l->weights, how, e);
 	if (r == 0)
 		r = text_model_open(l->dir, &l->text, e);
 	if (r == 0)
@@ -188,7 +211,7 @@ int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 	int r = check_options(o, e);
 
 	if (r == 0)
-		r = open_files(o->model_dir, &l, e);
+		r = open_files(o, &l, e);
 	if (r == 0)
 		r = engine_start(open_device, &op, &l.engine, e);
 	if (r < 0) {

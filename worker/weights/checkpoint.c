@@ -357,8 +357,9 @@ void checkpoint_read_text(const struct checkpoint *c, char *line, size_t room)
 			 c->how == READ_MAPPED ? "" : ", and dropped from it");
 		return;
 	}
-	int n = snprintf(line, room, "weights: %.2f GB in %.2f s, %.2f GB/s, by %s", gb, seconds,
-			 seconds > 0 ? gb / seconds : 0, read_how_name(s->how));
+	int n = snprintf(line, room, "weights: %.2f GB in %.2f s, %.2f GB/s, by %s%s%s%s", gb, seconds,
+			 seconds > 0 ? gb / seconds : 0, read_how_name(s->how), s->note[0] ? " (" : "",
+			 s->note, s->note[0] ? ")" : "");
 	if (n < 0 || (size_t)n >= room)
 		return;
 	if (s->n_buffered)

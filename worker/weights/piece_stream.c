@@ -234,6 +234,10 @@ static void stream_close(struct weight_stream *base)
 {
 	struct piece_stream *s = (struct piece_stream *)base;
 
+	if (s->reader) {
+		s->stats->how = s->reader->ops->how;
+		memcpy(s->stats->note, s->reader->note, sizeof(s->stats->note));
+	}
 	reader_close(s->reader);
 	drop_behind(s);
 	s->stats->bytes += s->bytes;
@@ -298,10 +302,9 @@ int piece_stream_open(const struct weight_source *w, const struct piece_files *f
 	s->files = *files;
 	s->stats = stats;
 	s->begin_ns = clock_ns();
-	stats->how = reader_choose(how, NULL, 0);
 	int r = take_room(s, room, e);
 	if (r == 0)
-		r = reader_open(stats->how, &s->reader, e);
+		r = reader_open(how, &s->reader, e);
 	if (r == 0 && !(s->pieces = calloc(n + 1, sizeof(s->pieces[0]))))
 		r = err_set(e, -ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < n; i++)

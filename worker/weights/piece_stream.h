@@ -18,6 +18,7 @@ struct read_stats {
 	uint64_t ns;		/* from open to close */
 	uint32_t n_streams;
 	uint32_t n_buffered;	/* files that could not be read with O_DIRECT */
+	char note[96];		/* why not by io_uring, where that was not chosen */
 };
 
 struct piece_files {

@@ -23,38 +23,21 @@ int read_how_parse(const char *text, enum read_how *ret)
 	return -EINVAL;
 }
 
-enum read_how reader_choose(enum read_how how, char *why, size_t room)
-{
-	struct reader *r;
-	struct err e;
-	int rc;
-
-	if (why && room)
-		why[0] = '\0';
-	if (how != READ_AUTO)
-		return how;
-	rc = reader_open_uring(&r, &e);
-	if (rc == 0) {
-		reader_close(r);
-		return READ_URING;
-	}
-	if (why)
-		snprintf(why, room, "%s", e.text);
-	return READ_THREADS;
-}
-
 int reader_open(enum read_how how, struct reader **ret, struct err *e)
 {
-	switch (reader_choose(how, NULL, 0)) {
-	case READ_URING:
+	struct err why = { .code = 0 };
+	int r;
+
+	if (how == READ_URING)
 		return reader_open_uring(ret, e);
-	case READ_THREADS:
-		return reader_open_threads(ret, e);
-	case READ_AUTO:
-	case READ_MAPPED:
-		break;
-	}
-	return err_set(e, -ENOTSUP, "a mapping has no reader");
+	if (how == READ_MAPPED)
+		return err_set(e, -ENOTSUP, "a mapping has no reader");
+	if (how == READ_AUTO && reader_open_uring(ret, &why) == 0)
+		return 0;
+	r = reader_open_threads(ret, e);
+	if (r == 0 && how == READ_AUTO)
+		snprintf((*ret)->note, sizeof((*ret)->note), "%.90s", why.text);
+	return r;
 }
 
 struct reader *reader_close(struct reader *r)

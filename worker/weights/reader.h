@@ -39,7 +39,7 @@ struct read_request {
 struct reader;
 
 struct reader_ops {
-	const char *name;
+	enum read_how how;
 	void (*submit)(struct reader *r, struct read_request *q);
 	void (*flush)(struct reader *r);
 	struct read_request *(*take)(struct reader *r, bool wait);
@@ -49,10 +49,9 @@ struct reader_ops {
 struct reader {
 	const struct reader_ops *ops;
 	unsigned n;		/* submitted and not taken */
+	char note[96];		/* why READ_AUTO is not io_uring; or empty */
 };
 
-/* What READ_AUTO means here and now; another `how` as it is.  why (may be NULL): for a person. */
-enum read_how reader_choose(enum read_how how, char *why, size_t room);
 /* how: not READ_MAPPED.  -ENOTSUP: not here (the text says why); -ENOMEM. */
 int reader_open(enum read_how how, struct reader **ret, struct err *e);
 struct reader *reader_close(struct reader *r);		/* NULL ok; waits for what is in flight */

@@ -113,7 +113,7 @@ static struct reader *close_threads(struct reader *r)
 	return NULL;
 }
 
-static const struct reader_ops ops = { "threads", submit, flush, take, close_threads };
+static const struct reader_ops ops = { READ_THREADS, submit, flush, take, close_threads };
 
 int reader_open_threads(struct reader **ret, struct err *e)
 {

@@ -68,7 +68,7 @@ static struct reader *close_uring(struct reader *r)
 	return NULL;
 }
 
-static const struct reader_ops ops = { "io_uring", submit, flush, take, close_uring };
+static const struct reader_ops ops = { READ_URING, submit, flush, take, close_uring };
 
 /* Plain reads are there from 5.6 on; a sandbox may permit making a ring and not entering it. */
 static int probe(struct io_uring *ring)
