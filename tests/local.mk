@@ -5,6 +5,7 @@ include tests/unit/life.mk
 include tests/unit/memory.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
+include tests/unit/read.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
