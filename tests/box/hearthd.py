@@ -118,6 +118,12 @@ def small_box(mib, of="MemAvailable"):
     return (m["MemTotal"] - m[of] >> 20) + mib
 
 
+def unit_mib():
+    """What such a test takes, in MiB: others on this machine (a router under a sanitizer, a build) may take or give back
+    this much while it runs."""
+    return 2048 if meminfo()["MemFree"] > 14 << 30 else 1024
+
+
 def needs_root():
     if os.geteuid() != 0:
         raise Skip("dropping caches is root's")
@@ -128,26 +134,28 @@ STEP = re.compile(r"drop: step=(\S+) (?:files=\d+ )?ms=\d+ free=(\d+)>(\d+) avai
 
 def test_cache_of_another_program_is_dropped_and_the_worker_starts():
     needs_root()
-    limit = small_box(2048, "MemFree")
-    with Cache(3072 * MIB), Hearthd(limit_mib=limit) as h:
+    unit = unit_mib()
+    limit = small_box(2 * unit, "MemFree")
+    with Cache(3 * unit * MIB), Hearthd(limit_mib=limit) as h:
         before = h.memory()
         # the cache took what was free: MemFree is below the need, MemAvailable is not
-        assert before["free"] < 1024 * MIB < before["available"], before
-        h.worker("tiny", kv="1G", slots=32)
+        assert before["free"] < unit * MIB < before["available"], before
+        h.worker("tiny", kv="%dM" % unit, slots=32)
         steps = {m[0]: [int(x) for x in m[1:]] for m in STEP.findall(h.text())}
         assert list(steps) == ["fadvise", "sync", "drop_caches=1", "drop_caches=3"], h.text()
         s = steps["drop_caches=1"]
-        assert s[1] - s[0] > 2000 * MIB and s[4] - s[5] > 2000 * MIB, h.text()
+        assert s[1] - s[0] > 1.9 * unit * MIB and s[4] - s[5] > 1.9 * unit * MIB, h.text()
         assert "tiny granted" in h.text() and h.lease("tiny"), h.text()
 
 
 def test_never_drop_refuses_with_the_numbers():
-    limit = small_box(2048, "MemFree")
-    with Cache(3072 * MIB), Hearthd(limit_mib=limit, drop_caches="never") as h:
-        p = h.worker("tiny", kv="1G", slots=32, wait=False)
+    unit = unit_mib()
+    limit = small_box(2 * unit, "MemFree")
+    with Cache(3 * unit * MIB), Hearthd(limit_mib=limit, drop_caches="never") as h:
+        p = h.worker("tiny", kv="%dM" % unit, slots=32, wait=False)
         assert p.wait(60) == 75, p.returncode
         line = next(x for x in h.worker_text("tiny").splitlines() if "too much" in x)
-        for part in ("tiny needs", "weights", "kv 1.0 GiB", "MemFree", "MemAvailable", "reserve 64 MiB",
+        for part in ("tiny needs", "weights", "kv %d.0 GiB" % (unit // 1024), "MemFree", "MemAvailable", "reserve 64 MiB",
                      "drop_caches = never"):
             assert part in line, (part, line)
         assert "refused: tiny" in h.text() and "step=" not in h.text(), h.text()
@@ -175,10 +183,11 @@ def test_a_helper_that_may_not_leaves_the_cpu_to_the_kernel():
         door.listen()
         t = threading.Thread(target=helper, args=(door,), daemon=True)
         t.start()
-        limit = small_box(2048, "MemFree")
-        with Cache(3072 * MIB), Hearthd(limit_mib=limit, drop_socket=path) as h:
-            assert h.memory()["free"] < 1024 * MIB, h.memory()
-            h.worker("tiny", kv="1G", slots=32)
+        unit = unit_mib()
+        limit = small_box(2 * unit, "MemFree")
+        with Cache(3 * unit * MIB), Hearthd(limit_mib=limit, drop_socket=path) as h:
+            assert h.memory()["free"] < unit * MIB, h.memory()
+            h.worker("tiny", kv="%dM" % unit, slots=32)
             assert asked == [b"drop"] and "not complete: hearth-dropcaches may not" in h.text(), h.text()
             assert h.lease("tiny")
 

@@ -64,7 +64,7 @@ mkdir -p build-fuzz/crashes
 	--enable-sanitizers=address,undefined,fuzzer-no-link >configure.log 2>&1)
 names=${*:-$(targets)}
 # shellcheck disable=SC2086
-make -C build-fuzz -s -j2 $(printf 'tests/fuzz/%s ' $names) >build-fuzz/make.log 2>&1 ||
+{ make -C build-fuzz -s generated && make -C build-fuzz -s -j2 $(printf 'tests/fuzz/%s ' $names); } >build-fuzz/make.log 2>&1 ||
 	{ tail -n 30 build-fuzz/make.log >&2; exit 1; }
 echo "| target               |      |      runs | seconds |  edges | corpus       |"
 echo "|---|---|---|---|---|---|"
