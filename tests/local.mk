@@ -14,6 +14,7 @@ include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk
+include tests/box/read.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a model folder whose headers are those of a published checkpoint, and whose data is a hole.
 
-    python3 tests/tools/synthetic_checkpoint.py KIND OUT [--layers N] [--experts N] [--vocab N] [--shards N] [--fill]
+    python3 tests/tools/synthetic_checkpoint.py KIND OUT [--layers N] [--experts N] [--vocab N] [--shards N] [--no-vision] [--fill]
 
 KIND: bf16-35b, fp8-35b (Qwen/Qwen3.6-35B-A3B-FP8), nvfp4-35b (nvidia/Qwen3.6-35B-A3B-NVFP4), redhat-35b
 (RedHatAI/Qwen3.6-35B-A3B-NVFP4), bf16-27b.  Names, types, shapes and the number of tensors are the real ones; the files are
@@ -19,7 +19,7 @@ SHARDS = 41
 
 class Big:
     def __init__(self, moe, size=None):
-        self.moe = moe
+        self.moe, self.vision = moe, True
         self.hidden, self.layers, self.heads, self.kv = (2048, 40, 16, 2) if moe else (5120, 64, 24, 4)
         self.v_heads, self.inter, self.experts = (32, 512, 256) if moe else (48, 17408, 0)
         self.vocab, self.k_dim, self.v_dim = 248320, 16 * 128, (32 if moe else 48) * 128
@@ -91,6 +91,8 @@ class Big:
 
     def visual(self):
         v, out = "model.visual.", []
+        if not self.vision:
+            return out
 
         def both(name, shape):
             out.append((v + name + ".weight", shape))
@@ -266,9 +268,10 @@ def main():
     for name in ("layers", "experts", "vocab"):
         p.add_argument("--" + name, type=int)
     p.add_argument("--shards", type=int, default=SHARDS)
+    p.add_argument("--no-vision", dest="vision", action="store_false")
     p.add_argument("--fill", action="store_true")
     a = p.parse_args()
-    size = {"layers": a.layers, "experts": a.experts, "vocab": a.vocab}
+    size = {"layers": a.layers, "experts": a.experts, "vocab": a.vocab, "vision": a.vision}
     print("%d tensors, %d bytes" % build(a.kind, a.out, size, a.shards, a.fill))
 
 
