@@ -102,7 +102,7 @@ uint32_t cpu_factors(const struct weight_ref *w);	/* of a group of 16 rows; 0: n
 int cpu_load_weights(struct cpu_device *d, const struct weight_source *w,
 		     device_progress *progress, void *ctx, struct err *e);
 int cpu_alloc_rooms(struct cpu_device *d);	/* these two: cpu_room.c */
-void cpu_budget(const struct device *base, struct device_budget *ret);
+void cpu_budget(const struct device *base, const struct weight_source *source, struct device_budget *ret);
 
 /* ---- operations ------------------------------------------------------------------ */
 
