@@ -13,10 +13,14 @@
 
 enum { SPARE_ROWS = 256, REPLAY_ROWS = 16 };
 
+/* A device that reads through pointers, not by a stream, has this much of its files in the page cache. */
+#define DROP_EVERY ((uint64_t)512 << 20)
+
 /* What the opener works with and on. */
 struct opening {
 	const struct load_options *o;
 	struct loaded *l;
+	uint64_t dropped;	/* bytes loaded when the page cache was cleared behind last */
 };
 
 static int check_options(const struct load_options *o, struct err *e)
@@ -111,8 +115,20 @@ static void tell_reading(const struct checkpoint *c)
 	log_note("%s", line);
 }
 
+static int on_bytes(void *ctx, uint64_t done, uint64_t total)
+{
+	struct opening *op = ctx;
+
+	if (done - op->dropped >= DROP_EVERY && checkpoint_read_stats(op->l->weights)->n_streams == 0) {
+		checkpoint_drop(op->l->weights);
+		op->dropped = done;
+	}
+	return op->o->on_progress ? op->o->on_progress(op->o->ctx, done, total) : 0;
+}
+
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
+	const struct weight_source *source = checkpoint_source(op->l->weights);
 	CLEANUP(watch_freep) struct numeric_watch *watch = NULL;
 	struct load_budget *b = &op->l->budget;
 	int r;
@@ -120,10 +136,10 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 	device_budget(d, source, &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
-	if (r == 0 && numeric_watch_new(&op->l->config.shape, checkpoint_source(op->l->weights), &watch) < 0)
+	if (r == 0 && numeric_watch_new(&op->l->config.shape, source, &watch) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = device_load(d, numeric_watch_source(watch), op->o->on_progress, op->o->ctx, e);
+		r = device_load(d, numeric_watch_source(watch), on_bytes, op, e);
 	if (r < 0)
 		return r;
 	r = numeric_class(watch, device_numeric_text(d), PACKAGE_VERSION, op->l->numeric_class);
@@ -207,7 +223,7 @@ static int open_files(const struct load_options *o, struct loaded *l, struct err
 int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 {
 	struct loaded l = { 0 };
-	struct opening op = { o, &l };
+	struct opening op = { o, &l, 0 };
 	int r = check_options(o, e);
 
 	if (r == 0)

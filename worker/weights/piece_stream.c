@@ -242,7 +242,6 @@ static void stream_close(struct weight_stream *base)
 	drop_behind(s);
 	s->stats->bytes += s->bytes;
 	s->stats->ns += clock_ns() - s->begin_ns;
-	s->stats->n_streams++;
 	if (s->own_ring)
 		munmap(s->ring, s->ring_bytes);
 	free(s->pieces);
@@ -315,6 +314,7 @@ int piece_stream_open(const struct weight_source *w, const struct piece_files *f
 		s->requests[i].next = s->free;
 		s->free = &s->requests[i];
 	}
+	stats->n_streams++;
 	struct piece_stream *done = TAKE(s);
 	*ret = &done->base;
 	return 0;
