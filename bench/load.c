@@ -8,7 +8,6 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +21,11 @@
 #include "bench/raw_read.h"
 #include "kernels/step.h"
 #include "kernels/weight_stream.h"
+#include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/json.h"
 #include "lib/meminfo.h"
+#include "lib/own.h"
 #include "worker/weights/hf_dir.h"
 
 #define MAX_RUNS 32
@@ -235,33 +237,48 @@ static void print_csv(const struct bench *b)
 	}
 }
 
-static json_t *run_json(const struct bench *b, uint32_t i)
+static void put_text(struct buf *j, const char *key, const char *text)
+{
+	buf_printf(j, "\"%s\": ", key);
+	jx_put_str(j, text, strlen(text));
+	buf_puts(j, ", ");
+}
+
+static void put_run(struct buf *j, const struct bench *b, uint32_t i)
 {
 	const struct run *x = &b->run[i];
 
-	return json_pack("{s:s,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:i}", "read", read_how_name(x->stats.how),
-			 "raw_bytes", (json_int_t)x->raw_bytes, "raw_s", x->raw_s, "load_s", x->load_s, "ratio",
-			 ratio(b, i), "cached_before", (json_int_t)x->begin.cached, "cached_after_raw",
-			 (json_int_t)x->after_raw.cached, "cached_after_load", (json_int_t)x->after_load.cached,
-			 "files_cached_before", (json_int_t)x->after_raw.files, "files_cached_after",
-			 (json_int_t)x->after_load.files, "files_buffered", (int)x->stats.n_buffered);
+	put_text(j, "read", read_how_name(x->stats.how));
+	buf_printf(j, "\"raw_bytes\": %" PRIu64 ", \"raw_s\": %.6f, \"load_s\": %.6f, \"ratio\": %.4f, ",
+		   x->raw_bytes, x->raw_s, x->load_s, ratio(b, i));
+	buf_printf(j, "\"cached_before\": %" PRIu64 ", \"cached_after_raw\": %" PRIu64
+		   ", \"cached_after_load\": %" PRIu64 ", ", x->begin.cached, x->after_raw.cached,
+		   x->after_load.cached);
+	buf_printf(j, "\"files_cached_before\": %" PRIu64 ", \"files_cached_after\": %" PRIu64
+		   ", \"files_buffered\": %u}", x->after_raw.files, x->after_load.files,
+		   x->stats.n_buffered);
 }
 
 static void print_json(const struct bench *b)
 {
-	json_t *runs = json_array();
-	json_t *top = json_pack("{s:s,s:s,s:s,s:b,s:i,s:I,s:I,s:i,s:i,s:f,s:f,s:f,s:o}", "model", b->model,
-				"device", b->device, "device_text", b->device_text, "warm", b->warm, "files", (int)b->n_files,
-				"file_bytes", (json_int_t)b->file_bytes, "weight_bytes",
-				(json_int_t)b->weight_bytes, "request_bytes", (int)READ_REQUEST, "room_bytes",
-				(int)WEIGHT_ROOM, "raw_gb_s", median(b, raw_speed), "load_gb_s",
-				median(b, load_speed), "ratio", median(b, ratio), "runs", runs);
+	CLEANUP(buf_donep) struct buf j = BUF_INIT;
 
-	for (uint32_t i = 0; top && i < b->n_runs; i++)
-		json_array_append_new(runs, run_json(b, i));
-	json_dumpf(top, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-	printf("\n");
-	json_decref(top);
+	buf_putc(&j, '{');
+	put_text(&j, "model", b->model);
+	put_text(&j, "device", b->device);
+	put_text(&j, "device_text", b->device_text);
+	buf_printf(&j, "\"warm\": %s, \"files\": %u, \"file_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
+		   ", \"request_bytes\": %zu, \"room_bytes\": %zu, ", b->warm ? "true" : "false", b->n_files,
+		   b->file_bytes, b->weight_bytes, READ_REQUEST, WEIGHT_ROOM);
+	buf_printf(&j, "\"raw_gb_s\": %.4f, \"load_gb_s\": %.4f, \"ratio\": %.4f, \"runs\": [",
+		   median(b, raw_speed), median(b, load_speed), median(b, ratio));
+	for (uint32_t i = 0; i < b->n_runs; i++) {
+		buf_puts(&j, i ? ",\n  {" : "\n  {");
+		put_run(&j, b, i);
+	}
+	buf_puts(&j, "\n]}\n");
+	if (buf_ok(&j))
+		fputs(j.p, stdout);
 }
 
 /* ---- the command ------------------------------------------------------------------------------------ */
