@@ -37,8 +37,9 @@ static int say_status(const struct transfer *t, long status, struct err *e)
 
 	if (jx_load(t->error.n ? t->error.p : "", t->error.n, &v, NULL) == 0)
 		text = jx_str(json_object_get(json_object_get(v, "error"), "message"), NULL);
-	return err_set(e, -EREMOTEIO, "the router answered %ld: %s", status,
-		       text ? text : "no reason");
+	return err_set(e, status == 404 ? -ENXIO : status == 401 || status == 403 ? -EACCES :
+			  status == 422 ? -EBADMSG : -EREMOTEIO,
+		       "the router answered %ld: %s", status, text ? text : "no reason");
 }
 
 static struct curl_slist *make_headers(const struct ctl *c, bool body)
@@ -76,6 +77,8 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	curl_easy_setopt(t.easy, CURLOPT_ERRORBUFFER, why);
 	curl_easy_setopt(t.easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(t.easy, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+	if (c->limit_ms)
+		curl_easy_setopt(t.easy, CURLOPT_TIMEOUT_MS, (long)c->limit_ms);
 	if (body) {
 		curl_easy_setopt(t.easy, CURLOPT_POST, 1L);
 		curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->n);
@@ -92,4 +95,18 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	curl_slist_free_all(headers);
 	buf_done(&t.error);
 	return r;
+}
+
+int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
+	    json_t **ret, struct err *e)
+{
+	CLEANUP(buf_donep) struct buf own = BUF_INIT;
+	struct buf *out = text ? text : &own;
+	int r = ctl_request(c, path, body, out, NULL, NULL, e);
+
+	if (r < 0)
+		return r;
+	r = jx_load(out->n ? out->p : "", out->n, ret, NULL);
+	return r < 0 ? err_set(e, -EPROTO, "%s%s: the answer is not JSON; is this a Hearth router?",
+			       c->url, path) : 0;
 }

@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "daemon/life.h"
 #include "daemon/memory.h"
 #include "lib/log.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
@@ -48,41 +48,46 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------ */
 
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_MAN, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
+	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
+	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
+	{ OPT_MAN, "print-man-options", NULL, "the configuration's keys as man(7) source" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
+	buf_puts(&b, "hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
+		     "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
+	opts_put_help(rows, &b);
+	buf_puts(&b, "\nSignals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
+		     "Configuration, section.key=default:\n");
 	conf_put_help(&table, &b);
-	printf("hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
-	       "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
-	       "  -c, --config FILE         default " DEFAULT_CONFIG
-	       "; FILE.d/*.conf are read after it\n"
-	       "  -o, --option S.K=VALUE    one value over the file's\n"
-	       "      --check               read the configuration, say what is wrong; exit 0 or "
-	       "78\n"
-	       "      --print-config-sample the sample file\n"
-	       "      --print-man-options   the option list as man(7) source\n"
-	       "  -h, --help\n  -V, --version\n\n"
-	       "Signals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
-	       "Configuration, section.key=default:\n%s", b.p ? b.p : "");
-	buf_done(&b);
+	opts_print(&b);
+}
+
+static void print_dump(void)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_dump(rows, &b);
+	opts_print(&b);
 }
 
 static int parse_options(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"option", required_argument, NULL, 'o'},
-		{"check", no_argument, NULL, 'C'},
-		{"print-config-sample", no_argument, NULL, 'S'},
-		{"print-man-options", no_argument, NULL, 'M'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:o:hV", longs, NULL)) >= 0) {
+	while ((c = opts_next(rows, argc, argv)) >= 0) {
 		switch (c) {
 		case 'c': app.config = optarg; break;
 		case 'o':
@@ -90,9 +95,10 @@ static int parse_options(int argc, char **argv)
 				return EX_USAGE;
 			app.overrides[app.n_overrides++] = optarg;
 			break;
-		case 'C': app.check = true; break;
-		case 'S': app.print_sample = true; break;
-		case 'M': app.print_man = true; break;
+		case OPT_CHECK: app.check = true; break;
+		case OPT_SAMPLE: app.print_sample = true; break;
+		case OPT_MAN: app.print_man = true; break;
+		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
 		default: return EX_USAGE;

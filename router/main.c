@@ -2,16 +2,17 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/events.h"
 #include "lib/log.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
@@ -36,47 +37,49 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------- */
 
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_RELOAD, OPT_SAMPLE, OPT_MAN, OPT_PORT, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
+	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
+	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
+	{ OPT_RELOAD, "reload", NULL, "for the unit's ExecReload=: exit 0 when the running router "
+	  "took the new configuration, else 1 and why" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
+	{ OPT_MAN, "print-man-options", NULL, "the configuration's keys as man(7) source" },
+	{ OPT_PORT, "print-port", NULL, "write the port that was bound to stdout" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
+	buf_puts(&b, "hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
+		     "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
+	opts_put_help(rows, &b);
+	buf_puts(&b, "\nSignals: TERM ends after the requests under way, again at once; HUP reads the\n"
+		     "configuration again.\n\nConfiguration, section.key=default:\n");
 	conf_put_help(&settings_table, &b);
-	printf("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
-	       "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
-	       "  -c, --config FILE         default " DEFAULT_CONFIG
-	       "; FILE.d/*.conf are read after it\n"
-	       "  -o, --option S.K=VALUE    one value over the file's\n"
-	       "      --check               read the configuration, say what is wrong; exit 0 or "
-	       "78\n"
-	       "      --reload              for the unit's ExecReload=: exit 0 when the running router\n"
-	       "                            took the new configuration, else 1 and why\n"
-	       "      --print-config-sample the sample file\n"
-	       "      --print-man-options   the option list as man(7) source\n"
-	       "      --print-port          write the port that was bound to stdout\n"
-	       "  -h, --help\n  -V, --version\n\n"
-	       "Signals: TERM ends after the requests under way, again at once; HUP reads the\n"
-	       "configuration again.\n\nConfiguration, section.key=default:\n%s",
-	       b.p ? b.p : "");
-	buf_done(&b);
+	opts_print(&b);
+}
+
+static void print_dump(void)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_dump(rows, &b);
+	opts_print(&b);
 }
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"option", required_argument, NULL, 'o'},
-		{"check", no_argument, NULL, 'C'},
-		{"reload", no_argument, NULL, 'R'},
-		{"print-config-sample", no_argument, NULL, 'S'},
-		{"print-man-options", no_argument, NULL, 'M'},
-		{"print-port", no_argument, NULL, 'P'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:o:hV", longs, NULL)) >= 0) {
+	while ((c = opts_next(rows, argc, argv)) >= 0) {
 		switch (c) {
 		case 'c': o->config = optarg; break;
 		case 'o':
@@ -84,11 +87,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 				return EXIT_USAGE;
 			o->overrides[o->n_overrides++] = optarg;
 			break;
-		case 'C': o->check = true; break;
-		case 'R': o->reload = true; break;
-		case 'S': o->print_sample = true; break;
-		case 'M': o->print_man = true; break;
-		case 'P': o->print_port = true; break;
+		case OPT_CHECK: o->check = true; break;
+		case OPT_RELOAD: o->reload = true; break;
+		case OPT_SAMPLE: o->print_sample = true; break;
+		case OPT_MAN: o->print_man = true; break;
+		case OPT_PORT: o->print_port = true; break;
+		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearth-router " PACKAGE_VERSION); exit(0);
 		default: return EXIT_USAGE;
@@ -202,7 +206,9 @@ static int start(struct router *rt, struct err *e)
 
 	TAILQ_INIT(&rt->waiters);
 	rt->base = event_base_new();
-	if (!rt->base || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
+	if (!rt->base ||
+	    records_new((uint32_t)conf_int(rt->settings->conf, "log", NULL, "keep_requests"),
+			&rt->records) < 0 || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	rt->started_ns = clock_ns();
 	rt->generation = 1;
@@ -222,6 +228,7 @@ static void stop(struct router *rt)
 	cloud_close(rt->cloud);
 	fleet_close(rt->fleet);
 	metrics_free(rt->metrics);
+	records_free(rt->records);
 	service_done();
 	if (rt->base)
 		event_base_free(rt->base);

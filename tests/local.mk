@@ -18,4 +18,5 @@ include tests/box/read.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk
+include tests/box/ctl.mk
 include tests/rack/local.mk

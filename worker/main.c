@@ -32,6 +32,11 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], subcommands[i].name))
 			return subcommands[i].main(argc - 1, argv + 1);
 
+	if (argc == 2 && !strcmp(argv[1], "--dump-options")) {
+		for (size_t i = 0; i < n; i++)
+			printf("%s\t...\t%s\n", subcommands[i].name, subcommands[i].help);
+		return 0;
+	}
 	fprintf(stderr, "usage: hearth-worker SUBCOMMAND ...\n");
 	for (size_t i = 0; i < n; i++)
 		fprintf(stderr, "  %-8s %s\n", subcommands[i].name, subcommands[i].help);

@@ -56,10 +56,12 @@ static const struct option_row {
 	{ "print-config-sample", NULL, SWITCH, AT(print_sample), 0, 0, "a sample of that file" },
 	{ "print-man-options", NULL, SWITCH, AT(print_man), 0, 0,
 	  "its option list as man(7) source" },
+	{ "dump-options", NULL, SWITCH, AT(dump), 0, 0,
+	  "this list, a line each: name, argument, text" },
 	{ "help", NULL, SWITCH, AT(help), 0, 0, "this text" },
 };
 
-enum { N_OPTIONS = sizeof(options) / sizeof(*options), N_KEYS = N_OPTIONS - 4 };
+enum { N_OPTIONS = sizeof(options) / sizeof(*options), N_KEYS = N_OPTIONS - 5 };
 
 /* ---- the configuration file: the same table ------------------------------------------- */
 
@@ -98,6 +100,13 @@ void serve_args_help(FILE *f)
 		   "A model, --connect and --alias are needed, here or in a file.\n");
 	for (int i = 0; i < N_OPTIONS; i++)
 		fprintf(f, "  --%-19s %-9s %s\n", options[i].name,
+			options[i].value ? options[i].value : "", options[i].help);
+}
+
+void serve_args_dump(FILE *f)
+{
+	for (int i = 0; i < N_OPTIONS; i++)
+		fprintf(f, "--%s\t%s\t%s\n", options[i].name,
 			options[i].value ? options[i].value : "", options[i].help);
 }
 
@@ -189,7 +198,7 @@ static int check(const struct serve_args *a, struct err *e)
 {
 	enum read_how how;
 
-	if (a->help || a->print_sample || a->print_man)
+	if (a->help || a->print_sample || a->print_man || a->dump)
 		return 0;
 	if (!a->load.model_dir)
 		return err_set(e, -EINVAL, "the model's folder is missing");

@@ -278,6 +278,8 @@ int serve_main(int argc, char **argv)
 	}
 	if (a.help) {
 		serve_args_help(stdout);
+	} else if (a.dump) {
+		serve_args_dump(stdout);
 	} else if (a.print_sample || a.print_man) {
 		r = print_generated(&a);
 	} else {
