@@ -50,6 +50,7 @@ struct bench {
 	uint32_t n_runs;
 	double bar;			/* least ratio; 0: none */
 	bool warm;			/* memory touched before each load */
+	bool keep;			/* the raw read fills new memory, too */
 	char *dir;
 	uint64_t weight_bytes, file_bytes;
 	uint32_t n_files;
@@ -144,7 +145,7 @@ static int measure_raw(struct bench *b, struct run *x, struct err *e)
 		r = look(c, &x->begin, e);
 	if (r == 0)
 		r = raw_read(c, b->how == READ_MAPPED ? READ_AUTO : b->how, READ_REQUEST, WEIGHT_ROOM,
-			     &x->raw_bytes, &x->raw_s, e);
+			     b->keep, &x->raw_bytes, &x->raw_s, e);
 	if (r == 0)
 		r = look(c, &x->after_raw, e);
 	checkpoint_close(c);
@@ -204,10 +205,11 @@ static void print_markdown(const struct bench *b)
 	uname(&u);
 	strftime(day, sizeof(day), "%Y-%m-%d %H:%M UTC", gmtime(&now));
 	printf("%s, %s: %u files, %.3f GB, of which weights %.3f GB. Device %s (%s). Kernel %s, %ld CPUs. "
-	       "Requests of %zu KiB, up to %zu MiB in flight. %s%s.\n\n", day, b->model, b->n_files,
+	       "Requests of %zu KiB, up to %zu MiB in flight. %s%s%s.\n\n", day, b->model, b->n_files,
 	       (double)b->file_bytes / 1e9, (double)b->weight_bytes / 1e9, b->device, b->device_text, u.release,
 	       sysconf(_SC_NPROCESSORS_ONLN), READ_REQUEST >> 10, WEIGHT_ROOM >> 20,
-	       b->warm ? "Memory was touched before each load. " : "", b->read_text);
+	       b->warm ? "Memory was touched before each load. " : "",
+	       b->keep ? "The raw read fills as much new memory as there are bytes. " : "", b->read_text);
 	printf("| run | raw s | raw GB/s | load s | load GB/s | load / raw | Cached MiB before | after raw | "
 	       "after load | load added | of these files before | after |\n"
 	       "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
@@ -267,6 +269,7 @@ static void print_json(const struct bench *b)
 	put_text(&j, "model", b->model);
 	put_text(&j, "device", b->device);
 	put_text(&j, "device_text", b->device_text);
+	buf_printf(&j, "\"keep\": %s, ", b->keep ? "true" : "false");
 	buf_printf(&j, "\"warm\": %s, \"files\": %u, \"file_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
 		   ", \"request_bytes\": %zu, \"room_bytes\": %zu, ", b->warm ? "true" : "false", b->n_files,
 		   b->file_bytes, b->weight_bytes, READ_REQUEST, WEIGHT_ROOM);
@@ -286,7 +289,7 @@ static void print_json(const struct bench *b)
 static int usage(void)
 {
 	fprintf(stderr, "usage: hearth-bench load [--device cpu] [--read auto|io_uring|threads|mapped] [--runs 3]\n"
-			"       [--warm] [--format markdown|csv|json] [--bar RATIO] MODEL\n");
+			"       [--warm] [--keep] [--format markdown|csv|json] [--bar RATIO] MODEL\n");
 	return EX_USAGE;
 }
 
@@ -302,6 +305,8 @@ static bool take_option(struct bench *b, int c)
 		return read_how_parse(optarg, &b->how) == 0;
 	case 'w':
 		return b->warm = true;
+	case 'k':
+		return b->keep = true;
 	case 'n':
 		b->n_runs = (uint32_t)strtoul(optarg, NULL, 10);
 		return b->n_runs >= 1 && b->n_runs <= MAX_RUNS;
@@ -323,7 +328,8 @@ static bool parse(int argc, char **argv, struct bench *b)
 	static const struct option longs[] = {
 		{ "device", required_argument, NULL, 'd' }, { "read", required_argument, NULL, 'r' },
 		{ "runs", required_argument, NULL, 'n' }, { "format", required_argument, NULL, 'f' },
-		{ "bar", required_argument, NULL, 'b' }, { "warm", no_argument, NULL, 'w' }, { NULL, 0, NULL, 0 },
+		{ "bar", required_argument, NULL, 'b' }, { "warm", no_argument, NULL, 'w' },
+		{ "keep", no_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 

@@ -15,6 +15,7 @@ struct raw {
 	size_t request;
 	struct read_request requests[READ_DEPTH], *free;
 	uint64_t bytes;
+	char *keep;		/* the next request's place; NULL: its own */
 };
 
 /* One result; its request is free again. */
@@ -42,6 +43,10 @@ static int read_one(struct raw *x, struct read_file *f, struct err *e)
 		if (r < 0)
 			break;
 		x->free = q->next;
+		if (x->keep) {
+			q->to = x->keep;
+			x->keep += x->request;
+		}
 		q->file = f;
 		q->at = at;
 		q->n = x->request;
@@ -76,21 +81,44 @@ static int read_files(struct raw *x, const struct checkpoint *c, struct err *e)
 	return r;
 }
 
-int raw_read(const struct checkpoint *c, enum read_how how, size_t request, size_t room,
+/* Large pages, as favourable as a load's. */
+static char *map_memory(size_t bytes)
+{
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+static size_t kept_bytes(const struct checkpoint *c, size_t request)
+{
+	size_t sum = 0;
+	uint64_t bytes;
+
+	for (uint32_t i = 0; checkpoint_file(c, i, &bytes); i++)
+		sum += (size_t)(bytes + request - 1) / request * request;
+	return sum;
+}
+
+int raw_read(const struct checkpoint *c, enum read_how how, size_t request, size_t room, bool keep,
 	     uint64_t *ret_bytes, double *ret_s, struct err *e)
 {
 	size_t n = room / request < READ_DEPTH ? room / request : READ_DEPTH;
+	size_t bytes = keep ? kept_bytes(c, request) : n * request;
 	struct raw x = { .request = request };
-	char *p = mmap(NULL, n * request, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = map_memory(bytes);
 	int r;
 
-	if (p == MAP_FAILED)
-		return err_set(e, -ENOMEM, "no %zu bytes to read into", n * request);
-	/* as favourable as a load's: large pages make one segment of a request, and they are there */
-	(void)madvise(p, n * request, MADV_HUGEPAGE);
-	memset(p, 1, n * request);
+	if (!p)
+		return err_set(e, -ENOMEM, "no %zu bytes to read into", bytes);
+	if (keep)
+		x.keep = p;
+	else
+		memset(p, 1, bytes);
 	for (size_t i = 0; i < n; i++) {
-		x.requests[i] = (struct read_request){ .to = p + i * request, .next = x.free };
+		x.requests[i] = (struct read_request){ .to = keep ? NULL : p + i * request, .next = x.free };
 		x.free = &x.requests[i];
 	}
 	r = reader_open(how, &x.reader, e);
@@ -100,7 +128,7 @@ int raw_read(const struct checkpoint *c, enum read_how how, size_t request, size
 	*ret_s = (double)(clock_ns() - begin) / 1e9;
 	*ret_bytes = x.bytes;
 	reader_close(x.reader);
-	munmap(p, n * request);
+	munmap(p, bytes);
 	return r;
 }
 

@@ -594,6 +594,33 @@ TEST(a_model_is_the_same_however_it_was_read)
 	free(logits[0]);
 }
 
+/* Half of a model on the device when its disk fails: one line, and nothing of it stays. */
+TEST(a_load_that_fails_leaves_nothing)
+{
+	static const struct read_seam seam = { .result = broken_disk };
+	const struct device_limits limits = { .n_slots = 1, .n_blocks = 1, .max_rows = 64,
+					      .max_context = 64, .n_threads = 2 };
+	CLEANUP(buf_donep) struct buf name = BUF_INIT;
+	struct err e = { .code = 0 };
+	uint32_t fds = open_fds();
+	struct hf_config config;
+	struct checkpoint *c;
+	struct device *d;
+
+	OK(buf_printf(&name, "%s/models/tiny", getenv("top_srcdir") ? getenv("top_srcdir") : ".."));
+	OK(hf_config_open(name.p, &config, &e));
+	OK(checkpoint_open(name.p, &config, &c, &e));
+	OK(device_open("cpu", &config.shape, &limits, &d, &e));
+	bad_at = 9 << 20;
+	read_seam = &seam;
+	EQ(device_load(d, checkpoint_source(c), NULL, NULL, &e), -EIO);
+	read_seam = NULL;
+	assert_non_null(strstr(e.text, "Input/output error"));
+	device_close(d);
+	checkpoint_close(c);
+	EQ(open_fds(), fds);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -608,6 +635,7 @@ int main(void)
 		cmocka_unit_test(with_o_direct_nothing_enters_the_page_cache),
 		cmocka_unit_test(memory_file_systems_are_read),
 		cmocka_unit_test(a_model_is_the_same_however_it_was_read),
+		cmocka_unit_test(a_load_that_fails_leaves_nothing),
 	};
 	char command[64];
 
