@@ -1,7 +1,8 @@
 /* loader.cu - see loader.h.
  *
- * Rows go to a staging area as they lie in the checkpoint, and a kernel packs them: a thread has a lane's fragment, as
- * pack_lane.h says.  Scales of FP8 blocks are laid out by the host, one for each eight rows and 128 columns. */
+ * Pieces come from the source's stream into pinned memory, go to a staging area on the device as they lie in the
+ * checkpoint, and a kernel packs them: a thread has a lane's fragment, as pack_lane.h says.  Scales of FP8 blocks are laid
+ * out by the host, one for each eight rows and 128 columns. */
 #include "kernels/cuda/loader.h"
 
 #include <cuda_bf16.h>
@@ -27,11 +28,15 @@ typedef __nv_bfloat16 bf16;
 
 constexpr size_t STAGING = (size_t)64 << 20, ALIGN = 256;
 constexpr size_t SCALES_AT = STAGING / 2;	/* data before, scales from here on */
+constexpr size_t PIECE = (size_t)8 << 20;	/* of one tensor: several are read ahead */
+constexpr uint32_t PIECE_ROWS = 128;		/* whole blocks of FP8's scales */
 static_assert(MATMUL_BF16_UNIT % ALIGN == 0, "BF16 matrices follow one another without a gap");
 
-/* Stacked rows of one format. */
+/* Stacked rows of one format; refs are what find() says of the parts. */
 struct piece {
+	std::vector<part> parts;
 	std::vector<weight_ref> refs;
+	uint32_t layer;
 	enum matmul_format format;
 	enum layout layout;
 	uint32_t rows, cols;
@@ -206,24 +211,12 @@ bool has_row_scale(const struct piece &p)
 	       (p.format == MATMUL_FP8 && !std::all_of(p.refs.begin(), p.refs.end(), in_blocks));
 }
 
-/* The row of a packed matrix among its stacked rows; UINT32_MAX: none. */
-uint32_t stacked_row(const struct piece &p, uint32_t row)
+/* Where a stacked row stands in the packed matrix: pack_source_row() the other way round. */
+uint32_t packed_row(const struct piece &p, uint32_t rows, uint32_t row)
 {
-	const struct pack_rows m = { NULL, p.rows, p.cols, p.layout == LAYOUT_TURNS };
+	const uint32_t half = rows / 2, i = row % half;
 
-	return row < p.rows ? pack_source_row(&m, row) : UINT32_MAX;
-}
-
-const struct weight_ref *ref_of(const struct piece &p, uint32_t row, uint32_t *ret_row)
-{
-	for (const weight_ref &r : p.refs) {
-		if (row < r.rows) {
-			*ret_row = row;
-			return &r;
-		}
-		row -= r.rows;
-	}
-	return NULL;
+	return p.layout == LAYOUT_TURNS ? i / 8 * 16 + i % 8 + row / half * 8 : row;
 }
 
 /* ---- dummies --------------------------------------------------------------------------- */
@@ -271,29 +264,29 @@ int stage(struct loader *k, size_t at, const void *from, size_t bytes)
 	return code_of(k, cudaMemcpy(k->staging + at, from, bytes, cudaMemcpyHostToDevice));
 }
 
-/* Rows begin..end of a matrix as BF16: each weight rounded once. */
-void expand_rows(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols, uint16_t *ret)
+/* Rows begin..end of a piece as BF16: each weight rounded once. */
+void expand_rows(const struct weight_ref &r, uint32_t begin, uint32_t end, uint16_t *ret)
 {
-	std::vector<float> row(cols);
+	std::vector<float> row(r.cols);
 
-	for (uint32_t i = begin; i < end; i++, ret += cols) {
+	for (uint32_t i = begin; i < end; i++, ret += r.cols) {
 		dequant_row(&r, i, row.data());
 		std::transform(row.begin(), row.end(), ret,
 			       [](float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); });
 	}
 }
 
-/* The same by as many threads as there are processors. */
-std::vector<uint16_t> expand(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols)
+/* All of it, by as many threads as there are processors. */
+std::vector<uint16_t> expand(const struct weight_ref &r)
 {
-	std::vector<uint16_t> ret((size_t)(end - begin) * cols);
-	const uint32_t n = std::max(1u, std::min(std::thread::hardware_concurrency(), (end - begin) / 16));
-	const uint32_t each = ceil_div(end - begin, n);
+	std::vector<uint16_t> ret((size_t)r.rows * r.cols);
+	const uint32_t n = std::max(1u, std::min(std::thread::hardware_concurrency(), r.rows / 16));
+	const uint32_t each = ceil_div(r.rows, n);
 	std::vector<std::thread> threads;
 
-	for (uint32_t from = begin; from < end; from += each)
-		threads.emplace_back(expand_rows, std::cref(r), from, std::min(from + each, end), cols,
-				     ret.data() + (size_t)(from - begin) * cols);
+	for (uint32_t from = 0; from < r.rows; from += each)
+		threads.emplace_back(expand_rows, std::cref(r), from, std::min(from + each, r.rows),
+				     ret.data() + (size_t)from * r.cols);
 	for (std::thread &t : threads)
 		t.join();
 	return ret;
@@ -304,68 +297,121 @@ size_t row_bytes(const struct piece &p)
 	return p.format == MATMUL_BF16 ? (size_t)p.cols * 2 : p.format == MATMUL_FP8 ? p.cols : p.cols / 2;
 }
 
-/* Rows begin..end of one tensor: their data, and NVFP4's scales. */
-int stage_part(struct loader *k, const struct piece &p, const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t at)
+/* A chunk of a matrix on its way: rows first..first+n of each half (PACKED: of the whole). */
+struct chunk {
+	const struct piece *p;
+	uint32_t first, n, halves;
+	std::vector<float> fp8_scales;	/* as pack_fp8_kernel() wants them */
+	float *row_scales;		/* of the whole matrix, packed; or NULL */
+};
+
+/* Calls each(part, begin, end, at) for the rows begin..end of a part that stand at row `at` of the staging area, in the order
+ * in which they are listed and read. */
+template <class Each> int each_part(const struct chunk &c, Each each)
 {
-	const size_t bytes = row_bytes(p), n = end - begin;
-	int rc;
+	const uint32_t half = c.p->rows / c.halves;
 
-	if (p.format == MATMUL_BF16 && r.format != WF_BF16)
-		return stage(k, at * bytes, expand(r, begin, end, p.cols).data(), n * bytes);
-	rc = stage(k, at * bytes, (const char *)r.data + begin * bytes, n * bytes);
-	if (rc || p.format != MATMUL_NVFP4)
-		return rc;
-	return stage(k, SCALES_AT + (size_t)at * p.cols / 16, (const char *)r.scale + (size_t)begin * p.cols / 16,
-		     n * p.cols / 16);
-}
+	for (uint32_t h = 0; h < c.halves; h++) {
+		const uint32_t first = h * half + c.first;
+		uint32_t begin = 0;
 
-/* The stacked rows first..first+n into the staging area's rows from `at` on. */
-int stage_rows(struct loader *k, const struct piece &p, uint32_t first, uint32_t n, uint32_t at)
-{
-	uint32_t begin = 0;
-
-	for (const weight_ref &r : p.refs) {
-		const uint32_t from = std::max(first, begin), end = std::min(begin + r.rows, first + n);
-
-		if (from < end) {
-			int rc = stage_part(k, p, r, from - begin, end - begin, at + from - first);
+		for (const part &x : c.p->parts) {
+			const uint32_t from = std::max(first, begin), end = std::min(begin + x.rows, first + c.n);
+			int rc = from < end ? each(x, from - begin, end - begin, h * c.n + from - first) : 0;
 
 			if (rc)
 				return rc;
+			begin += x.rows;
 		}
-		begin += r.rows;
 	}
 	return 0;
 }
 
-float fp8_scale(const struct weight_ref &r, uint32_t row, uint32_t block)
+/* Calls each(chunk) for all of a matrix. */
+template <class Each> int each_chunk(const struct piece &p, float *row_scales, Each each)
 {
-	if (!in_blocks(r))
-		return 1;	/* a row scale */
-	return block < weight_scale_cols(&r) ?
-		       dequant_element(r.scale, r.scale_format, (size_t)(row / 128) * weight_scale_cols(&r) + block) : 1;
+	const uint32_t halves = p.layout == LAYOUT_TURNS ? 2 : 1, all = p.rows / halves;
+	const uint32_t most = std::max((uint32_t)(PIECE / row_bytes(p) / PIECE_ROWS) * PIECE_ROWS, PIECE_ROWS);
+	int rc = 0;
+
+	for (uint32_t first = 0; !rc && first < all; first += most) {
+		struct chunk c = { &p, first, std::min(all - first, most), halves, {}, row_scales };
+
+		rc = each(c);
+	}
+	return rc;
 }
 
-/* FP8's scales of the packed rows from first_row on, n of them. */
-int stage_fp8_scales(struct loader *k, const struct piece &p, uint32_t first_row, uint32_t n)
+/* FP8's block scales of a piece: one for eight rows, at the place of their group. */
+int lay_fp8_scales(struct loader *k, struct chunk *c, const struct weight_ref &r, uint32_t at)
 {
-	const uint32_t slices = p.slices();
-	std::vector<float> s((size_t)ceil_div(n, MATMUL_TILE) * slices * 4, 1.0f);
+	const uint32_t slices = c->p->slices();
 
-	for (uint32_t group = 0; group < ceil_div(n, 8); group++) {
-		const uint32_t stacked = stacked_row(p, first_row + group * 8);
-		uint32_t row;
-		const struct weight_ref *r = stacked == UINT32_MAX ? NULL : ref_of(p, stacked, &row);
+	for (uint32_t row = 0; row < r.rows; row += 8) {
+		const uint32_t group = packed_row(*c->p, c->n * c->halves, at + row) / 8;
 
-		for (uint32_t block = 0; r && block < 2 * slices; block++) {
-			const float v = fp8_scale(*r, row, block);
+		for (uint32_t block = 0; block < weight_scale_cols(&r); block++) {
+			const size_t from = (size_t)(row / 128) * weight_scale_cols(&r) + block;
+			const float v = dequant_element(r.scale, r.scale_format, from);
 
 			if (!isfinite(v))
-				return err_set(k->e, -EINVAL, "%s: a scale is not finite", r->name);
-			s[((size_t)(group / 2) * slices + block / 2) * 4 + group % 2 * 2 + block % 2] = v;
+				return err_set(k->e, -EINVAL, "%s: a scale is not finite", r.name);
+			c->fp8_scales[((size_t)(group / 2) * slices + block / 2) * 4 + group % 2 * 2 + block % 2] = v;
 		}
 	}
-	return stage(k, SCALES_AT, s.data(), s.size() * 4);
+	return 0;
+}
+
+/* The factors of a piece's rows, the first of which is `stacked` of the matrix. */
+void lay_row_scales(const struct chunk &c, const struct weight_ref &r, uint32_t stacked)
+{
+	for (uint32_t row = 0; c.row_scales && row < r.rows; row++) {
+		float *to = &c.row_scales[packed_row(*c.p, c.p->rows, stacked + row)];
+
+		if (c.p->format == MATMUL_NVFP4)
+			*to = r.global;
+		else if (!in_blocks(r))
+			*to = dequant_element(r.scale, r.scale_format, row / r.span_rows);
+	}
+}
+
+/* The next piece of the stream, to row `at` of the staging area. */
+int stage_next(struct loader *k, struct chunk *c, uint32_t n, uint32_t at, uint32_t stacked)
+{
+	const struct piece &p = *c->p;
+	const size_t bytes = row_bytes(p);
+	struct weight_ref r;
+	int rc = weight_stream_next(k->in, &r, k->e);
+
+	if (rc)
+		return rc;
+	if (p.format == MATMUL_BF16 && r.format != WF_BF16)
+		rc = stage(k, at * bytes, expand(r).data(), n * bytes);
+	else
+		rc = stage(k, at * bytes, r.data, n * bytes);
+	if (!rc && p.format == MATMUL_NVFP4)
+		rc = stage(k, SCALES_AT + (size_t)at * p.cols / 16, r.scale, (size_t)n * p.cols / 16);
+	if (!rc && p.format == MATMUL_FP8 && in_blocks(r))
+		rc = lay_fp8_scales(k, c, r, at);
+	lay_row_scales(*c, r, stacked);
+	weight_stream_done(k->in);
+	return rc;
+}
+
+int stage_chunk(struct loader *k, struct chunk *c)
+{
+	int rc;
+
+	if (c->p->format == MATMUL_FP8)
+		c->fp8_scales.assign((size_t)ceil_div(c->n * c->halves, MATMUL_TILE) * c->p->slices() * 4, 1.0f);
+	rc = each_part(*c, [&](const part &, uint32_t begin, uint32_t end, uint32_t at) {
+		const uint32_t stacked = at / c->n * (c->p->rows / c->halves) + c->first + at % c->n;
+
+		return stage_next(k, c, end - begin, at, stacked);
+	});
+	if (!rc && !c->fp8_scales.empty())
+		rc = stage(k, SCALES_AT, c->fp8_scales.data(), c->fp8_scales.size() * 4);
+	return rc;
 }
 
 /* ---- from there to its place ---------------------------------------------------------------- */
@@ -391,63 +437,49 @@ int pack(struct loader *k, const struct piece &p, uint32_t n, char *to)
 	return code_of(k, cudaGetLastError());
 }
 
-/* In chunks of whole row tiles. */
-int upload(struct loader *k, const struct piece &p, char *to)
+/* Row scales of padding, and of what is in blocks, are 1. */
+int upload(struct loader *k, const struct piece &p, char *to, float *row_scales)
 {
-	const uint32_t each = p.layout == LAYOUT_TURNS ? 2 : 1, all = p.rows / each;
-	const uint32_t chunk = (uint32_t)(SCALES_AT / row_bytes(p) / each) / MATMUL_TILE * MATMUL_TILE;
-	int rc = 0;
-
-	if (!chunk)
-		return err_set(k->e, -EINVAL, "%s: rows of %zu bytes", p.refs[0].name, row_bytes(p));
 	if (p.format != MATMUL_BF16)
 		k->packed.push_back(p.refs);
-	for (uint32_t first = 0; !rc && first < all; first += chunk) {
-		const uint32_t n = std::min(all - first, chunk);
+	return each_chunk(p, row_scales, [&](struct chunk &c) {
+		const uint32_t n = c.n * c.halves;
+		int rc = stage_chunk(k, &c);
 
-		rc = stage_rows(k, p, first, n, 0);
-		if (!rc && each == 2)
-			rc = stage_rows(k, p, all + first, n, n);
-		if (!rc && p.format == MATMUL_FP8)
-			rc = stage_fp8_scales(k, p, first * each, n * each);
 		if (!rc && p.layout == LAYOUT_ROWS)
 			rc = code_of(k, cudaMemcpy(to, k->staging, n * row_bytes(p), cudaMemcpyDeviceToDevice));
 		else
-			rc = rc ? rc : pack(k, p, n * each, to);
-		to += p.layout == LAYOUT_ROWS ? n * row_bytes(p) : matmul_packed_bytes(p.format, n * each, p.cols);
-		rc = rc ? rc : tell(k, n * each * row_bytes(p));
-	}
-	return rc;
+			rc = rc ? rc : pack(k, p, n, to);
+		to += p.layout == LAYOUT_ROWS ? n * row_bytes(p) : matmul_packed_bytes(p.format, n, p.cols);
+		return rc ? rc : tell(k, n * row_bytes(p));
+	});
 }
 
-/* One for each packed row, padding included. */
-void row_scales(const struct piece &p, float *ret)
+/* What upload() will ask for. */
+void list(struct loader *k, const struct piece &p)
 {
-	for (uint32_t i = 0; i < p.tiles() * MATMUL_TILE; i++) {
-		const uint32_t stacked = stacked_row(p, i);
-		uint32_t row;
-		const struct weight_ref *r = stacked == UINT32_MAX ? NULL : ref_of(p, stacked, &row);
-
-		ret[i] = 1;
-		if (!r)
-			continue;
-		if (!r->data)
-			ret[i] = p.format == MATMUL_NVFP4 ? 1 / (sqrtf((float)p.cols) * noise_rms(MATMUL_NVFP4)) : 1;
-		else if (p.format == MATMUL_NVFP4)
-			ret[i] = r->global;
-		else if (!in_blocks(*r))
-			ret[i] = dequant_element(r->scale, r->scale_format, row / r->span_rows);
-	}
+	each_chunk(p, NULL, [&](struct chunk &c) {
+		return each_part(c, [&](const part &x, uint32_t begin, uint32_t end, uint32_t) {
+			k->pieces.push_back({ x.slot, p.layer, x.expert, begin, end - begin });
+			return 0;
+		});
+	});
 }
 
 /* The weights of a piece; its row scales, if it has any, to `scales`. */
 int put_piece(struct loader *k, const struct piece &p, char *to, float *scales)
 {
-	if (!k->slab)
+	const bool made_up = !p.refs[0].data;
+	const float factor = made_up && p.format == MATMUL_NVFP4 ? 1 / (sqrtf((float)p.cols) * noise_rms(p.format)) : 1;
+
+	if (!k->slab) {
+		if (!made_up)
+			list(k, p);
 		return 0;
+	}
 	if (scales)
-		row_scales(p, scales);
-	return p.refs[0].data ? upload(k, p, to) : fill_noise(k, p, to);
+		std::fill_n(scales, p.tiles() * MATMUL_TILE, factor);
+	return made_up ? fill_noise(k, p, to) : upload(k, p, to, scales);
 }
 
 /* ---- what a matrix is made of --------------------------------------------------------------- */
@@ -455,7 +487,9 @@ int put_piece(struct loader *k, const struct piece &p, char *to, float *scales)
 /* All parts, in one format. */
 int piece_of(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l, struct piece *ret)
 {
+	ret->parts = parts;
 	ret->refs.clear();
+	ret->layer = layer;
 	ret->layout = l;
 	ret->rows = 0;
 	ret->cols = cols;
@@ -564,10 +598,15 @@ enum matmul_format loader_format(const struct weight_ref *r)
 
 int loader_begin(struct loader *k)
 {
+	k->room.bytes = WEIGHT_ROOM;
 	if (cudaMalloc((void **)&k->staging, STAGING) != cudaSuccess || cudaMalloc((void **)&k->bad, 4) != cudaSuccess ||
 	    cudaMemset(k->bad, 0xff, 4) != cudaSuccess)
 		return err_set(k->e, -ENOMEM, "no %zu bytes of device memory to load with", STAGING);
-	return 0;
+	if (k->pieces.empty())
+		return 0;
+	if (cudaMallocHost(&k->room.p, k->room.bytes) != cudaSuccess)
+		return err_set(k->e, -ENOMEM, "no %zu bytes of pinned memory to load with", k->room.bytes);
+	return weight_stream_open(k->source, k->pieces.data(), k->pieces.size(), &k->room, &k->in, k->e);
 }
 
 int loader_end(struct loader *k, int rc)
@@ -578,6 +617,8 @@ int loader_end(struct loader *k, int rc)
 		rc = code_of(k, cudaDeviceSynchronize()) ?: code_of(k, cudaMemcpy(&bad, k->bad, 4, cudaMemcpyDeviceToHost));
 	if (!rc && bad < k->packed.size())
 		rc = err_set(k->e, -EINVAL, "%s: a weight or a scale is NaN", nan_name(k->packed[bad]));
+	k->in = weight_stream_close(k->in);
+	cudaFreeHost(k->room.p);
 	cudaFree(k->staging);
 	cudaFree(k->bad);
 	return rc;
@@ -590,11 +631,8 @@ int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_
 
 	if (rc)
 		return err_set(k->e, rc, "%s of layer %u: not in the model", weight_slot_name(slot), layer);
-	if ((uint64_t)ret->rows * ret->cols != (uint64_t)rows * cols ||
-	    (!weight_is_plain(ret->format) && ret->rows != rows))
+	if (cols == 1 ? (uint64_t)ret->rows * ret->cols != rows : ret->rows != rows || ret->cols != cols)
 		return err_set(k->e, -EINVAL, "%s: %u x %u, not %u x %u", ret->name, ret->rows, ret->cols, rows, cols);
-	ret->rows = rows;
-	ret->cols = cols;
 	return 0;
 }
 
@@ -606,16 +644,22 @@ int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t
 
 	*ret = take(k, bytes);
 	rc = loader_find(k, slot, layer, 0, n, 1, &ref);
+	if (!rc && !k->slab && ref.data)
+		k->pieces.push_back({ slot, layer, 0, 0, ref.rows });
 	if (rc || !k->slab)
 		return rc;
-	std::vector<float> f(n);
+	std::vector<float> f(n, dummy);
 	std::vector<bf16> h(n);
-	for (uint32_t i = 0; i < n; i++) {
-		f[i] = ref.data ? dequant_element(ref.data, ref.format, i) : dummy;
-		h[i] = __float2bfloat16_rn(f[i]);
+	if (ref.data) {
+		rc = weight_stream_next(k->in, &ref, k->e);
+		for (uint32_t i = 0; !rc && i < n; i++)
+			f[i] = dequant_element(ref.data, ref.format, i);
+		weight_stream_done(k->in);
 	}
-	return code_of(k, cudaMemcpy(*ret, wide ? (void *)f.data() : (void *)h.data(), bytes, cudaMemcpyHostToDevice)) ?:
-	       tell(k, bytes);
+	for (uint32_t i = 0; i < n; i++)
+		h[i] = __float2bfloat16_rn(f[i]);
+	rc = rc ? rc : code_of(k, cudaMemcpy(*ret, wide ? (void *)f.data() : (void *)h.data(), bytes, cudaMemcpyHostToDevice));
+	return rc ? rc : tell(k, bytes);
 }
 
 int put_rows(struct loader *k, enum weight_slot slot, uint32_t rows, uint32_t cols, void **ret)
@@ -650,8 +694,8 @@ int put_stack(struct loader *k, uint32_t layer, const std::vector<part> &parts, 
 		rc = piece_of(k, layer, { parts[i] }, cols, LAYOUT_PACKED, &p);
 		if (rc)
 			return rc;
-		/* A tile of FP8 has one scale for eight rows: no tile across two tensors. */
-		if (i && (p.format != all.format || (p.format == MATMUL_FP8 && all.rows % MATMUL_TILE))) {
+		/* A tile of FP8 has one scale for eight rows, and pieces are whole blocks: neither across two tensors. */
+		if (i && (p.format != all.format || (p.format == MATMUL_FP8 && all.rows % PIECE_ROWS))) {
 			rc = put_one(k, all, &ret->part[ret->n_parts++]);
 			if (rc)
 				return rc;
@@ -660,7 +704,7 @@ int put_stack(struct loader *k, uint32_t layer, const std::vector<part> &parts, 
 		if (all.refs.empty())
 			all = p;
 		else
-			all.refs.push_back(p.refs[0]), all.rows += p.rows;
+			all.parts.push_back(parts[i]), all.refs.push_back(p.refs[0]), all.rows += p.rows;
 	}
 	return put_one(k, all, &ret->part[ret->n_parts++]);
 }

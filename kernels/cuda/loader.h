@@ -1,12 +1,14 @@
 /* loader.h - puts the matrices of a checkpoint where the kernels read them: the inside of weights.h.
  *
- * A loader goes twice over the same calls: without a slab it adds up sizes, with one it fills. */
+ * A loader goes twice over the same calls: without a slab it adds up sizes and lists the pieces that it will want in the
+ * order in which it will; with one it takes them from the source's stream (weight_stream.h) and fills. */
 #ifndef HEARTH_KERNELS_CUDA_LOADER_H
 #define HEARTH_KERNELS_CUDA_LOADER_H
 
 #include <vector>
 
 #include "kernels/cuda/weights.h"
+#include "kernels/weight_stream.h"
 
 /* How a matrix lies in device memory. */
 enum layout {
@@ -30,6 +32,9 @@ struct loader {
 
 	char *slab;		/* NULL: sizes only */
 	size_t used;
+	std::vector<weight_piece> pieces;	/* listed by the first walk, given to the second */
+	struct weight_room room;		/* pinned */
+	struct weight_stream *in;
 	char *staging;		/* device */
 	uint32_t *bad;		/* device: the least index into `packed` of a matrix with a NaN */
 	std::vector<std::vector<weight_ref>> packed;
@@ -37,11 +42,12 @@ struct loader {
 	uint32_t expanded;
 };
 
-/* Device memory for staging, and the flag; loader_end() frees them and says which tensor has a NaN, if one has. */
+/* Memory for staging, the stream of k->pieces, the flag; loader_end() gives them back and says which tensor has a NaN,
+ * if one has. */
 int loader_begin(struct loader *k);
 int loader_end(struct loader *k, int rc);
 
-/* The source's answer; rows x cols is what it must be. */
+/* The source's answer; rows x cols is what it must be, of a vector (cols 1) any shape of so many elements. */
 int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t expert, uint32_t rows, uint32_t cols,
 		struct weight_ref *ret);
 

@@ -186,6 +186,7 @@ int weights_load(const struct model_shape *shape, const struct weight_source *so
 	k.seed = seed;
 	k.progress = progress;
 	k.ctx = ctx;
+	k.pieces.swap(sizes.pieces);
 	k.total = source->total_bytes ? source->total_bytes : w.bytes;
 	if (cudaMalloc(&w.slab, w.bytes) != cudaSuccess) {
 		cudaGetLastError();

@@ -1,5 +1,5 @@
 # Each exits 77 without a GPU; on the device machine they are run by tests/gpu/run.sh.
-EXTRA_DIST += tests/gpu/gpu_test.h tests/gpu/reference_model.h
+EXTRA_DIST += tests/unit/loader_test.cu tests/unit/fake_cudart.c tests/gpu/gpu_test.h tests/gpu/reference_model.h
 gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 
 if CUDA
@@ -23,6 +23,11 @@ tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu
 tests_gpu_prefill_matmul_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
 tests_gpu_rows_test_LDADD = $(gpu_libs)
+# The loader on a device that is this process: needs nvcc, and no GPU.
+check_PROGRAMS += tests/unit/loader_test
+TESTS += tests/unit/loader_test
+tests_unit_loader_test_SOURCES = tests/unit/loader_test.cu tests/unit/fake_cudart.c
+tests_unit_loader_test_LDADD = libcudakernels.a libkernels.a liblib.a -lstdc++ -lpthread -lm
 # Measure; not tests.
 check_PROGRAMS += tests/gpu/device_bench
 tests_gpu_device_bench_SOURCES = tests/gpu/device_bench.cu
