@@ -97,6 +97,8 @@ int ctl_config_diff(const struct ctl *c, char **argv, struct err *e);
 int ctl_config_reload(const struct ctl *c, char **argv, struct err *e);
 /* What became of a request; without an id, the latest. */
 int ctl_explain(const struct ctl *c, char **argv, struct err *e);
+/* What programs wrote about a request, here and on other boxes. */
+int ctl_logs(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_add(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e);
