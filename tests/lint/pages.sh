@@ -9,7 +9,7 @@ for page in "$top_srcdir"/man/*.[1578]; do
 	[ -x "$program" ] || continue
 	case $program in
 	*hearth-worker) help=$("$program" serve --help 2>&1 || true) ;;
-	*hearth-bench) help=$("$program" step 2>&1 || true) ;;
+	*hearth-bench) help=$("$program" step 2>&1; "$program" load 2>&1 || true) ;;
 	*) help=$("$program" --help 2>&1 || true) ;;
 	esac
 	for o in $(grep -o 'Fl .*' "$page" | grep -oE '(^Fl| ,|Fl) -[a-z][a-z-]+' | sed 's/.* -//' | sort -u); do
