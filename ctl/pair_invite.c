@@ -335,7 +335,7 @@ int ctl_pair_remove(const struct ctl *c, char **argv, struct err *e)
 	if (c->json)
 		puts("{\"ok\": true}");
 	else
-		printf("'%s' cannot connect any more; connections that it has stay until they end\n",
-		       argv[0]);
+		printf("'%s' cannot connect any more, and is cut off%s\n", argv[0],
+		       at.runs && !c->no_reload ? "" : " when the router reads the list");
 	return 0;
 }
