@@ -25,6 +25,17 @@ int pair_put(const struct pair *p, struct buf *out)
 	return buf_ok(out) ? 0 : -ENOMEM;
 }
 
+/* What may stand in a configuration file and on a terminal. */
+static bool endpoint_ok(const char *s)
+{
+	if (strncmp(s, "tcp://", 6) != 0 && strncmp(s, "ipc:///", 7) != 0)
+		return false;
+	for (const char *p = s; *p; p++)
+		if (*p <= ' ' || *p > '~' || strchr(";\"'\\#", *p))
+			return false;
+	return true;
+}
+
 static int nibble(char c)
 {
 	const char *digits = "0123456789abcdef", *p = c ? strchr(digits, c) : NULL;
@@ -51,7 +62,7 @@ static int decode(const char *hex, char *text, size_t cap)
 
 int pair_parse(const char *word, struct pair *ret, struct err *e)
 {
-	char text[PAIR_MAX_WORD / 2], end;
+	char text[PAIR_MAX_WORD / 2], fingerprint[LINK_FINGERPRINT], end;
 	struct pair p;
 	int n = -1;
 
@@ -60,9 +71,8 @@ int pair_parse(const char *word, struct pair *ret, struct err *e)
 	if (decode(word + strlen(prefix), text, sizeof(text)) == 0)
 		n = sscanf(text, "%64s %256s %40s %40s %c", p.name, p.endpoint, p.server, p.secret, &end);
 	explicit_bzero(text, sizeof(text));
-	if (n != 4 || !pair_name_ok(p.name) || strlen(p.server) != LINK_KEY - 1 ||
-	    link_public_of(p.secret, p.own) < 0 ||
-	    (strncmp(p.endpoint, "tcp://", 6) && strncmp(p.endpoint, "ipc:///", 7))) {
+	if (n != 4 || !pair_name_ok(p.name) || !endpoint_ok(p.endpoint) ||
+	    link_fingerprint(p.server, fingerprint) < 0 || link_public_of(p.secret, p.own) < 0) {
 		explicit_bzero(&p, sizeof(p));
 		return err_set(e, -EINVAL, "the invitation is not whole");
 	}

@@ -3,6 +3,7 @@ include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk
+include tests/unit/ctl.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/unit/read.mk
