@@ -26,8 +26,11 @@ static int check_one(const struct ctl *c, const char *file, json_t *list, struct
 	json_object_set_new(o, "ok", json_boolean(r == 0));
 	ctl_set_text(o, "problem", r ? (said.n ? said.p : "cannot be used") : NULL);
 	json_array_append_new(list, o);
-	if (!c->json)
-		printf("%s: %s\n", file, r ? (said.n ? said.p : "cannot be used") : "ok");
+	if (!c->json) {
+		printf("%s: ", file);
+		ctl_print_safe(r ? (said.n ? said.p : "cannot be used") : "ok");
+		putchar('\n');
+	}
 	return r;
 }
 

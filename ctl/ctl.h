@@ -75,9 +75,13 @@ int ctl_put_names(const struct ctl *c, const char *what, struct buf *out);
  * -ECONNREFUSED and the like: e says why. */
 int ctl_request(const struct ctl *c, const char *path, const struct buf *body, struct buf *out,
 		int (*take)(void *arg, const char *p, size_t n), void *arg, struct err *e);
-/* The same with its answer as JSON; *text, if not NULL, keeps the bytes. */
+/* The same with its answer as JSON, whose strings are fit for a terminal; *text, if not NULL, keeps the
+ * bytes as they were. */
 int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
 	    json_t **ret, struct err *e);
+
+/* Whether --url is this machine: files that the router names are then files here. */
+bool ctl_is_here(const struct ctl *c);
 
 /* The commands. */
 int ctl_status(const struct ctl *c, char **argv, struct err *e);

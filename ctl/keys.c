@@ -42,6 +42,9 @@ static int find_file(const struct ctl *c, char ret[PATH_MAX], struct err *e)
 		snprintf(ret, PATH_MAX, "%s", c->keys_file);
 		return 0;
 	}
+	if (!ctl_is_here(c))
+		return err_set(e, -EINVAL, "the file of keys is on the router's machine: run this there "
+			       "(ssh), or give --keys-file");
 	r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
 	if (r == -ECONNREFUSED) {
 		snprintf(ret, PATH_MAX, "%s/keys", c->etc);

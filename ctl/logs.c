@@ -185,8 +185,7 @@ static void print_line(const struct ctl *c, const json_t *o)
 		printf("%s.%06d ", when, (int)((t - (double)s) * 1e6));
 	}
 	printf("%s%s%s: %s", host, *host ? " " : "", ctl_text(o, "unit"), bad && c->color ? "\033[1m" : "");
-	for (const char *p = ctl_text(o, "message"); *p; p++)
-		putchar(((unsigned char)*p < ' ' && *p != '\t') || *p == 127 ? '?' : *p);
+	ctl_print_safe(ctl_text(o, "message"));
 	puts(bad && c->color ? "\033[0m" : "");
 }
 

@@ -42,8 +42,11 @@ static int find_place(const struct ctl *c, struct place *ret, struct err *e)
 {
 	JX_OWNED json_t *v = NULL;
 	const char *curve, *allow;
-	int r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
+	int r;
 
+	if (!ctl_is_here(c))
+		return err_set(e, -EINVAL, "the router's keys are on its machine: run this there (ssh)");
+	r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
 	*ret = (struct place){ .runs = r == 0 };
 	if (r < 0 && r != -ECONNREFUSED)
 		return r;
