@@ -189,8 +189,10 @@ static int print_answer(const struct answer *a)
 {
 	JX_OWNED json_t *o = json_object();
 
-	json_object_set_new(o, "content", jx_str_new(a->content.n ? a->content.p : "", a->content.n));
-	json_object_set_new(o, "reasoning", jx_str_new(a->thought.n ? a->thought.p : "", a->thought.n));
+	json_object_set_new(o, "content",
+			    jx_str_new(a->content.n ? a->content.p : "", a->content.n));
+	json_object_set_new(o, "reasoning",
+			    jx_str_new(a->thought.n ? a->thought.p : "", a->thought.n));
 	json_object_set(o, "tool_calls", a->calls);
 	ctl_set_text(o, "served_by", a->served_by);
 	ctl_set_text(o, "request_id", a->id);

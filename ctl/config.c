@@ -81,8 +81,9 @@ static void name_rows(json_t *list)
 int ctl_config_show(const struct ctl *c, char **argv, struct err *e)
 {
 	static const struct ctl_column columns[] = {
-		{ "KEY", "what", false }, { "VALUE", "value", false }, { "ORIGIN", "origin", false },
-		{ "CHANGES BY", "effect", false }, { NULL, NULL, false },
+		{"KEY", "what", false},	     {"VALUE", "value", false},
+		{"ORIGIN", "origin", false}, {"CHANGES BY", "effect", false},
+		{NULL, NULL, false},
 	};
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	JX_OWNED json_t *v = NULL;

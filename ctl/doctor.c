@@ -9,8 +9,8 @@
 
 static const char *const levels[] = { "ok", "note", "act" };
 
-void finding_add(struct findings *f, const char *area, enum finding_level level, const char *act_text,
-		 const char *fmt, ...)
+void finding_add(struct findings *f, const char *area, enum finding_level level,
+		 const char *act_text, const char *fmt, ...)
 {
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	json_t *o = json_object();

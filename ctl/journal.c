@@ -49,7 +49,7 @@ static int open_at(const char *path, sd_journal **ret)
 	struct stat st;
 
 	if (!path)
-		return sd_journal_open(ret, 0);		/* with those that other machines sent here */
+		return sd_journal_open(ret, 0); /* with those that other machines sent here */
 	if (stat(path, &st) < 0)
 		return -errno;
 	return S_ISDIR(st.st_mode) ? sd_journal_open_directory(ret, path, 0) :
@@ -121,8 +121,9 @@ int journal_read(const char *path, const struct journal_query *q, json_t *list, 
 			break;
 		take_entry(j, q, list);
 	}
-	return r < 0 ? err_set(e, r, "journal%s%s: %s", path ? " " : "", path ? path : "", strerror(-r)) :
-		       0;
+	return r < 0 ? err_set(e, r, "journal%s%s: %s", path ? " " : "", path ? path : "",
+			       strerror(-r))
+		     : 0;
 }
 #else
 int journal_read(const char *path, const struct journal_query *q, json_t *list, struct err *e)

@@ -10,21 +10,23 @@
 /* For the shell at the other end of ssh: only what it cannot read otherwise. */
 static bool plain(const char *s)
 {
-	return *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:@-") ==
-			     strlen(s);
+	return *s &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:@-") ==
+		       strlen(s);
 }
 
-int journal_argv(const char *host, const struct journal_query *q, struct buf *out, const char **argv,
-		 size_t max)
+int journal_argv(const char *host, const struct journal_query *q, struct buf *out,
+		 const char **argv, size_t max)
 {
 	size_t n = 0, at = 0;
 
 	if (*host == '-' || !plain(host) || !plain(q->id))
 		return -EINVAL;
-	buf_printf(out, "ssh%c-oBatchMode=yes%c%s%cjournalctl%c-q%c-o%cjson%c", 0, 0, host, 0, 0, 0, 0, 0);
+	buf_printf(out, "ssh%c-oBatchMode=yes%c%s%cjournalctl%c-q%c-o%cjson%c", 0, 0, host, 0, 0, 0,
+		   0, 0);
 	if (q->from_us)
-		buf_printf(out, "--since=@%" PRId64 "%c--until=@%" PRId64 "%c", q->from_us / 1000000, 0,
-			   q->to_us / 1000000 + 1, 0);
+		buf_printf(out, "--since=@%" PRId64 "%c--until=@%" PRId64 "%c",
+			   q->from_us / 1000000, 0, q->to_us / 1000000 + 1, 0);
 	buf_printf(out, "REQUEST_ID=%s%c", q->id, 0);
 	for (size_t i = 0; q->from_us && i < q->n_workers; i++)
 		if (plain(q->workers[i]))
@@ -49,7 +51,8 @@ void journal_add_line(const char *line, size_t n, const struct journal_query *q,
 	char time[32];
 	json_t *o;
 
-	if (jx_load(line, n, &v, NULL) < 0 || sscanf(ctl_text(v, "__REALTIME_TIMESTAMP"), "%lld", &us) != 1 ||
+	if (jx_load(line, n, &v, NULL) < 0 ||
+	    sscanf(ctl_text(v, "__REALTIME_TIMESTAMP"), "%lld", &us) != 1 ||
 	    !journal_wants(q, us, ctl_text(v, "REQUEST_ID")))
 		return;
 	unit = ctl_text(v, "_SYSTEMD_UNIT");

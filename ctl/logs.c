@@ -1,4 +1,5 @@
-/* logs.c - hearthctl logs ID: what programs wrote about a request, here and on other boxes, by time.
+/* logs.c - hearthctl logs ID: what programs wrote about a request, here and on other boxes, by
+ * time.
  *
  * The router names the request in its entries.  What its workers and the boxes wrote meanwhile does
  * not; the router's record of the request (explain) says whose entries those are, and when.
@@ -43,7 +44,8 @@ static void fill_query(const json_t *v, const char *id, struct journal_query *q)
 static bool id_ok(const char *id)
 {
 	return *id && strlen(id) < 100 &&
-	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == strlen(id);
+	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+		       strlen(id);
 }
 
 /* A client knows "req-X" as "chatcmpl-X" or "cmpl-X". */
@@ -57,14 +59,16 @@ static void full_id(const char *given, char *ret, size_t n)
 		snprintf(ret, n, "%s", given);
 }
 
-/* ---- where to look ----------------------------------------------------------------------------- */
+/* ---- where to look -----------------------------------------------------------------------------
+ */
 
 static bool is_journal(const char *path)
 {
 	size_t n = strlen(path);
 	struct stat st;
 
-	return (n > 8 && !strcmp(path + n - 8, ".journal")) || (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+	return (n > 8 && !strcmp(path + n - 8, ".journal")) ||
+	       (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
 }
 
 static int read_plain(const char *path, const struct journal_query *q, json_t *list, struct err *e)
@@ -115,7 +119,8 @@ static int read_host(const char *host, const struct journal_query *q, json_t *li
 	}
 	/* journalctl ends with 1 when it has nothing to show */
 	if (r > 1 && json_array_size(list) == before)
-		return err_set(e, -EREMOTEIO, "%s: ssh ended with %d: %.300s", host, r, said.n ? said.p : "");
+		return err_set(e, -EREMOTEIO, "%s: ssh ended with %d: %.300s", host, r,
+			       said.n ? said.p : "");
 	return 0;
 }
 
@@ -133,7 +138,8 @@ static int read_all(const struct ctl *c, const struct journal_query *q, json_t *
 	return r;
 }
 
-/* ---- by time --------------------------------------------------------------------------------------- */
+/* ---- by time
+ * --------------------------------------------------------------------------------------- */
 
 struct entry {
 	double time;		/* of a plain line, which has none: as the line before */
@@ -184,7 +190,8 @@ static void print_line(const struct ctl *c, const json_t *o)
 		strftime(when, sizeof(when), "%F %T", &tm);
 		printf("%s.%06d ", when, (int)((t - (double)s) * 1e6));
 	}
-	printf("%s%s%s: %s", host, *host ? " " : "", ctl_text(o, "unit"), bad && c->color ? "\033[1m" : "");
+	printf("%s%s%s: %s", host, *host ? " " : "", ctl_text(o, "unit"),
+	       bad && c->color ? "\033[1m" : "");
 	ctl_print_safe(ctl_text(o, "message"));
 	puts(bad && c->color ? "\033[0m" : "");
 }
@@ -204,7 +211,8 @@ int ctl_logs(const struct ctl *c, char **argv, struct err *e)
 	buf_printf(&path, "/admin/requests/%s", id);
 	r = ctl_ask(c, path.p, NULL, NULL, &v, &unknown);
 	if (r < 0)		/* the router forgot it, or is away: its entries may be there */
-		fprintf(stderr, "hearthctl: %s; so only entries that name the request\n", unknown.text);
+		fprintf(stderr, "hearthctl: %s; so only entries that name the request\n",
+			unknown.text);
 	fill_query(v, id, &q);
 	r = read_all(c, &q, list, e);
 	if (r < 0)
@@ -216,5 +224,6 @@ int ctl_logs(const struct ctl *c, char **argv, struct err *e)
 		print_line(c, json_array_get(ordered, i));
 	if (r < 0)
 		return err_set(e, r, "out of memory");
-	return json_array_size(ordered) ? 0 : err_set(e, -ESRCH, "nothing was written about %s", q.id);
+	return json_array_size(ordered) ? 0
+					: err_set(e, -ESRCH, "nothing was written about %s", q.id);
 }

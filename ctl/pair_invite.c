@@ -45,7 +45,8 @@ static int find_place(const struct ctl *c, struct place *ret, struct err *e)
 	int r;
 
 	if (!ctl_is_here(c))
-		return err_set(e, -EINVAL, "the router's keys are on its machine: run this there (ssh)");
+		return err_set(e, -EINVAL,
+			       "the router's keys are on its machine: run this there (ssh)");
 	r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
 	*ret = (struct place){ .runs = r == 0 };
 	if (r < 0 && r != -ECONNREFUSED)
@@ -53,7 +54,8 @@ static int find_place(const struct ctl *c, struct place *ret, struct err *e)
 	curve = value_of(v, "curve_file");
 	allow = value_of(v, "curve_allow_file");
 	if (!strncmp(curve, "credential:", 11) || !strncmp(allow, "credential:", 11))
-		return err_set(e, -EBADMSG, "the router's CURVE keys are credentials of its service "
+		return err_set(e, -EBADMSG,
+			       "the router's CURVE keys are credentials of its service "
 			       "manager, which hearthctl does not edit: see operations, Secrets");
 	ret->configured = *curve && *allow;
 	snprintf(ret->listen, sizeof(ret->listen), "%s", value_of(v, "listen"));
@@ -102,7 +104,8 @@ static int own_public(const char *path, char ret_public[LINK_KEY], struct err *e
 		       err_set(e, -EBADMSG, "%s: does not begin with a public key", path) : 0;
 }
 
-/* ---- the list ----------------------------------------------------------------------------------- */
+/* ---- the list -----------------------------------------------------------------------------------
+ */
 
 /* A line "KEY  # NAME DATE".  False: a comment, or empty. */
 static bool parse_line(const char *line, size_t n, char key[LINK_KEY], char name[65])
@@ -153,15 +156,17 @@ static int allow(const char *path, const struct pair *p, struct err *e)
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (copy_list(&text, p->name, &new))
-		return err_set(e, -EEXIST, "%s: there is a box '%s'; hearthctl pair remove %s first",
-			       path, p->name, p->name);
+		return err_set(e, -EEXIST,
+			       "%s: there is a box '%s'; hearthctl pair remove %s first", path,
+			       p->name, p->name);
 	gmtime_r(&now, &tm);
 	strftime(date, sizeof(date), "%F", &tm);
 	buf_printf(&new, "%s # %s %s\n", p->own, p->name, date);
 	return buf_ok(&new) ? ctl_replace_file(path, 0640, &new, e) : -ENOMEM;
 }
 
-/* ---- the configuration ------------------------------------------------------------------------------ */
+/* ---- the configuration
+ * ------------------------------------------------------------------------------ */
 
 /* "tcp://router:7420" is where boxes connect; the router binds the port on all its addresses. */
 static int write_drop_in(const struct ctl *c, const struct place *at, struct err *e)
@@ -171,7 +176,8 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 	char path[PATH_MAX];
 	int r;
 
-	buf_printf(&text, "# written by hearthctl pair\n[bus]\ncurve_file = %s\ncurve_allow_file = %s\n",
+	buf_printf(&text,
+		   "# written by hearthctl pair\n[bus]\ncurve_file = %s\ncurve_allow_file = %s\n",
 		   at->curve, at->allow);
 	if (!strncmp(c->bus, "tcp://", 6) && !strstr(at->listen, "tcp://"))
 		buf_printf(&text, "listen = %s tcp://*%s\n",
@@ -183,10 +189,12 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 	snprintf(path, sizeof(path), "%s/hearth.conf.d/pair.conf", c->etc);
 	r = buf_ok(&text) ? ctl_replace_file(path, 0644, &text, e) : -ENOMEM;
 	if (r == 0)
-		fprintf(stderr, "wrote %s: the router must restart once, its streams run to their end:\n"
+		fprintf(stderr,
+			"wrote %s: the router must restart once, its streams run to their end:\n"
 			"  systemctl restart hearth-router\n"
 			"From then on every box needs an invitation, this machine's own too:\n"
-			"  hearthctl --bus ipc:///run/hearth/bus pair invite NAME | hearthctl pair join\n",
+			"  hearthctl --bus ipc:///run/hearth/bus pair invite NAME | hearthctl pair "
+			"join\n",
 			path);
 	return r;
 }
@@ -203,10 +211,13 @@ static int tell_router(const struct ctl *c, const struct place *at, struct err *
 		return 0;
 	buf_puts(&body, "{}");
 	r = ctl_ask(c, "/admin/reload", &body, NULL, &v, &why);
-	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", at->allow, why.text) : 0;
+	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", at->allow,
+			       why.text)
+		     : 0;
 }
 
-/* ---- the commands --------------------------------------------------------------------------------------- */
+/* ---- the commands
+ * --------------------------------------------------------------------------------------- */
 
 static int say_fingerprints(const struct pair *p, const char *to)
 {
@@ -236,8 +247,9 @@ static int print_invitation(const struct ctl *c, const struct pair *p, struct er
 		ctl_set_text(o, "invitation", word.p);
 		(void)ctl_print_json(o);
 	} else {
-		(void)say_fingerprints(p, "Give this word to `hearthctl pair join` on the box, by a way "
-					  "that nobody else reads:\n");
+		(void)say_fingerprints(
+			p, "Give this word to `hearthctl pair join` on the box, by a way "
+			   "that nobody else reads:\n");
 		puts(word.p);
 	}
 	explicit_bzero(word.p, word.cap);
@@ -254,7 +266,8 @@ int ctl_pair_invite(const struct ctl *c, char **argv, struct err *e)
 	if (!pair_name_ok(argv[0]))
 		return err_set(e, -EINVAL, "a box's name has at most 64 letters, digits and . _ -");
 	if (!c->bus || (strncmp(c->bus, "tcp://", 6) && strncmp(c->bus, "ipc:///", 7)) ||
-	    strlen(c->bus) >= sizeof(p.endpoint) || strpbrk(c->bus, " \t") || !strchr(c->bus + 6, c->bus[0] == 't' ? ':' : '/'))
+	    strlen(c->bus) >= sizeof(p.endpoint) || strpbrk(c->bus, " \t") ||
+	    !strchr(c->bus + 6, c->bus[0] == 't' ? ':' : '/'))
 		return err_set(e, -EINVAL, "say where the box reaches this router: --bus "
 			       "tcp://HOST:PORT");
 	snprintf(p.name, sizeof(p.name), "%s", argv[0]);

@@ -16,7 +16,8 @@ bool pair_name_ok(const char *s)
 int pair_put(const struct pair *p, struct buf *out)
 {
 	char text[PAIR_MAX_WORD / 2];
-	int n = snprintf(text, sizeof(text), "%s %s %s %s", p->name, p->endpoint, p->server, p->secret);
+	int n = snprintf(text, sizeof(text), "%s %s %s %s", p->name, p->endpoint, p->server,
+			 p->secret);
 
 	buf_puts(out, prefix);
 	for (int i = 0; i < n; i++)
@@ -69,7 +70,8 @@ int pair_parse(const char *word, struct pair *ret, struct err *e)
 	if (strncmp(word, prefix, strlen(prefix)) != 0)
 		return err_set(e, -EINVAL, "this is not an invitation: it begins with %s", prefix);
 	if (decode(word + strlen(prefix), text, sizeof(text)) == 0)
-		n = sscanf(text, "%64s %256s %40s %40s %c", p.name, p.endpoint, p.server, p.secret, &end);
+		n = sscanf(text, "%64s %256s %40s %40s %c", p.name, p.endpoint, p.server, p.secret,
+			   &end);
 	explicit_bzero(text, sizeof(text));
 	if (n != 4 || !pair_name_ok(p.name) || !endpoint_ok(p.endpoint) ||
 	    link_fingerprint(p.server, fingerprint) < 0 || link_public_of(p.secret, p.own) < 0) {
