@@ -76,8 +76,7 @@ void doctor_box(const struct ctl *c, struct findings *f)
 	look_at_units(c, f);
 }
 
-/* ---- driver ------------------------------------------------------------------------------------
- */
+/* ---- driver ------------------------------------------------------------------------- */
 
 /* Display and 3D controllers of NVIDIA on the PCI bus. */
 static unsigned count_gpus(const struct ctl *c)
@@ -132,8 +131,7 @@ void doctor_driver(const struct ctl *c, struct findings *f)
 			    n == 1 ? "" : "s", p ? p + strspn(p, " ") : line);
 }
 
-/* ---- memory
- * -------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 static void look_at_grants(const Hb__Memory *m, struct findings *f)
 {
@@ -211,8 +209,7 @@ void doctor_memory(const struct ctl *c, struct findings *f)
 	box_msg_done(&m);
 }
 
-/* ---- clock
- * --------------------------------------------------------------------------------------- */
+/* ---- clock -------------------------------------------------------------------------- */
 
 void doctor_clock(struct findings *f)
 {
@@ -221,8 +218,7 @@ void doctor_clock(struct findings *f)
 
 	if (state < 0)
 		finding_add(f, "clock", FINDING_NOTE, NULL,
-			    "the kernel does not say whether the clock is "
-			    "right: %s",
+			    "the kernel does not say whether the clock is right: %s",
 			    strerror(errno));
 	else if (state == TIME_ERROR || (t.status & STA_UNSYNC))
 		finding_add(

@@ -153,8 +153,7 @@ void doctor_rack(const struct ctl *given, struct findings *f)
 	look_at_aliases(v, f);
 }
 
-/* ---- configuration ------------------------------------------------------------------------------
- */
+/* ---- configuration ------------------------------------------------------------------ */
 
 static void look_at_files(const struct ctl *c, struct findings *f)
 {

@@ -145,8 +145,7 @@ static int make_key(char ret[64])
 	return 0;
 }
 
-/* ---- the router is told ------------------------------------------------------------------------
- */
+/* ---- the router is told ------------------------------------------------------------- */
 
 /* The file is changed already, whatever comes of this. */
 static int tell_router(const struct ctl *c, const char *file, struct err *e)
@@ -169,8 +168,7 @@ static int tell_router(const struct ctl *c, const char *file, struct err *e)
 		     : 0;
 }
 
-/* ---- the commands
- * -------------------------------------------------------------------------------- */
+/* ---- the commands ------------------------------------------------------------------- */
 
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 {

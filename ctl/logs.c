@@ -59,8 +59,7 @@ static void full_id(const char *given, char *ret, size_t n)
 		snprintf(ret, n, "%s", given);
 }
 
-/* ---- where to look -----------------------------------------------------------------------------
- */
+/* ---- where to look ------------------------------------------------------------------ */
 
 static bool is_journal(const char *path)
 {
@@ -138,8 +137,7 @@ static int read_all(const struct ctl *c, const struct journal_query *q, json_t *
 	return r;
 }
 
-/* ---- by time
- * --------------------------------------------------------------------------------------- */
+/* ---- by time ------------------------------------------------------------------------ */
 
 struct entry {
 	double time;		/* of a plain line, which has none: as the line before */

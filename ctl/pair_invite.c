@@ -104,8 +104,7 @@ static int own_public(const char *path, char ret_public[LINK_KEY], struct err *e
 		       err_set(e, -EBADMSG, "%s: does not begin with a public key", path) : 0;
 }
 
-/* ---- the list -----------------------------------------------------------------------------------
- */
+/* ---- the list ----------------------------------------------------------------------- */
 
 /* A line "KEY  # NAME DATE".  False: a comment, or empty. */
 static bool parse_line(const char *line, size_t n, char key[LINK_KEY], char name[65])
@@ -165,8 +164,7 @@ static int allow(const char *path, const struct pair *p, struct err *e)
 	return buf_ok(&new) ? ctl_replace_file(path, 0640, &new, e) : -ENOMEM;
 }
 
-/* ---- the configuration
- * ------------------------------------------------------------------------------ */
+/* ---- the configuration -------------------------------------------------------------- */
 
 /* "tcp://router:7420" is where boxes connect; the router binds the port on all its addresses. */
 static int write_drop_in(const struct ctl *c, const struct place *at, struct err *e)
@@ -216,8 +214,7 @@ static int tell_router(const struct ctl *c, const struct place *at, struct err *
 		     : 0;
 }
 
-/* ---- the commands
- * --------------------------------------------------------------------------------------- */
+/* ---- the commands ------------------------------------------------------------------- */
 
 static int say_fingerprints(const struct pair *p, const char *to)
 {

@@ -77,8 +77,7 @@ static int write_files(const struct ctl *c, const struct pair *p, struct err *e)
 	return r;
 }
 
-/* ---- whether it works ---------------------------------------------------------------------------
- */
+/* ---- whether it works --------------------------------------------------------------- */
 
 /* 0: the router is there, has the key it said, and lets us in. */
 static int try_link(const struct pair *p, struct err *e)

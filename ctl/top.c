@@ -244,8 +244,7 @@ int top_frame_fill(const struct ctl *c, struct top_frame *ret, struct err *e)
 	return buf_ok(&ret->text) ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
-/* ---- the command --------------------------------------------------------------------------------
- */
+/* ---- the command -------------------------------------------------------------------- */
 
 static int print_both(const struct ctl *c, struct err *e)
 {
