@@ -11,6 +11,7 @@ include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/fuzz/box.mk
+include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
