@@ -7,3 +7,4 @@ tests_fuzz_pair_fuzz_CFLAGS = $(fuzz_flags)
 tests_fuzz_pair_fuzz_LDADD = $(wire_libs) $(lib_libs)
 endif
 endif
+EXTRA_DIST += tests/fuzz/seeds/pair_fuzz
