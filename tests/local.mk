@@ -3,6 +3,7 @@ include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk
+include tests/unit/ctl.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/unit/read.mk
@@ -10,6 +11,7 @@ include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/fuzz/box.mk
+include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk

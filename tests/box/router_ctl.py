@@ -53,6 +53,12 @@ def test_chat_streams_and_remembers():
         assert code == 0 and out == 't0 \n\nt1 t2 \n[call] f0 {"a":0}\n', (code, out, err)
         code, out, err = ctl(r, "chat", text="tokens=1\ntokens=2\n")
         assert out == "t0 \nt0 t1 \n", out
+        code, out, err = ctl(r, "--json", "chat", "tokens=3 reason=1 tools=1")
+        v = json.loads(out)
+        assert v["content"] == "t1 t2 ", v
+        assert v["reasoning"] == "t0 " and v["tool_calls"] == [{"name": "f0", "arguments": '{"a":0}'}], v
+        assert v["served_by"] == "worker:w1" and v["output_tokens"] > 0, v
+        assert json.loads(ctl(r, "--json", "explain", v["request_id"])[1])["status"] == 200
         code, out, err = ctl(r, "-m", "nope", "chat", "x")
         assert code == 69 and "there is no model 'nope' here" in err, (code, err)
         code, out, err = ctl(r, "chat", "tokens=5 fault=fail at=2")
