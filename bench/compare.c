@@ -6,6 +6,8 @@
  * is another, how far apart the first one's two most likely logits are where it is, and the
  * mean log-likelihood of the text under each.
  */
+#include "config.h"
+
 #include "bench/compare.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <sysexits.h>
 
 #include "kernels/step.h"
+#include "lib/options.h"
 #include "lib/own.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/hf_dir.h"
@@ -187,34 +190,43 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
-static int usage(void)
+enum { OPT_DEVICE = OPT_LONG, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_MOST_DIFFER };
+
+static const struct opt option_table[] = {
+	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
+	{ OPT_WITH_DEVICE, "with-device", "DEVICE", "where it is compared with (default: cpu)" },
+	{ OPT_WITH_MODEL, "with-model", "MODEL",
+	  "what it is compared with, of the same vocabulary (default: MODEL itself)" },
+	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
+	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
+	OPT_COMMON,
+	{ .name = NULL },
+};
+
+static void usage(FILE *f)
 {
-	fprintf(stderr, "usage: hearth-bench compare [--device A] [--with-device B] [--with-model MODEL_B]\n"
-			"       [--most-differ PERCENT] MODEL < ids\n"
-			"ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n");
-	return EX_USAGE;
+	fputs("usage: hearth-bench compare [options] MODEL < ids\n", f);
+	opt_put_help(option_table, f);
+	fputs("ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n", f);
 }
 
+/* 1: what was asked for is printed. */
 static int options(int argc, char **argv, struct side side[2], double *bar)
 {
-	static const struct option longs[] = { { "device", required_argument, NULL, 'a' },
-					       { "with-device", required_argument, NULL, 'b' },
-					       { "with-model", required_argument, NULL, 'm' },
-					       { "most-differ", required_argument, NULL, 'x' },
-					       { NULL, 0, NULL, 0 } };
+	const char *arg;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'a')
-			side[0].device = optarg;
-		else if (c == 'b')
-			side[1].device = optarg;
-		else if (c == 'm')
-			side[1].model = optarg;
-		else if (c == 'x')
-			*bar = strtod(optarg, NULL);
-		else
-			return -EINVAL;
+	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+		switch (c) {
+		case OPT_DEVICE: side[0].device = arg; break;
+		case OPT_WITH_DEVICE: side[1].device = arg; break;
+		case OPT_WITH_MODEL: side[1].model = arg; break;
+		case OPT_MOST_DIFFER: *bar = strtod(arg, NULL); break;
+		case OPT_DUMP: opt_put_lines(option_table, stdout); return 1;
+		case 'h': usage(stdout); return 1;
+		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
+		default: return -EINVAL;
+		}
 	}
 	if (optind + 1 != argc)
 		return -EINVAL;
@@ -251,10 +263,14 @@ int bench_compare_main(int argc, char **argv)
 	struct tally tally[2] = { { .positions = 0 } };
 	struct err e = { .code = 0 };
 	double bar = 100;
-	int r;
+	int r = options(argc, argv, side, &bar);
 
-	if (options(argc, argv, side, &bar) < 0)
-		return usage();
+	if (r > 0)
+		return 0;
+	if (r < 0) {
+		usage(stderr);
+		return EX_USAGE;
+	}
 	r = side_open(&side[0], &e);
 	if (r == 0)
 		r = side_open(&side[1], &e);

@@ -12,6 +12,7 @@
 #include "daemon/life.h"
 #include "daemon/memory.h"
 #include "lib/log.h"
+#include "lib/options.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
@@ -43,56 +44,56 @@ static struct {
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, print_sample, print_man, stopping;
+	bool check, print_sample, dump_keys, stopping;
 } app;
 
 /* ---- options ------------------------------------------------------------------------ */
+
+enum { OPT_CHECK = OPT_LONG, OPT_SAMPLE, OPT_KEYS };
+
+static const struct opt option_table[] = {
+	{ 'c', "config", "FILE", "read it, then FILE.d/*.conf (default " DEFAULT_CONFIG
+	  ", where that is there)" },
+	{ 'o', "option", "SECTION.KEY=VALUE", "one value over the files'" },
+	{ OPT_CHECK, "check", NULL,
+	  "read the configuration, say what is wrong, and exit with 0 or 78" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "every key with its range and default, as a file" },
+	{ OPT_KEYS, "dump-keys", NULL,
+	  "every key a line, a tab between its parts; hearth.conf(5) is made of it" },
+	OPT_COMMON,
+	{ .name = NULL },
+};
 
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
 	conf_put_help(&table, &b);
-	printf("hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
-	       "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
-	       "  -c, --config FILE         default " DEFAULT_CONFIG
-	       "; FILE.d/*.conf are read after it\n"
-	       "  -o, --option S.K=VALUE    one value over the file's\n"
-	       "      --check               read the configuration, say what is wrong; exit 0 or "
-	       "78\n"
-	       "      --print-config-sample the sample file\n"
-	       "      --print-man-options   the option list as man(7) source\n"
-	       "  -h, --help\n  -V, --version\n\n"
-	       "Signals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
+	fputs("hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
+	      "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n", stdout);
+	opt_put_help(option_table, stdout);
+	printf("\nSignals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
 	       "Configuration, section.key=default:\n%s", b.p ? b.p : "");
 	buf_done(&b);
 }
 
 static int parse_options(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"option", required_argument, NULL, 'o'},
-		{"check", no_argument, NULL, 'C'},
-		{"print-config-sample", no_argument, NULL, 'S'},
-		{"print-man-options", no_argument, NULL, 'M'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
+	const char *arg;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:o:hV", longs, NULL)) >= 0) {
+	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
 		switch (c) {
-		case 'c': app.config = optarg; break;
+		case 'c': app.config = arg; break;
 		case 'o':
 			if (app.n_overrides == MAX_OVERRIDES)
 				return EX_USAGE;
-			app.overrides[app.n_overrides++] = optarg;
+			app.overrides[app.n_overrides++] = arg;
 			break;
-		case 'C': app.check = true; break;
-		case 'S': app.print_sample = true; break;
-		case 'M': app.print_man = true; break;
+		case OPT_CHECK: app.check = true; break;
+		case OPT_SAMPLE: app.print_sample = true; break;
+		case OPT_KEYS: app.dump_keys = true; break;
+		case OPT_DUMP: opt_put_lines(option_table, stdout); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
 		default: return EX_USAGE;
@@ -108,7 +109,7 @@ static int print_generated(void)
 	if (app.print_sample)
 		conf_put_sample(&table, &b);
 	else
-		conf_put_man(&table, &b);
+		conf_put_rows(&table, &b);
 	fwrite(b.p, 1, b.n, stdout);
 	buf_done(&b);
 	return 0;
@@ -323,7 +324,7 @@ int main(int argc, char **argv)
 		fputs("hearthd: see --help\n", stderr);
 		return r;
 	}
-	if (app.print_sample || app.print_man)
+	if (app.print_sample || app.dump_keys)
 		return print_generated();
 	if (load(&l, &e) < 0) {
 		fprintf(stderr, "hearthd: %s\n", e.text);

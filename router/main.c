@@ -12,6 +12,7 @@
 #include "lib/clock.h"
 #include "lib/events.h"
 #include "lib/log.h"
+#include "lib/options.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
@@ -26,7 +27,7 @@ struct options {
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, reload, print_sample, print_man, print_port;
+	bool check, reload, print_sample, dump_keys, print_port;
 };
 
 static struct {
@@ -36,59 +37,57 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------- */
 
+enum { OPT_CHECK = OPT_LONG, OPT_RELOAD, OPT_SAMPLE, OPT_KEYS, OPT_PORT };
+
+static const struct opt option_table[] = {
+	{ 'c', "config", "FILE", "read it, then FILE.d/*.conf (default " DEFAULT_CONFIG
+	  ", where that is there)" },
+	{ 'o', "option", "SECTION.KEY=VALUE", "one value over the files'" },
+	{ OPT_CHECK, "check", NULL,
+	  "read the configuration, say what is wrong, and exit with 0 or 78" },
+	{ OPT_RELOAD, "reload", NULL,
+	  "for the unit's ExecReload=: exit with 0 when the running router took the new "
+	  "configuration, else with 1 and why" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "every key with its range and default, as a file" },
+	{ OPT_KEYS, "dump-keys", NULL,
+	  "every key a line, a tab between its parts; hearth.conf(5) is made of it" },
+	{ OPT_PORT, "print-port", NULL, "write the port that was bound to standard output" },
+	OPT_COMMON,
+	{ .name = NULL },
+};
+
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
 	conf_put_help(&settings_table, &b);
-	printf("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
-	       "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n"
-	       "  -c, --config FILE         default " DEFAULT_CONFIG
-	       "; FILE.d/*.conf are read after it\n"
-	       "  -o, --option S.K=VALUE    one value over the file's\n"
-	       "      --check               read the configuration, say what is wrong; exit 0 or "
-	       "78\n"
-	       "      --reload              for the unit's ExecReload=: exit 0 when the running router\n"
-	       "                            took the new configuration, else 1 and why\n"
-	       "      --print-config-sample the sample file\n"
-	       "      --print-man-options   the option list as man(7) source\n"
-	       "      --print-port          write the port that was bound to stdout\n"
-	       "  -h, --help\n  -V, --version\n\n"
-	       "Signals: TERM ends after the requests under way, again at once; HUP reads the\n"
-	       "configuration again.\n\nConfiguration, section.key=default:\n%s",
-	       b.p ? b.p : "");
+	fputs("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
+	      "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n", stdout);
+	opt_put_help(option_table, stdout);
+	printf("\nSignals: TERM ends after the requests under way, again at once; HUP reads the\n"
+	       "configuration again.\n\nConfiguration, section.key=default:\n%s", b.p ? b.p : "");
 	buf_done(&b);
 }
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"option", required_argument, NULL, 'o'},
-		{"check", no_argument, NULL, 'C'},
-		{"reload", no_argument, NULL, 'R'},
-		{"print-config-sample", no_argument, NULL, 'S'},
-		{"print-man-options", no_argument, NULL, 'M'},
-		{"print-port", no_argument, NULL, 'P'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
+	const char *arg;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:o:hV", longs, NULL)) >= 0) {
+	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
 		switch (c) {
-		case 'c': o->config = optarg; break;
+		case 'c': o->config = arg; break;
 		case 'o':
 			if (o->n_overrides == MAX_OVERRIDES)
 				return EXIT_USAGE;
-			o->overrides[o->n_overrides++] = optarg;
+			o->overrides[o->n_overrides++] = arg;
 			break;
-		case 'C': o->check = true; break;
-		case 'R': o->reload = true; break;
-		case 'S': o->print_sample = true; break;
-		case 'M': o->print_man = true; break;
-		case 'P': o->print_port = true; break;
+		case OPT_CHECK: o->check = true; break;
+		case OPT_RELOAD: o->reload = true; break;
+		case OPT_SAMPLE: o->print_sample = true; break;
+		case OPT_KEYS: o->dump_keys = true; break;
+		case OPT_PORT: o->print_port = true; break;
+		case OPT_DUMP: opt_put_lines(option_table, stdout); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearth-router " PACKAGE_VERSION); exit(0);
 		default: return EXIT_USAGE;
@@ -104,7 +103,7 @@ static int print_generated(const struct options *o)
 	if (o->print_sample)
 		conf_put_sample(&settings_table, &b);
 	else
-		conf_put_man(&settings_table, &b);
+		conf_put_rows(&settings_table, &b);
 	fwrite(b.p, 1, b.n, stdout);
 	buf_done(&b);
 	return 0;
@@ -285,7 +284,7 @@ int main(int argc, char **argv)
 		fputs("hearth-router: see --help\n", stderr);
 		return r;
 	}
-	if (app.opt.print_sample || app.opt.print_man)
+	if (app.opt.print_sample || app.opt.dump_keys)
 		return print_generated(&app.opt);
 	if (app.opt.reload)
 		return ask_reload();
