@@ -19,7 +19,7 @@
 #include <sysexits.h>
 
 #include "kernels/step.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/hf_dir.h"
@@ -190,39 +190,40 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
-enum { OPT_DEVICE = OPT_LONG, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_MOST_DIFFER };
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_MOST_DIFFER, OPT_DUMP };
 
-static const struct opt option_table[] = {
+static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
 	{ OPT_WITH_DEVICE, "with-device", "DEVICE", "where it is compared with (default: cpu)" },
 	{ OPT_WITH_MODEL, "with-model", "MODEL",
 	  "what it is compared with, of the same vocabulary (default: MODEL itself)" },
 	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
 	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
-	OPT_COMMON,
-	{ .name = NULL },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void usage(FILE *f)
 {
 	fputs("usage: hearth-bench compare [options] MODEL < ids\n", f);
-	opt_put_help(option_table, f);
+	opts_print_help(rows, f);
 	fputs("ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n", f);
 }
 
 /* 1: what was asked for is printed. */
 static int options(int argc, char **argv, struct side side[2], double *bar)
 {
-	const char *arg;
 	int c;
 
-	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while ((c = opts_next(rows, argc, argv)) != -1) {
 		switch (c) {
-		case OPT_DEVICE: side[0].device = arg; break;
-		case OPT_WITH_DEVICE: side[1].device = arg; break;
-		case OPT_WITH_MODEL: side[1].model = arg; break;
-		case OPT_MOST_DIFFER: *bar = strtod(arg, NULL); break;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); return 1;
+		case OPT_DEVICE: side[0].device = optarg; break;
+		case OPT_WITH_DEVICE: side[1].device = optarg; break;
+		case OPT_WITH_MODEL: side[1].model = optarg; break;
+		case OPT_MOST_DIFFER: *bar = strtod(optarg, NULL); break;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
 		case 'h': usage(stdout); return 1;
 		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
 		default: return -EINVAL;

@@ -22,7 +22,7 @@
 #include "bench/http_load.h"
 #include "bench/process.h"
 #include "lib/json.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 
 enum { MAX_LIST = 16 };
@@ -34,10 +34,10 @@ struct options {
 	int pid;
 };
 
-enum { OPT_MODEL = OPT_LONG, OPT_KIND, OPT_IN_FLIGHT, OPT_REQUESTS, OPT_TOKENS, OPT_PROMPT, OPT_KEY,
-       OPT_PID };
+enum { OPT_MODEL = OPTS_LONG_ONLY, OPT_KIND, OPT_IN_FLIGHT, OPT_REQUESTS, OPT_TOKENS, OPT_PROMPT, OPT_KEY,
+       OPT_PID, OPT_DUMP };
 
-static const struct opt option_table[] = {
+static const struct opts_row rows[] = {
 	{ OPT_MODEL, "model", "NAME", "alias to ask for (default: tiny)" },
 	{ OPT_KIND, "kind", "KIND,..",
 	  "what is asked, in this order (default: health,chat,stream)" },
@@ -49,14 +49,16 @@ static const struct opt option_table[] = {
 	{ OPT_KEY, "key", "KEY", "API key" },
 	{ OPT_PID, "pid", "PID",
 	  "the router's process on this machine: its CPU time and memory are shown" },
-	OPT_COMMON,
-	{ .name = NULL },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void usage(FILE *f)
 {
 	fputs("usage: hearth-bench router [options] HOST:PORT\n", f);
-	opt_put_help(option_table, f);
+	opts_print_help(rows, f);
 }
 
 static uint32_t number(const char *s, uint32_t max)
@@ -101,24 +103,23 @@ static int split_address(const char *s, struct options *o)
 /* 1: what was asked for is printed. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	const char *arg;
 	int c;
 
-	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while ((c = opts_next(rows, argc, argv)) != -1) {
 		switch (c) {
-		case OPT_MODEL: o->model = arg; break;
-		case OPT_KIND: o->kinds = arg; break;
-		case OPT_IN_FLIGHT: o->n_in_flight = read_list(arg, o->in_flight); break;
-		case OPT_REQUESTS: o->n_requests = number(arg, HTTP_LOAD_MAX_REQUESTS); break;
-		case OPT_TOKENS: o->tokens = number(arg, 1000000); break;
-		case OPT_PROMPT: o->prompt = arg; break;
-		case OPT_KEY: o->key = arg; break;
+		case OPT_MODEL: o->model = optarg; break;
+		case OPT_KIND: o->kinds = optarg; break;
+		case OPT_IN_FLIGHT: o->n_in_flight = read_list(optarg, o->in_flight); break;
+		case OPT_REQUESTS: o->n_requests = number(optarg, HTTP_LOAD_MAX_REQUESTS); break;
+		case OPT_TOKENS: o->tokens = number(optarg, 1000000); break;
+		case OPT_PROMPT: o->prompt = optarg; break;
+		case OPT_KEY: o->key = optarg; break;
 		case OPT_PID:
-			o->pid = (int)number(arg, INT32_MAX);
+			o->pid = (int)number(optarg, INT32_MAX);
 			if (!o->pid)
 				return -EINVAL;
 			break;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); return 1;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
 		case 'h': usage(stdout); return 1;
 		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
 		default: return -EINVAL;

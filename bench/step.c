@@ -16,7 +16,7 @@
 #include <time.h>
 
 #include "kernels/step.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/hf_dir.h"
 
@@ -141,40 +141,41 @@ struct options {
 	bool draft;
 };
 
-enum { OPT_DEVICE = OPT_LONG, OPT_BATCH, OPT_CONTEXT, OPT_TOKENS, OPT_THREADS, OPT_DRAFT };
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_BATCH, OPT_CONTEXT, OPT_TOKENS, OPT_THREADS, OPT_DRAFT, OPT_DUMP };
 
-static const struct opt option_table[] = {
+static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
 	{ OPT_BATCH, "batch", "N,N..", "answers at the same time (default: 1,8)" },
 	{ OPT_CONTEXT, "context", "N,N..", "tokens of the prompt (default: 512,2048,8192)" },
 	{ OPT_TOKENS, "tokens", "N", "tokens that are decoded after it (default: 64)" },
 	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
 	{ OPT_DRAFT, "draft", NULL, "let the MTP head guess beside it, where the model has one" },
-	OPT_COMMON,
-	{ .name = NULL },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void usage(FILE *f)
 {
 	fputs("usage: hearth-bench step [options] MODEL\n", f);
-	opt_put_help(option_table, f);
+	opts_print_help(rows, f);
 }
 
 /* 1: what was asked for is printed. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	const char *arg;
 	int c;
 
-	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while ((c = opts_next(rows, argc, argv)) != -1) {
 		switch (c) {
-		case OPT_DEVICE: o->device = arg; break;
-		case OPT_BATCH: o->n_batch = read_list(arg, o->batch); break;
-		case OPT_CONTEXT: o->n_context = read_list(arg, o->context); break;
-		case OPT_THREADS: o->threads = (uint32_t)strtoul(arg, NULL, 10); break;
-		case OPT_TOKENS: o->answer = (uint32_t)strtoul(arg, NULL, 10); break;
+		case OPT_DEVICE: o->device = optarg; break;
+		case OPT_BATCH: o->n_batch = read_list(optarg, o->batch); break;
+		case OPT_CONTEXT: o->n_context = read_list(optarg, o->context); break;
+		case OPT_THREADS: o->threads = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case OPT_TOKENS: o->answer = (uint32_t)strtoul(optarg, NULL, 10); break;
 		case OPT_DRAFT: o->draft = true; break;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); return 1;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
 		case 'h': usage(stdout); return 1;
 		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
 		default: return -EINVAL;

@@ -219,8 +219,9 @@ static int converse(const struct ctl *c, struct err *e)
 	return 0;
 }
 
-int ctl_chat(const struct ctl *given, const char *question, struct err *e)
+int ctl_chat(const struct ctl *given, char **argv, struct err *e)
 {
+	const char *question = argv[0];
 	CLEANUP(buf_donep) struct buf history = BUF_INIT;
 	CLEANUP(freep) char *model = NULL;
 	struct ctl c = *given;

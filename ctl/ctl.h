@@ -6,6 +6,26 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json.h"
+#include "lib/opts.h"
+
+/* What hearthctl ends with; a command answers one of these, or a negative errno, which becomes
+ * USAGE (-EINVAL), NOTHING (-ESRCH), NOT_ALLOWED (-EACCES, -EPERM) or UNAVAILABLE (others). */
+enum {
+	EXIT_FINDING = 1,	/* doctor: something must be done; config diff: there is a change */
+	EXIT_USAGE = 64,
+	EXIT_NOTHING = 66,	/* nothing is known of what was asked for */
+	EXIT_UNAVAILABLE = 69,	/* the router or a box cannot be reached, or refused */
+	EXIT_NOT_ALLOWED = 77,
+	EXIT_CONFIG = 78,	/* the configuration is wrong */
+};
+
+enum { CTL_MAX_FILES = 16 };
+
+enum ctl_option {	/* those without a letter */
+	CTL_HEARTHD = OPTS_LONG_ONLY, CTL_JSON, CTL_DUMP, CTL_COMPLETION, CTL_KEYS_FILE, CTL_BUS, CTL_ETC,
+	CTL_LOG, CTL_ON, CTL_ONCE, CTL_NO_RELOAD,
+};
 
 struct ctl {
 	const char *url;		/* http://127.0.0.1:8080 */
@@ -13,21 +33,55 @@ struct ctl {
 	const char *hearthd;		/* its socket; NULL: the usual one */
 	const char *model;		/* NULL: the first that the router has */
 	const char *box;		/* NULL: the only one that has the alias */
-	bool json, color, wait;
+	const char *keys_file;		/* NULL: as the router says */
+	const char *bus;		/* pair: where boxes reach the router */
+	const char *etc;		/* folder of the configuration */
+	const char *files[CTL_MAX_FILES];	/* logs: plain files and journal folders */
+	size_t n_files;
+	const char *hosts[CTL_MAX_FILES];	/* logs: asked over ssh too */
+	size_t n_hosts;
+	uint32_t interval_ms;		/* top */
+	bool json, color, wait, once, no_reload;
 };
 
-/* GET (body NULL) or POST.  Bytes of a 200 go to `take` as they come (not 0 from it ends the
- * transfer), or into out when take is NULL.  0; -EREMOTEIO: another status, e says the server's
- * own message; -ECONNREFUSED and the like: e says why. */
+/* One row a command: dispatch, --help, completion and the manual page come from here. */
+struct ctl_command {
+	const char *name;		/* a word, or noun and verb: "keys add" */
+	const char *arg;		/* as a person writes it: "ALIAS", "[TEXT]"; NULL: none */
+	int min_args, max_args;
+	int (*run)(const struct ctl *c, char **argv, struct err *e);	/* NULL at the end */
+	const char *text;
+};
+
+extern const struct ctl_command ctl_commands[];		/* ends with name NULL */
+extern const struct opts_row ctl_options[];
+
+/* commands.c.  The command that the words begin with; *ret_used words are its name.  NULL: none. */
+const struct ctl_command *ctl_find(int argc, char **argv, int *ret_used);
+void ctl_put_help(struct buf *out);
+void ctl_put_dump(struct buf *out);
+
+/* completion.c.  A shell's completion as text; -EINVAL: not a shell it knows. */
+int ctl_put_completion(const char *shell, struct buf *out);
+
+/* http.c.  GET (body NULL) or POST.  Bytes of a 200 go to `take` as they come (not 0 from it ends
+ * the transfer), or into out when take is NULL.  0; -EREMOTEIO: another status, e says the server's
+ * own message (-ENXIO: 404; -EACCES: 401, 403; -EBADMSG: 422, what the router found wrong);
+ * -ECONNREFUSED and the like: e says why. */
 int ctl_request(const struct ctl *c, const char *path, const struct buf *body, struct buf *out,
 		int (*take)(void *arg, const char *p, size_t n), void *arg, struct err *e);
+/* The same with its answer as JSON; *text, if not NULL, keeps the bytes. */
+int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
+	    json_t **ret, struct err *e);
 
-/* load, unload, drain, undrain ALIAS (or * of a box); wait: until it is loaded. */
-int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct err *e);
-/* The memory of this box, from its hearthd. */
-int ctl_memory(const struct ctl *c, struct err *e);
-int ctl_status(const struct ctl *c, struct err *e);
-/* One question, or with question NULL a conversation from stdin. */
-int ctl_chat(const struct ctl *c, const char *question, struct err *e);
+/* The commands. */
+int ctl_status(const struct ctl *c, char **argv, struct err *e);
+int ctl_memory(const struct ctl *c, char **argv, struct err *e);
+/* One question, or without one a conversation from stdin. */
+int ctl_chat(const struct ctl *c, char **argv, struct err *e);
+int ctl_load(const struct ctl *c, char **argv, struct err *e);
+int ctl_unload(const struct ctl *c, char **argv, struct err *e);
+int ctl_drain(const struct ctl *c, char **argv, struct err *e);
+int ctl_undrain(const struct ctl *c, char **argv, struct err *e);
 
 #endif

@@ -37,8 +37,9 @@ static int say_status(const struct transfer *t, long status, struct err *e)
 
 	if (jx_load(t->error.n ? t->error.p : "", t->error.n, &v, NULL) == 0)
 		text = jx_str(json_object_get(json_object_get(v, "error"), "message"), NULL);
-	return err_set(e, -EREMOTEIO, "the router answered %ld: %s", status,
-		       text ? text : "no reason");
+	return err_set(e, status == 404 ? -ENXIO : status == 401 || status == 403 ? -EACCES :
+			  status == 422 ? -EBADMSG : -EREMOTEIO,
+		       "the router answered %ld: %s", status, text ? text : "no reason");
 }
 
 static struct curl_slist *make_headers(const struct ctl *c, bool body)
@@ -92,4 +93,18 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	curl_slist_free_all(headers);
 	buf_done(&t.error);
 	return r;
+}
+
+int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
+	    json_t **ret, struct err *e)
+{
+	CLEANUP(buf_donep) struct buf own = BUF_INIT;
+	struct buf *out = text ? text : &own;
+	int r = ctl_request(c, path, body, out, NULL, NULL, e);
+
+	if (r < 0)
+		return r;
+	r = jx_load(out->n ? out->p : "", out->n, ret, NULL);
+	return r < 0 ? err_set(e, -EPROTO, "%s%s: the answer is not JSON; is this a Hearth router?",
+			       c->url, path) : 0;
 }

@@ -12,28 +12,7 @@
 #include "ctl/ctl.h"
 #include "lib/own.h"
 
-enum { EXIT_USAGE = 64, EXIT_UNAVAILABLE = 69, MAX_KEY = 4096 };
-
-static const char help[] =
-	"hearthctl - look at a Hearth router and talk to it\n\n"
-	"usage: hearthctl [OPTION]... COMMAND\n\n"
-	"  status                 workers, upstreams and aliases as the router sees them\n"
-	"  memory                 this box's memory: who holds it, what each model would need\n"
-	"  chat [TEXT]            ask once, or without TEXT line by line\n"
-	"  load ALIAS             have a box load a model (also out of quarantine)\n"
-	"  unload ALIAS           running answers are finished first\n"
-	"  drain ALIAS            unload it, and keep it out until undrain\n"
-	"  undrain ALIAS\n\n"
-	"  -u, --url URL          the router (default http://127.0.0.1:8080)\n"
-	"  -k, --key-file FILE    API key, the file's first line\n"
-	"  -m, --model NAME       for chat (default: the first the router has)\n"
-	"  -b, --box NAME         for load to undrain: of this box; ALIAS may then be '*'\n"
-	"  -w, --wait             for load: until it is ready, with its progress\n"
-	"      --hearthd SOCKET   for memory (default /run/hearthd/memory)\n"
-	"      --json             status, memory and answers as JSON\n"
-	"  -h, --help\n  -V, --version\n\n"
-	"Colour is used on a terminal unless NO_COLOR is set.  Exit status: 0, 64 wrong usage,\n"
-	"69 the router or a box cannot be reached, or refused.\n";
+enum { MAX_KEY = 4096 };
 
 static int read_key(const char *path, char **ret)
 {
@@ -45,79 +24,82 @@ static int read_key(const char *path, char **ret)
 		return -ENOENT;
 	}
 	line[strcspn(line, "\r\n")] = '\0';
+	free(*ret);
 	*ret = strdup(line);
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int parse(int argc, char **argv, struct ctl *c)
+static void print(void (*put)(struct buf *out))
 {
-	static const struct option longs[] = {
-		{"url", required_argument, NULL, 'u'},
-		{"key-file", required_argument, NULL, 'k'},
-		{"model", required_argument, NULL, 'm'},
-		{"box", required_argument, NULL, 'b'},
-		{"wait", no_argument, NULL, 'w'},
-		{"hearthd", required_argument, NULL, 'd'},
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
-	int opt;
+	struct buf b = BUF_INIT;
 
-	while ((opt = getopt_long(argc, argv, "u:k:m:b:whV", longs, NULL)) >= 0) {
-		switch (opt) {
-		case 'u': c->url = optarg; break;
-		case 'k':
-			if (read_key(optarg, &c->key) < 0)
-				return -EINVAL;
-			break;
-		case 'm': c->model = optarg; break;
-		case 'b': c->box = optarg; break;
-		case 'w': c->wait = true; break;
-		case 'd': c->hearthd = optarg; break;
-		case 'j': c->json = true; break;
-		case 'h': fputs(help, stdout); exit(0);
-		case 'V': puts("hearthctl " PACKAGE_VERSION); exit(0);
-		default: return -EINVAL;
-		}
+	put(&b);
+	opts_print(&b);
+	exit(0);
+}
+
+static int take(int opt, struct ctl *c)
+{
+	switch (opt) {
+	case 'u': c->url = optarg; return 0;
+	case 'k': return read_key(optarg, &c->key);
+	case 'm': c->model = optarg; return 0;
+	case 'b': c->box = optarg; return 0;
+	case 'w': c->wait = true; return 0;
+	case CTL_HEARTHD: c->hearthd = optarg; return 0;
+	case CTL_JSON: c->json = true; return 0;
+	case CTL_DUMP: print(ctl_put_dump); return 0;
+	case 'h': print(ctl_put_help); return 0;
+	case 'V': puts("hearthctl " PACKAGE_VERSION); exit(0);
+	default: return -EINVAL;
 	}
-	return optind < argc ? 0 : -EINVAL;
 }
 
 static int run(const struct ctl *c, int argc, char **argv, struct err *e)
 {
-	static const char *const verbs[] = { "load", "unload", "drain", "undrain" };
+	int used, r;
+	const struct ctl_command *m = ctl_find(argc, argv, &used);
 
-	if (!strcmp(argv[0], "status") && argc == 1)
-		return ctl_status(c, e);
-	if (!strcmp(argv[0], "memory") && argc == 1)
-		return ctl_memory(c, e);
-	if (!strcmp(argv[0], "chat") && argc <= 2)
-		return ctl_chat(c, argc == 2 ? argv[1] : NULL, e);
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
-		if (!strcmp(argv[0], verbs[i]) && argc == 2)
-			return ctl_model(c, argv[0], argv[1], e);
-	return err_set(e, -EINVAL, "no such command; see --help");
+	if (!m)
+		return err_set(e, -EINVAL, "no such command; see --help");
+	if (argc - used < m->min_args || argc - used > m->max_args)
+		return err_set(e, -EINVAL, "usage: hearthctl %s%s%s", m->name, m->arg ? " " : "",
+			       m->arg ? m->arg : "");
+	r = m->run(c, argv + used, e);
+	return fflush(stdout) == 0 || r < 0 ? r : err_set(e, -EIO, "cannot write");
+}
+
+static int exit_status(int r)
+{
+	switch (r) {
+	case -EINVAL: return EXIT_USAGE;
+	case -ESRCH: return EXIT_NOTHING;
+	case -EACCES:
+	case -EPERM: return EXIT_NOT_ALLOWED;
+	case -EBADMSG: return EXIT_CONFIG;
+	default: return r < 0 ? EXIT_UNAVAILABLE : r;
+	}
 }
 
 int main(int argc, char **argv)
 {
 	struct ctl c = { .url = "http://127.0.0.1:8080" };
 	struct err e = { 0 };
-	int r;
+	int opt, r = 0;
 
 	setlocale(LC_ALL, "");		/* libsmartcols measures text by it */
 	c.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-	if (parse(argc, argv, &c) < 0) {
+	while (r == 0 && (opt = opts_next(ctl_options, argc, argv)) >= 0)
+		r = take(opt, &c);
+	if (r < 0 || optind == argc) {
 		fputs("hearthctl: see --help\n", stderr);
 		return EXIT_USAGE;
 	}
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	r = run(&c, argc - optind, argv + optind, &e);
-	if (r < 0)
+	if (r < 0 && *e.text)
 		fprintf(stderr, "hearthctl: %s\n", e.text);
 	free(c.key);
 	curl_global_cleanup();
-	return r == 0 ? 0 : r == -EINVAL ? EXIT_USAGE : EXIT_UNAVAILABLE;
+	return exit_status(r);
 }

@@ -270,11 +270,12 @@ static int print_json(const Hb__Memory *m)
 	return 0;
 }
 
-int ctl_memory(const struct ctl *c, struct err *e)
+int ctl_memory(const struct ctl *c, char **argv, struct err *e)
 {
 	CLEANUP(box_msg_donep) struct box_msg m = { 0 };
 	int r = ask(c->hearthd ? c->hearthd : BOX_SOCKET, &m, e);
 
+	(void)argv;
 	if (r < 0)
 		return r;
 	r = c->json ? print_json(m.body.memory) : print_table(m.body.memory);

@@ -54,14 +54,11 @@ static void show_progress(const struct ctl *c, const char *alias, const json_t *
 static int wait_ready(const struct ctl *c, const char *alias, struct err *e)
 {
 	for (;;) {
-		CLEANUP(buf_donep) struct buf text = BUF_INIT;
 		JX_OWNED json_t *v = NULL;
 		const json_t *m;
 		const char *state;
-		int r = ctl_request(c, "/admin/status", NULL, &text, NULL, NULL, e);
+		int r = ctl_ask(c, "/admin/status", NULL, NULL, &v, e);
 
-		if (r == 0)
-			r = jx_load(text.n ? text.p : "", text.n, &v, e);
 		if (r < 0)
 			return r;
 		m = find_model(c, v, alias);
@@ -78,7 +75,7 @@ static int wait_ready(const struct ctl *c, const char *alias, struct err *e)
 	}
 }
 
-int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct err *e)
+static int command(const struct ctl *c, const char *verb, const char *alias, struct err *e)
 {
 	CLEANUP(buf_donep) struct buf body = BUF_INIT;
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
@@ -94,9 +91,7 @@ int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct e
 		put_member(&body, "box", c->box);
 	if (buf_putc(&body, '}') < 0)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = ctl_request(c, path, &body, &text, NULL, NULL, e);
-	if (r == 0)
-		r = jx_load(text.n ? text.p : "", text.n, &v, e);
+	r = ctl_ask(c, path, &body, &text, &v, e);
 	if (r < 0)
 		return r;
 	if (c->wait && !strcmp(verb, "load"))
@@ -109,4 +104,24 @@ int ctl_model(const struct ctl *c, const char *verb, const char *alias, struct e
 	state = text_of(v, "text");
 	printf("%s: %s\n", alias, *message ? message : *state ? state : "done");
 	return 0;
+}
+
+int ctl_load(const struct ctl *c, char **argv, struct err *e)
+{
+	return command(c, "load", argv[0], e);
+}
+
+int ctl_unload(const struct ctl *c, char **argv, struct err *e)
+{
+	return command(c, "unload", argv[0], e);
+}
+
+int ctl_drain(const struct ctl *c, char **argv, struct err *e)
+{
+	return command(c, "drain", argv[0], e);
+}
+
+int ctl_undrain(const struct ctl *c, char **argv, struct err *e)
+{
+	return command(c, "undrain", argv[0], e);
 }

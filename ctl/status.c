@@ -133,12 +133,13 @@ static void print_head(const json_t *v)
 	puts(buf_ok(&b) ? b.p : "");
 }
 
-int ctl_status(const struct ctl *c, struct err *e)
+int ctl_status(const struct ctl *c, char **argv, struct err *e)
 {
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	JX_OWNED json_t *v = NULL;
 	int r = ctl_request(c, "/admin/status", NULL, &text, NULL, NULL, e);
 
+	(void)argv;
 	if (r < 0)
 		return r;
 	if (c->json) {

@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "daemon/life.h"
 #include "daemon/memory.h"
 #include "lib/log.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
@@ -49,51 +48,58 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------ */
 
-enum { OPT_CHECK = OPT_LONG, OPT_SAMPLE, OPT_KEYS };
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_KEYS, OPT_DUMP };
 
-static const struct opt option_table[] = {
-	{ 'c', "config", "FILE", "read it, then FILE.d/*.conf (default " DEFAULT_CONFIG
-	  ", where that is there)" },
-	{ 'o', "option", "SECTION.KEY=VALUE", "one value over the files'" },
-	{ OPT_CHECK, "check", NULL,
-	  "read the configuration, say what is wrong, and exit with 0 or 78" },
-	{ OPT_SAMPLE, "print-config-sample", NULL, "every key with its range and default, as a file" },
+static const struct opts_row rows[] = {
+	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
+	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
+	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
 	{ OPT_KEYS, "dump-keys", NULL,
-	  "every key a line, a tab between its parts; hearth.conf(5) is made of it" },
-	OPT_COMMON,
-	{ .name = NULL },
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
+	buf_puts(&b, "hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
+		     "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
+	opts_put_help(rows, &b);
+	buf_puts(&b, "\nSignals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
+		     "Configuration, section.key=default:\n");
 	conf_put_help(&table, &b);
-	fputs("hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
-	      "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n", stdout);
-	opt_put_help(option_table, stdout);
-	printf("\nSignals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
-	       "Configuration, section.key=default:\n%s", b.p ? b.p : "");
-	buf_done(&b);
+	opts_print(&b);
+}
+
+static void print_dump(void)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_dump(rows, &b);
+	opts_print(&b);
 }
 
 static int parse_options(int argc, char **argv)
 {
-	const char *arg;
 	int c;
 
-	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while ((c = opts_next(rows, argc, argv)) >= 0) {
 		switch (c) {
-		case 'c': app.config = arg; break;
+		case 'c': app.config = optarg; break;
 		case 'o':
 			if (app.n_overrides == MAX_OVERRIDES)
 				return EX_USAGE;
-			app.overrides[app.n_overrides++] = arg;
+			app.overrides[app.n_overrides++] = optarg;
 			break;
 		case OPT_CHECK: app.check = true; break;
 		case OPT_SAMPLE: app.print_sample = true; break;
 		case OPT_KEYS: app.dump_keys = true; break;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); exit(0);
+		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
 		default: return EX_USAGE;

@@ -8,7 +8,7 @@ liblib_a_SOURCES = \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
 	lib/meminfo.c lib/meminfo.h \
-	lib/options.c lib/options.h \
+	lib/opts.c lib/opts.h \
 	lib/own.h \
 	lib/sse.c lib/sse.h \
 	lib/svc.c lib/svc.h \

@@ -2,17 +2,17 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/events.h"
 #include "lib/log.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/job.h"
@@ -37,57 +37,63 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------- */
 
-enum { OPT_CHECK = OPT_LONG, OPT_RELOAD, OPT_SAMPLE, OPT_KEYS, OPT_PORT };
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_RELOAD, OPT_SAMPLE, OPT_KEYS, OPT_PORT, OPT_DUMP };
 
-static const struct opt option_table[] = {
-	{ 'c', "config", "FILE", "read it, then FILE.d/*.conf (default " DEFAULT_CONFIG
-	  ", where that is there)" },
-	{ 'o', "option", "SECTION.KEY=VALUE", "one value over the files'" },
-	{ OPT_CHECK, "check", NULL,
-	  "read the configuration, say what is wrong, and exit with 0 or 78" },
-	{ OPT_RELOAD, "reload", NULL,
-	  "for the unit's ExecReload=: exit with 0 when the running router took the new "
-	  "configuration, else with 1 and why" },
-	{ OPT_SAMPLE, "print-config-sample", NULL, "every key with its range and default, as a file" },
+static const struct opts_row rows[] = {
+	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
+	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
+	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
+	{ OPT_RELOAD, "reload", NULL, "for the unit's ExecReload=: exit 0 when the running router "
+	  "took the new configuration, else 1 and why" },
+	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
 	{ OPT_KEYS, "dump-keys", NULL,
-	  "every key a line, a tab between its parts; hearth.conf(5) is made of it" },
-	{ OPT_PORT, "print-port", NULL, "write the port that was bound to standard output" },
-	OPT_COMMON,
-	{ .name = NULL },
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
+	{ OPT_PORT, "print-port", NULL, "write the port that was bound to stdout" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
+	buf_puts(&b, "hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
+		     "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
+	opts_put_help(rows, &b);
+	buf_puts(&b, "\nSignals: TERM ends after the requests under way, again at once; HUP reads the\n"
+		     "configuration again.\n\nConfiguration, section.key=default:\n");
 	conf_put_help(&settings_table, &b);
-	fputs("hearth-router - one OpenAI endpoint in front of workers and other servers\n\n"
-	      "usage: hearth-router [-c FILE] [-o SECTION.KEY=VALUE]...\n\n", stdout);
-	opt_put_help(option_table, stdout);
-	printf("\nSignals: TERM ends after the requests under way, again at once; HUP reads the\n"
-	       "configuration again.\n\nConfiguration, section.key=default:\n%s", b.p ? b.p : "");
-	buf_done(&b);
+	opts_print(&b);
+}
+
+static void print_dump(void)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_dump(rows, &b);
+	opts_print(&b);
 }
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	const char *arg;
 	int c;
 
-	while ((c = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while ((c = opts_next(rows, argc, argv)) >= 0) {
 		switch (c) {
-		case 'c': o->config = arg; break;
+		case 'c': o->config = optarg; break;
 		case 'o':
 			if (o->n_overrides == MAX_OVERRIDES)
 				return EXIT_USAGE;
-			o->overrides[o->n_overrides++] = arg;
+			o->overrides[o->n_overrides++] = optarg;
 			break;
 		case OPT_CHECK: o->check = true; break;
 		case OPT_RELOAD: o->reload = true; break;
 		case OPT_SAMPLE: o->print_sample = true; break;
 		case OPT_KEYS: o->dump_keys = true; break;
 		case OPT_PORT: o->print_port = true; break;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); exit(0);
+		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearth-router " PACKAGE_VERSION); exit(0);
 		default: return EXIT_USAGE;

@@ -12,7 +12,7 @@
 #include <sysexits.h>
 
 #include "lib/clock.h"
-#include "lib/options.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "worker/chip.h"
 #include "worker/text_model.h"
@@ -212,22 +212,24 @@ static int read_everything(const struct check *c, struct err *e)
 
 /* ---- the program ------------------------------------------------------------------------------ */
 
-enum { OPT_CONTEXT = OPT_LONG, OPT_STREAMS, OPT_ALL };
+enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_ALL, OPT_DUMP };
 
-static const struct opt option_table[] = {
+static const struct opts_row rows[] = {
 	{ OPT_CONTEXT, "context", "TOKENS",
 	  "of a stream, for memory and speed (default: " TEXT_OF(DEFAULT_CONTEXT) " or the model's)" },
 	{ OPT_STREAMS, "streams", "N",
 	  "answers at the same time (default: " TEXT_OF(DEFAULT_STREAMS) ")" },
 	{ OPT_ALL, "all", NULL, "read every byte and look for what is no finite number" },
-	OPT_COMMON,
-	{ .name = NULL },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
 };
 
 static void help(FILE *f)
 {
 	fputs("usage: hearth-worker check MODEL [options]\n", f);
-	opt_put_help(option_table, f);
+	opts_print_help(rows, f);
 	fputs("MODEL is a folder, or a hub id in the local cache.  Needs no GPU.\n", f);
 }
 
@@ -244,21 +246,20 @@ static bool number(const char *text, uint32_t max, uint32_t *ret)
 static int parse(int argc, char **argv, struct check *c)
 {
 	bool ok = true;
-	const char *arg;
 	int o;
 
-	while (ok && (o = opt_next(option_table, argc, argv, &arg)) != OPT_END) {
+	while (ok && (o = opts_next(rows, argc, argv)) != -1) {
 		switch (o) {
 		case 'h': help(stdout); return 0;
 		case 'V': puts("hearth-worker " PACKAGE_VERSION); return 0;
-		case OPT_DUMP: opt_put_lines(option_table, stdout); return 0;
+		case OPT_DUMP: opts_print_dump(rows); return 0;
 		case OPT_ALL: c->all = true; break;
-		case OPT_CONTEXT: ok = number(arg, 1u << 30, &c->context); break;
-		case OPT_STREAMS: ok = number(arg, 1024, &c->streams); break;
+		case OPT_CONTEXT: ok = number(optarg, 1u << 30, &c->context); break;
+		case OPT_STREAMS: ok = number(optarg, 1024, &c->streams); break;
 		default: ok = false;
 		}
-		if (!ok && o != OPT_BAD)
-			fprintf(stderr, "hearth-worker check: '%s' is no number in its range\n", arg);
+		if (!ok && o != '?')
+			fprintf(stderr, "hearth-worker check: '%s' is no number in its range\n", optarg);
 	}
 	if (ok && optind == argc - 1) {
 		c->name = argv[optind];

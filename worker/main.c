@@ -42,6 +42,11 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(word, subcommands[i].name))
 			return subcommands[i].main(argc - 1, argv + 1);
+	if (!strcmp(word, "--dump-options")) {
+		for (size_t i = 0; i < n; i++)
+			printf("%s\t...\t%s\n", subcommands[i].name, subcommands[i].help);
+		return 0;
+	}
 	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
 		puts("hearth-worker " PACKAGE_VERSION);
 		return 0;

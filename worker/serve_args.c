@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/options.h"
-
 enum kind { TEXT, NUMBER, SIZE, SWITCH };
 
 static const struct option_row {
@@ -55,9 +53,9 @@ static const struct option_row {
 	  "read [worker] of FILE and FILE.d/*.conf; again for more, options win over files" },
 	{ "print-config-sample", NULL, SWITCH, AT(print_sample), 0, 0, "a sample of that file" },
 	{ "dump-keys", NULL, SWITCH, AT(dump_keys), 0, 0,
-	  "its keys a line each, a tab between their parts; hearth.conf(5) is made of it" },
-	{ "dump-options", NULL, SWITCH, AT(dump_options), 0, 0,
-	  "this list as NAMES, ARG and TEXT, a tab between; the manual page is made of it" },
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
+	{ "dump-options", NULL, SWITCH, AT(dump), 0, 0,
+	  "this list, a line each: name, argument, text" },
 	{ "help", NULL, SWITCH, AT(help), 0, 0, "this text" },
 };
 
@@ -94,31 +92,20 @@ const struct conf_table *serve_conf_table(void)
 	return &table;
 }
 
-/* The same rows as lib/options.h has them. */
-static void fill_table(struct opt table[N_OPTIONS + 1])
-{
-	for (int i = 0; i < N_OPTIONS; i++)
-		table[i] = (struct opt){ OPT_LONG + i, options[i].name, options[i].value,
-					 options[i].help };
-	table[N_OPTIONS] = (struct opt){ .name = NULL };
-}
-
 void serve_args_help(FILE *f)
 {
-	struct opt table[N_OPTIONS + 1];
-
-	fill_table(table);
 	fprintf(f, "usage: hearth-worker serve [MODEL_DIR] [--config FILE]... [options]\n"
 		   "A model, --connect and --alias are needed, here or in a file.\n");
-	opt_put_help(table, f);
+	for (int i = 0; i < N_OPTIONS; i++)
+		fprintf(f, "  --%-19s %-9s %s\n", options[i].name,
+			options[i].value ? options[i].value : "", options[i].help);
 }
 
 void serve_args_dump(FILE *f)
 {
-	struct opt table[N_OPTIONS + 1];
-
-	fill_table(table);
-	opt_put_lines(table, f);
+	for (int i = 0; i < N_OPTIONS; i++)
+		fprintf(f, "--%s\t%s\t%s\n", options[i].name,
+			options[i].value ? options[i].value : "", options[i].help);
 }
 
 int size_parse(const char *text, uint64_t *ret)
@@ -207,7 +194,7 @@ static int take_option(int argc, char **argv, int i, struct serve_args *a, struc
 
 static int check(const struct serve_args *a, struct err *e)
 {
-	if (a->help || a->print_sample || a->dump_keys || a->dump_options)
+	if (a->help || a->print_sample || a->dump_keys || a->dump)
 		return 0;
 	if (!a->load.model_dir)
 		return err_set(e, -EINVAL, "the model's folder is missing");

@@ -18,7 +18,7 @@ struct serve_args {
 	const char *curve_public, *curve_secret_file, *curve_server;
 	uint32_t drain_ms;
 	struct load_options load;
-	bool help, print_sample, dump_keys, dump_options;
+	bool help, print_sample, dump_keys, dump;
 	const char *config;		/* the last one; all of them were read */
 	const char *folder;		/* the word that is no option */
 	struct conf *conf[SERVE_MAX_CONF];
@@ -31,7 +31,7 @@ int serve_args_parse(int argc, char **argv, struct serve_args *ret, struct err *
 void serve_args_done(struct serve_args *a);
 const struct conf_table *serve_conf_table(void);
 void serve_args_help(FILE *f);
-void serve_args_dump(FILE *f);		/* the lines of --dump-options */
+void serve_args_dump(FILE *f);	/* lines NAME<TAB>ARG<TAB>TEXT */
 
 /* "4096", "64K", "2M", "11.5G": bytes, powers of 1024.  0; -EINVAL. */
 int size_parse(const char *text, uint64_t *ret);

@@ -276,7 +276,7 @@ int serve_main(int argc, char **argv)
 	}
 	if (a.help) {
 		serve_args_help(stdout);
-	} else if (a.dump_options) {
+	} else if (a.dump) {
 		serve_args_dump(stdout);
 	} else if (a.print_sample || a.dump_keys) {
 		r = print_generated(&a);

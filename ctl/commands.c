@@ -1,0 +1,81 @@
+/* commands.c - the tables of hearthctl: every command and every option there is. */
+#include <string.h>
+
+#include "ctl/ctl.h"
+
+const struct ctl_command ctl_commands[] = {
+	{ "status", NULL, 0, 0, ctl_status, "workers, upstreams and aliases as the router sees them" },
+	{ "memory", NULL, 0, 0, ctl_memory,
+	  "this box's memory: who holds it, what each model would need" },
+	{ "chat", "[TEXT]", 0, 1, ctl_chat, "ask once, or without TEXT line by line" },
+	{ "load", "ALIAS", 1, 1, ctl_load, "have a box load a model (also out of quarantine)" },
+	{ "unload", "ALIAS", 1, 1, ctl_unload, "running answers are finished first" },
+	{ "drain", "ALIAS", 1, 1, ctl_drain, "unload it, and keep it out until undrain" },
+	{ "undrain", "ALIAS", 1, 1, ctl_undrain, "let it be loaded again" },
+	{ NULL, NULL, 0, 0, NULL, NULL },
+};
+
+const struct opts_row ctl_options[] = {
+	{ 'u', "url", "URL", "the router (default http://127.0.0.1:8080)" },
+	{ 'k', "key-file", "FILE", "API key, the file's first line" },
+	{ 'm', "model", "NAME", "for chat (default: the first the router has)" },
+	{ 'b', "box", "NAME", "for load to undrain: of this box; ALIAS may then be '*'" },
+	{ 'w', "wait", NULL, "for load: until it is ready, with its progress" },
+	{ CTL_HEARTHD, "hearthd", "SOCKET", "this box's daemon (default /run/hearthd/memory)" },
+	{ CTL_JSON, "json", NULL, "the answer as JSON" },
+	{ CTL_DUMP, "dump-options", NULL,
+	  "these lists, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+/* How many of the words `name` is; 0: it is not. */
+static int words_of(const char *name, int argc, char **argv)
+{
+	const char *blank = strchr(name, ' ');
+	size_t n = blank ? (size_t)(blank - name) : strlen(name);
+
+	if (argc < 1 || strlen(argv[0]) != n || strncmp(name, argv[0], n) != 0)
+		return 0;
+	if (!blank)
+		return 1;
+	return argc > 1 && !strcmp(blank + 1, argv[1]) ? 2 : 0;
+}
+
+const struct ctl_command *ctl_find(int argc, char **argv, int *ret_used)
+{
+	for (const struct ctl_command *m = ctl_commands; m->name; m++) {
+		*ret_used = words_of(m->name, argc, argv);
+		if (*ret_used)
+			return m;
+	}
+	return NULL;
+}
+
+void ctl_put_help(struct buf *out)
+{
+	buf_puts(out, "hearthctl - look at a Hearth router and its boxes, and talk to them\n\n"
+		      "usage: hearthctl [OPTION]... COMMAND\n\n");
+	for (const struct ctl_command *m = ctl_commands; m->name; m++) {
+		size_t began = out->n;
+
+		buf_printf(out, "  %s%s%s", m->name, m->arg ? " " : "", m->arg ? m->arg : "");
+		while (buf_ok(out) && out->n - began < 24)
+			buf_putc(out, ' ');
+		buf_printf(out, " %s\n", m->text);
+	}
+	buf_putc(out, '\n');
+	opts_put_help(ctl_options, out);
+	buf_puts(out, "\nColour is used on a terminal unless NO_COLOR is set.\n"
+		      "Exit status: 0; 1 doctor: something must be done, config diff: there is a change;\n"
+		      "64 wrong usage; 66 nothing is known of what was asked for; 69 the router or a box\n"
+		      "cannot be reached, or refused; 77 not allowed; 78 the configuration is wrong.\n");
+}
+
+void ctl_put_dump(struct buf *out)
+{
+	for (const struct ctl_command *m = ctl_commands; m->name; m++)
+		opts_put_dump_row(m->name, m->arg, m->text, out);
+	opts_put_dump(ctl_options, out);
+}
