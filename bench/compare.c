@@ -168,9 +168,12 @@ static int compare_text(struct side side[2], const uint32_t *tokens, uint32_t n,
 /* Ids of a line; how many, or -EINVAL for what is no id of the model. */
 static int read_ids(char *line, uint32_t n_ids, uint32_t *ret)
 {
+	static const char between[] = " \t\n,]}";
+	char *list = strchr(line, '[');		/* {"ids": [1, 2]}, as `text encode` says it */
 	int n = 0;
 
-	for (char *word = strtok(line, " \t\n"); word && n < MAX_TOKENS; word = strtok(NULL, " \t\n"), n++) {
+	for (char *word = strtok(list ? list + 1 : line, between); word && n < MAX_TOKENS;
+	     word = strtok(NULL, between), n++) {
 		char *end;
 		const unsigned long id = strtoul(word, &end, 10);
 
