@@ -40,6 +40,8 @@ struct ctl {
 	size_t n_files;
 	const char *hosts[CTL_MAX_FILES];	/* logs: asked over ssh too */
 	size_t n_hosts;
+	const char *completion;		/* asked for instead of a command */
+	uint32_t limit_ms;		/* of a request; 0: none */
 	uint32_t interval_ms;		/* top */
 	bool json, color, wait, once, no_reload;
 };
@@ -63,6 +65,8 @@ void ctl_put_dump(struct buf *out);
 
 /* completion.c.  A shell's completion as text; -EINVAL: not a shell it knows. */
 int ctl_put_completion(const char *shell, struct buf *out);
+/* Names for it: of models ("alias") or boxes ("box"), a line each, within 200 ms or not at all. */
+int ctl_put_names(const struct ctl *c, const char *what, struct buf *out);
 
 /* http.c.  GET (body NULL) or POST.  Bytes of a 200 go to `take` as they come (not 0 from it ends
  * the transfer), or into out when take is NULL.  0; -EREMOTEIO: another status, e says the server's
@@ -83,5 +87,18 @@ int ctl_load(const struct ctl *c, char **argv, struct err *e);
 int ctl_unload(const struct ctl *c, char **argv, struct err *e);
 int ctl_drain(const struct ctl *c, char **argv, struct err *e);
 int ctl_undrain(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_check(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_show(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_diff(const struct ctl *c, char **argv, struct err *e);
+int ctl_config_reload(const struct ctl *c, char **argv, struct err *e);
+/* What became of a request; without an id, the latest. */
+int ctl_explain(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_list(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_add(const struct ctl *c, char **argv, struct err *e);
+int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_invite(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_join(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_list(const struct ctl *c, char **argv, struct err *e);
+int ctl_pair_remove(const struct ctl *c, char **argv, struct err *e);
 
 #endif

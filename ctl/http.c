@@ -77,6 +77,8 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	curl_easy_setopt(t.easy, CURLOPT_ERRORBUFFER, why);
 	curl_easy_setopt(t.easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(t.easy, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+	if (c->limit_ms)
+		curl_easy_setopt(t.easy, CURLOPT_TIMEOUT_MS, (long)c->limit_ms);
 	if (body) {
 		curl_easy_setopt(t.easy, CURLOPT_POST, 1L);
 		curl_easy_setopt(t.easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->n);

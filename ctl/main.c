@@ -47,6 +47,11 @@ static int take(int opt, struct ctl *c)
 	case 'b': c->box = optarg; return 0;
 	case 'w': c->wait = true; return 0;
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
+	case CTL_ETC: c->etc = optarg; return 0;
+	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
+	case CTL_BUS: c->bus = optarg; return 0;
+	case CTL_NO_RELOAD: c->no_reload = true; return 0;
+	case CTL_COMPLETION: c->completion = optarg; return 0;
 	case CTL_JSON: c->json = true; return 0;
 	case CTL_DUMP: print(ctl_put_dump); return 0;
 	case 'h': print(ctl_put_help); return 0;
@@ -69,10 +74,26 @@ static int run(const struct ctl *c, int argc, char **argv, struct err *e)
 	return fflush(stdout) == 0 || r < 0 ? r : err_set(e, -EIO, "cannot write");
 }
 
+static int complete(const struct ctl *c)
+{
+	struct buf b = BUF_INIT;
+	int r;
+
+	if (!strcmp(c->completion, "alias") || !strcmp(c->completion, "box"))
+		r = ctl_put_names(c, c->completion, &b);
+	else
+		r = ctl_put_completion(c->completion, &b);
+	if (r == -EINVAL)
+		fputs("hearthctl: --completion is for bash and zsh\n", stderr);
+	opts_print(&b);
+	return r;
+}
+
 static int exit_status(int r)
 {
 	switch (r) {
-	case -EINVAL: return EXIT_USAGE;
+	case -EINVAL:
+	case -EEXIST: return EXIT_USAGE;
 	case -ESRCH: return EXIT_NOTHING;
 	case -EACCES:
 	case -EPERM: return EXIT_NOT_ALLOWED;
@@ -83,7 +104,7 @@ static int exit_status(int r)
 
 int main(int argc, char **argv)
 {
-	struct ctl c = { .url = "http://127.0.0.1:8080" };
+	struct ctl c = { .url = "http://127.0.0.1:8080", .etc = "/etc/hearth" };
 	struct err e = { 0 };
 	int opt, r = 0;
 
@@ -91,6 +112,8 @@ int main(int argc, char **argv)
 	c.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	while (r == 0 && (opt = opts_next(ctl_options, argc, argv)) >= 0)
 		r = take(opt, &c);
+	if (r == 0 && c.completion)
+		return exit_status(complete(&c));
 	if (r < 0 || optind == argc) {
 		fputs("hearthctl: see --help\n", stderr);
 		return EXIT_USAGE;

@@ -10,7 +10,7 @@
 
 struct backend {
 	struct device *(*close)(struct device *d);
-	void (*budget)(const struct device *d, struct device_budget *ret);
+	void (*budget)(const struct device *d, const struct weight_source *w, struct device_budget *ret);
 	const char *(*numeric_text)(const struct device *d);
 	int (*load)(struct device *d, const struct weight_source *w, device_progress *progress,
 		    void *ctx, struct err *e);

@@ -54,9 +54,9 @@ struct device *device_close(struct device *d)
 	return d->backend->close(d);
 }
 
-void device_budget(const struct device *d, struct device_budget *ret)
+void device_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret)
 {
-	d->backend->budget(d, ret);
+	d->backend->budget(d, w, ret);
 }
 
 const char *device_numeric_text(const struct device *d)

@@ -73,7 +73,9 @@ struct device;
 int device_open(const char *name, const struct model_shape *shape,
 		const struct device_limits *limits, struct device **ret, struct err *e);
 struct device *device_close(struct device *d);	/* NULL ok; waits for steps in flight */
-void device_budget(const struct device *d, struct device_budget *ret);
+/* w: what device_load() will be given, for a back end that keeps the formats of its weights; NULL: as if all were
+ * BF16. */
+void device_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret);
 
 /* A stable text of what decides bits: back end, kind of device or CPU path, numerics
  * version, load-time options.  Hashed into the numeric class.  Borrowed from d. */

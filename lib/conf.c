@@ -542,6 +542,46 @@ int conf_needs_restart(const struct conf *was, const struct conf *now, struct bu
 	return r < 0 ? r : note_changes(now, was, out);
 }
 
+void conf_diff(const struct conf *was, const struct conf *now, conf_see_fn *see, void *arg)
+{
+	for (size_t i = 0; i < was->n_values; i++) {
+		const struct value *v = &was->values[i], *w = find_value(now, v->key, v->name);
+		const char *text = w ? w->text : v->key->def;
+
+		if (!str_eq(v->text, text))
+			see(arg, v->key, v->name, v->text, text);
+	}
+	for (size_t i = 0; i < now->n_values; i++) {
+		const struct value *v = &now->values[i];
+
+		if (!find_value(was, v->key, v->name) && !str_eq(v->text, v->key->def))
+			see(arg, v->key, v->name, v->key->def, v->text);
+	}
+}
+
+static void each_of(const struct conf *c, const struct conf_section *s, const char *name,
+		    conf_see_fn *see, void *arg)
+{
+	for (const struct conf_key *k = c->table->keys; k->key; k++) {
+		const struct value *v = str_eq(k->section, s->name) ? find_value(c, k, name) : NULL;
+
+		if (str_eq(k->section, s->name))
+			see(arg, k, name, k->def, v ? v->text : k->def);
+	}
+}
+
+void conf_each(const struct conf *c, conf_see_fn *see, void *arg)
+{
+	for (const struct conf_section *s = c->table->sections; s->name; s++) {
+		const char *name;
+
+		if (!s->named)
+			each_of(c, s, NULL, see, arg);
+		for (size_t i = 0; s->named && (name = conf_name(c, s->name, i)); i++)
+			each_of(c, s, name, see, arg);
+	}
+}
+
 static void put_range(const struct conf_key *k, struct buf *out)
 {
 	if (k->type == CONF_BOOL)

@@ -81,6 +81,13 @@ const char *conf_name(const struct conf *c, const char *section, size_t i);
 /* Appends "section.key" of what differs and may not change on reload; 0 or -ENOMEM. */
 int conf_needs_restart(const struct conf *was, const struct conf *now, struct buf *out);
 
+/* Each value that is not the same in both; NULL: not set, and no default. */
+typedef void conf_see_fn(void *arg, const struct conf_key *k, const char *name, const char *was,
+			 const char *now);
+void conf_diff(const struct conf *was, const struct conf *now, conf_see_fn *see, void *arg);
+/* Each value there is, those of plain sections also where nothing was set: `was` is the default. */
+void conf_each(const struct conf *c, conf_see_fn *see, void *arg);
+
 /* Writes the sample file, or the option list of --help. */
 int conf_put_sample(const struct conf_table *t, struct buf *out);
 int conf_put_help(const struct conf_table *t, struct buf *out);

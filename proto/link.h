@@ -38,6 +38,15 @@ struct link_curve {
 	size_t n_allowed;
 };
 
+enum { LINK_KEY = 41, LINK_FINGERPRINT = 40 };	/* bytes of such a text, of a fingerprint */
+
+/* A new pair.  0; -ENOTSUP: ZeroMQ was built without CURVE. */
+int link_make_keys(char ret_public[LINK_KEY], char ret_secret[LINK_KEY]);
+/* -EINVAL: not a key. */
+int link_public_of(const char *secret, char ret_public[LINK_KEY]);
+/* Eight groups of four hexadecimal digits, for people to compare.  -EINVAL: not a key. */
+int link_fingerprint(const char *key, char ret[LINK_FINGERPRINT]);
+
 enum link_event {
 	LINK_MESSAGE,	/* ret->msg is filled */
 	LINK_NEW,	/* server: a peer's first valid Hello; ret->msg is that Hello.
@@ -67,6 +76,9 @@ int link_server_recv(struct link_server *s, struct link_in *ret);
  * a dead peer: give it up); -EMSGSIZE; -ENOMEM. */
 int link_server_send(struct link_server *s, link_peer peer, enum wire_type t,
 		     const ProtobufCMessage *m);
+/* The allow-list from now on, for who connects next; connections there are stay.  0, also without
+ * CURVE (then it is for the next start); -EINVAL: not a key of 40 characters; -ENOMEM. */
+int link_server_allow(struct link_server *s, const char *const *allowed, size_t n);
 /* Forgets a peer; nothing more is sent to or received from it. */
 void link_server_drop(struct link_server *s, link_peer peer);
 

@@ -31,17 +31,22 @@ int link_auth_own_keys(void *zmq, const char *own_public, const char *own_secret
 	return 0;
 }
 
-static int copy_allowed(struct link_auth *a, const struct link_curve *c)
+int link_auth_allow(struct link_auth *a, const char *const *allowed, size_t n)
 {
-	a->allowed = calloc(c->n_allowed ? c->n_allowed : 1, sizeof(*a->allowed));
-	if (!a->allowed)
+	char (*list)[41] = calloc(n ? n : 1, sizeof(*list));
+
+	if (!list)
 		return -ENOMEM;
-	for (size_t i = 0; i < c->n_allowed; i++) {
-		if (strlen(c->allowed[i]) != 40)
+	for (size_t i = 0; i < n; i++) {
+		if (strlen(allowed[i]) != 40) {
+			free(list);
 			return -EINVAL;
-		memcpy(a->allowed[i], c->allowed[i], 41);
+		}
+		memcpy(list[i], allowed[i], 41);
 	}
-	a->n_allowed = c->n_allowed;
+	free(a->allowed);
+	a->allowed = list;
+	a->n_allowed = n;
 	return 0;
 }
 
@@ -69,7 +74,7 @@ int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link
 
 	if (!a)
 		return -ENOMEM;
-	r = copy_allowed(a, c);
+	r = link_auth_allow(a, c->allowed, c->n_allowed);
 	if (r == 0)
 		r = open_handler(a, ctx);
 	if (r == 0)

@@ -111,6 +111,11 @@ void link_server_drop(struct link_server *s, link_peer peer)
 		drop(s, p);
 }
 
+int link_server_allow(struct link_server *s, const char *const *allowed, size_t n)
+{
+	return s->auth ? link_auth_allow(s->auth, allowed, n) : 0;
+}
+
 /* ---- closed connections ----------------------------------------------------------------- */
 
 static void mark_closed(struct link_server *s, int fd)

@@ -1,4 +1,4 @@
-/* admin.c - what a person asks of the boxes: POST /admin/load, unload, drain, undrain.
+/* admin.c - what a person asks: POST /admin/reload, and of the boxes /admin/load, unload, drain, undrain.
  *
  * The body is {"alias": "...", "box": "..."}; box may be left out when only one has the alias,
  * and an alias of "*" with a box means all of its models.  A page in a browser cannot do this
@@ -157,6 +157,14 @@ static void ask(struct router *rt, struct http_call *call, Hw__BoxVerb verb, con
 	event_add(a->timer, &tv);
 }
 
+bool admin_refuse_origin(struct http_call *call)
+{
+	if (!http_call_header(call, "origin"))
+		return false;
+	refuse(call, 403, NULL, "not for pages in a browser");
+	return true;
+}
+
 void admin_post(struct router *rt, struct http_call *call, const char *verb)
 {
 	static const struct {
@@ -167,8 +175,10 @@ void admin_post(struct router *rt, struct http_call *call, const char *verb)
 		{ "drain", HW__BOX_VERB__DRAIN }, { "undrain", HW__BOX_VERB__UNDRAIN },
 	};
 
-	if (http_call_header(call, "origin")) {
-		refuse(call, 403, NULL, "not for pages in a browser");
+	if (admin_refuse_origin(call))
+		return;
+	if (!strcmp(verb, "reload")) {
+		admin_reload(rt, call);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++) {

@@ -73,6 +73,9 @@ void boxes_wait(struct boxes *b, const char *alias, int change);
 /* Whether the worker of this name is on its way out and must get nothing new. */
 bool boxes_retires(const struct boxes *b, const char *worker);
 
+/* The name of the box that reports a worker of this name; NULL: none does. */
+const char *boxes_of_worker(const struct boxes *b, const char *worker);
+
 /* ---- what people want -------------------------------------------------------------------------- */
 
 /* Sends a command; `done` is called once, later: ok false when the box refused or is lost.

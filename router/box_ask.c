@@ -137,6 +137,15 @@ bool boxes_retires(const struct boxes *b, const char *worker)
 	return false;
 }
 
+const char *boxes_of_worker(const struct boxes *b, const char *worker)
+{
+	for (const struct box *x = b->list; x; x = x->next)
+		for (size_t i = 0; x->report && i < x->report->n_model; i++)
+			if (!strcmp(x->report->model[i]->worker, worker))
+				return x->name;
+	return NULL;
+}
+
 /* ---- commands of people -------------------------------------------------------------------- */
 
 static bool has_alias(const struct box *x, const char *alias)

@@ -699,6 +699,14 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 	return 0;
 }
 
+int fleet_allow(struct fleet *f, const char *const *allowed, size_t n, struct err *e)
+{
+	int r = link_server_allow(f->link, allowed, n);
+
+	return r < 0 ? err_set(e, r, "bus.curve_allow_file: %s",
+			       r == -EINVAL ? "not keys of 40 characters" : "out of memory") : 0;
+}
+
 struct fleet *fleet_close(struct fleet *f)
 {
 	if (!f)

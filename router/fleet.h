@@ -51,6 +51,9 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 /* Says goodbye to the workers.  No try may be left. */
 struct fleet *fleet_close(struct fleet *f);
 
+/* The public keys of boxes that may connect from now on; those that have stay.  0; -EINVAL. */
+int fleet_allow(struct fleet *f, const char *const *allowed, size_t n, struct err *e);
+
 const struct worker *fleet_workers(const struct fleet *f);
 struct boxes *fleet_boxes(struct fleet *f);
 struct worker *fleet_worker(struct fleet *f, uint64_t uid);	/* NULL: gone */

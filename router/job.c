@@ -29,6 +29,7 @@ void job_free(struct job *j)
 	buf_done(&j->frames);
 	free(j->numeric_class);
 	free(j->known);
+	records_add(rt->records, j->record);
 	settings_drop(j->settings);
 	free(j);
 }
@@ -50,6 +51,8 @@ void job_fail(struct job *j, const struct oa_error *e, char who)
 {
 	int status = j->committed ? 200 : e->status;
 
+	if (j->record)
+		text_add(j->record->error, sizeof(j->record->error), 0, e->message);
 	job_reply_error(j, e);
 	job_log(j, status, who);
 	job_free(j);
@@ -237,6 +240,18 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	return r;
 }
 
+static void note_alias(struct job *j)
+{
+	const struct alias *a = settings_alias(j->settings, j->req.model);
+
+	if (!j->record)
+		return;
+	text_add(j->record->alias, sizeof(j->record->alias), 0, j->req.model);
+	j->record->stream = j->req.stream;
+	if (a)
+		j->record->chain = strdup(conf_text(j->settings->conf, "alias", a->name, "chain"));
+}
+
 void job_start(struct router *rt, struct http_call *call, enum oa_kind kind, const char *key_name)
 {
 	struct job *j = job_new(rt, call);
@@ -248,11 +263,13 @@ void job_start(struct router *rt, struct http_call *call, enum oa_kind kind, con
 		return;
 	}
 	j->key_name = key_name;
+	j->record = record_begin(j->id, j->peer, key_name, j->started_ns);
 	http_call_watch(call, client_gone, client_drained, j);
 	if (job_read(j, kind, &e) < 0) {
 		job_fail(j, &e, 'C');
 		return;
 	}
+	note_alias(j);
 	job_next_try(j);
 }
 

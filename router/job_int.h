@@ -33,6 +33,7 @@ struct job {
 	const char *body;		/* the client's bytes, until the call ends */
 	size_t n_body;
 	enum job_phase phase;
+	struct record *record;		/* NULL: no memory for it */
 
 	/* the try at hand: one of these, or none */
 	struct gen *gen;

@@ -126,6 +126,7 @@ static void first_token(struct job *j)
 {
 	j->try_tokens = true;
 	j->phase = JOB_DATA;
+	record_first(j->record);
 	if (j->first_ns)
 		return;
 	j->first_ns = j->last_heard_ns;
@@ -209,6 +210,13 @@ void job_log(struct job *j, int status, char who)
 	uint64_t now = clock_ns();
 
 	count_end(j, status);
+	if (j->record) {
+		j->record->status = status;
+		j->record->who = who;
+		j->record->phase = who == '-' ? '-' : phases[j->phase];
+		j->record->prompt = j->out.usage.prompt;
+		j->record->output = j->out.usage.completion;
+	}
 	log_event(LOG_NOTE, EVENT_REQUEST_ENDED,
 		  LOG_FIELDS({ "REQUEST_ID", j->id }, { "ALIAS", j->req.model },
 			     { "KEY_ID", j->key_name }, { "ATTEMPTS", j->attempts.p }),

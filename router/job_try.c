@@ -235,6 +235,7 @@ static void note_attempt(struct job *j, const char *result)
 	n = text_add(labels, sizeof(labels), n, result);
 	text_add(labels, sizeof(labels), n, "\"");
 	metrics_add(j->rt->metrics, "hearth_attempts", labels, 1);
+	record_result(j->record, result);
 }
 
 /* What a person is told when a try could not even begin. */
@@ -249,6 +250,7 @@ static void could_not_begin(struct job *j, int code)
 		 large ? "the request is larger than a worker takes" : strerror(-code));
 	j->has_last = true;
 	j->may_recover = true;
+	record_why(j->record, j->last.message);
 }
 
 static int begin(struct job *j, const struct job_target *t)
@@ -268,6 +270,8 @@ static int begin(struct job *j, const struct job_target *t)
 			return -ENOMEM;
 	}
 	r = w ? begin_worker(j, w) : begin_upstream(j, t);
+	record_try(j->record, j->target, w ? boxes_of_worker(fleet_boxes(j->rt->fleet), w->name) : NULL,
+		   j->try_began_ns);
 	if (r < 0)
 		could_not_begin(j, r);
 	return r;
@@ -428,9 +432,14 @@ static struct route_answer choose(struct job *j, struct table *t)
 /* The client may know what it waited for. */
 static void note_wait(struct job *j, const struct job_target *t)
 {
+	const char *result = t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded";
+	char target[96];
+
 	if (j->attempts.n < 2000)
-		buf_printf(&j->attempts, "%sbox:%s=%s", j->attempts.n ? ", " : "", j->wait_box,
-			   t->worker_uid && !strcmp(t->model, j->waits) ? "loaded" : "not_loaded");
+		buf_printf(&j->attempts, "%sbox:%s=%s", j->attempts.n ? ", " : "", j->wait_box, result);
+	snprintf(target, sizeof(target), "box:%.80s", j->wait_box);
+	record_try(j->record, target, j->wait_box, j->wait_began_ns);
+	record_result(j->record, result);
 }
 
 /* The try's first limit, or what comes earlier. */
@@ -539,6 +548,7 @@ void job_try_failed(struct job *j, const struct attempt_failure *f)
 
 	j->last = *f;
 	j->has_last = true;
+	record_why(j->record, f->message);
 	if (f->fault != FAULT_REFUSED || !f->status)
 		j->may_recover = true;
 	if (f->fault == FAULT_REQUEST) {
@@ -587,6 +597,7 @@ static void on_accepted(void *arg, const Hw__Accepted *m)
 	struct job *j = arg;
 
 	j->accepted = true;
+	record_accepted(j->record);
 	job_arm(j, j->try_began_ns + j->try_first_ms * NS_PER_MS);
 	if (j->phase == JOB_QUEUE)
 		j->phase = JOB_PROMPT;

@@ -1,7 +1,7 @@
 if SERVING
 noinst_LIBRARIES += librouter.a
 librouter_a_SOURCES = \
-	router/admin.c \
+	router/admin.c router/admin_config.c router/admin_request.c \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
 	router/box.c router/box.h router/box_ask.c router/box_int.h \
@@ -17,6 +17,7 @@ librouter_a_SOURCES = \
 	router/openai_messages.c router/openai_messages.h \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
+	router/record.c router/record.h \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
 	router/service.c router/service.h \

@@ -207,7 +207,9 @@ static int start(struct router *rt, struct err *e)
 
 	TAILQ_INIT(&rt->waiters);
 	rt->base = event_base_new();
-	if (!rt->base || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
+	if (!rt->base ||
+	    records_new((uint32_t)conf_int(rt->settings->conf, "log", NULL, "keep_requests"),
+			&rt->records) < 0 || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	rt->started_ns = clock_ns();
 	rt->generation = 1;
@@ -227,6 +229,7 @@ static void stop(struct router *rt)
 	cloud_close(rt->cloud);
 	fleet_close(rt->fleet);
 	metrics_free(rt->metrics);
+	records_free(rt->records);
 	service_done();
 	if (rt->base)
 		event_base_free(rt->base);

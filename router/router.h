@@ -10,6 +10,7 @@
 #include "router/http_server.h"
 #include "router/metrics.h"
 #include "router/openai_out.h"
+#include "router/record.h"
 #include "router/settings.h"
 
 struct job;
@@ -22,6 +23,7 @@ struct router {
 	struct fleet *fleet;
 	struct cloud *cloud;
 	struct metrics *metrics;
+	struct records *records;	/* of requests that are over */
 	struct job *jobs;		/* requests under way */
 	uint32_t n_jobs;
 	struct job_row waiters;		/* those that wait for a model to be loaded */
@@ -38,6 +40,17 @@ void api_refuse(struct http_call *call, const struct oa_error *e, const char *he
 
 /* router/admin.c: POST /admin/VERB. */
 void admin_post(struct router *rt, struct http_call *call, const char *verb);
+/* A page in a browser may not: an Origin header was there, and the call is answered. */
+bool admin_refuse_origin(struct http_call *call);
+
+/* router/admin_config.c: GET /admin/config and /admin/config/diff, POST /admin/reload. */
+void admin_get_config(struct router *rt, struct http_call *call, const char *rest);
+void admin_get_diff(struct router *rt, struct http_call *call, const char *rest);
+void admin_reload(struct router *rt, struct http_call *call);
+
+/* router/admin_request.c: GET /admin/requests and /admin/requests/ID. */
+void admin_get_requests(struct router *rt, struct http_call *call, const char *rest);
+void admin_get_request(struct router *rt, struct http_call *call, const char *id);
 
 /* router/status.c */
 void status_put_json(struct router *rt, struct buf *out);

@@ -52,22 +52,15 @@ static void refuse_reload(const struct err *e)
 	snprintf(life.note, sizeof(life.note), "; last reload refused: %.200s", e->text);
 }
 
-static void note_restart(const struct settings *now)
-{
-	CLEANUP(buf_donep) struct buf restart = BUF_INIT;
-
-	conf_needs_restart(life.rt->settings->conf, now->conf, &restart);
-	if (restart.n)
-		log_event(LOG_WARN, EVENT_RELOAD_NEEDS_RESTART,
-			  LOG_FIELDS({ "KEYS", restart.p }),
-			  "reload: a change of %s needs a restart", restart.p);
-}
-
-static void take_settings(struct settings *now)
+static void take_settings(struct settings *now, struct buf *restart)
 {
 	char generation[16];
 
-	note_restart(now);
+	conf_needs_restart(life.rt->settings->conf, now->conf, restart);
+	if (restart->n)
+		log_event(LOG_WARN, EVENT_RELOAD_NEEDS_RESTART,
+			  LOG_FIELDS({ "KEYS", restart->p }),
+			  "reload: a change of %s needs a restart", restart->p);
 	settings_drop(life.rt->settings);
 	life.rt->settings = now;
 	life.rt->generation++;
@@ -98,26 +91,45 @@ static void tell_status(void)
 			   rt->generation, life.note);
 }
 
-static void on_hangup(evutil_socket_t fd, short what, void *arg)
+int service_look(struct settings **ret, struct err *e)
 {
 	struct settings *now = NULL;
+	int r = life.load(&now, e);
+
+	if (r == 0)
+		r = service_check_sockets(now, e);
+	*ret = r < 0 ? settings_drop(now) : now;
+	return r;
+}
+
+int service_reload(struct buf *restart, struct err *e)
+{
+	struct settings *now;
+	int r = service_look(&now, e);
+
+	if (r == 0)
+		r = fleet_allow(life.rt->fleet, (const char *const *)now->curve_allowed,
+				now->n_curve_allowed, e);
+	if (r == 0) {
+		take_settings(now, restart);
+	} else {
+		refuse_reload(e);
+		settings_drop(now);
+	}
+	reload_tell(r < 0 ? e->text : NULL);
+	tell_status();
+	return r;
+}
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+	CLEANUP(buf_donep) struct buf restart = BUF_INIT;
 	struct err e;
-	int r;
 
 	(void)fd, (void)what, (void)arg;
 	svc_reloading();
-	r = life.load(&now, &e);
-	if (r == 0)
-		r = service_check_sockets(now, &e);
-	if (r == 0) {
-		take_settings(now);
-	} else {
-		refuse_reload(&e);
-		settings_drop(now);
-	}
-	reload_tell(r < 0 ? e.text : NULL);
+	(void)service_reload(&restart, &e);
 	svc_ready();
-	tell_status();
 }
 
 /* Replies leave after their requests are over: connections count too. */

@@ -22,6 +22,12 @@ void service_started(void);
 /* Frees the events; may follow a service_watch() that failed, or none. */
 void service_done(void);
 
+/* The configuration as it is now, checked and not taken.  -EINVAL and the like: e says file and
+ * line; *ret is settings_drop()ped by the caller. */
+int service_look(struct settings **ret, struct err *e);
+/* Takes it, as SIGHUP does; *restart gets the keys that want a restart.  < 0: nothing changed. */
+int service_reload(struct buf *restart, struct err *e);
+
 /* Whether the sockets of the service manager may be served with these keys.  0; -EPERM. */
 int service_check_sockets(const struct settings *s, struct err *e);
 void service_log_level(const struct settings *s);

@@ -81,35 +81,62 @@ void settings_free_secret(char *s)
 	free(s);
 }
 
-/* Lines "NAME KEY"; what follows # is a comment. */
+static void secretp(char **s)
+{
+	settings_free_secret(*s);
+}
+
+/* The lines of `text` one by one, without their ends; *line_no counts all of them. */
+static char *next_line(char **text, int *line_no)
+{
+	char *line = *text;
+	size_t n;
+
+	if (!line || !*line)
+		return NULL;
+	n = strcspn(line, "\n");
+	*text = line[n] ? line + n + 1 : NULL;
+	line[n] = '\0';
+	(*line_no)++;
+	return line;
+}
+
+static int add_key(struct settings *s, const char *name, const char *secret)
+{
+	struct client_key *more = realloc(s->keys, (s->n_keys + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	s->keys = more;
+	more += s->n_keys++;
+	*more = (struct client_key){ strdup(name), strdup(secret) };
+	return more->name && more->secret ? 0 : -ENOMEM;
+}
+
+/* Lines "NAME KEY". */
 int settings_load_keys(struct settings *s, const char *path, struct err *e)
 {
-	CLEANUP(freep) char *text = NULL;
-	char *save = NULL;
+	CLEANUP(secretp) char *text = NULL;
+	char *at, *line;
 	int line_no = 0, r = settings_read_text(path, &text, e);
 
 	if (r < 0)
 		return r;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	at = text;
+	while ((line = next_line(&at, &line_no))) {
 		char *inner = NULL, *name, *secret;
-		struct client_key *more;
 
-		line_no++;
 		line[strcspn(line, "#")] = '\0';
 		name = strtok_r(line, " \t\r", &inner);
 		secret = strtok_r(NULL, " \t\r", &inner);
+
 		if (!name)
 			continue;
 		if (!secret || strlen(secret) < 8)
 			return err_set(e, -EINVAL,
 				       "%s:%d: write NAME KEY, the key with at least 8 characters",
 				       path, line_no);
-		more = realloc(s->keys, (s->n_keys + 1) * sizeof(*more));
-		if (!more)
-			return no_memory(e);
-		s->keys = more;
-		more[s->n_keys] = (struct client_key){ strdup(name), strdup(secret) };
-		if (!more[s->n_keys].name || !more[s->n_keys++].secret)
+		if (add_key(s, name, secret) < 0)
 			return no_memory(e);
 	}
 	if (!s->n_keys)
@@ -117,12 +144,51 @@ int settings_load_keys(struct settings *s, const char *path, struct err *e)
 	return 0;
 }
 
+static int add_allowed(struct settings *s, const char *key)
+{
+	char **more = realloc(s->curve_allowed, (s->n_curve_allowed + 2) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	s->curve_allowed = more;
+	more[s->n_curve_allowed] = strdup(key);
+	if (!more[s->n_curve_allowed])
+		return -ENOMEM;
+	more[++s->n_curve_allowed] = NULL;
+	return 0;
+}
+
+/* A key may hold, and begin with, a #: a word of 40 characters is a key wherever it stands before a
+ * comment. */
+static int load_allowed(struct settings *s, const char *path, struct err *e)
+{
+	CLEANUP(freep) char *text = NULL;
+	char *at, *line;
+	int line_no = 0, r = settings_read_text(path, &text, e);
+
+	at = text;
+	while (r == 0 && (line = next_line(&at, &line_no))) {
+		char *inner = NULL;
+
+		for (char *key = strtok_r(line, " \t\r", &inner); key && r == 0;
+		     key = strtok_r(NULL, " \t\r", &inner)) {
+			if (strlen(key) != 40 && *key == '#')
+				break;
+			if (strlen(key) != 40)
+				r = err_set(e, -EINVAL, "%s:%d: not a public key of 40 characters",
+					    path, line_no);
+			else if (add_allowed(s, key) < 0)
+				r = no_memory(e);
+		}
+	}
+	return r;
+}
+
 int settings_load_curve(struct settings *s, struct err *e)
 {
 	const char *own = conf_text(s->conf, "bus", NULL, "curve_file");
 	const char *allow = conf_text(s->conf, "bus", NULL, "curve_allow_file");
-	CLEANUP(freep) char *text = NULL;
-	CLEANUP(freep) char *list = NULL;
+	CLEANUP(secretp) char *text = NULL;
 	char **pair = NULL;
 	size_t n = 0;
 	int r;
@@ -135,14 +201,11 @@ int settings_load_curve(struct settings *s, struct err *e)
 			       "bus.curve_file without bus.curve_allow_file lets anyone in");
 	r = settings_read_text(own, &text, e);
 	if (r == 0)
-		r = settings_read_text(allow, &list, e);
+		r = load_allowed(s, allow, e);
 	if (r < 0)
 		return r;
-	if (settings_split(text, " \t\r\n", &pair, &n) < 0 ||
-	    settings_split(list, " \t\r\n", &s->curve_allowed, &s->n_curve_allowed) < 0) {
-		settings_free_list(pair, n);
+	if (settings_split(text, " \t\r\n", &pair, &n) < 0)
 		return no_memory(e);
-	}
 	if (n != 2 || strlen(pair[0]) != 40 || strlen(pair[1]) != 40) {
 		settings_free_list(pair, n);
 		return err_set(e, -EINVAL, "%s: not two keys of 40 characters", own);

@@ -46,8 +46,8 @@ static const struct conf_key keys[] = {
 	  "ipc:// or tcp:// endpoints, several with a blank between"),
 	K("bus", "curve_file", TEXT, 0, 0, NULL, false,
 	  "file of the router's CURVE keys: public and secret, a line each"),
-	K("bus", "curve_allow_file", TEXT, 0, 0, NULL, false,
-	  "file of the workers' public CURVE keys, a line each"),
+	K("bus", "curve_allow_file", TEXT, 0, 0, NULL, true,
+	  "file of the boxes' public CURVE keys, a line each; what follows # is a comment"),
 	K("bus", "beat_ms", INT, 50, 60000, "1000", false, "a sign of life this often, ms"),
 	K("bus", "dead_ms", INT, 100, 600000, "3000", false,
 	  "a silent worker is given up after, ms"),
@@ -98,6 +98,8 @@ static const struct conf_key keys[] = {
 	 "after failures, ask GET URL/models before a request is risked"},
 	{"log", "level", CONF_CHOICE, 0, 0, "error|warning|notice|debug", "notice", true,
 	 "lines above this level are not written"},
+	K("log", "keep_requests", INT, 0, 100000, "1000", false,
+	  "requests that are over and hearthctl explain still knows"),
 	{.key = NULL},
 };
 

@@ -16,4 +16,5 @@ include tests/box/weights.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/service.mk
+include tests/box/ctl.mk
 include tests/rack/local.mk

@@ -101,7 +101,7 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 	struct load_budget *b = &op->l->budget;
 	int r;
 
-	device_budget(d, &b->bytes);
+	device_budget(d, source, &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
 	if (r == 0)

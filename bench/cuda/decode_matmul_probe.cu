@@ -351,7 +351,6 @@ static void dense_cell(const char *what, enum matmul_format f, uint32_t n, uint3
 	a.n_rows = rows;
 	a.n = a.ldy = n;
 	a.k = a.ldx = k;
-	a.scale = 1;
 	a.format = f;
 	a.out = out;
 	c.what = what;

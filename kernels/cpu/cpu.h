@@ -97,7 +97,7 @@ void *cpu_alloc(struct cpu_device *d, size_t n, size_t size);	/* zeroed; freed a
 int cpu_load_weights(struct cpu_device *d, const struct weight_source *w,
 		     device_progress *progress, void *ctx, struct err *e);
 int cpu_alloc_rooms(struct cpu_device *d);	/* these two: cpu_room.c */
-void cpu_budget(const struct device *base, struct device_budget *ret);
+void cpu_budget(const struct device *base, const struct weight_source *source, struct device_budget *ret);
 
 /* ---- operations ------------------------------------------------------------------ */
 

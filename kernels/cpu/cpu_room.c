@@ -97,7 +97,8 @@ static uint64_t weight_elements(const struct model_shape *s)
 	return sum + s->n_mtp_layers * (mlp + attn + 2 * h * h);
 }
 
-void cpu_budget(const struct device *base, struct device_budget *ret)
+/* All formats are held as BF16. */
+void cpu_budget(const struct device *base, const struct weight_source *source, struct device_budget *ret)
 {
 	const struct cpu_device *d = (const struct cpu_device *)base;
 	const struct model_shape *s = &base->shape;
@@ -107,6 +108,7 @@ void cpu_budget(const struct device *base, struct device_budget *ret)
 		     (size_t)s->n_experts_used * 2 * (w[0] + pad16(s->expert_inter)) +
 		     2 * (size_t)s->n_kv_heads * s->head_dim;
 
+	(void)source;
 	ret->weights = weight_elements(s) * (d->round ? 2 : 4);
 	ret->kv = (uint64_t)l->n_blocks * d->block_elems * (d->round ? 2 : 4);
 	ret->states = (uint64_t)l->n_slots * d->state_floats * 4;

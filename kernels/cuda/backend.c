@@ -24,9 +24,9 @@ static struct device *hook_close(struct device *d)
 	return NULL;
 }
 
-static void hook_budget(const struct device *d, struct device_budget *ret)
+static void hook_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret)
 {
-	cuda_device_budget(inner(d), ret);
+	cuda_device_budget(inner(d), w, ret);
 }
 
 static const char *hook_numeric_text(const struct device *d)

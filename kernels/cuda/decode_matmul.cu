@@ -32,14 +32,9 @@ bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
 	       a->n_rows <= max_rows && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
-	       (unsigned)a->format < MATMUL_N_FORMATS &&
+	       (unsigned)a->format < MATMUL_N_FORMATS && (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       (!a->n_swiglu || (a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
 				 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
-}
-
-static float format_factor(enum matmul_format f)
-{
-	return f == MATMUL_NVFP4 ? fragment_factor<MATMUL_NVFP4>() : 1.0f;
 }
 
 /* Rows of W and where they go; plain ones first. */
@@ -67,7 +62,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
-	p.scale = a->scale * format_factor(a->format);
+	p.row_scale = a->row_scale;
 	p.k = a->k;
 	p.ldx = a->ldx;
 	p.n_cols = a->n_rows;
@@ -156,6 +151,60 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 	return -EINVAL;
 }
 
+/* ---- two at once ------------------------------------------------------------------ */
+
+static size_t packed_bytes(const struct matmul_params *p, enum matmul_format f)
+{
+	return (size_t)p->n_tiles * p->n_slices * matmul_unit_bytes(f);
+}
+
+/* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are more items than places. */
+template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
+static int pair_launch(struct matmul_params p, uint32_t p_items, size_t p_bytes, struct matmul_params q, cudaStream_t stream)
+{
+	auto kernel = narrow_pair_kernel<F, EXPERTS, F2>;
+	const size_t shared = max(narrow_shared(&p, 1), narrow_shared(&q, 1)), q_bytes = packed_bytes(&q, F2);
+	const uint32_t places = (uint32_t)device_sms() * 2;
+	uint32_t q_blocks = q.groups;
+
+	if (shared > SHARED_MAX)
+		return -EINVAL;
+	if (!places)
+		return -ENODEV;
+	if (p_items + q_blocks > places)
+		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
+	p_items = min(p_items, places - q_blocks);
+	if (shared > 48 * 1024 && cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) !=
+					  cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1, stream, p, q, p_items);
+}
+
+int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b, void *stream)
+{
+	struct matmul_params p, q;
+	int rc;
+
+	if (!matmul_args_ok(a, MATMUL_MAX_ROWS) || !matmul_args_ok(b, MATMUL_MAX_ROWS))
+		return -EINVAL;
+	if (a->format == MATMUL_BF16)
+		return b->format == MATMUL_BF16 ? decode_matmul(a, stream) ?: decode_matmul(b, stream) :
+						  decode_matmul_pair(b, a, stream);
+	if (b->format != MATMUL_BF16 || a->n_rows > 8 || b->n_rows > 8) {
+		rc = decode_matmul(a, stream);
+		return rc ? rc : decode_matmul(b, stream);
+	}
+	p = matmul_params_of(a);
+	q = matmul_params_of(b);
+	narrow_split(&p, false);
+	narrow_split(&q, false);
+	if (a->format == MATMUL_FP8)
+		return pair_launch<MATMUL_FP8, false, MATMUL_BF16>(p, p.groups, packed_bytes(&p, MATMUL_FP8), q,
+								   (cudaStream_t)stream);
+	return pair_launch<MATMUL_NVFP4, false, MATMUL_BF16>(p, p.groups, packed_bytes(&p, MATMUL_NVFP4), q,
+							     (cudaStream_t)stream);
+}
+
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
@@ -178,6 +227,7 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 {
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
 	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	       (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
@@ -187,9 +237,7 @@ struct matmul_params matmul_params_of_experts(const struct decode_experts_args *
 
 	p.w = (const char *)a->w;
 	p.x = (const __nv_bfloat16 *)a->x;
-	p.scales = a->scale;
-	p.scales_up = a->scale_up;
-	p.scale = format_factor(a->format);
+	p.row_scale = a->row_scale;
 	p.k = a->k;
 	p.ldx = a->ldx;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
@@ -230,4 +278,26 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;
+}
+
+int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b, void *stream)
+{
+	const uint32_t pairs = a->n_rows * a->n_slots;
+	struct matmul_params p, q;
+	int rc;
+
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16 ||
+	    !matmul_args_ok(b, MATMUL_MAX_ROWS))
+		return -EINVAL;
+	if (a->format != MATMUL_NVFP4 || b->format != MATMUL_FP8 || b->n_rows > 8 || pairs >= 5 * a->n_experts) {
+		rc = decode_experts(a, stream);
+		return rc ? rc : decode_matmul(b, stream);
+	}
+	p = matmul_params_of_experts(a, a->list);
+	q = matmul_params_of(b);
+	narrow_split(&p, false);
+	narrow_split(&q, false);
+	return pair_launch<MATMUL_NVFP4, true, MATMUL_FP8>(p, p.groups * min(pairs, a->n_experts),
+							   packed_bytes(&p, MATMUL_NVFP4) * min(pairs, a->n_experts), q,
+							   (cudaStream_t)stream);
 }

@@ -58,12 +58,16 @@ struct decode_matmul_args {
 	 * MATMUL_OUT_SWIGLU wants them, whose outputs go to y_swiglu.  0: nothing does. */
 	uint32_t n_swiglu, ldy_swiglu;
 	void *y_swiglu;
-	float scale;		/* multiplies the finished sum: NVFP4's global factor, else 1 */
+	/* device, one for each row of W as it is packed (padding and n_swiglu's rows included), or NULL: 1.
+	 * Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or tensor; BF16 has none. */
+	const float *row_scale;
 	enum matmul_format format;
 	enum matmul_out out;
 	enum matmul_form form;
 };
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
+/* The same for two products that do not need each other: of few rows, one BF16 and the other not, in one launch. */
+int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b, void *stream);
 
 /* ---- experts ----------------------------------------------------------------- */
 
@@ -85,9 +89,8 @@ int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, ui
 
 struct decode_experts_args {
 	const void *w;		/* device, [n_experts] packed matrices, one after the other */
-	const float *scale;	/* device, [n_experts], or NULL: 1 */
+	const float *row_scale;	/* device, [n_experts][rows as packed], as above */
 	const void *x;		/* device, bfloat16: [n_rows][ldx], or [n_rows * n_slots][ldx] */
-	const float *scale_up;	/* SWIGLU: of the up rows, where they have one of their own */
 	void *y;		/* device, [n_rows * n_slots][ldy] of `out`: a slot's own sum */
 	const struct expert_list *list;	/* device memory behind it; the struct is read now */
 	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */
@@ -100,6 +103,8 @@ struct decode_experts_args {
 	enum matmul_out out;	/* F32 or SWIGLU */
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
+/* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch; else one after the other. */
+int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b, void *stream);
 
 /* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
  * order, starting from the product of slot 0. */

@@ -19,8 +19,7 @@ struct matmul_params {
 	const char *w;
 	const __nv_bfloat16 *x;
 	void *y, *y_swiglu;		/* rows of the plain tiles; of the tiles in turns */
-	const float *scales, *scales_up;	/* experts: one each, or NULL */
-	float scale;			/* format's factor included */
+	const float *row_scale;		/* [experts][n_tiles][16], or NULL: 1 */
 	uint32_t n, n_swiglu;		/* rows of both; the plain tiles come first */
 	uint32_t k, ldx, ldy, ldy_swiglu;
 	uint32_t n_cols;		/* dense: columns of the product, the rows of x and y */
@@ -59,6 +58,21 @@ static __device__ __forceinline__ bool has_output(const struct matmul_params &p,
 	if (tile < p.n_plain)
 		return tile * MATMUL_TILE + r < p.n;
 	return r < 8 && tile < p.n_tiles;
+}
+
+/* The 16 row scales of a tile; NULL: all are 1. */
+template <enum matmul_format F>
+static __device__ __forceinline__ const float *tile_scales(const struct matmul_params &p, uint32_t expert, uint32_t tile)
+{
+	if (F == MATMUL_BF16 || !p.row_scale)
+		return NULL;
+	return p.row_scale + ((size_t)expert * p.n_tiles + tile) * MATMUL_TILE;
+}
+
+/* What the finished sum of row r is multiplied by: what the fragments leave out, times the row's scale. */
+template <enum matmul_format F> static __device__ __forceinline__ float scale_of(const float *scales, uint32_t r)
+{
+	return scales ? __fmul_rn(fragment_factor<F>, scales[r]) : fragment_factor<F>;
 }
 
 /* Writes the output of row r of a tile, column `col` of the product; `up` counts in tiles in turns: the sum eight rows

@@ -104,8 +104,7 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 		w.refill(step, next, lane, more);
 		if constexpr (unit<F>::scaled_halves)
 			if (step % 8 == 7)
-				join_halves<4 * NT>(step / 8, w.scale[step / 8], &sum[0][0],
-						    &part[0][0]);
+				join_halves<4 * NT>(step / 8, w, &sum[0][0], &part[0][0]);
 	}
 	w.refill_scales(next, lane, more);
 }
@@ -122,7 +121,7 @@ static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p
 }
 
 /* Adds the slices of every output of this block's tiles and writes them. */
-template <int NT>
+template <enum matmul_format F, int NT>
 static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
 						     const struct columns &c, const float *sums,
 						     uint32_t first_tile, uint32_t first_col,
@@ -138,16 +137,11 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 			continue;
 		const float sum = narrow_sum(p, from, stride);
 		const float up = tile < p.n_plain ? 0 : narrow_sum(p, from + 8, stride);
-		float scale = p.scale, scale_up = p.scale;	/* asked late: registers */
+		/* Asked late, when sums no longer take registers; narrow_block() has made them near. */
+		const float *scales = tile_scales<F>(p, c.pair ? p.list.active[expert_index] : 0, tile);
 
-		if (p.scales) {
-			const uint32_t expert = p.list.active[expert_index];
-
-			scale = __fmul_rn(p.scale, p.scales[expert]);
-			scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[expert]) : scale;
-		}
-		store_out(p, tile, r, c.pair ? c.pair[col] : col, __fmul_rn(sum, scale),
-			  __fmul_rn(up, scale_up));
+		store_out(p, tile, r, c.pair ? c.pair[col] : col, __fmul_rn(sum, scale_of<F>(scales, r)),
+			  __fmul_rn(up, scale_of<F>(scales, r % 8 + 8)));
 	}
 }
 
@@ -226,9 +220,21 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 	return (const uint4 *)(p.w + index * unit<F>::bytes);
 }
 
-/* DEPTH units are in flight; units[turn] is next, and is refilled for the position `ahead`. */
+/* What narrow_finish() will ask for, on its way while the tiles are multiplied. */
+template <enum matmul_format F, bool EXPERTS>
+static __device__ __forceinline__ void narrow_call_scales(const struct matmul_params &p, uint32_t item, uint32_t index)
+{
+	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + threadIdx.x;
+
+	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < p.m_warps && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::
+			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile)));
+}
+
+/* Block `block` of `blocks` that share the product (SPLIT: a cluster is one).  DEPTH units are in flight; units[turn] is
+ * next, and is refilled for the position `ahead`. */
 template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, bool SPLIT>
-static __device__ __forceinline__ void narrow_block(const struct matmul_params &p)
+static __device__ __forceinline__ void narrow_block(const struct matmul_params &p, uint32_t block, uint32_t blocks)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
 	float *meeting = sums;
@@ -253,7 +259,6 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = EXPERTS ? p.groups * (*p.list.n_active - p.without_last) : p.groups;
-	const uint32_t blocks = gridDim.x / k_blocks, block = blockIdx.x / k_blocks;
 	const uint32_t each = items / blocks, extra = items % blocks;
 	const uint32_t begin = block * each + min(block, extra);
 
@@ -277,6 +282,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 		const uint32_t index = item_expert<EXPERTS>(p, item);
 		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
 
+		narrow_call_scales<F, EXPERTS>(p, item, index);
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
 			float *to = meeting + flip * buffer;
 
@@ -325,7 +331,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
 			if (!SPLIT || rank == 0)
-				narrow_finish<NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
+				narrow_finish<F, NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
 					  item_group<EXPERTS>(p, item) * p.m_warps,
 					  chunk * 8 * NT, index);
 		}
@@ -337,7 +343,21 @@ template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS, boo
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_kernel(const __grid_constant__ struct matmul_params p)
 {
-	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p);
+	const uint32_t each = SPLIT ? p.k_blocks : 1;
+
+	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p, blockIdx.x / each, gridDim.x / each);
+}
+
+/* Two products of few columns at once, the first blocks at the first. */
+template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+	narrow_pair_kernel(const __grid_constant__ struct matmul_params p, const __grid_constant__ struct matmul_params q,
+			   uint32_t p_blocks)
+{
+	if (blockIdx.x < p_blocks)
+		narrow_block<F, 1, EXPERTS, 1, false>(p, blockIdx.x, p_blocks);
+	else
+		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks, gridDim.x - p_blocks);
 }
 
 #endif

@@ -190,9 +190,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 				if (quarter % 2)
 #pragma unroll
 					for (int m = 0; m < MT; m++)
-						join_halves<4 * NT>(quarter / 2,
-								    w[m].scale[quarter / 2],
-								    &sum[m][0][0], &part[m][0][0]);
+						join_halves<4 * NT>(quarter / 2, w[m], &sum[m][0][0],
+								    &part[m][0][0]);
 		}
 #pragma unroll
 		for (int m = 0; m < MT; m++)
@@ -217,7 +216,7 @@ static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
 }
 
 /* Writes the block's totals, neighbours in a row of y side by side. */
-template <int MT, int NT>
+template <enum matmul_format F, int MT, int NT>
 static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
 						   const uint4 *total)
 {
@@ -231,9 +230,12 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 		const uint32_t at = ((m * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + c % 2;
 		const float *from = (const float *)total + at;
 
-		if (has_output(p, tile, r) && col < p.n_cols)
-			store_out(p, tile, r, col, __fmul_rn(from[r / 8 * 2], p.scale),
-				  __fmul_rn(from[2], p.scale));
+		if (has_output(p, tile, r) && col < p.n_cols) {
+			const float *scales = tile_scales<F>(p, 0, tile);
+
+			store_out(p, tile, r, col, __fmul_rn(from[r / 8 * 2], scale_of<F>(scales, r)),
+				  __fmul_rn(from[2], scale_of<F>(scales, r % 8 + 8)));
+		}
 	}
 }
 
@@ -273,7 +275,7 @@ __global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 			turn_pass(p, at, slice);
 	});
 	__syncthreads();
-	wide_finish<MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
+	wide_finish<F, MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
 }
 
 #endif

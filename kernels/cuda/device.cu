@@ -129,11 +129,11 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 	return 0;
 }
 
-void cuda_device_budget(const struct cuda_device *d, struct device_budget *ret)
+void cuda_device_budget(const struct cuda_device *d, const struct weight_source *w, struct device_budget *ret)
 {
 	const uint64_t slots = d->limits.n_slots;
 
-	ret->weights = weights_bytes(&d->m) + 2 * rotation_bytes(d);
+	ret->weights = weights_bytes(&d->m, w) + 2 * rotation_bytes(d);
 	ret->kv = d->kv_layer * d->n_attn;
 	ret->states = slots * (d->n_gdn * (d->state_slot + 2 * d->window_side) + slot_bytes(d));
 	ret->workspace = d->ws.bytes;
@@ -277,9 +277,18 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w, devic
 	return load(d, w, 0, progress, ctx, e);
 }
 
-int cuda_device_load_dummy(struct cuda_device *d, uint64_t seed, struct err *e)
+int cuda_device_load_dummy(struct cuda_device *d, enum dummy_recipe recipe, uint64_t seed, struct err *e)
 {
-	return load(d, NULL, seed, NULL, NULL, e);
+	struct dummy dummy = { d->m, recipe };
+	const struct weight_source w = dummy_source(&dummy);
+
+	return load(d, &w, seed, NULL, NULL, e);
+}
+
+void cuda_device_weight_reads(const struct cuda_device *d, uint64_t *ret_step, uint64_t *ret_expert)
+{
+	*ret_step = d->w.step_bytes;
+	*ret_expert = d->w.expert_bytes;
 }
 
 static void free_host(struct cuda_device *d)

@@ -1,12 +1,10 @@
-/* device.h - the CUDA back end: the calls of kernels/step.h for devices named "cuda:N", BF16 weights.
+/* device.h - the CUDA back end: the calls of kernels/step.h for devices named "cuda:N".
  *
  * Signatures and meanings are those of step.h, with a type of its own; kernels/device.c picks the back
  * end by name.  What this version does not do: `draft` and NUMERICS_F32 answer -ENOTSUP.  What it does
  * otherwise than step.h says: device_submit() waits where a run wants logits back in memory that is not
  * pinned, and everywhere with `digests`; the digest of logits is taken after the slot's biases.
- *
- * Prompt rows go through the decode kernels, MATMUL_MAX_ROWS at a time; so a prompt may be cut anywhere,
- * and replay and prefill give the same bits.
+ * Weights keep the formats of their checkpoint (weights.h).
  */
 #ifndef HEARTH_KERNELS_CUDA_DEVICE_H
 #define HEARTH_KERNELS_CUDA_DEVICE_H
@@ -15,6 +13,7 @@
 extern "C" {
 #endif
 
+#include "kernels/cuda/dummy.h"
 #include "kernels/step.h"
 
 struct cuda_device;
@@ -22,7 +21,7 @@ struct cuda_device;
 int cuda_device_open(const char *name, const struct model_shape *shape, const struct device_limits *limits,
 		     struct cuda_device **ret, struct err *e);
 struct cuda_device *cuda_device_close(struct cuda_device *d);
-void cuda_device_budget(const struct cuda_device *d, struct device_budget *ret);
+void cuda_device_budget(const struct cuda_device *d, const struct weight_source *w, struct device_budget *ret);
 const char *cuda_device_numeric_text(const struct cuda_device *d);
 int cuda_device_load(struct cuda_device *d, const struct weight_source *w, device_progress *progress, void *ctx,
 		     struct err *e);
@@ -40,7 +39,9 @@ int cuda_block_restore(struct cuda_device *d, kv_block b, const void *from);
 /* ---- for measurements --------------------------------------------------------- */
 
 /* Instead of cuda_device_load(): weights made on the device from a seed. */
-int cuda_device_load_dummy(struct cuda_device *d, uint64_t seed, struct err *e);
+int cuda_device_load_dummy(struct cuda_device *d, enum dummy_recipe recipe, uint64_t seed, struct err *e);
+/* Bytes of matrices that a step reads: always, and for each expert in use, in the mean over layers. */
+void cuda_device_weight_reads(const struct cuda_device *d, uint64_t *ret_step, uint64_t *ret_expert);
 
 enum cuda_class {
 	CLASS_EMBED,

@@ -174,6 +174,11 @@ struct strided {
 };
 /* Where the shared expert's gated activations are. */
 struct strided shared_act(const struct cuda_device *d);
+/* One product gives both what the router says and the shared expert's activations. */
+static inline bool shared_in_follows(const struct layer_weights *w)
+{
+	return w->shared_in.n && w->router.format == MATMUL_BF16 && w->shared_in.format == MATMUL_BF16;
+}
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 
 /* digest.cu: waits for the stream, then adds a pass to its runs' digests. */

@@ -46,7 +46,7 @@ struct strided shared_act(const struct cuda_device *d)
 	const struct workspace *s = &d->ws;
 	const uint32_t inter = d->m.expert_inter;
 
-	if (!weights_shared_beside(&d->m))
+	if (!d->w.shared_beside)
 		return { (char *)s->shared_act, d->m.shared_inter };
 	return { (char *)s->act + (size_t)d->m.n_experts_used * inter * 2, slots_of(d) * inter };
 }
@@ -57,33 +57,56 @@ constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take 
 constexpr uint32_t SHARED_BESIDE_ROWS = 8;
 
 struct product {
-	const void *w, *x;
+	const void *x;
 	void *y;
-	uint32_t n, k, ldx, ldy;
+	uint32_t k, ldx, ldy;
 	enum matmul_out out;
 	uint32_t n_swiglu, ldy_swiglu;	/* and what follows W */
 	void *y_swiglu;
 };
 
-int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
+struct decode_matmul_args args_of(uint32_t rows, const struct matrix &w, const struct product &p)
 {
 	struct decode_matmul_args a = {};
 
-	a.w = p.w;
+	a.w = w.w;
+	a.row_scale = w.row_scale;
+	a.format = w.format;
 	a.x = p.x;
 	a.y = p.y;
 	a.n_rows = rows;
-	a.n = p.n;
+	a.n = w.n;
 	a.k = p.k;
 	a.ldx = p.ldx;
 	a.ldy = p.ldy;
 	a.n_swiglu = p.n_swiglu;
 	a.ldy_swiglu = p.ldy_swiglu;
 	a.y_swiglu = p.y_swiglu;
-	a.scale = 1;
-	a.format = MATMUL_BF16;
 	a.out = p.out;
+	return a;
+}
+
+int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p)
+{
+	const struct decode_matmul_args a = args_of(rows, w, p);
+
 	return decode_matmul(&a, d->stream);
+}
+
+/* The products of a stack, side by side in bf16 rows of `ld`. */
+int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x, void *y, uint32_t ld)
+{
+	struct decode_matmul_args a[STACK_MAX];
+	uint16_t *to = (uint16_t *)y;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < s.n_parts; to += s.part[i++].n)
+		a[i] = args_of(rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+	if (s.n_parts == 2)
+		return decode_matmul_pair(&a[0], &a[1], d->stream);
+	for (uint32_t i = 0; !rc && i < s.n_parts; i++)
+		rc = decode_matmul(&a[i], d->stream);
+	return rc;
 }
 
 int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
@@ -91,10 +114,10 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t rows = pass->n_rows, index = d->index[layer], n = gdn_width(d), ld = gdn_ld(d);
+	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
 	struct gdn_step_args g = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, n, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply_stack(d, rows, w->mixer_in, s->h, s->u, ld);
 
 	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
@@ -116,8 +139,7 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	g.out = s->og;
 	rc = rc ? rc : gdn_step(&g, d->stream);
 	pass_mark(d, CLASS_GDN);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->og, s->y, m->hidden, d->value, d->value, m->hidden,
-					      MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, w->mixer_out, { s->og, s->y, d->value, d->value, m->hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
@@ -172,7 +194,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM, ld = attention_width(d);
 	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
-	int rc = multiply(d, rows, { w->mixer_in, s->h, s->u, ld, m->hidden, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply_stack(d, rows, w->mixer_in, s->h, s->u, ld);
 
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;
@@ -198,7 +220,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, uint32_t lay
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	pass_mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : multiply(d, rows, { w->mixer_out, s->ao, s->y, m->hidden, q, q, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, w->mixer_out, { s->ao, s->y, q, q, m->hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }
@@ -225,9 +247,9 @@ int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
 	struct residual_add_args a = {};
-	int rc = multiply(d, rows, { w->gate_up, s->h, s->act, 2 * inter, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
+	int rc = multiply(d, rows, w->gate_up, { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	rc = rc ? rc : multiply(d, rows, { w->down, s->act, s->y, hidden, inter, inter, hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, w->down, { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_SHARED);
 	a.y = s->y;
 	a.slots = 1;
@@ -239,22 +261,38 @@ __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
 	*sum += *n - shared;
 }
 
-/* Router and the shared expert's gate and up in one product; then who goes where. */
+/* The router, and the shared expert's gate and up: one product if they have one format. */
+int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t hidden = d->m.hidden;
+	const struct strided act = shared_act(d);
+	const bool one = shared_in_follows(w);
+	const struct decode_matmul_args router = args_of(rows, w->router, { s->h, s->router, hidden, hidden, w->router.n,
+									    MATMUL_OUT_F32, one ? w->shared_in.n : 0,
+									    act.ld, act.at });
+
+	if (!w->shared_in.n || one)
+		return decode_matmul(&router, d->stream);
+	const struct decode_matmul_args shared = args_of(rows, w->shared_in,
+							 { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
+
+	return decode_matmul_pair(&router, &shared, d->stream);
+}
+
+/* Then who goes where. */
 int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	   const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
-	const struct strided act = shared_act(d);
 	struct route_args c = {};
-	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
-				     2 * m->shared_inter, act.ld, act.at });
+	int rc = multiply_router(d, rows, w);
 
 	c.logits = s->router;
 	c.rows = rows;
 	c.experts = m->n_experts;
-	c.stride = stride;
+	c.stride = w->router.n;
 	c.top = m->n_experts_used;
 	c.shared = m->shared_inter != 0;
 	c.list_shared = list_shared;
@@ -268,6 +306,7 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	return rc;
 }
 
+/* list_shared: the shared expert is on the list; else its last product is done beside the others. */
 int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
 	    const struct expert_list *list)
 {
@@ -276,7 +315,9 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	struct decode_experts_args a = {};
 	int rc;
 
-	a.w = w->expert_gate_up;
+	a.w = w->expert_gate_up.w;
+	a.row_scale = w->expert_gate_up.row_scale;
+	a.format = w->expert_gate_up.format;
 	a.x = s->h;
 	a.y = s->act;
 	a.list = list;
@@ -287,11 +328,12 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.k = m->hidden;
 	a.ldx = m->hidden;
 	a.ldy = m->expert_inter;
-	a.format = MATMUL_BF16;
 	a.out = MATMUL_OUT_SWIGLU;
 	a.without_last = list_shared;
 	rc = decode_experts(&a, d->stream);
-	a.w = w->expert_down;
+	a.w = w->expert_down.w;
+	a.row_scale = w->expert_down.row_scale;
+	a.format = w->expert_down.format;
 	a.x = s->act;
 	a.y = s->expert_y;
 	a.n = m->hidden;
@@ -302,7 +344,16 @@ int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	a.list_settled = 1;
 	a.without_last = 0;
 	a.out = MATMUL_OUT_F32;
-	rc = rc ? rc : decode_experts(&a, d->stream);
+	if (rc || !m->shared_inter || list_shared) {
+		rc = rc ? rc : decode_experts(&a, d->stream);
+	} else {
+		const struct strided act = shared_act(d);
+		const struct decode_matmul_args shared =
+			args_of(rows, w->down, { act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter, act.ld,
+						 slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+
+		rc = decode_experts_beside(&a, &shared, d->stream);
+	}
 	pass_mark(d, CLASS_EXPERTS);
 	return rc;
 }
@@ -314,17 +365,12 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	const struct model_shape *m = &d->m;
 	/* One of the experts while there are few rows; a matrix of its own when each of its tiles would be work
 	 * for many.  The same bits. */
-	const bool beside = rows <= SHARED_BESIDE_ROWS && weights_shared_beside(m);
+	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
 	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
-	const struct strided act = shared_act(d);
 	struct residual_add_args a = {};
 	int rc = choose(d, rows, w, beside, &list);
 
 	rc = rc ? rc : experts(d, rows, w, beside, &list);
-	if (m->shared_inter && !beside)
-		rc = rc ? rc : multiply(d, rows, { w->down, act.at, s->expert_y + m->n_experts_used * m->hidden, m->hidden,
-						   m->shared_inter, act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
-	pass_mark(d, CLASS_SHARED);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);
@@ -451,8 +497,8 @@ int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32
 	if (!n)
 		return 0;
 	rc = gather_rows(h, rows, n, d->m.hidden, s->hn, d->stream);
-	rc = rc ? rc : multiply(d, n, { d->w.head, s->hn, s->logits, d->m.vocab_rows, d->m.hidden, d->m.hidden,
-					d->m.vocab_rows, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, n, d->w.head, { s->hn, s->logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
+						   MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_HEAD);
 	return rc;
 }

@@ -96,7 +96,7 @@ template <> struct unit<MATMUL_BF16> {
 template <> struct unit<MATMUL_FP8> {
 	static constexpr int bytes = MATMUL_FP8_UNIT;
 	uint4 a[8];
-	float scale[2];
+	float low[2], high[2];	/* scales of 128 columns each, for row g and for row g + 8 */
 
 	__device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
@@ -104,8 +104,10 @@ template <> struct unit<MATMUL_FP8> {
 		for (int i = 0; i < 8; i++)
 			a[i] = load_once(from + i * 32 + lane);
 		uint4 t = load_once(from + 256);
-		scale[0] = __uint_as_float(t.x);
-		scale[1] = __uint_as_float(t.y);
+		low[0] = __uint_as_float(t.x);
+		low[1] = __uint_as_float(t.y);
+		high[0] = __uint_as_float(t.z);
+		high[1] = __uint_as_float(t.w);
 	}
 	/* Two pairs of one word: pack.c, fp8_scatter(). */
 	static __device__ __forceinline__ void word(uint32_t w, uint32_t *first, uint32_t *second)
@@ -131,9 +133,9 @@ template <> struct unit<MATMUL_FP8> {
 	}
 	__device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
 	{
-		asm volatile("{ .reg .pred m; setp.ne.u32 m, %3, 0;\n"
-			     "@m ld.global.nc.v2.f32 {%0, %1}, [%2]; }"
-			     : "+f"(scale[0]), "+f"(scale[1])
+		asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
+			     "@m ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4]; }"
+			     : "+f"(low[0]), "+f"(low[1]), "+f"(high[0]), "+f"(high[1])
 			     : "l"(next + 256), "r"((uint32_t)more));
 	}
 	static constexpr bool scaled_halves = true;	/* the unit is two blocks of 128 columns */
@@ -194,12 +196,14 @@ template <> struct unit<MATMUL_NVFP4> {
 };
 
 /* After the last step of a half: the first half's sums move to `part`, scaled; the second
- * half's take them up: sum = fma(scale1, sum1, scale0 * sum0). */
+ * half's take them up: sum = fma(scale1, sum1, scale0 * sum0).  N accumulators, four of a lane's after the other. */
 template <int N>
-static __device__ __forceinline__ void join_halves(int half, float scale, float *sum, float *part)
+static __device__ __forceinline__ void join_halves(int half, const struct unit<MATMUL_FP8> &w, float *sum, float *part)
 {
 #pragma unroll
 	for (int i = 0; i < N; i++) {
+		const float scale = i % 4 < 2 ? w.low[half] : w.high[half];
+
 		if (half == 0) {
 			part[i] = __fmul_rn(scale, sum[i]);
 			sum[i] = 0;
@@ -209,10 +213,7 @@ static __device__ __forceinline__ void join_halves(int half, float scale, float 
 	}
 }
 
-/* What the global factor is multiplied by for what the fragments leave out. */
-template <enum matmul_format F> static constexpr float fragment_factor()
-{
-	return F == MATMUL_NVFP4 ? 4503599627370496.0f : 1.0f;	/* 2^52 */
-}
+/* What a finished sum is multiplied by for what the fragments leave out: a power of two. */
+template <enum matmul_format F> constexpr float fragment_factor = F == MATMUL_NVFP4 ? 0x1p52f : 1.0f;
 
 #endif

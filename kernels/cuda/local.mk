@@ -9,7 +9,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
 	kernels/cuda/expert_list.cuh kernels/cuda/launch.cuh kernels/cuda/route.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
-	kernels/cuda/weights.h
+	kernels/cuda/dummy.h kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 EXTRA_DIST += $(cuda_headers)
 
 .cu.o:
@@ -27,6 +27,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
 	kernels/cuda/digest.cu \
+	kernels/cuda/dummy.c \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
 	kernels/cuda/gdn_convolve.cu \
@@ -37,11 +38,13 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pack.c \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
+	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
 	kernels/cuda/route.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
+	kernels/cuda/loader.cu \
 	kernels/cuda/weights.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open

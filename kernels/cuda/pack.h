@@ -21,7 +21,8 @@
  *
  *	MATMUL_BF16   16 steps x 32 lanes x 16 bytes		 8,192 bytes a unit
  *	MATMUL_FP8     8 x 32 x 16 bytes, two steps a load; then	 4,112 bytes
- *		      two float32 scales (128 columns each) and 8 bytes unused
+ *		      four float32 scales, none of them 0: rows 0-7 with columns
+ *		      0-127 and 128-255, rows 8-15 with the same
  *	MATMUL_NVFP4   4 x 32 x 16 bytes, four steps a load; then	 2,304 bytes
  *		      16 x 16 bytes of block scales
  *
@@ -58,13 +59,13 @@ size_t matmul_packed_bytes(enum matmul_format f, uint32_t n, uint32_t k);
 /* w: [n, k] bfloat16; k a multiple of 8. */
 int matmul_pack_bf16(const uint16_t *w, uint32_t n, uint32_t k, void *ret_packed);
 
-/* w: [n, k] e4m3; scale: [ceil(n/128), ceil(k/128)] float32 multipliers
- * ("weight_scale_inv"); k a multiple of 16. */
+/* w: [n, k] e4m3; scale: [ceil(n/128), ceil(k/128)] finite float32 multipliers
+ * ("weight_scale_inv"; what 0 scales becomes zero weights); k a multiple of 16. */
 int matmul_pack_fp8(const uint8_t *w, const float *scale, uint32_t n, uint32_t k,
 		    void *ret_packed);
 
 /* codes: [n, k/2], low nibble is the even column; scale: [n, k/16] e4m3.  The global
- * float32 factor is not packed: it is an argument of the kernels.  k a multiple of 16. */
+ * float32 factor is not packed: it is a row_scale of the kernels.  k a multiple of 16. */
 int matmul_pack_nvfp4(const uint8_t *codes, const uint8_t *scale, uint32_t n, uint32_t k,
 		      void *ret_packed);
 

@@ -13,32 +13,44 @@
 namespace {
 
 struct product {
-	const void *w, *x;
+	const void *x;
 	void *y;
-	uint32_t n, k, ldy;
+	uint32_t k, ldx, ldy;
 	enum matmul_out out;
 	uint32_t n_swiglu;
 	struct strided swiglu;
 };
 
-int multiply(struct cuda_device *d, uint32_t rows, const struct product &p)
+int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p)
 {
 	struct decode_matmul_args a = {};
 
-	a.w = p.w;
+	a.w = w.w;
+	a.row_scale = w.row_scale;
+	a.format = w.format;
 	a.x = p.x;
 	a.y = p.y;
 	a.n_rows = rows;
-	a.n = p.n;
-	a.k = a.ldx = p.k;
+	a.n = w.n;
+	a.k = p.k;
+	a.ldx = p.ldx;
 	a.ldy = p.ldy;
 	a.n_swiglu = p.n_swiglu;
 	a.ldy_swiglu = p.swiglu.ld;
 	a.y_swiglu = p.swiglu.at;
-	a.scale = 1;
-	a.format = MATMUL_BF16;
 	a.out = p.out;
 	return prefill_matmul(&a, d->stream);
+}
+
+/* The products of a stack, side by side in bf16 rows of `ld`. */
+int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x, void *y, uint32_t ld)
+{
+	uint16_t *to = (uint16_t *)y;
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < s.n_parts; to += s.part[i++].n)
+		rc = multiply(d, rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+	return rc;
 }
 
 /* y = W_out x, x as the mixer left it. */
@@ -46,7 +58,7 @@ int mixer_out(struct cuda_device *d, uint32_t rows, const struct layer_weights *
 {
 	int rc = prefill_order(x, rows, width, d->stream);
 
-	return rc ? rc : multiply(d, rows, { w->mixer_out, x, d->ws.y, d->m.hidden, width, d->m.hidden, MATMUL_OUT_F32 });
+	return rc ? rc : multiply(d, rows, w->mixer_out, { x, d->ws.y, width, width, d->m.hidden, MATMUL_OUT_F32 });
 }
 
 int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
@@ -54,10 +66,10 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t n = gdn_width(d), ld = gdn_ld(d);
+	const uint32_t ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
 	struct gdn_prefill_args g = {};
-	int rc = multiply(d, pass->n_rows, { w->mixer_in, s->h, s->u, n, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->h, s->u, ld);
 
 	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->prefill.gdn;
@@ -117,7 +129,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, const struct
 	const uint32_t ld = attention_width(d);
 	char *u = (char *)s->u;
 	struct attn_prefill_in_args r = {};
-	int rc = multiply(d, pass->n_rows, { w->mixer_in, s->h, s->u, ld, m->hidden, ld, MATMUL_OUT_BF16 });
+	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->h, s->u, ld);
 
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.tiles = s->prefill.tile;
@@ -169,9 +181,9 @@ int dense_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights
 {
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
-	int rc = multiply(d, rows, { w->gate_up, s->h, s->act, 2 * inter, hidden, inter, MATMUL_OUT_SWIGLU });
+	int rc = multiply(d, rows, w->gate_up, { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	rc = rc ? rc : multiply(d, rows, { w->down, s->act, s->y, hidden, inter, hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : multiply(d, rows, w->down, { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_SHARED);
 	ret->y = s->y;
 	ret->slots = 1;
@@ -184,8 +196,14 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	const struct model_shape *m = &d->m;
 	const uint32_t stride = m->n_experts + (m->shared_inter ? 1 : 0);
 	struct route_args c = {};
-	int rc = multiply(d, rows, { w->router, s->h, s->router, stride, m->hidden, stride, MATMUL_OUT_F32,
-				     2 * m->shared_inter, shared_act(d) });
+	const struct strided act = shared_act(d);
+	const bool one = shared_in_follows(w);
+	int rc = multiply(d, rows, w->router, { s->h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
+						one ? w->shared_in.n : 0, act });
+
+	if (m->shared_inter && !one)
+		rc = rc ? rc : multiply(d, rows, w->shared_in,
+					{ s->h, act.at, m->hidden, m->hidden, act.ld, MATMUL_OUT_SWIGLU });
 
 	c.logits = s->router;
 	c.rows = rows;
@@ -196,7 +214,7 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
 	rc = rc ? rc : route_choose(&c, d->stream);
-	rc = rc ? rc : prefill_list_build(s->choice, rows, slots_of(d), m->n_experts + (weights_shared_beside(m) ? 1 : 0), list,
+	rc = rc ? rc : prefill_list_build(s->choice, rows, slots_of(d), m->n_experts + (d->w.shared_beside ? 1 : 0), list,
 					  d->stream);
 	pass_mark(d, CLASS_ROUTER);
 	return rc;
@@ -206,12 +224,15 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const bool beside = weights_shared_beside(m);
+	const bool beside = d->w.shared_beside;
+	const struct strided act = shared_act(d);
 	const struct prefill_list list = prefill_list_at(s->prefill_list, rows, slots_of(d), m->n_experts + 1);
 	struct decode_experts_args a = {};
 	int rc = choose(d, rows, w, &list);
 
-	a.w = w->expert_gate_up;
+	a.w = w->expert_gate_up.w;
+	a.row_scale = w->expert_gate_up.row_scale;
+	a.format = w->expert_gate_up.format;
 	a.x = s->h;
 	a.y = s->act;
 	a.n_rows = rows;
@@ -223,7 +244,9 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	a.out = MATMUL_OUT_SWIGLU;
 	a.without_last = beside;
 	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
-	a.w = w->expert_down;
+	a.w = w->expert_down.w;
+	a.row_scale = w->expert_down.row_scale;
+	a.format = w->expert_down.format;
 	a.x = s->act;
 	a.y = s->expert_y;
 	a.n = a.ldy = m->hidden;
@@ -234,8 +257,9 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
 	pass_mark(d, CLASS_EXPERTS);
 	if (m->shared_inter && !beside)
-		rc = rc ? rc : multiply(d, rows, { w->down, s->shared_act, (uint16_t *)(void *)s->expert_y + m->n_experts_used * m->hidden,
-						   m->hidden, m->shared_inter, slots_of(d) * m->hidden, MATMUL_OUT_BF16 });
+		rc = rc ? rc : multiply(d, rows, w->down,
+					{ act.at, (uint16_t *)(void *)s->expert_y + m->n_experts_used * m->hidden,
+					  m->shared_inter, act.ld, slots_of(d) * m->hidden, MATMUL_OUT_BF16 });
 	pass_mark(d, CLASS_SHARED);
 	ret->y = s->expert_y;
 	ret->y_bf16 = 1;

@@ -1,9 +1,13 @@
 /* prefill_matmul.cu - see prefill_matmul.h.
  *
  * A block of eight warps has 128 rows of W and PREFILL_COLS rows of x.  A warp has a tile of 16 rows of W and all columns:
- * 128 sums a lane.  Its weights go from memory to registers a unit ahead, as in the decode kernels; x passes through
+ * 128 sums a lane.  Where there are few rows, or few blocks, a block has 64: 32 sums a lane, and two blocks on a
+ * multiprocessor; the same bits.  Its weights go from memory to registers a unit ahead, as in the decode kernels; x passes through
  * shared memory in stages of 64 columns, swizzled by 128 bytes.  On Hopper four warps multiply together (wgmma, one stage
  * is multiplied while the next is queued); elsewhere each by itself (mma.sync), in the same layout of sums.
+ *
+ * FP8 in blocks: the sums are kept in units of the scale of the 128 columns being added, and are brought to the next scale
+ * (struct fp8_scale) where the next 128 begin.
  */
 #include "kernels/cuda/prefill_matmul.h"
 
@@ -19,18 +23,29 @@
 namespace {
 
 constexpr int WARPS = 8, THREADS = WARPS * WARP;
-constexpr int COLS = PREFILL_COLS, HALF = COLS / 2, HALVES = COLS / HALF;
-constexpr int STAGE_K = 64, STAGE_BYTES = COLS * STAGE_K * 2;
-/* Three are 96 KB, what sm_12x has.  On Hopper a stage is still read by the other four warps when these have finished it,
- * so its place is filled one stage later. */
-constexpr int STAGES_HOPPER = 5, STAGES_ELSE = 3;
-constexpr int STAGES = HOPPER ? STAGES_HOPPER : STAGES_ELSE, AHEAD = HOPPER ? STAGES - 2 : STAGES - 1;
-constexpr int COPIES = COLS / (THREADS / 8);	/* 16 bytes each, a thread and stage */
+constexpr int STAGE_K = 64;
+constexpr int MANY = PREFILL_COLS, FEW = 64;	/* rows of x a block can have */
+
+/* Three of many are 96 KB, what sm_12x has. */
+constexpr int n_stages(int cols, bool hopper)
+{
+	return cols == FEW ? 5 : hopper ? 5 : 3;
+}
+
+/* A block with C rows of x. */
+template <int C> struct room {
+	static constexpr int HALF = C < 128 ? C : 128, HALVES = C / HALF, STAGE_BYTES = C * STAGE_K * 2;
+	/* On Hopper a stage is still read by the other four warps when these have finished it, so its place is filled one
+	 * stage later. */
+	static constexpr int STAGES = n_stages(C, HOPPER), AHEAD = HOPPER ? STAGES - 2 : STAGES - 1;
+	static constexpr int COPIES = C / (THREADS / 8);	/* 16 bytes each, a thread and stage */
+	static constexpr int BLOCKS = C == FEW ? 2 : 1;		/* that a multiprocessor has at once */
+};
 
 typedef __nv_bfloat16 bf16;
 
-struct sums {
-	float h[HALVES][HALF / 2];	/* [half][4 j + i]: column tile j of 8, i as mma's accumulator */
+template <int C> struct sums {
+	float h[room<C>::HALVES][room<C>::HALF / 2];	/* [half][4 j + i]: column tile j of 8, i as mma's accumulator */
 };
 
 /* Which pairs or rows of x a block has. */
@@ -43,12 +58,13 @@ struct tile_of_x {
 };
 
 /* This thread's part of stage `k_block`: chunk tid % 8 of the rows tid / 8, tid / 8 + 32, ... */
-__device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES], uint32_t n, char *stage, uint32_t k_block)
+template <int C>
+__device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>::COPIES], uint32_t n, char *stage, uint32_t k_block)
 {
 	const uint32_t chunk = threadIdx.x % 8, k = k_block * STAGE_K + chunk * 8;
 
 #pragma unroll
-	for (int i = 0; i < COPIES; i++) {
+	for (int i = 0; i < room<C>::COPIES; i++) {
 		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8);
 
 		if (i * (THREADS / 8) >= (int)n)
@@ -62,41 +78,145 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[COPIES]
 	}
 }
 
+/* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than 2^60 times smaller
+ * than the one before counts as 2^60 times smaller: what it scales is far below the sums' last bit. */
+struct fp8_scale {
+	float low = 0, high = 0;	/* rows g and g + 8; 0: nothing was added yet */
+
+	/* Returns what sums are multiplied with to be in units of `next`. */
+	static __device__ float change(float *unit, float next)
+	{
+		const float least = fabsf(*unit) * 0x1p-60f, was = *unit;
+
+		*unit = fabsf(next) < least ? copysignf(least, next) : next;
+		return __fdividef(was, *unit);	/* within 2 ulp */
+	}
+	template <int C> __device__ void change(sums<C> &s, float next_low, float next_high)
+	{
+		const float by_low = change(&low, next_low), by_high = change(&high, next_high);
+
+#pragma unroll
+		for (int h = 0; h < room<C>::HALVES; h++)
+#pragma unroll
+			for (int i = 0; i < room<C>::HALF / 2; i++)
+				s.h[h][i] = __fmul_rn(s.h[h][i], i % 4 < 2 ? by_low : by_high);
+	}
+};
+
 #if HOPPER
-template <enum matmul_format F, int N>
-__device__ void multiply_cols(sums &s, const struct unit<F> &w, int quarter, const char *stage)
+/* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes on. */
+template <int STEPS> struct frags {
+	struct frag f[STEPS];
+
+	template <enum matmul_format F> __device__ void take(const struct unit<F> &w, int first)
+	{
+#pragma unroll
+		for (int i = 0; i < STEPS; i++)
+			f[i] = w.frag_of(first + i);
+	}
+	/* Until here they stay where they are. */
+	__device__ void keep()
+	{
+#pragma unroll
+		for (int i = 0; i < STEPS; i++)
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				asm volatile("" : "+r"(f[i].r[j])::"memory");
+	}
+};
+
+template <int N, int C, int STEPS> __device__ void multiply_cols(sums<C> &s, const frags<STEPS> &w, uint32_t x)
 {
 	wgmma_fence();
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const struct frag f = w.frag_of(quarter * 4 + i);
-		const uint32_t at = smem_address(stage) + i * 32;
+	for (int i = 0; i < STEPS; i++) {
+		const uint32_t at = x + i * 32;
 
-		if (N == 32)
-			wgmma_64x32(s.h[0], f, wgmma_rows(at));
-		else if (N == 64)
-			wgmma_64x64(s.h[0], f, wgmma_rows(at));
+		if constexpr (N == 32)
+			wgmma_64x32(s.h[0], w.f[i], wgmma_rows(at));
+		else if constexpr (N == 64)
+			wgmma_64x64(s.h[0], w.f[i], wgmma_rows(at));
 		else
-			wgmma_64x128(s.h[0], f, wgmma_rows(at));
-		if (N == COLS)
-			wgmma_64x128(s.h[1], f, wgmma_rows(at + HALF * STAGE_K * 2));
+			wgmma_64x128(s.h[0], w.f[i], wgmma_rows(at));
+		if constexpr (N == 256)
+			wgmma_64x128(s.h[1], w.f[i], wgmma_rows(at + 128 * STAGE_K * 2));
 	}
 	wgmma_commit();
 }
 
-/* No more columns than there are; n is the same for the whole block. */
-template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
+/* x: shared address of the first step's columns.  No more columns than there are; n is the same for the whole block. */
+template <int C, int STEPS> __device__ void multiply_steps(sums<C> &s, const frags<STEPS> &w, uint32_t x, uint32_t n)
 {
-	if (n > HALF)
-		multiply_cols<F, COLS>(s, w, quarter, stage);
-	else if (n > 64)
-		multiply_cols<F, HALF>(s, w, quarter, stage);
-	else if (n > 32)
-		multiply_cols<F, 64>(s, w, quarter, stage);
+	if constexpr (C == MANY) {
+		if (n > 64)
+			return n > 128 ? multiply_cols<256>(s, w, x) : multiply_cols<128>(s, w, x);
+	}
+	if (n > 32)
+		multiply_cols<64>(s, w, x);
 	else
-		multiply_cols<F, 32>(s, w, quarter, stage);
+		multiply_cols<32>(s, w, x);
 }
+
+/* A tile's weights on their way through the tensor core: stage after stage of a unit, then of the next.  Quantised ones
+ * are expanded into two sets of registers in turn. */
+template <enum matmul_format F, int C> struct tile_weights {
+	static constexpr int STEPS = C == FEW ? 1 : 2;	/* of a set */
+	struct unit<F> w;
+	frags<STEPS> set[2];
+
+	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`.  When it returns, the stage
+	 * before is done with. */
+	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+#pragma unroll
+		for (int i = 0; i < 4 / STEPS; i++) {
+			frags<STEPS> &now = set[i % 2], &other = set[1 - i % 2];
+
+			now.take(w, quarter * 4 + i * STEPS);
+			if constexpr (F == MATMUL_FP8)
+				if (quarter % 2 == 0 && i == 0) {
+					wgmma_wait<0>();
+					other.keep();
+					scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
+				}
+			multiply_steps(s, now, smem_address(x) + i * STEPS * 32, n);
+			wgmma_wait<1>();
+			other.keep();
+		}
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+		if (quarter == 3)
+			w.refill_scales(next, threadIdx.x % WARP, more);
+	}
+};
+
+template <int C> struct tile_weights<MATMUL_BF16, C> {
+	struct unit<MATMUL_BF16> w;
+	bool begun = false;
+
+	/* `next` stands right behind where w came from. */
+	__device__ void stage(sums<C> &s, fp8_scale *, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+		frags<4> now;
+
+		now.take(w, quarter * 4);
+		multiply_steps(s, now, smem_address(x), n);
+		wgmma_wait<1>();	/* the stage before is done with; its weights may go */
+		if (quarter) {
+			refill(quarter - 1, next, more);
+		} else if (begun) {	/* what the last unit's end left is this one's */
+			refill(3, next - unit<MATMUL_BF16>::bytes / 16, true);
+		}
+		begun = true;
+	}
+	__device__ void refill(int quarter, const uint4 *from, bool more)
+	{
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, more);
+	}
+};
 #else
 __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 {
@@ -104,8 +224,8 @@ __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
 }
 
-template <enum matmul_format F>
-__device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
+template <enum matmul_format F, int C>
+__device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
 {
 	/* Matrices of a load: chunks 2i and 2i + 1 of rows 0-7, then of rows 8-15. */
 	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
@@ -115,12 +235,12 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 		const struct frag f = w.frag_of(quarter * 4 + i);
 
 #pragma unroll
-		for (int h = 0; h < HALVES; h++) {
+		for (int h = 0; h < room<C>::HALVES; h++) {
 #pragma unroll
-			for (int j = 0; j < HALF / 16; j++) {
-				if (h * HALF + j * 16 >= (int)n)
+			for (int j = 0; j < room<C>::HALF / 16; j++) {
+				if (h * room<C>::HALF + j * 16 >= (int)n)
 					break;
-				const uint32_t r = h * HALF + j * 16 + row;
+				const uint32_t r = h * room<C>::HALF + j * 16 + row;
 				uint32_t b[4];
 
 				ldmatrix4(b, smem_address(stage) + r * (STAGE_K * 2) + (((2 * i + odd) ^ (r & 7)) * 16));
@@ -130,35 +250,54 @@ __device__ void multiply_stage(sums &s, const struct unit<F> &w, int quarter, co
 		}
 	}
 }
+
+template <enum matmul_format F, int C> struct tile_weights {
+	struct unit<F> w;
+
+	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`. */
+	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	{
+		if constexpr (F == MATMUL_FP8)
+			if (quarter % 2 == 0)
+				scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
+		multiply_stage<F>(s, w, quarter, x, n);
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+		if (quarter == 3)
+			w.refill_scales(next, threadIdx.x % WARP, more);
+	}
+};
 #endif
 
-/* The sums of 16 rows of W with all columns of the tile. */
-template <enum matmul_format F>
-__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums &s)
+/* The sums of 16 rows of W with all columns of the tile, in units of *scale. */
+template <enum matmul_format F, int C>
+__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums<C> &s,
+			      fp8_scale *scale)
 {
-	const int lane = threadIdx.x % WARP;
+	constexpr int STAGES = room<C>::STAGES, AHEAD = room<C>::AHEAD, STAGE_BYTES = room<C>::STAGE_BYTES;
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
 	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
 							  unit<F>::bytes);
-	uint32_t row[COPIES];
-	struct unit<F> w;
+	uint32_t row[room<C>::COPIES];
+	struct tile_weights<F, C> weights;
 
 #pragma unroll
-	for (int i = 0; i < COPIES; i++) {
+	for (int i = 0; i < room<C>::COPIES; i++) {
 		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8), pair = x.row(min(r, x.n - 1));
 
 		row[i] = x.pair && !p.x_per_slot ? pair / p.n_slots : pair;
 	}
 #pragma unroll
-	for (int h = 0; h < HALVES; h++)
+	for (int h = 0; h < room<C>::HALVES; h++)
 #pragma unroll
-		for (int i = 0; i < HALF / 2; i++)
+		for (int i = 0; i < room<C>::HALF / 2; i++)
 			s.h[h][i] = 0;
-	w.load(from, lane);
+	weights.w.load(from, threadIdx.x % WARP);
 #pragma unroll
 	for (int i = 0; i < AHEAD; i++) {
 		if (i < (int)n_blocks)
-			stage_load(p, row, x.n, stages + i * STAGE_BYTES, i);
+			stage_load<C>(p, row, x.n, stages + i * STAGE_BYTES, i);
 		asm volatile("cp.async.commit_group;" ::: "memory");
 	}
 	uint32_t at = 0, to = AHEAD;	/* stages: multiplied now; loaded now */
@@ -177,26 +316,9 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #endif
 			/* The stage is there for all, and nobody reads the place that is filled next. */
 			__syncthreads();
-			multiply_stage<F>(s, w, quarter, stages + at * STAGE_BYTES, x.n);
-#if HOPPER
-			wgmma_wait<1>();	/* the stage before is done with; its weights may go */
-			if (block) {
-				constexpr int last = 3;
-				const int done = quarter ? quarter - 1 : last;
-				const bool next = quarter ? more : true;
-				const uint4 *place = from + (quarter ? unit_uint4 : 0);
-
-#pragma unroll
-				for (int i = 0; i < 4; i++)
-					w.refill(done * 4 + i, place, lane, next);
-			}
-#else
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				w.refill(quarter * 4 + i, from + unit_uint4, lane, more);
-#endif
+			weights.stage(s, scale, from + unit_uint4, more, quarter, stages + at * STAGE_BYTES, x.n);
 			if (block + AHEAD < n_blocks)
-				stage_load(p, row, x.n, stages + to * STAGE_BYTES, block + AHEAD);
+				stage_load<C>(p, row, x.n, stages + to * STAGE_BYTES, block + AHEAD);
 			asm volatile("cp.async.commit_group;" ::: "memory");
 			at = at + 1 == STAGES ? 0 : at + 1;
 			to = to + 1 == STAGES ? 0 : to + 1;
@@ -225,33 +347,38 @@ __device__ float swiglu(float gate, float up)
 
 /* Output rows of the columns that a lane stores, asked for before the first store: the compiler must not move a load of
  * the list over a store. */
-struct out_rows {
-	uint32_t row[COLS / 8];
+template <int C> struct out_rows {
+	uint32_t row[C / 8];
 
 	__device__ out_rows(const tile_of_x &x, uint32_t offset)
 	{
 #pragma unroll
-		for (int j = 0; j < COLS / 8; j++)
+		for (int j = 0; j < C / 8; j++)
 			row[j] = x.row(min(j * 8 + offset, x.n - 1));
 	}
 };
 
+/* What the sums of rows g and g + 8 of a tile are multiplied with. */
+struct row_scales {
+	float low, high;
+};
+
 /* SwiGLU of a tile in turns: eight outputs a column. */
-__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale,
-			    float scale_up)
+template <int C>
+__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-	const out_rows to(x, g);
+	const out_rows<C> to(x, g);
 	bf16 *y = (bf16 *)p.y_swiglu + prefill_column((tile - p.n_plain) * 8 + 2 * q);
 
 #pragma unroll
-	for (int j = 0; j < COLS / 8; j++) {
-		const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4];
+	for (int j = 0; j < C / 8; j++) {
+		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale), __fmul_rn(v[2], scale_up)),
-						swiglu(__fmul_rn(v[1], scale), __fmul_rn(v[3], scale_up)));
+		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
+						swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
 		if (j * 8 + g < x.n)
 			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
 	}
@@ -269,19 +396,20 @@ __device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint3
 	}
 }
 
-__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
+template <int C>
+__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = tile * MATMUL_TILE + 2 * q;
-	const out_rows to(x, g);
+	const out_rows<C> to(x, g);
 
 #pragma unroll
-	for (int j = 0; j < COLS / 8; j++) {
-		const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4];
+	for (int j = 0; j < C / 8; j++) {
+		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t upper = transpose(__fmul_rn(v[0], scale), __fmul_rn(v[1], scale));
-		const uint32_t lower = transpose(__fmul_rn(v[2], scale), __fmul_rn(v[3], scale));
+		const uint32_t upper = transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
+		const uint32_t lower = transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
 		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
 
 		if (j * 8 + g < x.n) {
@@ -291,41 +419,44 @@ __device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t 
 	}
 }
 
-__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s, float scale)
+template <int C>
+__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
 
 #pragma unroll
 	for (int odd = 0; odd < 2; odd++) {
-		const out_rows to(x, 2 * q + odd);
+		const out_rows<C> to(x, 2 * q + odd);
 
 #pragma unroll
-		for (int j = 0; j < COLS / 8; j++) {
-			const float *v = &s.h[j / (HALF / 8)][j % (HALF / 8) * 4 + odd];
+		for (int j = 0; j < C / 8; j++) {
+			const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4 + odd];
 			float *y = (float *)p.y + (size_t)to.row[j] * p.ldy + row;
 
 			if (j * 8 + 2 * q + odd >= x.n)
 				break;
 			if (row < p.n)
-				y[0] = __fmul_rn(v[0], scale);
+				y[0] = __fmul_rn(v[0], scale.low);
 			if (row + 8 < p.n)
-				y[8] = __fmul_rn(v[2], scale);
+				y[8] = __fmul_rn(v[2], scale.high);
 		}
 	}
 }
 
-__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums &s)
+/* unit: what the sums are in units of. */
+template <enum matmul_format F, int C>
+__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales unit)
 {
-	float scale = p.scale, scale_up = p.scale;
+	const uint32_t g = threadIdx.x % WARP / 4;
 
 	if (tile >= p.n_tiles)
 		return;
-	if (p.scales) {
-		scale = __fmul_rn(p.scale, p.scales[x.expert]);
-		scale_up = p.scales_up ? __fmul_rn(p.scale, p.scales_up[x.expert]) : scale;
-	}
+	const float *scales = tile_scales<F>(p, x.expert, tile);
+	const struct row_scales scale = { __fmul_rn(unit.low, scale_of<F>(scales, g)),
+					  __fmul_rn(unit.high, scale_of<F>(scales, g + 8)) };
+
 	if (tile >= p.n_plain)
-		store_pairs(p, x, tile, s, scale, scale_up);
+		store_pairs(p, x, tile, s, scale);
 	else if (p.out == MATMUL_OUT_BF16)
 		store_bf16(p, x, tile, s, scale);
 	else
@@ -333,55 +464,62 @@ __device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t 
 }
 
 /* Blocks that run together should share what they read: eight tiles of x, then the next rows of W. */
-__device__ void place_dense(const matmul_params &p, uint32_t row_blocks, uint32_t *ret_row, tile_of_x *ret)
+__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks, uint32_t *ret_row, tile_of_x *ret)
 {
-	const uint32_t col_tiles = (p.n_cols + COLS - 1) / COLS, group = blockIdx.x / (8 * row_blocks);
+	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols, group = blockIdx.x / (8 * row_blocks);
 	const uint32_t in = blockIdx.x % (8 * row_blocks), wide = min(8u, col_tiles - group * 8);
 
 	*ret_row = in / wide;
 	ret->pair = NULL;
 	ret->expert = ret->index = 0;
-	ret->first = (group * 8 + in % wide) * COLS;
-	ret->n = min((uint32_t)COLS, p.n_cols - ret->first);
+	ret->first = (group * 8 + in % wide) * cols;
+	ret->n = min(cols, p.n_cols - ret->first);
 }
 
-__device__ bool place_expert(const matmul_params &p, const uint32_t *n_tiles, const uint32_t *tiles, tile_of_x *ret)
+/* The tiles of an expert's pairs on the list. */
+struct expert_tiles {
+	const uint32_t *n, *tile;
+	uint32_t least, most;	/* pairs: the others are another launch's */
+};
+
+__device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, tile_of_x *ret)
 {
-	if (blockIdx.y >= *n_tiles)
+	if (blockIdx.y >= *tiles.n)
 		return false;
-	const uint32_t t = tiles[blockIdx.y], index = t >> 16, first = p.list.offset[index] + (t & 0xffff) * COLS;
+	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16, first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
 
 	if (p.without_last && index + 1 == *p.list.n_active)
 		return false;
 	ret->pair = p.list.pair + first;
 	ret->first = 0;
-	ret->n = min((uint32_t)COLS, p.list.offset[index + 1] - first);
+	ret->n = min((uint32_t)PREFILL_COLS, p.list.offset[index + 1] - first);
 	ret->expert = p.list.active[index];
 	ret->index = index;
-	return true;
+	return ret->n >= tiles.least && ret->n <= tiles.most;
 }
 
-template <enum matmul_format F, bool EXPERTS>
-__global__ void __launch_bounds__(THREADS, 1)
-	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks, const uint32_t *n_tiles, const uint32_t *tiles)
+template <enum matmul_format F, bool EXPERTS, int C>
+__global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
+	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks, const expert_tiles tiles)
 {
 	extern __shared__ char raw[];
 	char *stages = raw + (1024 - smem_address(raw) % 1024) % 1024;
 	uint32_t row_block = blockIdx.x, tile;
 	struct tile_of_x x;
-	struct sums s;
+	struct fp8_scale scale;
+	struct sums<C> s;
 
 	chain_wait();
 	chain_release();
 	if (EXPERTS) {
-		if (!place_expert(p, n_tiles, tiles, &x))
+		if (!place_expert(p, tiles, &x))
 			return;
 	} else {
-		place_dense(p, row_blocks, &row_block, &x);
+		place_dense(p, C, row_blocks, &row_block, &x);
 	}
 	tile = row_block * WARPS + threadIdx.x / WARP;
-	multiply_tile<F>(p, x, tile, stages, s);
-	store_tile(p, x, tile, s);
+	multiply_tile<F>(p, x, tile, stages, s, &scale);
+	store_tile<F>(p, x, tile, s, F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
 }
 
 bool hopper_here(void)
@@ -395,172 +533,52 @@ bool hopper_here(void)
 	return major == 9;
 }
 
-template <enum matmul_format F, bool EXPERTS>
-int launch(const matmul_params &p, const struct prefill_list *list, uint32_t max_tiles, cudaStream_t stream)
+uint32_t row_blocks_of(const matmul_params &p)
 {
-	auto kernel = prefill_kernel<F, EXPERTS>;
-	const size_t shared = (hopper_here() ? STAGES_HOPPER : STAGES_ELSE) * STAGE_BYTES + 1024;
-	const uint32_t row_blocks = (p.n_tiles + WARPS - 1) / WARPS, col_tiles = (p.n_cols + COLS - 1) / COLS;
+	return (p.n_tiles + WARPS - 1) / WARPS;
+}
+
+template <enum matmul_format F, bool EXPERTS, int C>
+int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles, cudaStream_t stream)
+{
+	auto kernel = prefill_kernel<F, EXPERTS, C>;
+	const size_t shared = (size_t)n_stages(C, hopper_here()) * room<C>::STAGE_BYTES + 1024;
+	const uint32_t row_blocks = row_blocks_of(p), col_tiles = (p.n_cols + C - 1) / C;
 	const dim3 grid = EXPERTS ? dim3(row_blocks, max_tiles) : dim3(row_blocks * col_tiles);
 
-	static_assert(STAGES_ELSE * STAGE_BYTES + 1024 <= SHARED_MAX, "fits every device");
+	static_assert(n_stages(C, false) * room<C>::STAGE_BYTES + 1024 <= SHARED_MAX, "fits every device");
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(kernel, grid, THREADS, shared, 1, stream, p, row_blocks,
-			    (const uint32_t *)(list ? list->n_tiles : NULL), (const uint32_t *)(list ? list->tile : NULL));
+	return chain_launch(kernel, grid, THREADS, shared, 1, stream, p, row_blocks, tiles);
 }
 
-template <bool EXPERTS>
-int launch_format(const matmul_params &p, enum matmul_format f, const struct prefill_list *list, uint32_t max_tiles,
-		  cudaStream_t stream)
+/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for memory most of the time. */
+bool few_is_faster(const matmul_params &p)
 {
-	switch (f) {
-	case MATMUL_BF16: return launch<MATMUL_BF16, EXPERTS>(p, list, max_tiles, stream);
-	default: return -EINVAL;
-	}
+	const uint32_t sms = (uint32_t)device_sms(), blocks = row_blocks_of(p);
+	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW), many = blocks * ((p.n_cols + MANY - 1) / MANY);
+
+	return sms && 55 * ((few + 2 * sms - 1) / (2 * sms)) < 100 * ((many + sms - 1) / sms);
 }
 
-bool aligned16(const void *p)
+template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStream_t stream)
 {
-	return p && !((uintptr_t)p % 16);
+	const expert_tiles none = {};
+
+	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) : launch<F, false, MANY>(p, none, 0, stream);
 }
 
-/* ---- the list ------------------------------------------------------------------ */
-
-constexpr int LIST_WARPS_ = 8, LIST_BLOCK = LIST_WARPS_ * WARP;
-constexpr uint32_t LIST_RUN = 256, LIST_PAIRS = LIST_WARPS_ * LIST_RUN;	/* of a warp, of a block */
-
-struct list_work {
-	const uint32_t *ids;
-	uint32_t n_pairs, n_experts, n_blocks;
-	struct prefill_list to;
-	uint32_t *count;	/* [n_blocks][n_experts]: a block's pairs of an expert, then the place of the first */
-};
-
-uint32_t list_blocks(uint32_t n_pairs)
+/* With few pairs an expert, those that have at most 64 go first, and what is left after. */
+template <enum matmul_format F>
+int experts_launch(const matmul_params &p, const struct prefill_list *list, uint32_t n_rows, uint32_t n_experts, cudaStream_t stream)
 {
-	return (n_pairs + LIST_PAIRS - 1) / LIST_PAIRS;
-}
+	const uint32_t most = prefill_max_tiles(n_rows, p.n_slots, n_experts);
+	const bool few = n_rows * p.n_slots <= n_experts * 80;
+	int rc = 0;
 
-/* This warp's pairs in order; place(pair, id, rank): `count` has how many of an id came before. */
-template <class Place> __device__ void each_pair(const list_work &w, uint32_t *count, Place place)
-{
-	const uint32_t lane = threadIdx.x % WARP, begin = blockIdx.x * LIST_PAIRS + threadIdx.x / WARP * LIST_RUN;
-
-	for (uint32_t first = begin; first < min(w.n_pairs, begin + LIST_RUN); first += WARP) {
-		const uint32_t pair = first + lane, asked = pair < w.n_pairs ? w.ids[pair] : ~0u;
-		const uint32_t id = asked < w.n_experts ? asked : ~0u;	/* the others are nobody's */
-		const uint32_t same = __match_any_sync(~0u, id), before = __popc(same & ((1u << lane) - 1));
-		const uint32_t so_far = id != ~0u ? count[id] : 0;
-
-		__syncwarp();
-		if (id != ~0u) {
-			place(pair, so_far + before);
-			if (!before)
-				count[id] = so_far + __popc(same);
-		}
-		__syncwarp();
-	}
-}
-
-/* Counts a block's pairs by expert, or puts them where they belong, in order. */
-template <bool WRITE> __global__ void __launch_bounds__(LIST_BLOCK) pairs_kernel(list_work w)
-{
-	__shared__ uint32_t count[LIST_WARPS_][MATMUL_MAX_EXPERTS];
-	uint32_t *mine = count[threadIdx.x / WARP], *block = w.count + blockIdx.x * w.n_experts;
-
-	chain_wait();
-	chain_release();
-	for (uint32_t e = threadIdx.x; e < LIST_WARPS_ * MATMUL_MAX_EXPERTS; e += LIST_BLOCK)
-		count[0][e] = 0;
-	__syncthreads();
-	each_pair(w, mine, [](uint32_t, uint32_t) {});
-	__syncthreads();
-	for (uint32_t e = threadIdx.x; e < w.n_experts; e += LIST_BLOCK) {
-		uint32_t at = WRITE ? block[e] : 0;
-
-		for (int v = 0; v < LIST_WARPS_; v++) {
-			const uint32_t n = count[v][e];
-
-			count[v][e] = at;
-			at += n;
-		}
-		if (!WRITE)
-			block[e] = at;
-	}
-	if (!WRITE)
-		return;
-	__syncthreads();
-	each_pair(w, mine, [&](uint32_t pair, uint32_t at) { w.to.list.pair[at] = pair; });
-}
-
-/* One thread an expert: where each block's pairs begin, active experts and tiles. */
-__global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w)
-{
-	__shared__ uint32_t pairs[MATMUL_MAX_EXPERTS], active[MATMUL_MAX_EXPERTS], tiles[MATMUL_MAX_EXPERTS];
-	const uint32_t e = threadIdx.x;
-	uint32_t n = 0;
-
-	chain_wait();
-	chain_release();
-	for (uint32_t b = 0; e < w.n_experts && b < w.n_blocks; b++)
-		n += w.count[b * w.n_experts + e];
-	const uint32_t n_tiles = (n + COLS - 1) / COLS;
-	pairs[e] = n;
-	active[e] = n > 0;
-	tiles[e] = n_tiles;
-	__syncthreads();
-	for (uint32_t d = 1; d < MATMUL_MAX_EXPERTS; d *= 2) {
-		const uint32_t a = e >= d ? pairs[e - d] : 0, b = e >= d ? active[e - d] : 0, c = e >= d ? tiles[e - d] : 0;
-
-		__syncthreads();
-		pairs[e] += a;
-		active[e] += b;
-		tiles[e] += c;
-		__syncthreads();
-	}
-	const uint32_t first = pairs[e] - n, index = active[e] - (n > 0), tile = tiles[e] - n_tiles;
-
-	for (uint32_t b = 0, at = first; e < w.n_experts && b < w.n_blocks; b++) {
-		const uint32_t here = w.count[b * w.n_experts + e];
-
-		w.count[b * w.n_experts + e] = at;
-		at += here;
-	}
-	if (n) {
-		w.to.list.active[index] = e;
-		w.to.list.offset[index] = first;
-	}
-	for (uint32_t i = 0; i < n_tiles; i++)
-		w.to.tile[tile + i] = index << 16 | i;
-	if (e == MATMUL_MAX_EXPERTS - 1) {
-		*w.to.list.n_active = active[e];
-		*w.to.n_tiles = tiles[e];
-		w.to.list.offset[active[e]] = pairs[e];
-	}
-}
-
-size_t align16(size_t bytes)
-{
-	return (bytes + 15) / 16 * 16;
-}
-
-/* ---- the order of columns -------------------------------------------------------- */
-
-/* A thread has 64 bytes: four chunks of four pairs, transposed. */
-__global__ void order_kernel(uint4 *x, size_t n)
-{
-	const size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 4;
-
-	chain_wait();
-	chain_release();
-	if (i >= n)
-		return;
-	const uint4 a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
-	x[i] = make_uint4(a.x, b.x, c.x, d.x);
-	x[i + 1] = make_uint4(a.y, b.y, c.y, d.y);
-	x[i + 2] = make_uint4(a.z, b.z, c.z, d.z);
-	x[i + 3] = make_uint4(a.w, b.w, c.w, d.w);
+	if (few)
+		rc = launch<F, true, FEW>(p, { list->n_tiles, list->tile, 0, FEW }, most, stream);
+	return rc ? rc : launch<F, true, MANY>(p, { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY }, most, stream);
 }
 
 } /* namespace */
@@ -571,7 +589,13 @@ int prefill_matmul(const struct decode_matmul_args *a, void *stream)
 
 	if (!matmul_args_ok(a, PREFILL_MAX_ROWS) || a->ldx % 32 || a->k % 32)
 		return -EINVAL;
-	return launch_format<false>(p, a->format, NULL, 0, (cudaStream_t)stream);
+	switch (a->format) {
+	case MATMUL_BF16: return dense_launch<MATMUL_BF16>(p, (cudaStream_t)stream);
+	case MATMUL_FP8: return dense_launch<MATMUL_FP8>(p, (cudaStream_t)stream);
+	case MATMUL_NVFP4: return dense_launch<MATMUL_NVFP4>(p, (cudaStream_t)stream);
+	case MATMUL_N_FORMATS: break;
+	}
+	return -EINVAL;
 }
 
 int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list, void *stream)
@@ -580,54 +604,11 @@ int prefill_experts(const struct decode_experts_args *a, const struct prefill_li
 
 	if (!matmul_experts_ok(a, PREFILL_MAX_ROWS) || a->ldx % 32 || a->k % 32)
 		return -EINVAL;
-	return launch_format<true>(p, a->format, list, prefill_max_tiles(a->n_rows, a->n_slots, a->n_experts),
-				   (cudaStream_t)stream);
-}
-
-uint32_t prefill_max_tiles(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
-{
-	return n_rows * n_slots / COLS + n_experts;
-}
-
-size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
-{
-	return expert_list_bytes(n_rows, n_slots, n_experts) + 16 +
-	       align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts) +
-	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
-}
-
-/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the tiles. */
-struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
-{
-	char *at = (char *)mem + expert_list_bytes(n_rows, n_slots, n_experts);
-	struct prefill_list l;
-
-	l.list = expert_list_at(mem, n_rows, n_slots, n_experts);
-	l.n_tiles = (uint32_t *)at;
-	l.tile = (uint32_t *)(at + 16 + align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts));
-	return l;
-}
-
-int prefill_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
-		       const struct prefill_list *list, void *stream)
-{
-	const list_work w = { ids, n_rows * n_slots, n_experts, list_blocks(n_rows * n_slots), *list, list->n_tiles + 4 };
-	cudaStream_t s = (cudaStream_t)stream;
-	int rc;
-
-	if (!ids || !n_rows || n_rows > PREFILL_MAX_ROWS || !n_slots || n_slots > 16 || !n_experts ||
-	    n_experts > MATMUL_MAX_EXPERTS)
-		return -EINVAL;
-	rc = chain_launch(pairs_kernel<false>, dim3(w.n_blocks), LIST_BLOCK, 0, 1, s, w);
-	rc = rc ? rc : chain_launch(offsets_kernel, dim3(1), MATMUL_MAX_EXPERTS, 0, 1, s, w);
-	return rc ? rc : chain_launch(pairs_kernel<true>, dim3(w.n_blocks), LIST_BLOCK, 0, 1, s, w);
-}
-
-int prefill_order(void *x, uint32_t n_rows, uint32_t width, void *stream)
-{
-	const size_t n = (size_t)n_rows * width / 8;
-
-	if (!n_rows || !width || width % 32 || !aligned16(x))
-		return -EINVAL;
-	return chain_launch(order_kernel, dim3((uint32_t)((n / 4 + 255) / 256)), 256, 0, 1, (cudaStream_t)stream, (uint4 *)x, n);
+	switch (a->format) {
+	case MATMUL_BF16: return experts_launch<MATMUL_BF16>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
+	case MATMUL_FP8: return experts_launch<MATMUL_FP8>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
+	case MATMUL_NVFP4: return experts_launch<MATMUL_NVFP4>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
+	case MATMUL_N_FORMATS: break;
+	}
+	return -EINVAL;
 }

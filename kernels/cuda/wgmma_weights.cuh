@@ -20,7 +20,7 @@ template <int PENDING> static __device__ __forceinline__ void wgmma_wait(void)
 	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-static __device__ __forceinline__ void wgmma_64x32(float (&d)[64], const struct frag &a, uint64_t b)
+template <int N> static __device__ __forceinline__ void wgmma_64x32(float (&d)[N], const struct frag &a, uint64_t b)
 {
 	asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0;\n"
 		     "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
@@ -33,7 +33,7 @@ static __device__ __forceinline__ void wgmma_64x32(float (&d)[64], const struct 
 		     : "memory");
 }
 
-static __device__ __forceinline__ void wgmma_64x64(float (&d)[64], const struct frag &a, uint64_t b)
+template <int N> static __device__ __forceinline__ void wgmma_64x64(float (&d)[N], const struct frag &a, uint64_t b)
 {
 	asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0;\n"
 		     "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "

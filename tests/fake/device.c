@@ -149,8 +149,9 @@ struct device *device_close(struct device *d)
 	return NULL;
 }
 
-void device_budget(const struct device *d, struct device_budget *ret)
+void device_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret)
 {
+	(void)w;
 	*ret = (struct device_budget){ 1, (uint64_t)d->limits.n_blocks * 512, 1, 1 };
 }
 

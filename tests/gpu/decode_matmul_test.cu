@@ -99,6 +99,9 @@ struct matrix {
 	std::vector<float> fp8_scale;
 	struct ref_weights ref;
 	std::vector<uint8_t> packed;
+	std::vector<float> row_scale;	/* quantised formats: of every packed row */
+
+	double scale(uint32_t row) const { return row_scale.empty() ? 1 : (double)row_scale[row]; }
 };
 
 static uint8_t some_e4m3(void)
@@ -116,7 +119,10 @@ static void matrix_make(struct matrix *m, enum matmul_format f, uint32_t n, uint
 	m->ref = (struct ref_weights){};
 	m->ref.n = n;
 	m->ref.k = k;
-	m->ref.global = f == MATMUL_NVFP4 ? 0.0123f : 1;
+	m->ref.global = 1;
+	m->row_scale.clear();
+	for (uint32_t i = 0; f != MATMUL_BF16 && i < (n + 15) / 16 * 16; i++)
+		m->row_scale.push_back((float)(1 + below(1000)) * (f == MATMUL_NVFP4 ? 2e-5f : 1e-3f));
 	m->packed.assign(matmul_packed_bytes(f, n, k), 0xff);
 	if (f == MATMUL_BF16) {
 		m->bf16.resize((size_t)n * k);
@@ -130,7 +136,7 @@ static void matrix_make(struct matrix *m, enum matmul_format f, uint32_t n, uint
 			v = some_e4m3();
 		m->fp8_scale.resize((size_t)(n + 127) / 128 * ((k + 127) / 128));
 		for (auto &v : m->fp8_scale)
-			v = (1 + below(1000)) / 50000.0f;
+			v = below(20) ? (float)(1 + below(1000)) / 50000.0f * (below(3) ? 1.0f : -1.0f) : 0;
 		m->ref.fp8 = m->codes.data();
 		m->ref.fp8_scale = m->fp8_scale.data();
 		r = matmul_pack_fp8(m->codes.data(), m->fp8_scale.data(), n, k, m->packed.data());
@@ -214,9 +220,15 @@ static halves gather(const halves &pool, const std::vector<uint32_t> &pick, uint
 	return x;
 }
 
+static float *scales_to_device(const std::vector<float> &v)
+{
+	return v.empty() ? NULL : to_device(v);
+}
+
 struct dense {
 	struct matrix m;
 	uint8_t *w;
+	float *row_scale;
 	halves pool;		/* [n_pool][k] */
 	uint32_t n_pool;
 	char name[64];
@@ -240,7 +252,7 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 	a.k = k;
 	a.ldx = ldx;
 	a.ldy = o.ldy;
-	a.scale = d->m.ref.global;
+	a.row_scale = d->row_scale;
 	a.format = d->m.format;
 	a.form = form;
 	if (layout) {
@@ -271,6 +283,8 @@ static void dense_check_values(const struct dense *d, const struct out *o,
 
 		memcpy(&got, &out_row(o, r)[row], 4);
 		ref_matmul_dot(&d->m.ref, row, &d->pool[(size_t)pick[r] * k], &sum, &magnitude);
+		sum *= d->m.scale(row);
+		magnitude *= d->m.scale(row);
 		double off = magnitude > 0 ? fabs(got - sum) / magnitude : fabs(got);
 		worst = off == off ? std::max(worst, off) : HUGE_VAL;
 	}
@@ -302,6 +316,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	matrix_make(&d.m, f, n, k);
 	snprintf(d.name, sizeof(d.name), "%s [%u, %u]", matmul_format_name(f), n, k);
 	d.w = to_device(d.m.packed);
+	d.row_scale = scales_to_device(d.m.row_scale);
 	d.n_pool = quick ? 20 : 200;
 	d.pool.resize((size_t)d.n_pool * k);
 	for (auto &v : d.pool)
@@ -348,6 +363,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	}
 	printf("%-22s %u of %u rows bit-equal to the row alone\n", d.name, same, asked);
 	CUDA(cudaFree(d.w));
+	CUDA(cudaFree(d.row_scale));
 }
 
 /* bfloat16 output is the float32 output, rounded once. */
@@ -372,7 +388,6 @@ static void bf16_out_test(void)
 		a.n_rows = rows;
 		a.n = a.ldy = n;
 		a.k = a.ldx = k;
-		a.scale = 1;
 		a.form = form;
 		a.y = d32;
 		claim(decode_matmul(&a, NULL) == 0, "launches", "f32 out", rows, form);
@@ -409,7 +424,7 @@ static void swiglu_test(enum matmul_format f)
 	a.w = to_device(m.packed);
 	a.n = n;
 	a.k = a.ldx = k;
-	a.scale = m.ref.global;
+	a.row_scale = scales_to_device(m.row_scale);
 	a.format = f;
 	for (uint32_t rows : { 1u, 3u, 8u, 17u, 24u, 40u, most })
 		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE })
@@ -470,7 +485,6 @@ static void stacked_test(void)
 		a.x = d_x;
 		a.n_rows = rows;
 		a.k = a.ldx = k;
-		a.scale = 1;
 		for (int both = 0; both < 2; both++) {
 			a.w = w;
 			a.n = a.ldy = n;
@@ -501,13 +515,60 @@ static void stacked_test(void)
 		CUDA(cudaFree(p));
 }
 
+/* Two products in one launch have the bits of two launches. */
+static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2)
+{
+	const uint32_t k = 1040, most = 9;
+	struct matrix m, m2;
+	halves x((size_t)most * k);
+	std::vector<float> y(most * (n + n2)), both(y.size());
+	struct decode_matmul_args a = {}, b;
+	bool same = true;
+
+	matrix_make(&m, f, n, k);
+	matrix_make(&m2, MATMUL_BF16, n2, k);
+	for (auto &v : x)
+		v = some_bf16();
+	float *d = to_device(y);
+
+	a.w = to_device(m.packed);
+	a.row_scale = scales_to_device(m.row_scale);
+	a.format = f;
+	a.x = to_device(x);
+	a.y = d;
+	a.n = n;
+	a.k = a.ldx = k;
+	a.ldy = n + n2;
+	b = a;
+	b.w = to_device(m2.packed);
+	b.row_scale = NULL;
+	b.format = MATMUL_BF16;
+	b.y = d + n;
+	b.n = n2;
+	for (uint32_t rows : { 1u, 5u, 8u, most }) {
+		a.n_rows = b.n_rows = rows;
+		for (int turn = 0; turn < 3; turn++) {
+			const int rc = turn == 0 ? decode_matmul(&a, NULL) ?: decode_matmul(&b, NULL) :
+				       turn == 1 ? decode_matmul_pair(&a, &b, NULL) : decode_matmul_pair(&b, &a, NULL);
+
+			claim(rc == 0, "launches", "pair", rows, turn);
+			CUDA(cudaMemcpy((turn ? both : y).data(), d, y.size() * 4, cudaMemcpyDeviceToHost));
+			CUDA(cudaMemset(d, 0xff, y.size() * 4));
+			same = same && (!turn || !memcmp(y.data(), both.data(), (size_t)rows * (n + n2) * 4));
+		}
+	}
+	claim(same, "a pair is two products", matmul_format_name(f), n, (int)n2);
+	for (const void *p : { a.w, b.w, a.x, (const void *)a.row_scale, (const void *)d })
+		CUDA(cudaFree((void *)p));
+}
+
 /* ---- experts ------------------------------------------------------------------- */
 
 struct experts {
 	uint32_t n_experts, n_slots, n, k;
 	bool per_slot;
 	std::vector<struct matrix> m;
-	std::vector<float> scale;
+	std::vector<float> scale;	/* [n_experts][packed rows] */
 	std::vector<uint8_t> packed;
 	uint8_t *w;
 	float *d_scale;
@@ -526,12 +587,11 @@ static void experts_make(struct experts *e, enum matmul_format f)
 	e->m.resize(e->n_experts);
 	for (uint32_t i = 0; i < e->n_experts; i++) {
 		matrix_make(&e->m[i], f, e->n, e->k);
-		e->scale.push_back(1 + i / 16.0f);
-		e->m[i].ref.global = e->scale[i];
+		e->scale.insert(e->scale.end(), e->m[i].row_scale.begin(), e->m[i].row_scale.end());
 		e->packed.insert(e->packed.end(), e->m[i].packed.begin(), e->m[i].packed.end());
 	}
 	e->w = to_device(e->packed);
-	e->d_scale = to_device(e->scale);
+	e->d_scale = scales_to_device(e->scale);
 	e->pool.resize((size_t)e->n_pool * e->k * (e->per_slot ? e->n_slots : 1));
 	for (auto &v : e->pool)
 		v = some_bf16();
@@ -617,7 +677,7 @@ static struct out experts_run(const struct experts *e, const std::vector<uint32_
 	      e->name, rows, 0);
 	out_make(&o, pairs, e->n);
 	a.w = e->w;
-	a.scale = e->d_scale;
+	a.row_scale = e->d_scale;
 	a.x = x;
 	a.y = (float *)o.device + GUARD;
 	a.list = &list;
@@ -677,6 +737,8 @@ static void experts_check_values(const struct experts *e, const struct out *o,
 			double sum, magnitude;
 
 			ref_matmul_dot(&e->m[e->ids[at]].ref, row, x, &sum, &magnitude);
+			sum *= e->m[e->ids[at]].scale(row);
+			magnitude *= e->m[e->ids[at]].scale(row);
 			memcpy(&value, &out_row(o, r * e->n_slots + s)[row], 4);
 			weight = e->weight[at];
 			total = s ? fmaf(weight, value, total) : weight * value;
@@ -753,7 +815,6 @@ static void refusal_test(void)
 	good.n = 16;
 	good.k = good.ldx = 256;
 	good.ldy = 16;
-	good.scale = 1;
 	claim(decode_matmul(&good, NULL) == 0, "takes good arguments", "", 1, 0);
 #define REFUSED(change)                                                               \
 	do {                                                                          \
@@ -775,6 +836,7 @@ static void refusal_test(void)
 	REFUSED(a.ldy = 15);
 	REFUSED(a.format = MATMUL_N_FORMATS);
 	REFUSED(a.form = (enum matmul_form)9);
+	REFUSED(a.row_scale = (const float *)(const void *)mem);	/* BF16 has none */
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
@@ -793,6 +855,10 @@ int main(int argc, char **argv)
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
 		swiglu_test(f);
 	stacked_test();
+	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 }) {
+		pair_test(f, 200, 70);
+		pair_test(f, 12288, 64);	/* more tiles than places */
+	}
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);

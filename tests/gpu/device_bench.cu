@@ -1,6 +1,6 @@
 /* device_bench.cu - tokens a second of the CUDA back end on the Qwen3.6-35B-A3B shape with made weights.
  *
- *	device_bench [--context 1024] [--steps 512]
+ *	device_bench [--weights bf16|fp8|nvfp4|nvfp4-fp8] [--context 1024] [--steps 512]
  *
  * First prompts of 2k, 8k and 32k tokens, each alone, best of three; then decode.
  * Every sequence has its own random prompt; T 0.7, top_k 20, top_p 0.95; submit and collect with a step ahead,
@@ -230,16 +230,15 @@ static struct timing decode(struct cuda_device *d, struct sequences *s, uint32_t
 }
 
 /* Bytes a step has to move: weights in use, states in and out, KV. */
-static double step_bytes(const struct model_shape *m, uint32_t batch, double experts, double length)
+static double step_bytes(const struct cuda_device *d, const struct model_shape *m, uint32_t batch, double experts,
+			 double length)
 {
-	const double h = m->hidden, value = m->gdn_v_heads * 128.0, channels = 2 * m->gdn_k_heads * 128.0 + value;
-	const double gdn = 30 * (h * (channels + value + 2 * m->gdn_v_heads) + value * h);
-	const double attention = 10 * (h * 256 * (2.0 * m->n_q_heads + 2 * m->n_kv_heads) + 256.0 * m->n_q_heads * h);
-	const double ffn = 40 * (h * (m->n_experts + 1) + 3 * h * m->shared_inter);
+	const double value = m->gdn_v_heads * 128.0, channels = 2 * m->gdn_k_heads * 128.0 + value;
+	uint64_t always, expert;
 	const double states = 30 * (2 * value * 128 * 4 + 2 * 3 * channels * 2);
 
-	return 2 * (gdn + attention + ffn + h * m->vocab_rows) + experts * 3 * h * m->expert_inter * 2 +
-	       batch * (states + 10 * length * 2 * m->n_kv_heads * 256 * 2);
+	cuda_device_weight_reads(d, &always, &expert);
+	return (double)always + experts * (double)expert + batch * (states + 10 * length * 2 * m->n_kv_heads * 256 * 2);
 }
 
 static void table_row(struct cuda_device *d, struct sequences *s, const struct model_shape *m, uint32_t batch,
@@ -258,7 +257,7 @@ static void table_row(struct cuda_device *d, struct sequences *s, const struct m
 	check(cuda_device_stats(d, &profiled), "stats");
 	experts = (double)profiled.experts_active / 24;
 	ms = t.seconds * 1e3 / t.steps;
-	gb = step_bytes(m, batch, experts, context + steps / 2.0) / 1e9;
+	gb = step_bytes(d, m, batch, experts, context + steps / 2.0) / 1e9;
 	printf("| %u | %.1f | %.3f | %.2f | %.2f | %.3f | %.1f of %.1f | %.0f |\n", batch, batch * 1e3 / ms, ms, gb,
 	       gb / ms, gb / ms / roof, experts / 40, 256 * (1 - pow(31.0 / 32, batch)), t.in_submit * 1e6 / t.steps);
 	printf("classes, ms a step with events between:");
@@ -275,6 +274,9 @@ int main(int argc, char **argv)
 	struct device_limits l = {};
 	struct device_budget b;
 	struct sequences s = {};
+	enum dummy_recipe recipe = DUMMY_BF16;
+	struct dummy dummy = { m, recipe };
+	struct weight_source source;
 	struct cuda_device *d;
 	struct err e = {};
 	double roof, seconds;
@@ -284,6 +286,9 @@ int main(int argc, char **argv)
 			context = (uint32_t)atoi(argv[i + 1]);
 		if (!strcmp(argv[i], "--steps"))
 			steps = (uint32_t)atoi(argv[i + 1]);
+		for (int r = 0; !strcmp(argv[i], "--weights") && r < DUMMY_N; r++)
+			if (!strcmp(argv[i + 1], dummy_recipe_name((enum dummy_recipe)r)))
+				recipe = (enum dummy_recipe)r;
 	}
 	if (!have_gpu())
 		return 77;
@@ -294,12 +299,14 @@ int main(int argc, char **argv)
 	l.n_blocks = SLOTS * s.pages;
 	l.max_rows = 8192;
 	seconds = now();
-	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load_dummy(d, 1, &e)) {
+	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load_dummy(d, recipe, 1, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
-	cuda_device_budget(d, &b);
-	printf("read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, workspace %.1f; made in %.1f s\n", roof,
+	dummy.recipe = recipe;
+	source = dummy_source(&dummy);
+	cuda_device_budget(d, &source, &b);
+	printf("weights as %s; read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, workspace %.1f; made in %.1f s\n", dummy_recipe_name(recipe), roof,
 	       (double)b.weights / 1e9, (double)b.kv / 1e9, (double)b.states / 1e9, (double)b.workspace / 1e9,
 	       now() - seconds);
 	for (uint32_t i = 0; i < SLOTS * s.pages; i++)

@@ -571,22 +571,87 @@ static struct difference differ(struct cuda_device *d, const struct model *m, en
 	return x;
 }
 
-static void against_reference(struct cuda_device *d, const struct model *m)
+/* times: how much further off than the kernels' own roundings are.  Random logits have near ties: the most likely id may differ
+ * where distributions hardly do. */
+static void against_reference(struct cuda_device *d, const struct model *m, double times)
 {
 	struct sequence s = sequence_new(12, 0, random_ids(96, 8));
 	const std::vector<double> want = reference_logits(m, s.tokens);
 	const struct difference decode = differ(d, m, ROW_REPLAY, want), prefill = differ(d, m, ROW_PREFILL, want);
 
-	claim("decode kernels agree with a reference in double: arg-max on 94 of 96, KL <= 1e-3 everywhere",
-	      decode.agree >= 94 && decode.most <= 1e-3);
+	claim("decode kernels agree with a reference in double: arg-max on 92 of 96, KL <= 1e-3 everywhere",
+	      decode.agree >= 92 && decode.most <= 1e-3 * times);
 	/* Which experts are chosen is a step, and the state carries a step on: where few of many random experts are chosen,
 	 * the prefill kernels' own roundings take another one now and then. */
 	if (m->shape.n_experts_used == m->shape.n_experts)
-		claim("prefill kernels agree with a reference in double: arg-max on 94 of 96, KL <= 2e-3 everywhere",
-		      prefill.agree >= 94 && prefill.most <= 2e-3);
+		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL <= 2e-3 everywhere",
+		      prefill.agree >= 88 && prefill.most <= 2e-3 * times);
 	else
 		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL 2e-2 in the mean",
 		      prefill.agree >= 88 && prefill.mean <= 2e-2);
+}
+
+/* The formats of a published checkpoint: as exact, and the reference's weights are what the codes mean. */
+static void quantised(enum dummy_recipe recipe)
+{
+	struct cuda_device *d;
+	struct model m;
+
+	printf("formats as in %s\n", dummy_recipe_name(recipe));
+	model_fill(&m, 1);
+	model_quantise(&m, recipe);
+	d = opened(&m, true);
+	cuts(d);
+	neighbours(d);
+	replay(d);
+	cuda_device_close(d);
+	m.shape.n_experts_used = m.shape.n_experts;
+	d = opened(&m, false);
+	against_reference(d, &m, 1);
+	cuda_device_close(d);
+}
+
+/* An expert, or one half of gate and up, in another format: all of them become BF16, which rounds each weight once. */
+static void mixed(void)
+{
+	struct cuda_device *d;
+	struct model m;
+
+	printf("experts in several formats\n");
+	model_fill(&m, 1);
+	m.shape.n_experts_used = m.shape.n_experts;
+	quantise_nvfp4(&m.weights.at(std::make_tuple((int)W_EXPERT_DOWN, 1u, 3u)));
+	quantise_fp8(&m.weights.at(std::make_tuple((int)W_SHARED_UP, 2u, 0u)), 128, 128);
+	quantise_fp8(&m.weights.at(std::make_tuple((int)W_GDN_Z, 0u, 0u)), 64, 128);	/* blocks of another size */
+	d = opened(&m, false);
+	against_reference(d, &m, 3);
+	cuda_device_close(d);
+}
+
+static void with_nan(void)
+{
+	const struct device_limits l = limits_of(false);
+	struct cuda_device *d;
+	struct err e = {};
+	struct model m;
+	bool named = true;
+
+	model_fill(&m, 1);
+	model_quantise(&m, DUMMY_NVFP4_FP8);
+	for (int i = 0; i < 2; i++) {
+		tensor &t = m.weights.at(i ? std::make_tuple((int)W_GDN_OUT, 1u, 0u) : std::make_tuple((int)W_EXPERT_UP, 1u, 4u));
+		std::vector<uint8_t> &bytes = i ? t.codes : t.scale;
+		const uint8_t was = bytes[777];
+		struct weight_source w = m.source();
+
+		bytes[777] = 0xff;
+		named = named && !cuda_device_open("cuda:0", &m.shape, &l, &d, &e) &&
+			cuda_device_load(d, &w, NULL, NULL, &e) == -EINVAL &&
+			strstr(e.text, weight_slot_name(i ? W_GDN_OUT : W_EXPERT_UP)) && strstr(e.text, "NaN");
+		cuda_device_close(d);
+		bytes[777] = was;
+	}
+	claim("a NaN among codes or scales is refused by name", named);
 }
 
 int main(void)
@@ -606,14 +671,18 @@ int main(void)
 	refused(d);
 	cuda_device_close(d);
 	d = opened(&m, false);
-	against_reference(d, &m);
+	against_reference(d, &m, 1);
 	pipeline(d);
 	sampling_rules(d, &m);
 	cuda_device_close(d);
 	m.shape.n_experts_used = m.shape.n_experts;
 	d = opened(&m, false);
-	against_reference(d, &m);
+	against_reference(d, &m, 1);
 	cuda_device_close(d);
+	for (enum dummy_recipe r : { DUMMY_FP8, DUMMY_NVFP4, DUMMY_NVFP4_FP8 })
+		quantised(r);
+	mixed();
+	with_nan();
 	claim("no CUDA error is left behind", cudaGetLastError() == cudaSuccess);
 	return n_failed != 0;
 }

@@ -4,6 +4,7 @@
  * Exits 77 without a GPU. */
 #include "kernels/cuda/prefill_matmul.h"
 
+#include "kernels/cpu/ref_matmul.h"
 #include "tests/gpu/gpu_test.h"
 
 typedef __nv_bfloat16 bf16;
@@ -13,33 +14,81 @@ static double f(bf16 x)
 	return (double)__bfloat162float(x);
 }
 
+static unsigned char some_e4m3(void)
+{
+	const unsigned char v = (unsigned char)rng();
+
+	return (v & 0x7f) == 0x7f ? 0 : v;
+}
+
 /* Random weights [n][k] and their packed form. */
 struct matrix {
+	enum matmul_format format;
 	uint32_t n, k;
 	std::vector<bf16> h;
+	std::vector<unsigned char> codes, block_scale;
+	std::vector<float> fp8_scale;
+	struct ref_weights ref;
 	array<unsigned char> packed;
+	array<float> row_scale;		/* not for BF16 */
 
-	matrix(uint32_t n_, uint32_t k_)
-		: n(n_), k(k_), h((size_t)n * k), packed(matmul_packed_bytes(MATMUL_BF16, n, k))
+	matrix(enum matmul_format f_, uint32_t n_, uint32_t k_)
+		: format(f_), n(n_), k(k_), ref(), packed(matmul_packed_bytes(f_, n_, k_)), row_scale((n_ + 15) / 16 * 16)
 	{
-		for (auto &x : h)
-			x = __float2bfloat16_rn(uniform());
-		if (matmul_pack_bf16((const uint16_t *)h.data(), n, k, packed.h.data()))
+		const int rc = f_ == MATMUL_BF16 ? make_bf16() : f_ == MATMUL_FP8 ? make_fp8() : make_nvfp4();
+
+		if (rc)
 			claim("packs", false);
 		packed.up();
+		for (float &x : row_scale.h)
+			x = (0.5f + (float)(rng() % 1000) / 1000) * (f_ == MATMUL_NVFP4 ? 0.01f : 1.0f);
+		row_scale.up();
+		ref.n = n;
+		ref.k = k;
+		ref.global = 1;
 	}
+	int make_bf16(void)
+	{
+		h.resize((size_t)n * k);
+		for (auto &x : h)
+			x = __float2bfloat16_rn(uniform());
+		ref.bf16 = (const uint16_t *)h.data();
+		return matmul_pack_bf16(ref.bf16, n, k, packed.h.data());
+	}
+	/* Scales of all sizes, and zero. */
+	int make_fp8(void)
+	{
+		codes.resize((size_t)n * k);
+		for (auto &x : codes)
+			x = some_e4m3();
+		fp8_scale.resize((size_t)((n + 127) / 128) * ((k + 127) / 128));
+		for (auto &x : fp8_scale)
+			x = rng() % 9 ? ldexpf(uniform(), (int)(rng() % 24) - 12) : rng() % 2 ? 0 : ldexpf(1, -90);
+		ref.fp8 = codes.data();
+		ref.fp8_scale = fp8_scale.data();
+		return matmul_pack_fp8(codes.data(), fp8_scale.data(), n, k, packed.h.data());
+	}
+	int make_nvfp4(void)
+	{
+		codes.resize((size_t)n * k / 2);
+		for (auto &x : codes)
+			x = (unsigned char)rng();
+		block_scale.resize((size_t)n * k / 16);
+		for (auto &x : block_scale)
+			x = some_e4m3();
+		ref.fp4 = codes.data();
+		ref.fp4_scale = block_scale.data();
+		return matmul_pack_nvfp4(codes.data(), block_scale.data(), n, k, packed.h.data());
+	}
+	const float *scales(void) const { return format == MATMUL_BF16 ? nullptr : row_scale.d; }
 	double dot(uint32_t row, const bf16 *x, double *size) const
 	{
-		double sum = 0;
+		const double scale = format == MATMUL_BF16 ? 1 : (double)row_scale.h[row];
+		double sum;
 
-		*size = 0;
-		for (uint32_t i = 0; i < k; i++) {
-			const double v = f(h[(size_t)row * k + i]) * f(x[i]);
-
-			sum += v;
-			*size += std::fabs(v);
-		}
-		return sum;
+		ref_matmul_dot(&ref, row, (const uint16_t *)x, &sum, size);
+		*size *= scale;
+		return sum * scale;
 	}
 };
 
@@ -61,7 +110,7 @@ struct rows_of_x {
 
 static bool near(double want, double size, double got, double ulp)
 {
-	return std::fabs(want - got) <= size * 4e-6 + std::fabs(want) * ulp + 1e-30;
+	return std::fabs(want - got) <= size * 6e-6 + std::fabs(want) * ulp + 1e-30;
 }
 
 static double silu_times(double g, double u)
@@ -86,7 +135,8 @@ static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first,
 	a.k = m.k;
 	a.ldx = x.ld;
 	a.ldy = ldy;
-	a.scale = 1;
+	a.row_scale = m.scales();
+	a.format = m.format;
 	a.out = out;
 	*ok = *ok && prefill_matmul(&a, nullptr) == 0;
 	CUDA(cudaDeviceSynchronize());
@@ -95,9 +145,9 @@ static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first,
 	return y.h;
 }
 
-static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
+static void dense_test(enum matmul_format format, uint32_t n, uint32_t k, uint32_t rows)
 {
-	matrix m(n, k);
+	matrix m(format, n, k);
 	rows_of_x x(rows, k, (k + 31) / 32 * 32 + 32);
 	const bool pairs = n % 16 == 0;
 	const uint32_t ldy = n + 3, lds = (n / 2 + 31) / 32 * 32;
@@ -134,7 +184,7 @@ static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
 		for (uint32_t r = 0; r < some; r++)
 			same = same && !memcmp(&part[(size_t)r * ldy], &f32[(size_t)(first + r) * ldy], n * 4);
 	}
-	printf("  %u x %u, %u rows\n", n, k, rows);
+	printf("  %s %u x %u, %u rows\n", matmul_format_name(format), n, k, rows);
 	claim("launches_and_keeps_to_its_place", ok && clean);
 	claim("y_is_w_x", right);
 	claim("bf16_is_rounded_once", once);
@@ -142,12 +192,14 @@ static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
 	claim("bits_are_the_rows_own", same);
 }
 
-static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k, uint32_t rows, bool per_slot, bool swiglu)
+static void experts_test(enum matmul_format format, uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k, uint32_t rows,
+			 bool per_slot, bool swiglu)
 {
 	std::vector<matrix *> m;
 	rows_of_x x(per_slot ? rows * n_slots : rows, k, k);
-	const size_t each = matmul_packed_bytes(MATMUL_BF16, n, k);
+	const size_t each = matmul_packed_bytes(format, n, k), tall = (n + 15) / 16 * 16;
 	array<unsigned char> w(each * n_experts), mem(prefill_list_bytes(rows, n_slots, n_experts));
+	array<float> row_scale(tall * n_experts);
 	array<uint32_t> ids(rows * n_slots);
 	const uint32_t ldy = swiglu ? (n / 2 + 31) / 32 * 32 : n;
 	array<float> y((size_t)rows * n_slots * ldy);	/* bf16 fits as well */
@@ -156,10 +208,12 @@ static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint3
 	bool ok = true, right = true;
 
 	for (uint32_t e = 0; e < n_experts; e++) {
-		m.push_back(new matrix(n, k));
+		m.push_back(new matrix(format, n, k));
 		memcpy(&w.h[each * e], m[e]->packed.h.data(), each);
+		memcpy(&row_scale.h[tall * e], m[e]->row_scale.h.data(), tall * 4);
 	}
 	w.up();
+	row_scale.up();
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t s = 0; s < n_slots; s++)	/* uneven: low ids are many's, the last is left out */
 			ids.h[r * n_slots + s] = s == n_slots - 1 && r % 2 ? n_experts + 5
@@ -169,6 +223,8 @@ static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint3
 	CUDA(cudaMemset(y.d, 0xff, y.h.size() * 4));
 	ok = prefill_list_build(ids.d, rows, n_slots, n_experts, &list, nullptr) == 0;
 	a.w = w.d;
+	a.row_scale = format == MATMUL_BF16 ? nullptr : row_scale.d;
+	a.format = format;
 	a.x = x.d.d;
 	a.y = y.d;
 	a.n_rows = rows;
@@ -206,7 +262,7 @@ static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint3
 	}
 	for (auto *p : m)
 		delete p;
-	printf("  %u experts of %u x %u, %u rows\n", n_experts, n, k, rows);
+	printf("  %s, %u experts of %u x %u, %u rows\n", matmul_format_name(format), n_experts, n, k, rows);
 	claim("launches_and_keeps_to_its_place", ok);
 	claim("a_pair_is_its_experts_w_x", right);
 }
@@ -231,7 +287,7 @@ static void bench_row(const char *name, double flops, double ms)
 	printf("| %s | %.3f | %.0f |\n", name, ms, flops / ms / 1e9);
 }
 
-static void bench(uint32_t rows)
+static void bench(enum matmul_format format, uint32_t rows)
 {
 	const uint32_t K = 2048, E = 256, SLOTS = 8, I = 512;
 	array<unsigned char> w((size_t)E * matmul_packed_bytes(MATMUL_BF16, 2 * I, K)), mem(prefill_list_bytes(rows, 9, E + 1));
@@ -248,7 +304,7 @@ static void bench(uint32_t rows)
 		for (uint32_t s = 0; s < SLOTS; s++)
 			ids.h[r * SLOTS + s] = (rng() % 32) * 8 + s;
 	ids.up();
-	printf("\n%u rows\n\n| product | ms | TFLOP/s |\n|---|--:|--:|\n", rows);
+	printf("\n%s, %u rows\n\n| product | ms | TFLOP/s |\n|---|--:|--:|\n", matmul_format_name(format), rows);
 	for (auto shape : { std::pair<uint32_t, uint32_t>{ 12352, K }, { K, 4096 }, { 9216, K }, { 1297, K } }) {
 		a.w = w.d;
 		a.x = x.d;
@@ -256,7 +312,7 @@ static void bench(uint32_t rows)
 		a.n_rows = rows;
 		a.n = a.ldy = shape.first;
 		a.k = a.ldx = shape.second;
-		a.scale = 1;
+		a.format = format;
 		a.out = MATMUL_OUT_BF16;
 		snprintf(name, sizeof(name), "%u x %u", a.n, a.k);
 		bench_row(name, 2.0 * rows * a.n * a.k, graph_ms(10, [&](cudaStream_t s) { prefill_matmul(&a, s); }));
@@ -271,6 +327,7 @@ static void bench(uint32_t rows)
 	e.n = 2 * I;
 	e.k = e.ldx = K;
 	e.ldy = I;
+	e.format = format;
 	e.out = MATMUL_OUT_SWIGLU;
 	bench_row("experts gate, up", 2.0 * rows * SLOTS * e.n * e.k,
 		  graph_ms(10, [&](cudaStream_t s) { prefill_experts(&e, &list, s); }));
@@ -287,16 +344,19 @@ int main(int argc, char **argv)
 	if (!have_gpu())
 		return 77;
 	order_test();
-	for (uint32_t rows : { 1u, 64u, 100u, 129u, 255u, 300u, 1000u })
-		dense_test(400, 512, rows);
-	dense_test(41, 96, 70);
-	dense_test(176, 1312, 530);
-	dense_test(2048, 4096, 600);
-	experts_test(12, 5, 80, 256, 300, false, false);
-	experts_test(12, 5, 96, 320, 700, false, true);
-	experts_test(20, 4, 256, 128, 900, true, false);
+	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
+		for (uint32_t rows : { 1u, 64u, 100u, 129u, 255u, 300u, 1000u })
+			dense_test(f, 400, 512, rows);
+		dense_test(f, 41, 96, 70);
+		dense_test(f, 176, 1312, 530);
+		dense_test(f, 2048, 4096, 600);
+		experts_test(f, 12, 5, 80, 256, 300, false, false);
+		experts_test(f, 12, 5, 96, 320, 700, false, true);
+		experts_test(f, 20, 4, 256, 128, 900, true, false);
+	}
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
-		for (uint32_t rows : { 2048u, 8192u })
-			bench(rows);
+		for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+			for (uint32_t rows : { 2048u, 8192u })
+				bench(f, rows);
 	return n_failed ? 1 : 0;
 }

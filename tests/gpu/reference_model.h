@@ -6,6 +6,8 @@
 #include <map>
 #include <tuple>
 
+#include "kernels/cpu/dequant.h"
+#include "kernels/cuda/dummy.h"
 #include "kernels/model.h"
 #include "kernels/noise.h"
 #include "tests/gpu/gpu_test.h"
@@ -17,6 +19,9 @@ struct tensor {
 	bool wide;			/* float32, else bf16 */
 	std::vector<uint16_t> half;
 	std::vector<float> full;
+	struct weight_ref packed;	/* what a checkpoint has instead, where codes are there */
+	std::vector<uint8_t> codes, scale;
+	std::vector<uint16_t> wide_scale;
 
 	double at(size_t i) const
 	{
@@ -48,7 +53,13 @@ struct model {
 		ret->rows = at->second.rows;
 		ret->cols = at->second.cols;
 		ret->data = at->second.wide ? (const void *)at->second.full.data() : at->second.half.data();
-		ret->name = "test";
+		if (!at->second.codes.empty()) {
+			*ret = at->second.packed;
+			ret->data = at->second.codes.data();
+			ret->scale = ret->format == WF_NVFP4 ? (const void *)at->second.scale.data() :
+							       at->second.wide_scale.data();
+		}
+		ret->name = weight_slot_name(slot);
 		return 0;
 	}
 
@@ -60,7 +71,7 @@ struct model {
 	void put(int slot, uint32_t layer, uint32_t expert, uint32_t rows, uint32_t cols, float scale, float base = 0,
 		 bool wide = false)
 	{
-		tensor t = { rows, cols, wide, {}, {} };
+		tensor t = { rows, cols, wide, {}, {}, {}, {}, {}, {} };
 		const uint32_t stream = (uint32_t)weights.size();
 
 		for (uint32_t i = 0; i < rows * cols; i++) {
@@ -75,6 +86,122 @@ struct model {
 		weights[std::make_tuple(slot, layer, expert)] = t;
 	}
 };
+
+/* ---- quantised ---------------------------------------------------------------------- */
+
+/* The code whose value is nearest; `bits` 8: e4m3, 4: e2m1. */
+static inline uint8_t nearest(double x, int bits)
+{
+	const int n = bits == 8 ? 127 : 8;
+	int best = 0;
+
+	for (int i = 1, step = n; i < n && step; i++) {
+		const double a = bits == 8 ? (double)dequant_e4m3((uint8_t)i) : (double)dequant_e2m1((uint8_t)i);
+		const double b = bits == 8 ? (double)dequant_e4m3((uint8_t)best) : (double)dequant_e2m1((uint8_t)best);
+
+		if (fabs(fabs(x) - a) < fabs(fabs(x) - b))
+			best = i;
+		else
+			step = 0;	/* values rise: past the nearest */
+	}
+	return (uint8_t)(best | (x < 0 ? 1 << (bits - 1) : 0));
+}
+
+static inline double largest(const tensor &t, uint32_t row, uint32_t rows, uint32_t col, uint32_t cols)
+{
+	double most = 0;
+
+	for (uint32_t r = row; r < std::min(row + rows, t.rows); r++)
+		for (uint32_t c = col; c < std::min(col + cols, t.cols); c++)
+			most = std::max(most, fabs(t.at((size_t)r * t.cols + c)));
+	return most;
+}
+
+/* FP8 with a BF16 scale for each span_rows x span_cols; the tensor's values become what that means. */
+static inline void quantise_fp8(tensor *t, uint32_t span_rows, uint32_t span_cols)
+{
+	const uint32_t across = (t->cols + span_cols - 1) / span_cols;
+	tensor q = *t;
+
+	q.packed = {};
+	q.packed.format = WF_FP8;
+	q.packed.rows = t->rows;
+	q.packed.cols = t->cols;
+	q.packed.scale_format = WF_BF16;
+	q.packed.span_rows = span_rows;
+	q.packed.span_cols = span_cols;
+	q.packed.global = 1;
+	q.wide = true;
+	q.full.resize((size_t)t->rows * t->cols);
+	q.codes.resize(q.full.size());
+	q.wide_scale.resize((size_t)((t->rows + span_rows - 1) / span_rows) * across);
+	for (uint32_t r = 0; r < t->rows; r += span_rows)
+		for (uint32_t c = 0; c < t->cols; c += span_cols) {
+			const float s = to_bf16((float)(largest(*t, r, span_rows, c, span_cols) / 448));
+
+			q.wide_scale[r / span_rows * across + c / span_cols] = __bfloat16_as_ushort(__float2bfloat16_rn(s));
+			for (uint32_t i = r; i < std::min(r + span_rows, t->rows); i++)
+				for (uint32_t j = c; j < std::min(c + span_cols, t->cols); j++) {
+					const size_t at = (size_t)i * t->cols + j;
+
+					q.codes[at] = nearest(s > 0 ? t->at(at) / (double)s : 0, 8);
+					q.full[at] = dequant_e4m3(q.codes[at]) * s;
+				}
+		}
+	*t = q;
+}
+
+static inline void quantise_nvfp4(tensor *t)
+{
+	tensor q = *t;
+	const float global = (float)(largest(*t, 0, t->rows, 0, t->cols) / (448 * 6));
+
+	q.packed = {};
+	q.packed.format = WF_NVFP4;
+	q.packed.rows = t->rows;
+	q.packed.cols = t->cols;
+	q.packed.scale_format = WF_FP8;
+	q.packed.span_rows = 1;
+	q.packed.span_cols = 16;
+	q.packed.global = global;
+	q.wide = true;
+	q.full.resize((size_t)t->rows * t->cols);
+	q.codes.assign(q.full.size() / 2, 0);
+	q.scale.resize(q.full.size() / 16);
+	for (size_t block = 0; block < q.scale.size(); block++) {
+		double most = 0, s;
+
+		for (size_t i = block * 16; i < block * 16 + 16; i++)
+			most = std::max(most, fabs(t->at(i)));
+		q.scale[block] = nearest(most / 6 / (double)global, 8);
+		s = (double)dequant_e4m3(q.scale[block]) * (double)global;
+		for (size_t i = block * 16; i < block * 16 + 16; i++) {
+			const uint8_t code = nearest(s > 0 ? t->at(i) / s : 0, 4);
+
+			q.codes[i / 2] = (uint8_t)(q.codes[i / 2] | code << i % 2 * 4);
+			q.full[i] = (float)((double)dequant_e2m1(code) * s);
+		}
+	}
+	*t = q;
+}
+
+/* The formats of published checkpoints (kernels/cuda/dummy.h); in the last recipe scales of tensors and of channels. */
+static inline void model_quantise(struct model *m, enum dummy_recipe recipe)
+{
+	struct dummy d = { m->shape, recipe };
+	const struct weight_source formats = dummy_source(&d);
+
+	for (auto &w : m->weights) {
+		struct weight_ref r = {};
+		const int slot = std::get<0>(w.first);
+
+		formats.find(formats.ctx, (enum weight_slot)slot, std::get<1>(w.first), std::get<2>(w.first), &r);
+		if (r.format == WF_FP8)
+			quantise_fp8(&w.second, slot % 2 || recipe == DUMMY_FP8 ? r.span_rows : w.second.rows, r.span_cols);
+		else if (r.format == WF_NVFP4)
+			quantise_nvfp4(&w.second);
+	}
+}
 
 static inline void model_layer(struct model *m, uint32_t l)
 {

@@ -1,0 +1,691 @@
+/* loader.cu - see loader.h.
+ *
+ * Rows go to a staging area as they lie in the checkpoint, and a kernel packs them: a thread has a lane's fragment, as
+ * pack_lane.h says.  Scales of FP8 blocks are laid out by the host, one for each eight rows and 128 columns. */
+#include "kernels/cuda/loader.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include <algorithm>
+#include <thread>
+
+extern "C" {
+#include "lib/err.h"
+}
+#include "kernels/cpu/dequant.h"
+#include "kernels/cuda/decode_matmul.h"
+#include "kernels/cuda/pack_lane.h"
+#include "kernels/noise.h"
+
+namespace {
+
+typedef __nv_bfloat16 bf16;
+
+constexpr size_t STAGING = (size_t)64 << 20, ALIGN = 256;
+constexpr size_t SCALES_AT = STAGING / 2;	/* data before, scales from here on */
+static_assert(MATMUL_BF16_UNIT % ALIGN == 0, "BF16 matrices follow one another without a gap");
+
+/* Stacked rows of one format. */
+struct piece {
+	std::vector<weight_ref> refs;
+	enum matmul_format format;
+	enum layout layout;
+	uint32_t rows, cols;
+
+	uint32_t slices() const { return (cols + MATMUL_SLICE - 1) / MATMUL_SLICE; }
+	uint32_t tiles() const { return (rows + MATMUL_TILE - 1) / MATMUL_TILE; }
+	size_t bytes() const
+	{
+		return layout == LAYOUT_ROWS ? (size_t)rows * cols * 2 : matmul_packed_bytes(format, rows, cols);
+	}
+};
+
+uint32_t ceil_div(uint32_t a, uint32_t b)
+{
+	return (a + b - 1) / b;
+}
+
+/* ---- kernels ----------------------------------------------------------------------- */
+
+/* A thread has (unit, step, lane); 512 a unit. */
+__device__ bool place_of(size_t count, uint32_t slices, size_t *ret_unit, uint32_t *ret_step, uint32_t *ret_lane,
+			 struct pack_place *ret)
+{
+	const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+	if (i >= count)
+		return false;
+	*ret_unit = i / 512;
+	*ret_step = i / 32 % 16;
+	*ret_lane = i % 32;
+	*ret = pack_place_of((uint32_t)(*ret_unit / slices), (uint32_t)(*ret_unit % slices), *ret_step, *ret_lane);
+	return true;
+}
+
+__global__ void pack_bf16_kernel(struct pack_rows m, uint32_t slices, char *out, size_t count)
+{
+	struct pack_place at;
+	uint32_t step, lane, v[4];
+	size_t unit;
+
+	if (!place_of(count, slices, &unit, &step, &lane, &at))
+		return;
+	pack_bf16_lane(&m, &at, v);
+	((uint4 *)(out + unit * MATMUL_BF16_UNIT))[step * 32 + lane] = make_uint4(v[0], v[1], v[2], v[3]);
+}
+
+/* scales: [unit][low 0, low 1, high 0, high 1] of pack.h, before pack_fp8_scale(). */
+__global__ void pack_fp8_kernel(struct pack_rows m, const float4 *scales, uint32_t slices, char *out, size_t count,
+				uint32_t *bad, uint32_t index)
+{
+	struct pack_place at;
+	uint32_t step, lane, v[2];
+	size_t unit;
+
+	if (!place_of(count, slices, &unit, &step, &lane, &at))
+		return;
+	const float4 s = scales[unit];
+	const float scale[2] = { step < 8 ? s.x : s.y, step < 8 ? s.z : s.w };
+	char *to = out + unit * MATMUL_FP8_UNIT;
+
+	if (pack_fp8_lane(&m, &at, scale, v))
+		atomicMin(bad, index);
+	*(uint2 *)(to + (step / 2 * 32 + lane) * 16 + step % 2 * 8) = make_uint2(v[0], v[1]);
+	if (step == 0 && lane == 0)
+		*(float4 *)(to + 4096) = make_float4(pack_fp8_scale(s.x), pack_fp8_scale(s.y), pack_fp8_scale(s.z),
+						     pack_fp8_scale(s.w));
+}
+
+__global__ void pack_nvfp4_kernel(struct pack_rows m, const uint8_t *scales, uint32_t slices, char *out, size_t count,
+				  uint32_t *bad, uint32_t index)
+{
+	struct pack_place at;
+	uint32_t step, lane;
+	size_t unit;
+
+	if (!place_of(count, slices, &unit, &step, &lane, &at))
+		return;
+	const uint32_t i = step * 32 + lane;
+	char *to = out + unit * MATMUL_NVFP4_UNIT;
+
+	*(uint32_t *)(to + (step / 4 * 32 + lane) * 16 + step % 4 * 4) = pack_nvfp4_lane(&m, scales, &at);
+	if (i >= 256)
+		return;
+	const uint8_t s = pack_nvfp4_unit_scale(&m, scales, (uint32_t)(unit / slices), (uint32_t)(unit % slices), i);
+
+	if (pack_e4m3_nan(s))
+		atomicMin(bad, index);
+	to[2048 + i] = (char)pack_scale_code(s);
+}
+
+/* Word i of stream `stream`: a function of (seed, stream, i). */
+__device__ struct noise_words noise_at(uint64_t seed, uint32_t stream, size_t i)
+{
+	return noise_philox(seed, (uint32_t)i, (uint32_t)(i >> 32), stream, 1);
+}
+
+/* Uniform in (-scale, scale). */
+__global__ void noise_bf16_kernel(uint2 *out, size_t count, uint64_t seed, uint32_t stream, float scale)
+{
+	const size_t step = (size_t)gridDim.x * blockDim.x;
+
+	for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+		const noise_words r = noise_at(seed, stream, i);
+		uint32_t v[4];
+
+		for (int j = 0; j < 4; j++) {
+			float u = ((float)(r.w[j] >> 9) + 0.5f) * (1.0f / 4194304.0f) - 1.0f;
+
+			v[j] = __bfloat16_as_ushort(__float2bfloat16_rn(u * scale));
+		}
+		out[i] = make_uint2(v[0] | v[1] << 16, v[2] | v[3] << 16);
+	}
+}
+
+/* Any bits are a weight; scales are in [scale, 2 scale) (NVFP4: codes of [1, 2)). */
+template <enum matmul_format F>
+__global__ void noise_units_kernel(uint4 *out, size_t count, uint64_t seed, uint32_t stream, float scale)
+{
+	constexpr uint32_t chunks = (F == MATMUL_FP8 ? MATMUL_FP8_UNIT : MATMUL_NVFP4_UNIT) / 16;
+	constexpr uint32_t codes = F == MATMUL_FP8 ? 256 : 128;
+	const size_t step = (size_t)gridDim.x * blockDim.x;
+
+	for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+		const noise_words r = noise_at(seed, stream, i);
+		uint32_t v[4];
+
+		for (int j = 0; j < 4; j++) {
+			v[j] = r.w[j];
+			if (i % chunks >= codes)
+				v[j] = F == MATMUL_FP8 ?
+					       __float_as_uint(scale * (1 + (float)(r.w[j] >> 9) * (1.0f / 8388608.0f))) :
+					       (r.w[j] & 0x07070707) | 9 * 0x08080808;
+		}
+		out[i] = make_uint4(v[0], v[1], v[2], v[3]);
+	}
+}
+
+/* ---- small things --------------------------------------------------------------------- */
+
+int fail(struct loader *k, cudaError_t code)
+{
+	return err_set(k->e, -ENODEV, "loading weights: %s", cudaGetErrorString(code));
+}
+
+int code_of(struct loader *k, cudaError_t code)
+{
+	return code == cudaSuccess ? 0 : fail(k, code);
+}
+
+char *take(struct loader *k, size_t bytes)
+{
+	char *at = k->slab ? k->slab + k->used : NULL;
+
+	k->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+	return at;
+}
+
+int tell(struct loader *k, uint64_t bytes)
+{
+	k->done += bytes;
+	return k->progress ? k->progress(k->ctx, k->done, k->total) : 0;
+}
+
+bool in_blocks(const struct weight_ref &r)
+{
+	return r.span_rows == 128 && r.span_cols == 128;
+}
+
+bool has_row_scale(const struct piece &p)
+{
+	return p.format == MATMUL_NVFP4 ||
+	       (p.format == MATMUL_FP8 && !std::all_of(p.refs.begin(), p.refs.end(), in_blocks));
+}
+
+/* The row of a packed matrix among its stacked rows; UINT32_MAX: none. */
+uint32_t stacked_row(const struct piece &p, uint32_t row)
+{
+	const struct pack_rows m = { NULL, p.rows, p.cols, p.layout == LAYOUT_TURNS };
+
+	return row < p.rows ? pack_source_row(&m, row) : UINT32_MAX;
+}
+
+const struct weight_ref *ref_of(const struct piece &p, uint32_t row, uint32_t *ret_row)
+{
+	for (const weight_ref &r : p.refs) {
+		if (row < r.rows) {
+			*ret_row = row;
+			return &r;
+		}
+		row -= r.rows;
+	}
+	return NULL;
+}
+
+/* ---- dummies --------------------------------------------------------------------------- */
+
+/* Root of the mean square of what random bits mean, scales of [1, 2) included: e4m3's 256 values with 0x7f as 480, and
+ * e2m1's 16; (1 + u)^2 is 7/3 in the mean for FP8's scales and 2.148 for NVFP4's eight. */
+float noise_rms(enum matmul_format f)
+{
+	double sum = 0;
+
+	if (f == MATMUL_NVFP4)
+		return sqrtf(8.5625f * 2.1484f);
+	for (int i = 0; i < 127; i++) {
+		const double v = (double)dequant_e4m3((uint8_t)i);
+
+		sum += v * v;
+	}
+	return (float)sqrt((sum + 480.0 * 480.0) / 128 * 7 / 3);
+}
+
+/* Weights with a mean square of 1 / cols, as a trained matrix has about. */
+int fill_noise(struct loader *k, const struct piece &p, char *to)
+{
+	const float deviation = p.layout == LAYOUT_ROWS ? 0.57735f : 1 / sqrtf((float)p.cols);
+	const uint32_t stream = (uint32_t)k->stream++;
+
+	switch (p.format) {
+	case MATMUL_FP8:
+		noise_units_kernel<MATMUL_FP8><<<4096, 256>>>((uint4 *)to, p.bytes() / 16, k->seed, stream,
+							      deviation / noise_rms(MATMUL_FP8));
+		break;
+	case MATMUL_NVFP4:
+		noise_units_kernel<MATMUL_NVFP4><<<4096, 256>>>((uint4 *)to, p.bytes() / 16, k->seed, stream, 1);
+		break;
+	default:
+		noise_bf16_kernel<<<4096, 256>>>((uint2 *)to, p.bytes() / 8, k->seed, stream, sqrtf(3) * deviation);
+	}
+	return code_of(k, cudaGetLastError()) ?: tell(k, p.bytes());
+}
+
+/* ---- to the staging area ------------------------------------------------------------------ */
+
+int stage(struct loader *k, size_t at, const void *from, size_t bytes)
+{
+	return code_of(k, cudaMemcpy(k->staging + at, from, bytes, cudaMemcpyHostToDevice));
+}
+
+/* Rows begin..end of a matrix as BF16: each weight rounded once. */
+void expand_rows(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols, uint16_t *ret)
+{
+	std::vector<float> row(cols);
+
+	for (uint32_t i = begin; i < end; i++, ret += cols) {
+		dequant_row(&r, i, row.data());
+		std::transform(row.begin(), row.end(), ret,
+			       [](float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); });
+	}
+}
+
+/* The same by as many threads as there are processors. */
+std::vector<uint16_t> expand(const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t cols)
+{
+	std::vector<uint16_t> ret((size_t)(end - begin) * cols);
+	const uint32_t n = std::max(1u, std::min(std::thread::hardware_concurrency(), (end - begin) / 16));
+	const uint32_t each = ceil_div(end - begin, n);
+	std::vector<std::thread> threads;
+
+	for (uint32_t from = begin; from < end; from += each)
+		threads.emplace_back(expand_rows, std::cref(r), from, std::min(from + each, end), cols,
+				     ret.data() + (size_t)(from - begin) * cols);
+	for (std::thread &t : threads)
+		t.join();
+	return ret;
+}
+
+size_t row_bytes(const struct piece &p)
+{
+	return p.format == MATMUL_BF16 ? (size_t)p.cols * 2 : p.format == MATMUL_FP8 ? p.cols : p.cols / 2;
+}
+
+/* Rows begin..end of one tensor: their data, and NVFP4's scales. */
+int stage_part(struct loader *k, const struct piece &p, const struct weight_ref &r, uint32_t begin, uint32_t end, uint32_t at)
+{
+	const size_t bytes = row_bytes(p), n = end - begin;
+	int rc;
+
+	if (p.format == MATMUL_BF16 && r.format != WF_BF16)
+		return stage(k, at * bytes, expand(r, begin, end, p.cols).data(), n * bytes);
+	rc = stage(k, at * bytes, (const char *)r.data + begin * bytes, n * bytes);
+	if (rc || p.format != MATMUL_NVFP4)
+		return rc;
+	return stage(k, SCALES_AT + (size_t)at * p.cols / 16, (const char *)r.scale + (size_t)begin * p.cols / 16,
+		     n * p.cols / 16);
+}
+
+/* The stacked rows first..first+n into the staging area's rows from `at` on. */
+int stage_rows(struct loader *k, const struct piece &p, uint32_t first, uint32_t n, uint32_t at)
+{
+	uint32_t begin = 0;
+
+	for (const weight_ref &r : p.refs) {
+		const uint32_t from = std::max(first, begin), end = std::min(begin + r.rows, first + n);
+
+		if (from < end) {
+			int rc = stage_part(k, p, r, from - begin, end - begin, at + from - first);
+
+			if (rc)
+				return rc;
+		}
+		begin += r.rows;
+	}
+	return 0;
+}
+
+float fp8_scale(const struct weight_ref &r, uint32_t row, uint32_t block)
+{
+	if (!in_blocks(r))
+		return 1;	/* a row scale */
+	return block < weight_scale_cols(&r) ?
+		       dequant_element(r.scale, r.scale_format, (size_t)(row / 128) * weight_scale_cols(&r) + block) : 1;
+}
+
+/* FP8's scales of the packed rows from first_row on, n of them. */
+int stage_fp8_scales(struct loader *k, const struct piece &p, uint32_t first_row, uint32_t n)
+{
+	const uint32_t slices = p.slices();
+	std::vector<float> s((size_t)ceil_div(n, MATMUL_TILE) * slices * 4, 1.0f);
+
+	for (uint32_t group = 0; group < ceil_div(n, 8); group++) {
+		const uint32_t stacked = stacked_row(p, first_row + group * 8);
+		uint32_t row;
+		const struct weight_ref *r = stacked == UINT32_MAX ? NULL : ref_of(p, stacked, &row);
+
+		for (uint32_t block = 0; r && block < 2 * slices; block++) {
+			const float v = fp8_scale(*r, row, block);
+
+			if (!isfinite(v))
+				return err_set(k->e, -EINVAL, "%s: a scale is not finite", r->name);
+			s[((size_t)(group / 2) * slices + block / 2) * 4 + group % 2 * 2 + block % 2] = v;
+		}
+	}
+	return stage(k, SCALES_AT, s.data(), s.size() * 4);
+}
+
+/* ---- from there to its place ---------------------------------------------------------------- */
+
+/* The n rows in the staging area. */
+int pack(struct loader *k, const struct piece &p, uint32_t n, char *to)
+{
+	const struct pack_rows m = { k->staging, n, p.cols, p.layout == LAYOUT_TURNS };
+	const size_t count = (size_t)ceil_div(n, MATMUL_TILE) * p.slices() * 512;
+	const uint32_t blocks = (uint32_t)((count + 255) / 256), index = (uint32_t)k->packed.size() - 1;
+	const char *scales = k->staging + SCALES_AT;
+
+	switch (p.format) {
+	case MATMUL_FP8:
+		pack_fp8_kernel<<<blocks, 256>>>(m, (const float4 *)scales, p.slices(), to, count, k->bad, index);
+		break;
+	case MATMUL_NVFP4:
+		pack_nvfp4_kernel<<<blocks, 256>>>(m, (const uint8_t *)scales, p.slices(), to, count, k->bad, index);
+		break;
+	default:
+		pack_bf16_kernel<<<blocks, 256>>>(m, p.slices(), to, count);
+	}
+	return code_of(k, cudaGetLastError());
+}
+
+/* In chunks of whole row tiles. */
+int upload(struct loader *k, const struct piece &p, char *to)
+{
+	const uint32_t each = p.layout == LAYOUT_TURNS ? 2 : 1, all = p.rows / each;
+	const uint32_t chunk = (uint32_t)(SCALES_AT / row_bytes(p) / each) / MATMUL_TILE * MATMUL_TILE;
+	int rc = 0;
+
+	if (!chunk)
+		return err_set(k->e, -EINVAL, "%s: rows of %zu bytes", p.refs[0].name, row_bytes(p));
+	if (p.format != MATMUL_BF16)
+		k->packed.push_back(p.refs);
+	for (uint32_t first = 0; !rc && first < all; first += chunk) {
+		const uint32_t n = std::min(all - first, chunk);
+
+		rc = stage_rows(k, p, first, n, 0);
+		if (!rc && each == 2)
+			rc = stage_rows(k, p, all + first, n, n);
+		if (!rc && p.format == MATMUL_FP8)
+			rc = stage_fp8_scales(k, p, first * each, n * each);
+		if (!rc && p.layout == LAYOUT_ROWS)
+			rc = code_of(k, cudaMemcpy(to, k->staging, n * row_bytes(p), cudaMemcpyDeviceToDevice));
+		else
+			rc = rc ? rc : pack(k, p, n * each, to);
+		to += p.layout == LAYOUT_ROWS ? n * row_bytes(p) : matmul_packed_bytes(p.format, n * each, p.cols);
+		rc = rc ? rc : tell(k, n * each * row_bytes(p));
+	}
+	return rc;
+}
+
+/* One for each packed row, padding included. */
+void row_scales(const struct piece &p, float *ret)
+{
+	for (uint32_t i = 0; i < p.tiles() * MATMUL_TILE; i++) {
+		const uint32_t stacked = stacked_row(p, i);
+		uint32_t row;
+		const struct weight_ref *r = stacked == UINT32_MAX ? NULL : ref_of(p, stacked, &row);
+
+		ret[i] = 1;
+		if (!r)
+			continue;
+		if (!r->data)
+			ret[i] = p.format == MATMUL_NVFP4 ? 1 / (sqrtf((float)p.cols) * noise_rms(MATMUL_NVFP4)) : 1;
+		else if (p.format == MATMUL_NVFP4)
+			ret[i] = r->global;
+		else if (!in_blocks(*r))
+			ret[i] = dequant_element(r->scale, r->scale_format, row / r->span_rows);
+	}
+}
+
+/* The weights of a piece; its row scales, if it has any, to `scales`. */
+int put_piece(struct loader *k, const struct piece &p, char *to, float *scales)
+{
+	if (!k->slab)
+		return 0;
+	if (scales)
+		row_scales(p, scales);
+	return p.refs[0].data ? upload(k, p, to) : fill_noise(k, p, to);
+}
+
+/* ---- what a matrix is made of --------------------------------------------------------------- */
+
+/* All parts, in one format. */
+int piece_of(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l, struct piece *ret)
+{
+	ret->refs.clear();
+	ret->layout = l;
+	ret->rows = 0;
+	ret->cols = cols;
+	for (const part &p : parts) {
+		weight_ref ref = {};
+		int rc = loader_find(k, p.slot, layer, p.expert, p.rows, cols, &ref);
+
+		if (rc)
+			return rc;
+		const enum matmul_format f = l == LAYOUT_ROWS ? MATMUL_BF16 : loader_format(&ref);
+
+		if (ret->refs.empty())
+			ret->format = f;
+		else if (ret->format != f)
+			ret->format = MATMUL_BF16;
+		ret->refs.push_back(ref);
+		ret->rows += p.rows;
+	}
+	return 0;
+}
+
+void count_expanded(struct loader *k, const struct piece &p)
+{
+	for (const weight_ref &r : p.refs)
+		k->expanded += p.format == MATMUL_BF16 && !weight_is_plain(r.format);
+}
+
+/* n matrices of p's size and format, one after the other, then their row scales; to `host` go n times the scales. */
+void take_matrices(struct loader *k, const struct piece &p, uint32_t n, struct matrix *ret, std::vector<float> *host)
+{
+	const size_t scales = (size_t)n * p.tiles() * MATMUL_TILE;
+
+	ret->w = take(k, n * p.bytes());
+	ret->row_scale = NULL;
+	ret->format = p.format;
+	ret->n = p.rows;
+	if (!has_row_scale(p))
+		return;
+	ret->row_scale = (float *)(void *)take(k, scales * 4);
+	if (k->slab)
+		host->resize(scales);
+}
+
+int send_scales(struct loader *k, const struct matrix *m, const std::vector<float> &host)
+{
+	return host.empty() ? 0 : code_of(k, cudaMemcpy(m->row_scale, host.data(), host.size() * 4, cudaMemcpyHostToDevice));
+}
+
+int put_one(struct loader *k, const struct piece &p, struct matrix *ret)
+{
+	std::vector<float> scales;
+	int rc;
+
+	count_expanded(k, p);
+	take_matrices(k, p, 1, ret, &scales);
+	rc = put_piece(k, p, (char *)ret->w, scales.empty() ? NULL : scales.data());
+	return rc ? rc : send_scales(k, ret, scales);
+}
+
+/* The format of n experts' matrices: BF16 unless all have the same. */
+int experts_format(struct loader *k, uint32_t layer, uint32_t n, std::vector<part> parts, uint32_t cols, enum layout l,
+		   enum matmul_format *ret)
+{
+	struct piece p;
+
+	for (uint32_t e = 0; e < n; e++) {
+		int rc;
+
+		for (part &x : parts)
+			x.expert = e;
+		rc = piece_of(k, layer, parts, cols, l, &p);
+		if (rc)
+			return rc;
+		if (!e)
+			*ret = p.format;
+		else if (*ret != p.format)
+			*ret = MATMUL_BF16;
+	}
+	return 0;
+}
+
+/* The tensor among stacked ones that has a NaN, by looking at all of it. */
+const char *nan_name(const std::vector<weight_ref> &refs)
+{
+	for (const weight_ref &r : refs) {
+		const bool fp8 = r.format == WF_FP8;
+		const uint8_t *at = (const uint8_t *)(fp8 ? r.data : r.scale);
+		const size_t n = fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);
+
+		if (std::any_of(at, at + n, [](uint8_t b) { return pack_e4m3_nan(b); }))
+			return r.name;
+	}
+	return refs[0].name;
+}
+
+} /* namespace */
+
+enum matmul_format loader_format(const struct weight_ref *r)
+{
+	if (r->format == WF_NVFP4)
+		return MATMUL_NVFP4;
+	if (r->format != WF_FP8 || r->cols % 16)
+		return MATMUL_BF16;
+	return in_blocks(*r) || r->span_cols >= r->cols ? MATMUL_FP8 : MATMUL_BF16;
+}
+
+int loader_begin(struct loader *k)
+{
+	if (cudaMalloc((void **)&k->staging, STAGING) != cudaSuccess || cudaMalloc((void **)&k->bad, 4) != cudaSuccess ||
+	    cudaMemset(k->bad, 0xff, 4) != cudaSuccess)
+		return err_set(k->e, -ENOMEM, "no %zu bytes of device memory to load with", STAGING);
+	return 0;
+}
+
+int loader_end(struct loader *k, int rc)
+{
+	uint32_t bad = UINT32_MAX;
+
+	if (!rc)
+		rc = code_of(k, cudaDeviceSynchronize()) ?: code_of(k, cudaMemcpy(&bad, k->bad, 4, cudaMemcpyDeviceToHost));
+	if (!rc && bad < k->packed.size())
+		rc = err_set(k->e, -EINVAL, "%s: a weight or a scale is NaN", nan_name(k->packed[bad]));
+	cudaFree(k->staging);
+	cudaFree(k->bad);
+	return rc;
+}
+
+int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t expert, uint32_t rows, uint32_t cols,
+		struct weight_ref *ret)
+{
+	int rc = k->source->find(k->source->ctx, slot, layer, expert, ret);
+
+	if (rc)
+		return err_set(k->e, rc, "%s of layer %u: not in the model", weight_slot_name(slot), layer);
+	if ((uint64_t)ret->rows * ret->cols != (uint64_t)rows * cols ||
+	    (!weight_is_plain(ret->format) && ret->rows != rows))
+		return err_set(k->e, -EINVAL, "%s: %u x %u, not %u x %u", ret->name, ret->rows, ret->cols, rows, cols);
+	ret->rows = rows;
+	ret->cols = cols;
+	return 0;
+}
+
+int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, float dummy, void **ret)
+{
+	const size_t bytes = (size_t)n * (wide ? 4 : 2);
+	struct weight_ref ref = {};
+	int rc;
+
+	*ret = take(k, bytes);
+	rc = loader_find(k, slot, layer, 0, n, 1, &ref);
+	if (rc || !k->slab)
+		return rc;
+	std::vector<float> f(n);
+	std::vector<bf16> h(n);
+	for (uint32_t i = 0; i < n; i++) {
+		f[i] = ref.data ? dequant_element(ref.data, ref.format, i) : dummy;
+		h[i] = __float2bfloat16_rn(f[i]);
+	}
+	return code_of(k, cudaMemcpy(*ret, wide ? (void *)f.data() : (void *)h.data(), bytes, cudaMemcpyHostToDevice)) ?:
+	       tell(k, bytes);
+}
+
+int put_rows(struct loader *k, enum weight_slot slot, uint32_t rows, uint32_t cols, void **ret)
+{
+	struct matrix m;
+	struct piece p;
+	int rc = piece_of(k, 0, { { slot, 0, rows } }, cols, LAYOUT_ROWS, &p);
+
+	rc = rc ? rc : put_one(k, p, &m);
+	*ret = rc ? NULL : m.w;
+	return rc;
+}
+
+int put_matrix(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l,
+	       struct matrix *ret)
+{
+	struct piece p;
+	int rc = piece_of(k, layer, parts, cols, l, &p);
+
+	return rc ? rc : put_one(k, p, ret);
+}
+
+int put_stack(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, struct stack *ret)
+{
+	struct piece all = {};
+	int rc = 0;
+
+	ret->n_parts = 0;
+	for (size_t i = 0; i < parts.size(); i++) {
+		struct piece p;
+
+		rc = piece_of(k, layer, { parts[i] }, cols, LAYOUT_PACKED, &p);
+		if (rc)
+			return rc;
+		/* A tile of FP8 has one scale for eight rows: no tile across two tensors. */
+		if (i && (p.format != all.format || (p.format == MATMUL_FP8 && all.rows % MATMUL_TILE))) {
+			rc = put_one(k, all, &ret->part[ret->n_parts++]);
+			if (rc)
+				return rc;
+			all = {};
+		}
+		if (all.refs.empty())
+			all = p;
+		else
+			all.refs.push_back(p.refs[0]), all.rows += p.rows;
+	}
+	return put_one(k, all, &ret->part[ret->n_parts++]);
+}
+
+int put_experts(struct loader *k, uint32_t layer, uint32_t n, const std::vector<part> &parts,
+		const std::vector<part> *shared, uint32_t cols, enum layout l, struct matrix *ret)
+{
+	std::vector<part> own = parts;
+	std::vector<float> scales;
+	enum matmul_format f;
+	struct piece p;
+	int rc = experts_format(k, layer, n, parts, cols, l, &f);
+
+	for (uint32_t e = 0; !rc && e < n + (shared ? 1 : 0); e++) {
+		for (part &x : own)
+			x.expert = e;
+		rc = piece_of(k, layer, e < n ? own : *shared, cols, l, &p);
+		if (rc)
+			return rc;
+		p.format = f;
+		count_expanded(k, p);
+		if (!e)
+			take_matrices(k, p, n + (shared ? 1 : 0), ret, &scales);
+		rc = put_piece(k, p, (char *)ret->w + e * p.bytes(),
+			       scales.empty() ? NULL : scales.data() + (size_t)e * p.tiles() * MATMUL_TILE);
+	}
+	return rc ? rc : send_scales(k, ret, scales);
+}
