@@ -15,6 +15,7 @@ include tests/box/load.mk
 include tests/box/weights.mk
 include tests/box/life.mk
 include tests/box/memory.mk
+include tests/box/metrics.mk
 include tests/box/service.mk
 include tests/box/ctl.mk
 include tests/rack/local.mk
