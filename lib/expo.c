@@ -66,7 +66,7 @@ void expo_put(struct expo *x, double value, ...)
 	while ((name = va_arg(ap, const char *)))
 		put_label(x, &first, name, va_arg(ap, const char *));
 	va_end(ap);
-	buf_printf(x->out, "%s %.15g\n", first ? "" : "}", value);
+	buf_printf(x->out, "%s %.16g\n", first ? "" : "}", value);
 }
 
 int expo_end(struct expo *x)
