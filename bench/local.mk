@@ -6,5 +6,6 @@ bin_hearth_bench_LDFLAGS = $(AM_LDFLAGS) $(cuda_backend_ldflags)
 if CUDA
 bin_hearth_bench_LDADD += $(cuda_backend_libs)
 endif
+include bench/load.mk
 include bench/router.mk
 include bench/drafts.mk

@@ -5,6 +5,9 @@
 
 const struct ctl_command ctl_commands[] = {
 	{ "status", NULL, 0, 0, ctl_status, "workers, upstreams and aliases as the router sees them" },
+	{ "top", NULL, 0, 0, ctl_top, "boxes, workers and requests, live; q ends it" },
+	{ "doctor", NULL, 0, 0, ctl_doctor,
+	  "box, driver, memory, network, clocks, configuration: what is wrong, what to do" },
 	{ "memory", NULL, 0, 0, ctl_memory,
 	  "this box's memory: who holds it, what each model would need" },
 	{ "chat", "[TEXT]", 0, 1, ctl_chat, "ask once, or without TEXT line by line" },
@@ -39,7 +42,10 @@ const struct opts_row ctl_options[] = {
 	{ 'b', "box", "NAME", "for load to undrain: of this box; ALIAS may then be '*'" },
 	{ 'w', "wait", NULL, "for load: until it is ready, with its progress" },
 	{ CTL_HEARTHD, "hearthd", "SOCKET", "this box's daemon (default /run/hearthd/memory)" },
+	{ CTL_ONCE, "once", NULL, "for top: one frame, as without a terminal" },
+	{ CTL_INTERVAL, "interval", "SECONDS", "for top: a frame this often (default 1)" },
 	{ CTL_ETC, "etc", "FOLDER", "the configuration (default /etc/hearth)" },
+	{ CTL_ROOT, "root", "FOLDER", "for doctor: look at /proc, /sys and /dev below it" },
 	{ CTL_KEYS_FILE, "keys-file", "FILE", "for keys (default: as the router is configured)" },
 	{ CTL_BUS, "bus", "ENDPOINT", "for pair invite: tcp://HOST:PORT where the box reaches this router" },
 	{ CTL_NO_RELOAD, "no-reload", NULL, "for keys and pair: change files only" },

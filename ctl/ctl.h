@@ -24,7 +24,7 @@ enum { CTL_MAX_FILES = 16 };
 
 enum ctl_option {	/* those without a letter */
 	CTL_HEARTHD = OPTS_LONG_ONLY, CTL_JSON, CTL_DUMP, CTL_COMPLETION, CTL_KEYS_FILE, CTL_BUS, CTL_ETC,
-	CTL_LOG, CTL_ON, CTL_ONCE, CTL_NO_RELOAD,
+	CTL_LOG, CTL_ROOT, CTL_ON, CTL_ONCE, CTL_INTERVAL, CTL_NO_RELOAD,
 };
 
 struct ctl {
@@ -35,6 +35,7 @@ struct ctl {
 	const char *box;		/* NULL: the only one that has the alias */
 	const char *keys_file;		/* NULL: as the router says */
 	const char *bus;		/* pair: where boxes reach the router */
+	const char *root;		/* doctor: stands before /proc, /sys and /dev; NULL: this machine */
 	const char *etc;		/* folder of the configuration */
 	const char *files[CTL_MAX_FILES];	/* logs: plain files and journal folders */
 	size_t n_files;
@@ -80,6 +81,9 @@ int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struc
 
 /* The commands. */
 int ctl_status(const struct ctl *c, char **argv, struct err *e);
+int ctl_top(const struct ctl *c, char **argv, struct err *e);
+/* What is wrong here, and what to do: EXIT_FINDING when there is something to do. */
+int ctl_doctor(const struct ctl *c, char **argv, struct err *e);
 int ctl_memory(const struct ctl *c, char **argv, struct err *e);
 /* One question, or without one a conversation from stdin. */
 int ctl_chat(const struct ctl *c, char **argv, struct err *e);

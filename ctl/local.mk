@@ -5,6 +5,7 @@ bin_hearthctl_SOURCES = \
 	ctl/commands.c ctl/ctl.h \
 	ctl/completion.c \
 	ctl/config.c \
+	ctl/doctor.c ctl/doctor.h ctl/doctor_box.c ctl/doctor_rack.c \
 	ctl/explain.c \
 	ctl/file.c ctl/file.h \
 	ctl/http.c \
@@ -15,9 +16,10 @@ bin_hearthctl_SOURCES = \
 	ctl/pair.h ctl/pair_invite.c ctl/pair_join.c ctl/pair_word.c \
 	ctl/program.c ctl/program.h \
 	ctl/status.c \
-	ctl/table.c ctl/table.h
-bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS)
-bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+	ctl/table.c ctl/table.h \
+	ctl/top.c ctl/top.h ctl/top_screen.c
+bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(NCURSES_CFLAGS)
+bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(NCURSES_LIBS)
 
 # From the program itself, so they cannot differ from --help.
 bashcompletiondir = $(datadir)/bash-completion/completions

@@ -29,6 +29,17 @@ static int read_key(const char *path, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+static int read_interval(const char *text, uint32_t *ret_ms)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (end == text || *end || !(s >= 0.1 && s <= 3600))
+		return -EINVAL;
+	*ret_ms = (uint32_t)(s * 1000);
+	return 0;
+}
+
 static void print(void (*put)(struct buf *out))
 {
 	struct buf b = BUF_INIT;
@@ -47,6 +58,9 @@ static int take(int opt, struct ctl *c)
 	case 'b': c->box = optarg; return 0;
 	case 'w': c->wait = true; return 0;
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
+	case CTL_ONCE: c->once = true; return 0;
+	case CTL_INTERVAL: return read_interval(optarg, &c->interval_ms);
+	case CTL_ROOT: c->root = optarg; return 0;
 	case CTL_ETC: c->etc = optarg; return 0;
 	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
 	case CTL_BUS: c->bus = optarg; return 0;
@@ -104,7 +118,8 @@ static int exit_status(int r)
 
 int main(int argc, char **argv)
 {
-	struct ctl c = { .url = "http://127.0.0.1:8080", .etc = "/etc/hearth" };
+	struct ctl c = { .url = "http://127.0.0.1:8080", .etc = "/etc/hearth",
+			 .interval_ms = 1000 };
 	struct err e = { 0 };
 	int opt, r = 0;
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ctl/ctl.h"
+#include "ctl/doctor.h"
 #include "lib/bytes.h"
 #include "lib/json.h"
 #include "lib/own.h"
@@ -29,8 +29,9 @@ static void box_msg_donep(struct box_msg *m)
 	box_msg_done(m);
 }
 
-static int ask(const char *path, struct box_msg *ret, struct err *e)
+int ctl_ask_memory(const struct ctl *c, struct box_msg *ret, struct err *e)
 {
+	const char *path = c->hearthd ? c->hearthd : BOX_SOCKET;
 	CLEANUP(closep) int fd = box_connect(path);
 	Hb__Ask a = HB__ASK__INIT;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -273,7 +274,7 @@ static int print_json(const Hb__Memory *m)
 int ctl_memory(const struct ctl *c, char **argv, struct err *e)
 {
 	CLEANUP(box_msg_donep) struct box_msg m = { 0 };
-	int r = ask(c->hearthd ? c->hearthd : BOX_SOCKET, &m, e);
+	int r = ctl_ask_memory(c, &m, e);
 
 	(void)argv;
 	if (r < 0)

@@ -4,13 +4,15 @@ noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
 	kernels/backend.h kernels/device.c kernels/step.h \
 	kernels/model.c kernels/model.h kernels/noise.h \
+	kernels/weight_stream.c kernels/weight_stream.h \
 	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
-	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c \
+	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c kernels/cpu/cpu_pack.c \
 	kernels/cpu/cpu_room.c kernels/cpu/cpu_scale.c kernels/cpu/cpu_step.c \
 	kernels/cpu/dequant.c kernels/cpu/dequant.h \
 	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \
 	kernels/cpu/path_avx2.c kernels/cpu/path_avx512.c \
 	kernels/cpu/pool.c kernels/cpu/pool.h \
 	kernels/cpu/ref.c kernels/cpu/ref.h \
-	kernels/cpu/sample.c kernels/cpu/sample.h
+	kernels/cpu/sample.c kernels/cpu/sample.h \
+	kernels/cpu/slab.c kernels/cpu/slab.h
 kernels_libs = libkernels.a

@@ -143,6 +143,10 @@ uint32_t weight_scale_rows(const struct weight_ref *w);		/* 0 for a plain matrix
 uint32_t weight_scale_cols(const struct weight_ref *w);
 size_t weight_scale_bytes(const struct weight_ref *w);
 
+struct weight_stream;
+struct weight_piece;
+struct weight_room;
+
 struct weight_source {
 	void *ctx;
 	/* 0; -ENOENT: this model has no such weight.  `expert` counts only for
@@ -150,6 +154,10 @@ struct weight_source {
 	int (*find)(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
 		    struct weight_ref *ret);
 	uint64_t total_bytes;		/* of all weights, for progress */
+	/* The bytes in an order that the caller chooses, read ahead: weight_stream.h, which is how to call
+	 * it.  NULL: there is no faster way than what find() points to. */
+	int (*stream)(void *ctx, const struct weight_piece *pieces, size_t n,
+		      const struct weight_room *room, struct weight_stream **ret, struct err *e);
 };
 
 #endif

@@ -132,13 +132,15 @@ void status_put_json(struct router *rt, struct buf *out)
 {
 	const struct settings *s = rt->settings;
 	const char *comma = "";
+	struct timespec now;
 
+	clock_gettime(CLOCK_REALTIME, &now);
 	buf_printf(out,
 		   "{\"version\":\"" PACKAGE_VERSION "\",\"up_s\":%" PRIu64
-		   ",\"draining\":%s,\"generation\":%u,"
+		   ",\"time\":%lld.%03ld,\"draining\":%s,\"generation\":%u,"
 		   "\"connections\":%u,\"requests\":%u,\"workers\":[",
 		   (uint64_t)((clock_ns() - rt->started_ns) / NS_PER_S),
-		   rt->draining ? "true" : "false", rt->generation,
+		   (long long)now.tv_sec, now.tv_nsec / 1000000, rt->draining ? "true" : "false", rt->generation,
 		   http_server_connections(rt->http), rt->n_jobs);
 	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next, comma = ",") {
 		buf_puts(out, comma);

@@ -5,6 +5,7 @@ include tests/unit/life.mk
 include tests/unit/memory.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
+include tests/unit/read.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
@@ -13,6 +14,7 @@ include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk
+include tests/box/read.mk
 include tests/box/life.mk
 include tests/box/memory.mk
 include tests/box/metrics.mk

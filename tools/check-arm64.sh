@@ -16,7 +16,7 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu g++-aarch64-linux-gnu make autoconf automake \
 	pkg-config xz-utils protobuf-c-compiler qemu-user-static libzmq3-dev:arm64 libprotobuf-c-dev:arm64 \
 	libevent-dev:arm64 libhttp-parser-dev:arm64 libjansson-dev:arm64 libinih-dev:arm64 libcurl4-openssl-dev:arm64 \
-	libsystemd-dev:arm64 libsmartcols-dev:arm64 libxxhash-dev:arm64 libcmocka-dev:arm64 >/dev/null
+	libsystemd-dev:arm64 libsmartcols-dev:arm64 libxxhash-dev:arm64 liburing-dev:arm64 libcmocka-dev:arm64 >/dev/null
 END
 chroot "$root" sh /root/setup.sh
 

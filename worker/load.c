@@ -13,10 +13,14 @@
 
 enum { SPARE_ROWS = 256, REPLAY_ROWS = 16 };
 
+/* A device that reads through pointers, not by a stream, has this much of its files in the page cache. */
+#define DROP_EVERY ((uint64_t)512 << 20)
+
 /* What the opener works with and on. */
 struct opening {
 	const struct load_options *o;
 	struct loaded *l;
+	uint64_t dropped;	/* bytes loaded when the page cache was cleared behind last */
 };
 
 static int check_options(const struct load_options *o, struct err *e)
@@ -95,21 +99,51 @@ static struct sched_config config_of(const struct load_options *o, const struct 
 				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
 }
 
+static void watch_freep(struct numeric_watch **x)
+{
+	numeric_watch_free(*x);
+}
+
+/* How the weights came; and what a device read through pointers leaves the page cache. */
+static void tell_reading(const struct checkpoint *c)
+{
+	char line[512];
+
+	if (checkpoint_read_stats(c)->n_streams == 0)
+		checkpoint_drop(c);
+	checkpoint_read_text(c, line, sizeof(line));
+	log_note("%s", line);
+}
+
+static int on_bytes(void *ctx, uint64_t done, uint64_t total)
+{
+	struct opening *op = ctx;
+
+	if (done - op->dropped >= DROP_EVERY && checkpoint_read_stats(op->l->weights)->n_streams == 0) {
+		checkpoint_drop(op->l->weights);
+		op->dropped = done;
+	}
+	return op->o->on_progress ? op->o->on_progress(op->o->ctx, done, total) : 0;
+}
+
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
 	const struct weight_source *source = checkpoint_source(op->l->weights);
+	CLEANUP(watch_freep) struct numeric_watch *watch = NULL;
 	struct load_budget *b = &op->l->budget;
 	int r;
 
 	device_budget(d, source, &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
+	if (r == 0 && numeric_watch_new(&op->l->config.shape, source, &watch) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = device_load(d, source, op->o->on_progress, op->o->ctx, e);
+		r = device_load(d, numeric_watch_source(watch), on_bytes, op, e);
 	if (r < 0)
 		return r;
-	r = numeric_class(device_numeric_text(d), &op->l->config.shape, source, PACKAGE_VERSION,
-			  op->l->numeric_class);
+	r = numeric_class(watch, device_numeric_text(d), PACKAGE_VERSION, op->l->numeric_class);
+	tell_reading(op->l->weights);
 	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;
 }
 
@@ -166,14 +200,19 @@ static void tell_notes(const struct checkpoint *c)
 		log_note("%s", line);
 }
 
-static int open_files(const char *name, struct loaded *l, struct err *e)
+static int open_files(const struct load_options *o, struct loaded *l, struct err *e)
 {
-	int r = hf_dir_find(name, &l->dir, e);
+	enum read_how how = READ_AUTO;
+	int r = o->read && read_how_parse(o->read, &how) < 0 ?
+			err_set(e, -EINVAL, "read %s: not auto, io_uring, threads or mapped", o->read) :
+			hf_dir_find(o->model_dir, &l->dir, e);
 
 	if (r == 0)
 		r = hf_config_open(l->dir, &l->config, e);
 	if (r == 0)
 		r = checkpoint_open(l->dir, &l->config, &l->weights, e);
+	if (r == 0)
+		r = checkpoint_read_by(l->weights, how, e);
 	if (r == 0)
 		r = text_model_open(l->dir, &l->text, e);
 	if (r == 0)
@@ -184,11 +223,11 @@ static int open_files(const char *name, struct loaded *l, struct err *e)
 int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 {
 	struct loaded l = { 0 };
-	struct opening op = { o, &l };
+	struct opening op = { o, &l, 0 };
 	int r = check_options(o, e);
 
 	if (r == 0)
-		r = open_files(o->model_dir, &l, e);
+		r = open_files(o, &l, e);
 	if (r == 0)
 		r = engine_start(open_device, &op, &l.engine, e);
 	if (r < 0) {

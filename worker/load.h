@@ -24,6 +24,7 @@ struct load_budget {
 struct load_options {
 	const char *model_dir;	/* a folder, or a hub id that is in the local cache */
 	const char *device;
+	const char *read;	/* auto, io_uring, threads, mapped (worker/weights/reader.h); NULL: auto */
 	uint32_t context;	/* 0 in any of these: worked out */
 	uint32_t slots, queue, rows, chunk, threads;
 	uint64_t kv_bytes;
@@ -48,7 +49,8 @@ struct loaded {
 };
 
 /* 0; -EINVAL, -ENOTSUP, -ENOENT...: this model, or these options, cannot work (one line says
- * why); -ENOMEM, -ENODEV: this machine cannot, now. */
+ * why); -ENODATA: its files became shorter meanwhile; -EIO: a disk; -ENOMEM, -ENODEV: this machine
+ * cannot, now. */
 int load_model(const struct load_options *o, struct loaded *ret, struct err *e);
 void loaded_done(struct loaded *l);
 

@@ -23,6 +23,8 @@ static const struct option_row {
 	{ "name", "NAME", TEXT, AT(name), 0, 0,
 	  "this worker's name, unique in the rack (default: host, alias and process)" },
 	{ "device", "DEVICE", TEXT, AT(load.device), 0, 0, "cpu or cuda:N (default: cpu)" },
+	{ "read", "HOW", TEXT, AT(load.read), 0, 0,
+	  "weights from disk by io_uring, threads or mapped (page cache); default: auto, not mapped" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
 	  "prompt and answer together (default: what the model was made for)" },
 	{ "slots", "N", NUMBER, AT(load.slots), 1, 1024,
@@ -194,10 +196,15 @@ static int take_option(int argc, char **argv, int i, struct serve_args *a, struc
 
 static int check(const struct serve_args *a, struct err *e)
 {
+	enum read_how how;
+
 	if (a->help || a->print_sample || a->dump_keys || a->dump)
 		return 0;
 	if (!a->load.model_dir)
 		return err_set(e, -EINVAL, "the model's folder is missing");
+	if (a->load.read && read_how_parse(a->load.read, &how) < 0)
+		return err_set(e, -EINVAL, "--read: '%s' is not auto, io_uring, threads or mapped",
+			       a->load.read);
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)

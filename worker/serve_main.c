@@ -239,13 +239,15 @@ static int run(struct serve_args *a, struct err *e)
 	return r == -EINTR ? 0 : r;
 }
 
-/* 1: this machine, now; a restart may help.  75: hearthd refused the memory.  78: this model or
- * these options. */
+/* 1: this machine, now; a restart may help.  74: a disk or its folder did not give what it holds.
+ * 75: hearthd refused the memory.  78: this model or these options. */
 static int status(int r)
 {
 	if (r == -EDQUOT)
 		return EX_TEMPFAIL;
-	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -EIO || r == -ETIMEDOUT ||
+	if (r == -EIO)
+		return EX_IOERR;
+	return r == 0 ? 0 : r == -ENOMEM || r == -ENODEV || r == -ETIMEDOUT ||
 			    r == -EBADMSG ? 1 : EX_MODEL;
 }
 

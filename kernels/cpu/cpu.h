@@ -19,6 +19,7 @@
 #include "kernels/cpu/path.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/cpu/sample.h"
+#include "kernels/cpu/slab.h"
 
 struct layer {
 	enum mixer_kind mixer;
@@ -81,8 +82,7 @@ struct cpu_device {
 	void *kv;			/* n_blocks * block_elems, uint16_t or float */
 	struct rooms room;
 	struct sample_room sample;
-	void **owned;			/* all that load allocated */
-	size_t n_owned, cap_owned;
+	struct slabs slabs;		/* all that load allocated */
 	struct queue *queue;
 };
 
@@ -94,6 +94,11 @@ static inline uint32_t pad16(uint32_t n)
 /* ---- load (cpu_load.c) --------------------------------------------------------- */
 
 void *cpu_alloc(struct cpu_device *d, size_t n, size_t size);	/* zeroed; freed at close */
+/* Rows first.. of a matrix into the layout of path.h, by all threads; the factors of quantised ones too.
+ * m has its shape and its memory.  -EINVAL: something that is no finite number; -ENOTSUP. */
+int cpu_pack(struct cpu_device *d, const struct weight_ref *part, uint32_t first, struct mat *m,
+	     struct err *e);
+uint32_t cpu_factors(const struct weight_ref *w);	/* of a group of 16 rows; 0: none */
 int cpu_load_weights(struct cpu_device *d, const struct weight_source *w,
 		     device_progress *progress, void *ctx, struct err *e);
 int cpu_alloc_rooms(struct cpu_device *d);	/* these two: cpu_room.c */

@@ -290,9 +290,7 @@ static struct device *cpu_close(struct device *base)
 		pthread_mutex_destroy(&q->lock);
 	}
 	free(q);
-	for (size_t i = 0; i < d->n_owned; i++)
-		free(d->owned[i]);
-	free(d->owned);
+	slabs_free(&d->slabs);
 	free(d->inv_freq);
 	pool_free(d->pool);
 	free(d);
@@ -340,7 +338,7 @@ static int cpu_load(struct device *base, const struct weight_source *w, device_p
 	struct cpu_device *d = cpu(base);
 	int r;
 
-	if (d->n_owned)
+	if (d->slabs.n)
 		return err_set(e, -EINVAL, "device: an earlier load failed; open it again");
 	r = cpu_load_weights(d, w, progress, ctx, e);
 	if (r < 0)

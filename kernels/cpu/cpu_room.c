@@ -1,5 +1,6 @@
 /* cpu_room.c - the rooms of a step, and what all of a device takes in bytes. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/weight_stream.h"
 
 static uint32_t larger(uint32_t a, uint32_t b)
 {
@@ -115,4 +116,7 @@ void cpu_budget(const struct device *base, const struct weight_source *source, s
 	ret->workspace = (uint64_t)l->max_rows * row * 4 +
 			 (uint64_t)l->n_slots * pad16(s->vocab_rows) * 4 +
 			 pool_threads(d->pool) * work_floats(s) * 4;
+	/* weights pass through a room that is given back before any of these is taken */
+	if (ret->kv + ret->states + ret->workspace < WEIGHT_ROOM)
+		ret->workspace = WEIGHT_ROOM - ret->kv - ret->states;
 }

@@ -70,7 +70,7 @@ def test_zsh_loads_it_and_knows_every_command():
     assert p.stdout.split("\n")[:2] == ["_hearthctl: function", "_hearthctl"], (p.stdout, p.stderr)
     # what it would offer, with zsh's own functions replaced by ones that print
     stub = ("compdef() { }; _describe() { print -rl -- ${(P)2} }; source %s; " % path)
-    p = subprocess.run(["zsh", "-fc", stub + "words=(''); CURRENT=1; _hearthctl_rest; print -r -- ==; "
+    p = subprocess.run(["zsh", "-fc", stub + "words=(''); CURRENT=1; _hearthctl_rest; print -r -- '=='; "
                         "words=(keys ''); CURRENT=2; _hearthctl_rest"], capture_output=True, text=True, timeout=20)
     first, second = p.stdout.split("==\n")
     assert {x.split(":")[0] for x in first.splitlines()} == {x[0].split()[0] for x in COMMANDS}, (first, p.stderr)

@@ -208,7 +208,7 @@ int random_model_new(const struct model_shape *shape, enum weight_format format,
 	m->shape = *shape;
 	m->format = format;
 	m->seed = seed;
-	m->source = (struct weight_source){ m, find, 1 };
+	m->source = (struct weight_source){ .ctx = m, .find = find, .total_bytes = 1 };
 	*ret = m;
 	return 0;
 }

@@ -65,7 +65,7 @@ struct model {
 
 	struct weight_source source(void) const
 	{
-		return { (void *)this, find, 0 };
+		return { (void *)this, find, 0, nullptr };
 	}
 
 	void put(int slot, uint32_t layer, uint32_t expert, uint32_t rows, uint32_t cols, float scale, float base = 0,

@@ -35,5 +35,7 @@ ini\.h lib/conf
 curl/ router/cloud|ctl/|bench/
 event2?/|event router/|daemon/|ctl/|worker/serve
 http_parser router/http
+curses ctl/top_screen
+libsmartcols ctl/table|ctl/memory
 DOORS
 exit 0

@@ -17,6 +17,8 @@ struct checkpoint {
 	struct weight_ref *refs;	/* globals, then per layer the slots and the experts */
 	struct weight_source source;
 	struct checkpoint_facts facts;
+	enum read_how how;
+	struct read_stats stats;
 };
 
 /* ---- what the shape asks for ------------------------------------------------- */
@@ -321,6 +323,74 @@ static int resolve(struct checkpoint *c, struct err *e)
 	return r;
 }
 
+/* ---- reading ---------------------------------------------------------------------- */
+
+static int open_stream(void *ctx, const struct weight_piece *pieces, size_t n,
+		       const struct weight_room *room, struct weight_stream **ret, struct err *e)
+{
+	struct checkpoint *c = ctx;
+	const struct piece_files files = { c->tensors->files, c->tensors->n_files };
+
+	return piece_stream_open(&c->source, &files, c->how, &c->stats, pieces, n, room, ret, e);
+}
+
+int checkpoint_read_by(struct checkpoint *c, enum read_how how, struct err *e)
+{
+	struct reader *r = NULL;
+	int rc = how == READ_MAPPED ? 0 : reader_open(how, &r, e);
+
+	if (rc < 0)
+		return err_prefix(e, rc, "--read %s", read_how_name(how));
+	reader_close(r);
+	c->how = how;
+	c->source.stream = how == READ_MAPPED ? NULL : open_stream;
+	return 0;
+}
+
+void checkpoint_read_text(const struct checkpoint *c, char *line, size_t room)
+{
+	const struct read_stats *s = &c->stats;
+	double seconds = (double)s->ns / 1e9, gb = (double)s->bytes / 1e9;
+
+	if (s->n_streams == 0) {
+		snprintf(line, room, "weights: read through the page cache%s",
+			 c->how == READ_MAPPED ? "" : ", and dropped from it");
+		return;
+	}
+	int n = snprintf(line, room, "weights: %.2f GB in %.2f s, %.2f GB/s, by %s%s%s%s", gb, seconds,
+			 seconds > 0 ? gb / seconds : 0, read_how_name(s->how), s->note[0] ? " (" : "",
+			 s->note, s->note[0] ? ")" : "");
+	if (n < 0 || (size_t)n >= room)
+		return;
+	if (s->n_buffered)
+		snprintf(line + n, room - (size_t)n, "; %u of %u files without O_DIRECT, which their file "
+			 "system does not have: read buffered and dropped from the page cache", s->n_buffered,
+			 c->tensors->n_files);
+	else
+		snprintf(line + n, room - (size_t)n, " with O_DIRECT");
+}
+
+const struct read_stats *checkpoint_read_stats(const struct checkpoint *c)
+{
+	return &c->stats;
+}
+
+void checkpoint_drop(const struct checkpoint *c)
+{
+	for (uint32_t i = 0; c->how != READ_MAPPED && i < c->tensors->n_files; i++)
+		st_drop(c->tensors->files[i]);
+}
+
+const char *checkpoint_file(const struct checkpoint *c, uint32_t i, uint64_t *ret_bytes)
+{
+	if (i >= c->tensors->n_files)
+		return NULL;
+	*ret_bytes = st_file(c->tensors->files[i])->bytes;
+	return st_path(c->tensors->files[i]);
+}
+
+/* ---- facts ------------------------------------------------------------------------- */
+
 /* Scales for keys and values in FP8, which stand beside the projections. */
 static bool is_kv_scale(const char *canon)
 {
@@ -367,6 +437,8 @@ int checkpoint_open(const char *dir, struct hf_config *config, struct checkpoint
 	c->tied = config->tied;
 	c->source.ctx = c;
 	c->source.find = find_ref;
+	c->source.stream = open_stream;
+	c->stats.how = READ_MAPPED;
 	int r = quant_config_open(dir, &c->quant, e);
 	if (r == 0)
 		r = tensor_set_open(dir, &c->tensors, e);

@@ -6,7 +6,11 @@
  * by itself its format (module.h): plain, FP8 or NVFP4, mixed as the exporter liked.  Vision tensors are
  * passed over, quantised or not.
  *
- * Thread: once open it is read-only.
+ * Headers and single numbers are read past the page cache; matrices are by the source's stream, in
+ * the way that checkpoint_read_by() chose.  What find() points to is mapped: whoever reads there does it
+ * through the page cache, and checkpoint_drop() takes it out again.
+ *
+ * Thread: once open it is read-only, but for one stream at a time.
  */
 #ifndef HEARTH_WORKER_WEIGHTS_CHECKPOINT_H
 #define HEARTH_WORKER_WEIGHTS_CHECKPOINT_H
@@ -14,6 +18,7 @@
 #include "kernels/model.h"
 #include "lib/err.h"
 #include "worker/weights/hf_config.h"
+#include "worker/weights/piece_stream.h"
 #include "worker/weights/quant_config.h"
 
 struct checkpoint;
@@ -27,6 +32,17 @@ struct checkpoint *checkpoint_close(struct checkpoint *c);	/* NULL ok */
 
 /* Valid while c is open. */
 const struct weight_source *checkpoint_source(const struct checkpoint *c);
+
+/* How its stream reads; READ_AUTO when nobody says.  READ_MAPPED: it has no stream.  -ENOTSUP: not on
+ * this machine (one line). */
+int checkpoint_read_by(struct checkpoint *c, enum read_how how, struct err *e);
+/* After a load: how it was read, in words. */
+void checkpoint_read_text(const struct checkpoint *c, char *line, size_t room);
+const struct read_stats *checkpoint_read_stats(const struct checkpoint *c);
+/* What was read through find()'s pointers leaves the page cache, unless READ_MAPPED was asked for. */
+void checkpoint_drop(const struct checkpoint *c);
+/* File i of n_files, for whoever reads them all; NULL behind the last. */
+const char *checkpoint_file(const struct checkpoint *c, uint32_t i, uint64_t *ret_bytes);
 
 /* What a person may want to know of the folder, and nothing else depends on. */
 struct checkpoint_facts {

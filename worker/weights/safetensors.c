@@ -1,17 +1,16 @@
 /* safetensors.c - one file of tensors: see safetensors.h. */
 #include "worker/weights/safetensors.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "lib/json.h"
 #include "lib/own.h"
 
 struct st_file {
 	char *path;
-	void *map;			/* NULL when the bytes are the caller's */
+	struct read_file *file;		/* NULL when the bytes are the caller's */
+	void *map;			/* of all of it; likewise */
 	uint64_t map_bytes;
 	json_t *header;			/* owns the names */
 	struct st_tensor *tensors;	/* sorted by name */
@@ -122,22 +121,35 @@ static int check_overlap(const struct st_file *f, struct err *e)
 	return 0;
 }
 
-static int read_header(struct st_file *f, const void *p, uint64_t n, struct err *e)
+/* What the first eight bytes say. */
+static int header_bytes(const struct st_file *f, const unsigned char b[8], uint64_t n, uint64_t *ret,
+			struct err *e)
 {
-	const unsigned char *b = p;
 	uint64_t len = 0;
-	const char *name;
-	json_t *v;
 
-	if (n < 8)
-		return err_set(e, -EINVAL, "%s: %llu bytes are too few for a safetensors file", f->path,
-			       (unsigned long long)n);
 	for (int i = 7; i >= 0; i--)
 		len = len << 8 | b[i];
 	if (len > n - 8 || len > ST_MAX_HEADER)
 		return err_set(e, -EINVAL, "%s: header of %llu bytes in a file of %llu (limit %u)",
 			       f->path, (unsigned long long)len, (unsigned long long)n, ST_MAX_HEADER);
-	int r = jx_load((const char *)b + 8, (size_t)len, &f->header, e);
+	*ret = len;
+	return 0;
+}
+
+static int too_short(const char *path, uint64_t n, struct err *e)
+{
+	return err_set(e, -EINVAL, "%s: %llu bytes are too few for a safetensors file", path,
+		       (unsigned long long)n);
+}
+
+/* The header's text, and the n bytes of data behind it, which are not looked at. */
+static int read_header(struct st_file *f, const char *text, uint64_t len, const char *data, uint64_t n,
+		       struct err *e)
+{
+	const char *name;
+	json_t *v;
+
+	int r = jx_load(text, (size_t)len, &f->header, e);
 	if (r < 0)
 		return err_prefix(e, r, "%s: header", f->path);
 	if (!json_is_object(f->header))
@@ -149,7 +161,7 @@ static int read_header(struct st_file *f, const void *p, uint64_t n, struct err 
 		if (strcmp(name, "__metadata__") == 0)
 			continue;
 		f->tensors[f->n].name = name;
-		r = read_entry(f, v, (const char *)b + 8 + len, n - 8 - len, &f->tensors[f->n], e);
+		r = read_entry(f, v, data, n, &f->tensors[f->n], e);
 		if (r < 0)
 			return r;
 		f->n++;
@@ -164,42 +176,111 @@ static void st_closep(struct st_file **f)
 	st_close(*f);
 }
 
+static struct st_file *new_file(const char *path)
+{
+	struct st_file *f = calloc(1, sizeof(*f));
+
+	if (f && !(f->path = strdup(path)))
+		return st_close(f);
+	return f;
+}
+
 int st_open_memory(const char *path, const void *p, uint64_t n, struct st_file **ret,
 		   struct err *e)
 {
-	CLEANUP(st_closep) struct st_file *f = calloc(1, sizeof(*f));
+	CLEANUP(st_closep) struct st_file *f = new_file(path);
+	const char *b = p;
+	uint64_t len = 0;
 
-	if (!f || !(f->path = strdup(path)))
+	if (!f)
 		return err_set(e, -ENOMEM, "out of memory");
-	int r = read_header(f, p, n, e);
+	if (n < 8)
+		return too_short(path, n, e);
+	int r = header_bytes(f, p, n, &len, e);
+	if (r == 0)
+		r = read_header(f, b + 8, len, b + 8 + len, n - 8 - len, e);
 	if (r < 0)
 		return r;
 	*ret = TAKE(f);
 	return 0;
 }
 
+static int map_file(struct st_file *f, struct err *e)
+{
+	void *map = mmap(NULL, (size_t)f->file->bytes, PROT_READ, MAP_PRIVATE, f->file->fd, 0);
+
+	if (map == MAP_FAILED)
+		return err_set(e, -errno, "%s: mmap: %s", f->path, strerror(errno));
+	f->map = map;
+	f->map_bytes = f->file->bytes;
+	return 0;
+}
+
 int st_open(const char *path, struct st_file **ret, struct err *e)
 {
-	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+	CLEANUP(st_closep) struct st_file *f = new_file(path);
+	CLEANUP(freep) char *text = NULL;
+	unsigned char first[8];
+	uint64_t len = 0, n;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size < 8)
-		return err_set(e, -EINVAL, "%s: %lld bytes are too few for a safetensors file", path,
-			       (long long)st.st_size);
-	size_t n = (size_t)st.st_size;
-	void *map = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (map == MAP_FAILED)
-		return err_set(e, -errno, "%s: mmap: %s", path, strerror(errno));
-	int r = st_open_memory(path, map, n, ret, e);
-	if (r < 0) {
-		munmap(map, n);
+	if (!f)
+		return err_set(e, -ENOMEM, "out of memory");
+	int r = read_file_open(path, &f->file, e);
+	if (r < 0)
 		return r;
-	}
-	(*ret)->map = map;
-	(*ret)->map_bytes = n;
+	n = f->file->bytes;
+	if (n < 8)
+		return too_short(path, n, e);
+	r = read_file_pread(f->file, 0, first, 8, e);
+	if (r == 0)
+		r = header_bytes(f, first, n, &len, e);
+	if (r < 0)
+		return r;
+	text = malloc((size_t)len + 1);
+	if (!text)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = read_file_pread(f->file, 8, text, (size_t)len, e);
+	if (r == 0)
+		r = map_file(f, e);
+	if (r == 0)
+		r = read_header(f, text, len, (const char *)f->map + 8 + len, n - 8 - len, e);
+	if (r < 0)
+		return r;
+	*ret = TAKE(f);
 	return 0;
+}
+
+struct read_file *st_file(const struct st_file *f)
+{
+	return f->file;
+}
+
+bool st_place(const struct st_file *f, const void *data, uint64_t *ret_at)
+{
+	uintptr_t at = (uintptr_t)data - (uintptr_t)f->map;
+
+	if (!f->map || (uintptr_t)data < (uintptr_t)f->map || at >= f->map_bytes)
+		return false;
+	*ret_at = at;
+	return true;
+}
+
+int st_read(const struct st_file *f, const struct st_tensor *t, void *to, size_t n, struct err *e)
+{
+	uint64_t at;
+
+	if (st_place(f, t->data, &at))
+		return read_file_pread(f->file, at, to, n, e);
+	memcpy(to, t->data, n);
+	return 0;
+}
+
+void st_drop(const struct st_file *f)
+{
+	if (!f->map)
+		return;
+	(void)madvise(f->map, (size_t)f->map_bytes, MADV_DONTNEED);
+	read_file_drop(f->file, 0, 0);
 }
 
 struct st_file *st_close(struct st_file *f)
@@ -208,6 +289,7 @@ struct st_file *st_close(struct st_file *f)
 		return NULL;
 	if (f->map)
 		munmap(f->map, (size_t)f->map_bytes);
+	read_file_close(f->file);
 	json_decref(f->header);
 	free(f->tensors);
 	free(f->path);
