@@ -3,6 +3,8 @@
  * Through submit() and collect() alone, no scheduler above: tokens are arbitrary, every
  * decoded row samples (arg-max).  Prompts go in steps of at most 512 rows.
  */
+#include "config.h"
+
 #include "bench/step.h"
 
 #include <getopt.h>
@@ -14,6 +16,7 @@
 #include <time.h>
 
 #include "kernels/step.h"
+#include "lib/opts.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/hf_dir.h"
 
@@ -138,31 +141,45 @@ struct options {
 	bool draft;
 };
 
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_BATCH, OPT_CONTEXT, OPT_TOKENS, OPT_THREADS, OPT_DRAFT, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
+	{ OPT_BATCH, "batch", "N,N..", "answers at the same time (default: 1,8)" },
+	{ OPT_CONTEXT, "context", "N,N..", "tokens of the prompt (default: 512,2048,8192)" },
+	{ OPT_TOKENS, "tokens", "N", "tokens that are decoded after it (default: 64)" },
+	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
+	{ OPT_DRAFT, "draft", NULL, "let the MTP head guess beside it, where the model has one" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: hearth-bench step [options] MODEL\n", f);
+	opts_print_help(rows, f);
+}
+
+/* 1: what was asked for is printed. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{ "device", required_argument, NULL, 'd' }, { "batch", required_argument, NULL, 'b' },
-		{ "context", required_argument, NULL, 'c' }, { "threads", required_argument, NULL, 't' },
-		{ "tokens", required_argument, NULL, 'n' }, { "draft", no_argument, NULL, 'm' },
-		{ NULL, 0, NULL, 0 },
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'd')
-			o->device = optarg;
-		else if (c == 'b')
-			o->n_batch = read_list(optarg, o->batch);
-		else if (c == 'c')
-			o->n_context = read_list(optarg, o->context);
-		else if (c == 't')
-			o->threads = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'n')
-			o->answer = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'm')
-			o->draft = true;
-		else
-			return -EINVAL;
+	while ((c = opts_next(rows, argc, argv)) != -1) {
+		switch (c) {
+		case OPT_DEVICE: o->device = optarg; break;
+		case OPT_BATCH: o->n_batch = read_list(optarg, o->batch); break;
+		case OPT_CONTEXT: o->n_context = read_list(optarg, o->context); break;
+		case OPT_THREADS: o->threads = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case OPT_TOKENS: o->answer = (uint32_t)strtoul(optarg, NULL, 10); break;
+		case OPT_DRAFT: o->draft = true; break;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
+		case 'h': usage(stdout); return 1;
+		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
+		default: return -EINVAL;
+		}
 	}
 	if (optind + 1 != argc || !o->n_batch || !o->n_context || !o->answer)
 		return -EINVAL;
@@ -216,11 +233,12 @@ int bench_step_main(int argc, char **argv)
 			     .context = { 512, 2048, 8192 }, .n_context = 3, .answer = 64 };
 	struct bench b = { .d = NULL };
 	struct err e = { .code = 0 };
-	int r;
+	int r = parse(argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fprintf(stderr, "usage: hearth-bench step [--device cpu] [--batch 1,8] [--context 512,2048]\n"
-				"       [--tokens 64] [--threads N] [--draft] MODEL\n");
+	if (r > 0)
+		return 0;
+	if (r < 0) {
+		usage(stderr);
 		return EX_USAGE;
 	}
 	r = open_device(&o, &b, &e);

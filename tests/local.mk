@@ -19,6 +19,7 @@ include tests/box/weights.mk
 include tests/box/read.mk
 include tests/box/life.mk
 include tests/box/memory.mk
+include tests/box/metrics.mk
 include tests/box/service.mk
 include tests/box/ctl.mk
 include tests/rack/local.mk
