@@ -6,6 +6,8 @@
  * is another, how far apart the first one's two most likely logits are where it is, and the
  * mean log-likelihood of the text under each.
  */
+#include "config.h"
+
 #include "bench/compare.h"
 
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <sysexits.h>
 
 #include "kernels/step.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "worker/weights/checkpoint.h"
 #include "worker/weights/hf_dir.h"
@@ -165,9 +168,12 @@ static int compare_text(struct side side[2], const uint32_t *tokens, uint32_t n,
 /* Ids of a line; how many, or -EINVAL for what is no id of the model. */
 static int read_ids(char *line, uint32_t n_ids, uint32_t *ret)
 {
+	static const char between[] = " \t\n,]}";
+	char *list = strchr(line, '[');		/* {"ids": [1, 2]}, as `text encode` says it */
 	int n = 0;
 
-	for (char *word = strtok(line, " \t\n"); word && n < MAX_TOKENS; word = strtok(NULL, " \t\n"), n++) {
+	for (char *word = strtok(list ? list + 1 : line, between); word && n < MAX_TOKENS;
+	     word = strtok(NULL, between), n++) {
 		char *end;
 		const unsigned long id = strtoul(word, &end, 10);
 
@@ -187,34 +193,44 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
-static int usage(void)
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_MOST_DIFFER, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
+	{ OPT_WITH_DEVICE, "with-device", "DEVICE", "where it is compared with (default: cpu)" },
+	{ OPT_WITH_MODEL, "with-model", "MODEL",
+	  "what it is compared with, of the same vocabulary (default: MODEL itself)" },
+	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
+	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+static void usage(FILE *f)
 {
-	fprintf(stderr, "usage: hearth-bench compare [--device A] [--with-device B] [--with-model MODEL_B]\n"
-			"       [--most-differ PERCENT] MODEL < ids\n"
-			"ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n");
-	return EX_USAGE;
+	fputs("usage: hearth-bench compare [options] MODEL < ids\n", f);
+	opts_print_help(rows, f);
+	fputs("ids: a sequence of token ids a line, as `hearth-worker text encode` gives them\n", f);
 }
 
+/* 1: what was asked for is printed. */
 static int options(int argc, char **argv, struct side side[2], double *bar)
 {
-	static const struct option longs[] = { { "device", required_argument, NULL, 'a' },
-					       { "with-device", required_argument, NULL, 'b' },
-					       { "with-model", required_argument, NULL, 'm' },
-					       { "most-differ", required_argument, NULL, 'x' },
-					       { NULL, 0, NULL, 0 } };
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'a')
-			side[0].device = optarg;
-		else if (c == 'b')
-			side[1].device = optarg;
-		else if (c == 'm')
-			side[1].model = optarg;
-		else if (c == 'x')
-			*bar = strtod(optarg, NULL);
-		else
-			return -EINVAL;
+	while ((c = opts_next(rows, argc, argv)) != -1) {
+		switch (c) {
+		case OPT_DEVICE: side[0].device = optarg; break;
+		case OPT_WITH_DEVICE: side[1].device = optarg; break;
+		case OPT_WITH_MODEL: side[1].model = optarg; break;
+		case OPT_MOST_DIFFER: *bar = strtod(optarg, NULL); break;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
+		case 'h': usage(stdout); return 1;
+		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
+		default: return -EINVAL;
+		}
 	}
 	if (optind + 1 != argc)
 		return -EINVAL;
@@ -251,10 +267,14 @@ int bench_compare_main(int argc, char **argv)
 	struct tally tally[2] = { { .positions = 0 } };
 	struct err e = { .code = 0 };
 	double bar = 100;
-	int r;
+	int r = options(argc, argv, side, &bar);
 
-	if (options(argc, argv, side, &bar) < 0)
-		return usage();
+	if (r > 0)
+		return 0;
+	if (r < 0) {
+		usage(stderr);
+		return EX_USAGE;
+	}
 	r = side_open(&side[0], &e);
 	if (r == 0)
 		r = side_open(&side[1], &e);

@@ -4,8 +4,11 @@
  * opening the folder to a device that could take a step.  What the kernel says of its page cache stands
  * before and behind each; so does what it holds of these files, since the rest of a box does not stand still.
  */
+#include "config.h"
+
 #include "bench/load.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -25,6 +28,7 @@
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/meminfo.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "worker/weights/hf_dir.h"
 
@@ -286,11 +290,27 @@ static void print_json(const struct bench *b)
 
 /* ---- the command ------------------------------------------------------------------------------------ */
 
-static int usage(void)
+/* Long options only; each has its letter in take_option(). */
+#define L(letter) (OPTS_LONG_ONLY + (letter))
+
+static const struct opts_row rows[] = {
+	{ L('d'), "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
+	{ L('r'), "read", "HOW", "auto, io_uring, threads or mapped (default: auto)" },
+	{ L('n'), "runs", "N", "times that both are measured, in turns (default: 3)" },
+	{ L('w'), "warm", NULL, "touch and free as much memory before each load" },
+	{ L('k'), "keep", NULL, "the raw read fills new memory too, instead of the same again" },
+	{ L('f'), "format", "FORMAT", "markdown, csv or json (default: markdown)" },
+	{ L('b'), "bar", "RATIO", "exit with 1 when the median ratio is less" },
+	{ L('D'), "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+static void usage(FILE *f)
 {
-	fprintf(stderr, "usage: hearth-bench load [--device cpu] [--read auto|io_uring|threads|mapped] [--runs 3]\n"
-			"       [--warm] [--keep] [--format markdown|csv|json] [--bar RATIO] MODEL\n");
-	return EX_USAGE;
+	fputs("usage: hearth-bench load [options] MODEL\n", f);
+	opts_print_help(rows, f);
 }
 
 static bool take_option(struct bench *b, int c)
@@ -323,23 +343,28 @@ static bool take_option(struct bench *b, int c)
 	return false;
 }
 
-static bool parse(int argc, char **argv, struct bench *b)
+/* 1: what was asked for is printed; -EINVAL: wrong usage. */
+static int parse(int argc, char **argv, struct bench *b)
 {
-	static const struct option longs[] = {
-		{ "device", required_argument, NULL, 'd' }, { "read", required_argument, NULL, 'r' },
-		{ "runs", required_argument, NULL, 'n' }, { "format", required_argument, NULL, 'f' },
-		{ "bar", required_argument, NULL, 'b' }, { "warm", no_argument, NULL, 'w' },
-		{ "keep", no_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
-		if (!take_option(b, c))
-			return false;
+	while ((c = opts_next(rows, argc, argv)) != -1) {
+		if (c == L('D'))
+			opts_print_dump(rows);
+		else if (c == 'h')
+			usage(stdout);
+		else if (c == 'V')
+			puts("hearth-bench " PACKAGE_VERSION);
+		else if (c != '?' && take_option(b, c - OPTS_LONG_ONLY))
+			continue;
+		else
+			return -EINVAL;
+		return 1;
+	}
 	if (optind + 1 != argc)
-		return false;
+		return -EINVAL;
 	b->model = argv[optind];
-	return true;
+	return 0;
 }
 
 int bench_load_main(int argc, char **argv)
@@ -347,9 +372,15 @@ int bench_load_main(int argc, char **argv)
 	static struct bench b = { .device = "cpu", .n_runs = 3 };
 	struct err e = { .code = 0 };
 
-	if (!parse(argc, argv, &b))
-		return usage();
-	int r = hf_dir_find(b.model, &b.dir, &e);
+	int r = parse(argc, argv, &b);
+
+	if (r > 0)
+		return 0;
+	if (r < 0) {
+		usage(stderr);
+		return EX_USAGE;
+	}
+	r = hf_dir_find(b.model, &b.dir, &e);
 	for (uint32_t i = 0; r == 0 && i < b.n_runs; i++) {
 		r = measure_raw(&b, &b.run[i], &e);
 		if (r == 0 && b.warm)

@@ -1,4 +1,6 @@
 /* main.c - hearth-bench: speed, with every condition printed. */
+#include "config.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -10,6 +12,10 @@
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+		puts("hearth-bench " PACKAGE_VERSION);
+		return 0;
+	}
 	if (argc > 1 && strcmp(argv[1], "step") == 0)
 		return bench_step_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "load") == 0)

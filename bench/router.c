@@ -5,6 +5,8 @@
  * worker that answers at once (tests/box/mock_worker) the latency is what the router, the
  * bus and this program add to an answer; GET /health is the same way without the bus.
  */
+#include "config.h"
+
 #include "bench/router.h"
 
 #include <getopt.h>
@@ -20,6 +22,7 @@
 #include "bench/http_load.h"
 #include "bench/process.h"
 #include "lib/json.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 
 enum { MAX_LIST = 16 };
@@ -31,16 +34,32 @@ struct options {
 	int pid;
 };
 
-static const char usage_text[] =
-	"usage: hearth-bench router [options] HOST:PORT\n"
-	"  --model NAME         alias to ask for (tiny)\n"
-	"  --kind health,chat,stream   what is asked, in this order (all three)\n"
-	"  --in-flight 1,16,64  connections, each with one request under way\n"
-	"  --requests N         of each kind and number in flight (20000)\n"
-	"  --tokens N           max_tokens of an answer (8)\n"
-	"  --prompt TEXT        the user's message\n"
-	"  --key KEY            API key\n"
-	"  --pid PID            the router's process on this machine: CPU and memory are shown\n";
+enum { OPT_MODEL = OPTS_LONG_ONLY, OPT_KIND, OPT_IN_FLIGHT, OPT_REQUESTS, OPT_TOKENS, OPT_PROMPT, OPT_KEY,
+       OPT_PID, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ OPT_MODEL, "model", "NAME", "alias to ask for (default: tiny)" },
+	{ OPT_KIND, "kind", "KIND,..",
+	  "what is asked, in this order (default: health,chat,stream)" },
+	{ OPT_IN_FLIGHT, "in-flight", "N,N..",
+	  "connections, each with one request under way (default: 1,16,64)" },
+	{ OPT_REQUESTS, "requests", "N", "of each kind and number in flight (default: 20000)" },
+	{ OPT_TOKENS, "tokens", "N", "max_tokens of an answer (default: 8)" },
+	{ OPT_PROMPT, "prompt", "TEXT", "the user's message" },
+	{ OPT_KEY, "key", "KEY", "API key" },
+	{ OPT_PID, "pid", "PID",
+	  "the router's process on this machine: its CPU time and memory are shown" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: hearth-bench router [options] HOST:PORT\n", f);
+	opts_print_help(rows, f);
+}
 
 static uint32_t number(const char *s, uint32_t max)
 {
@@ -81,32 +100,28 @@ static int split_address(const char *s, struct options *o)
 	return 0;
 }
 
+/* 1: what was asked for is printed. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{ "model", required_argument, NULL, 'm' }, { "kind", required_argument, NULL, 'k' },
-		{ "in-flight", required_argument, NULL, 'f' },
-		{ "requests", required_argument, NULL, 'n' },
-		{ "tokens", required_argument, NULL, 't' },
-		{ "prompt", required_argument, NULL, 'p' }, { "key", required_argument, NULL, 'K' },
-		{ "pid", required_argument, NULL, 'P' }, { NULL, 0, NULL, 0 },
-	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+	while ((c = opts_next(rows, argc, argv)) != -1) {
 		switch (c) {
-		case 'm': o->model = optarg; break;
-		case 'k': o->kinds = optarg; break;
-		case 'f': o->n_in_flight = read_list(optarg, o->in_flight); break;
-		case 'n': o->n_requests = number(optarg, HTTP_LOAD_MAX_REQUESTS); break;
-		case 't': o->tokens = number(optarg, 1000000); break;
-		case 'p': o->prompt = optarg; break;
-		case 'K': o->key = optarg; break;
-		case 'P':
+		case OPT_MODEL: o->model = optarg; break;
+		case OPT_KIND: o->kinds = optarg; break;
+		case OPT_IN_FLIGHT: o->n_in_flight = read_list(optarg, o->in_flight); break;
+		case OPT_REQUESTS: o->n_requests = number(optarg, HTTP_LOAD_MAX_REQUESTS); break;
+		case OPT_TOKENS: o->tokens = number(optarg, 1000000); break;
+		case OPT_PROMPT: o->prompt = optarg; break;
+		case OPT_KEY: o->key = optarg; break;
+		case OPT_PID:
 			o->pid = (int)number(optarg, INT32_MAX);
 			if (!o->pid)
 				return -EINVAL;
 			break;
+		case OPT_DUMP: opts_print_dump(rows); return 1;
+		case 'h': usage(stdout); return 1;
+		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
 		default: return -EINVAL;
 		}
 	}
@@ -241,9 +256,12 @@ int bench_router_main(int argc, char **argv)
 			     .in_flight = { 1, 16, 64 }, .n_requests = 20000, .tokens = 8,
 			     .prompt = "Say something short." };
 	struct err e;
+	int r = parse(argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage_text, stderr);
+	if (r > 0)
+		return 0;
+	if (r < 0) {
+		usage(stderr);
 		return EX_USAGE;
 	}
 	print_conditions(&o);

@@ -42,13 +42,11 @@ static const struct opts_row rows[] = {
 
 void step_options_help(bool wrong)
 {
-	struct buf b = BUF_INIT;
+	FILE *f = wrong ? stderr : stdout;
 
-	buf_puts(&b, "usage: hearth-bench step [options] MODEL\n"
-		     "       hearth-bench step [options] --dummy FORMAT [--shape SHAPE]\n");
-	opts_put_help(rows, &b);
-	fwrite(b.n ? b.p : "", 1, b.n, wrong ? stderr : stdout);
-	buf_done(&b);
+	fputs("usage: hearth-bench step [options] MODEL\n"
+	      "       hearth-bench step [options] --dummy FORMAT [--shape SHAPE]\n", f);
+	opts_print_help(rows, f);
 }
 
 static int refuse(const char *option, const char *value)
@@ -186,14 +184,12 @@ static int check(int argc, char **argv, struct step_options *o)
 
 static int printed(int c)
 {
-	struct buf b = BUF_INIT;
-
 	if (c == 'h')
 		step_options_help(false);
 	else if (c == 'V')
 		puts("hearth-bench " PACKAGE_VERSION);
-	else if (opts_put_dump(rows, &b) == 0)
-		opts_print(&b);
+	else
+		opts_print_dump(rows);
 	return 1;
 }
 

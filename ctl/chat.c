@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "ctl/table.h"
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/own.h"
@@ -17,6 +18,9 @@
 struct answer {
 	const struct ctl *c;
 	struct buf content;		/* goes back as history */
+	struct buf thought;		/* --json only */
+	json_t *calls;
+	char id[100];
 	struct err why;			/* an error event, in the server's words */
 	bool reasoning, failed, done;
 	char served_by[100];
@@ -41,13 +45,50 @@ static void print_safe(const char *s, size_t n)
 
 static void set_reasoning(struct answer *a, bool on)
 {
-	if (a->reasoning == on)
+	if (a->reasoning == on || a->c->json)
 		return;
 	a->reasoning = on;
 	if (a->c->color)
 		fputs(on ? "\033[2m" : "\033[0m", stdout);
 	if (!on)
 		fputs("\n\n", stdout);
+}
+
+/* A call comes in pieces, each with its index. */
+static void keep_call(struct answer *a, const json_t *call)
+{
+	const json_t *fn = json_object_get(call, "function");
+	CLEANUP(buf_donep) struct buf text = BUF_INIT;
+	size_t at = (size_t)ctl_int(call, "index");
+	json_t *o = json_array_get(a->calls, at);
+
+	if (!o && at == json_array_size(a->calls)) {
+		o = json_object();
+		ctl_set_text(o, "name", ctl_text(fn, "name"));
+		json_array_append_new(a->calls, o);
+	}
+	if (!o)
+		return;
+	buf_printf(&text, "%s%s", ctl_text(o, "arguments"), ctl_text(fn, "arguments"));
+	ctl_set_text(o, "arguments", text.n ? text.p : "");
+}
+
+/* For --json: nothing is shown before the end. */
+static void keep_delta(struct answer *a, const json_t *d)
+{
+	const json_t *calls = json_object_get(d, "tool_calls");
+	size_t n;
+	const char *s = jx_str(json_object_get(d, "reasoning_content"), &n);
+
+	if (!s)
+		s = jx_str(json_object_get(d, "reasoning"), &n);
+	if (s)
+		buf_put(&a->thought, s, n);
+	s = jx_str(json_object_get(d, "content"), &n);
+	if (s)
+		buf_put(&a->content, s, n);
+	for (size_t i = 0; i < json_array_size(calls); i++)
+		keep_call(a, json_array_get(calls, i));
 }
 
 static void show_delta(struct answer *a, const json_t *d)
@@ -107,12 +148,18 @@ static int on_event(void *arg, const char *name, const char *data, size_t n)
 	if (!a->first_ns)
 		a->first_ns = clock_ns();
 	choice = json_array_get(json_object_get(v, "choices"), 0);
-	show_delta(a, json_object_get(choice, "delta"));
+	if (a->c->json)
+		keep_delta(a, json_object_get(choice, "delta"));
+	else
+		show_delta(a, json_object_get(choice, "delta"));
 	(void)jx_int64(json_object_get(json_object_get(v, "usage"), "completion_tokens"),
 		       &a->tokens);
 	s = jx_str(json_object_get(json_object_get(v, "hearth"), "served_by"), NULL);
 	if (s)
 		snprintf(a->served_by, sizeof(a->served_by), "%s", s);
+	s = jx_str(json_object_get(json_object_get(v, "hearth"), "request_id"), NULL);
+	if (s)
+		snprintf(a->id, sizeof(a->id), "%s", s);
 	return 0;
 }
 
@@ -138,10 +185,25 @@ static void print_speed(const struct answer *a)
 	       (double)(a->tokens - 1) / s);
 }
 
+static int print_answer(const struct answer *a)
+{
+	JX_OWNED json_t *o = json_object();
+
+	json_object_set_new(o, "content",
+			    jx_str_new(a->content.n ? a->content.p : "", a->content.n));
+	json_object_set_new(o, "reasoning",
+			    jx_str_new(a->thought.n ? a->thought.p : "", a->thought.n));
+	json_object_set(o, "tool_calls", a->calls);
+	ctl_set_text(o, "served_by", a->served_by);
+	ctl_set_text(o, "request_id", a->id);
+	ctl_set_int(o, "output_tokens", a->tokens);
+	return ctl_print_json(o);
+}
+
 /* Asks with `history` (messages with commas between) and adds the answer to it. */
 static int ask(const struct ctl *c, struct buf *history, struct err *e)
 {
-	struct answer a = { .c = c };
+	struct answer a = { .c = c, .calls = json_array() };
 	struct sse sse = { .event = on_event, .arg = &a };
 	CLEANUP(buf_donep) struct buf body = BUF_INIT;
 	int r;
@@ -160,12 +222,18 @@ static int ask(const struct ctl *c, struct buf *history, struct err *e)
 		r = err_set(e, -EREMOTEIO, "%s", a.why.text);
 	else if (r == 0 && !a.done)
 		r = err_set(e, -EREMOTEIO, "the answer broke off");
-	if (r == 0) {
+	if (r == 0 && c->json) {
+		r = print_answer(&a) < 0 ? err_set(e, -ENOMEM, "out of memory") : 0;
+	} else if (r == 0) {
 		putchar('\n');
 		print_speed(&a);
+	}
+	if (r == 0) {
 		put_message(history, "assistant", a.content.n ? a.content.p : "", a.content.n);
 	}
 	buf_done(&a.content);
+	buf_done(&a.thought);
+	json_decref(a.calls);
 	sse_done(&sse);
 	return r;
 }

@@ -1,4 +1,5 @@
-/* completion.c - hearthctl --completion bash | zsh: a shell's completion, from the tables of --help. */
+/* completion.c - hearthctl --completion bash | zsh: a shell's completion, from the tables of
+ * --help. */
 #include <stdio.h>
 #include <string.h>
 
@@ -73,7 +74,8 @@ static void put_bash_options(struct buf *out)
 /* Options that take a word are jumped over, so that the command's own words are counted. */
 static void put_bash_words(struct buf *out)
 {
-	buf_puts(out, "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\tcase ${COMP_WORDS[i]} in\n\t\t");
+	buf_puts(out,
+		 "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\tcase ${COMP_WORDS[i]} in\n\t\t");
 	for (const struct opts_row *o = ctl_options, *first = NULL; o->name; o++) {
 		if (!o->arg)
 			continue;
@@ -104,25 +106,26 @@ static void put_bash_commands(struct buf *out)
 		}
 		last = m->name;
 		if (m->arg)
-			buf_printf(out, "\t'%s') _hearthctl_values '%s' ;;\n", m->name, kind(m->arg));
+			buf_printf(out, "\t'%s') _hearthctl_values '%s' ;;\n", m->name,
+				   kind(m->arg));
 	}
 	buf_puts(out, "\tesac\n");
 }
 
 static void put_bash(struct buf *out)
 {
-	buf_puts(out,
-		 "# bash completion of hearthctl; made by hearthctl --completion bash\n"
-		 "_hearthctl_values() {\n"
-		 "\tcase $1 in\n"
-		 "\talias|box) COMPREPLY=($(compgen -W \"$(hearthctl --completion \"$1\" 2>/dev/null)\" "
-		 "-- \"$cur\")) ;;\n"
-		 "\tfile) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
-		 "\tfolder) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
-		 "\tesac\n}\n\n"
-		 "_hearthctl() {\n"
-		 "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i\n"
-		 "\tlocal words=()\n\tCOMPREPLY=()\n");
+	buf_puts(out, "# bash completion of hearthctl; made by hearthctl --completion bash\n"
+		      "_hearthctl_values() {\n"
+		      "\tcase $1 in\n"
+		      "\talias|box) COMPREPLY=($(compgen -W \"$(hearthctl --completion \"$1\" "
+		      "2>/dev/null)\" "
+		      "-- \"$cur\")) ;;\n"
+		      "\tfile) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
+		      "\tfolder) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
+		      "\tesac\n}\n\n"
+		      "_hearthctl() {\n"
+		      "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i\n"
+		      "\tlocal words=()\n\tCOMPREPLY=()\n");
 	put_bash_options(out);
 	put_bash_words(out);
 	put_bash_commands(out);
@@ -219,14 +222,16 @@ static void put_zsh(struct buf *out)
 		 "\tlocal -a values=(${(f)\"$(hearthctl --completion $1 2>/dev/null)\"})\n"
 		 "\tcompadd -a values\n}\n\n"
 		 "_hearthctl_words() {\n\tlocal -a list=(\"$@\")\n\t_describe command list\n}\n\n"
-		 "_hearthctl_rest() {\n\tcase \"${(j: :)words[1,CURRENT-1]}\" in\n\t'') _hearthctl_words");
+		 "_hearthctl_rest() {\n\tcase \"${(j: :)words[1,CURRENT-1]}\" in\n\t'') "
+		 "_hearthctl_words");
 	put_zsh_list(out, NULL, 0);
 	buf_puts(out, " ;;\n");
 	put_zsh_commands(out);
 	buf_puts(out, "\tesac\n}\n\n_hearthctl() {\n\t_arguments -s -S \\\n");
 	put_zsh_options(out);
 	buf_puts(out, "\t\t'*::command:_hearthctl_rest'\n}\n\n"
-		      "[ \"$funcstack[1]\" = _hearthctl ] && _hearthctl \"$@\" || compdef _hearthctl hearthctl\n");
+		      "[ \"$funcstack[1]\" = _hearthctl ] && _hearthctl \"$@\" || compdef "
+		      "_hearthctl hearthctl\n");
 }
 
 int ctl_put_completion(const char *shell, struct buf *out)
@@ -254,11 +259,14 @@ int ctl_put_names(const struct ctl *c, const char *what, struct buf *out)
 		return -ENOENT;
 	list = json_object_get(v, box ? "boxes" : "data");
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *s = jx_str(json_object_get(json_array_get(list, i), box ? "name" : "id"), NULL);
+		const char *s =
+			jx_str(json_object_get(json_array_get(list, i), box ? "name" : "id"), NULL);
 
 		/* into a shell's word list: nothing that a shell would read */
-		if (s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") ==
-				 strlen(s))
+		if (s &&
+		    strspn(s,
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") ==
+			    strlen(s))
 			buf_printf(out, "%s\n", s);
 	}
 	return buf_ok(out) ? 0 : -ENOMEM;

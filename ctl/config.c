@@ -26,8 +26,11 @@ static int check_one(const struct ctl *c, const char *file, json_t *list, struct
 	json_object_set_new(o, "ok", json_boolean(r == 0));
 	ctl_set_text(o, "problem", r ? (said.n ? said.p : "cannot be used") : NULL);
 	json_array_append_new(list, o);
-	if (!c->json)
-		printf("%s: %s\n", file, r ? (said.n ? said.p : "cannot be used") : "ok");
+	if (!c->json) {
+		printf("%s: ", file);
+		ctl_print_safe(r ? (said.n ? said.p : "cannot be used") : "ok");
+		putchar('\n');
+	}
 	return r;
 }
 
@@ -78,8 +81,9 @@ static void name_rows(json_t *list)
 int ctl_config_show(const struct ctl *c, char **argv, struct err *e)
 {
 	static const struct ctl_column columns[] = {
-		{ "KEY", "what", false }, { "VALUE", "value", false }, { "ORIGIN", "origin", false },
-		{ "CHANGES BY", "effect", false }, { NULL, NULL, false },
+		{"KEY", "what", false},	     {"VALUE", "value", false},
+		{"ORIGIN", "origin", false}, {"CHANGES BY", "effect", false},
+		{NULL, NULL, false},
 	};
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	JX_OWNED json_t *v = NULL;

@@ -22,9 +22,20 @@ enum {
 
 enum { CTL_MAX_FILES = 16 };
 
-enum ctl_option {	/* those without a letter */
-	CTL_HEARTHD = OPTS_LONG_ONLY, CTL_JSON, CTL_DUMP, CTL_COMPLETION, CTL_KEYS_FILE, CTL_BUS, CTL_ETC,
-	CTL_LOG, CTL_ROOT, CTL_ON, CTL_ONCE, CTL_INTERVAL, CTL_NO_RELOAD,
+enum ctl_option { /* those without a letter */
+		  CTL_HEARTHD = OPTS_LONG_ONLY,
+		  CTL_JSON,
+		  CTL_DUMP,
+		  CTL_COMPLETION,
+		  CTL_KEYS_FILE,
+		  CTL_BUS,
+		  CTL_ETC,
+		  CTL_LOG,
+		  CTL_ROOT,
+		  CTL_ON,
+		  CTL_ONCE,
+		  CTL_INTERVAL,
+		  CTL_NO_RELOAD,
 };
 
 struct ctl {
@@ -35,7 +46,7 @@ struct ctl {
 	const char *box;		/* NULL: the only one that has the alias */
 	const char *keys_file;		/* NULL: as the router says */
 	const char *bus;		/* pair: where boxes reach the router */
-	const char *root;		/* doctor: stands before /proc, /sys and /dev; NULL: this machine */
+	const char *root; /* doctor: stands before /proc, /sys and /dev; NULL: this machine */
 	const char *etc;		/* folder of the configuration */
 	const char *files[CTL_MAX_FILES];	/* logs: plain files and journal folders */
 	size_t n_files;
@@ -75,9 +86,13 @@ int ctl_put_names(const struct ctl *c, const char *what, struct buf *out);
  * -ECONNREFUSED and the like: e says why. */
 int ctl_request(const struct ctl *c, const char *path, const struct buf *body, struct buf *out,
 		int (*take)(void *arg, const char *p, size_t n), void *arg, struct err *e);
-/* The same with its answer as JSON; *text, if not NULL, keeps the bytes. */
+/* The same with its answer as JSON, whose strings are fit for a terminal; *text, if not NULL, keeps
+ * the bytes as they were. */
 int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
 	    json_t **ret, struct err *e);
+
+/* Whether --url is this machine: files that the router names are then files here. */
+bool ctl_is_here(const struct ctl *c);
 
 /* The commands. */
 int ctl_status(const struct ctl *c, char **argv, struct err *e);
@@ -97,6 +112,8 @@ int ctl_config_diff(const struct ctl *c, char **argv, struct err *e);
 int ctl_config_reload(const struct ctl *c, char **argv, struct err *e);
 /* What became of a request; without an id, the latest. */
 int ctl_explain(const struct ctl *c, char **argv, struct err *e);
+/* What programs wrote about a request, here and on other boxes. */
+int ctl_logs(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_add(const struct ctl *c, char **argv, struct err *e);
 int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e);

@@ -9,8 +9,8 @@
 
 static const char *const levels[] = { "ok", "note", "act" };
 
-void finding_add(struct findings *f, const char *area, enum finding_level level, const char *act_text,
-		 const char *fmt, ...)
+void finding_add(struct findings *f, const char *area, enum finding_level level,
+		 const char *act_text, const char *fmt, ...)
 {
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	json_t *o = json_object();
@@ -33,10 +33,14 @@ static void print_one(const struct ctl *c, const json_t *o)
 	const char *level = ctl_text(o, "level"), *what = ctl_text(o, "do");
 	int i = !strcmp(level, "act") ? 2 : !strcmp(level, "note") ? 1 : 0;
 
-	printf("%s%-4s%s  %-13s %s\n", c->color ? colors[i] : "", level, c->color ? "\033[0m" : "",
-	       ctl_text(o, "area"), ctl_text(o, "text"));
-	if (*what)
-		printf("                    -> %s\n", what);
+	printf("%s%-4s%s  %-13s ", c->color ? colors[i] : "", level, c->color ? "\033[0m" : "",
+	       ctl_text(o, "area"));
+	ctl_print_safe(ctl_text(o, "text"));
+	if (*what) {
+		fputs("\n                    -> ", stdout);
+		ctl_print_safe(what);
+	}
+	putchar('\n');
 }
 
 int ctl_doctor(const struct ctl *c, char **argv, struct err *e)

@@ -12,8 +12,8 @@ struct findings {
 };
 
 /* act_text: what a person should do, or NULL; text may be longer than a line of a terminal. */
-void finding_add(struct findings *f, const char *area, enum finding_level level, const char *act_text,
-		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void finding_add(struct findings *f, const char *area, enum finding_level level,
+		 const char *act_text, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* doctor_box.c: this machine. */
 void doctor_box(const struct ctl *c, struct findings *f);

@@ -39,8 +39,8 @@ static void first_line(const struct ctl *c, const char *path, char *ret, size_t 
 
 static void look_at_units(const struct ctl *c, struct findings *f)
 {
-	char *const argv[] = { "systemctl", "list-units", "--state=failed", "--plain", "--no-legend",
-			       "hearth*", NULL };
+	char *const argv[] = {"systemctl", "list-units", "--state=failed", "--plain", "--no-legend",
+			      "hearth*",   NULL};
 	CLEANUP(buf_donep) struct buf said = BUF_INIT;
 	struct err e;
 	char *save = NULL;
@@ -58,8 +58,8 @@ static void look_at_units(const struct ctl *c, struct findings *f)
 		char what[256];
 		int len = (int)strcspn(line, " ");
 
-		snprintf(what, sizeof(what), "journalctl -xeu %.*s, then systemctl restart %.*s", len,
-			 line, len, line);
+		snprintf(what, sizeof(what), "journalctl -xeu %.*s, then systemctl restart %.*s",
+			 len, line, len, line);
 		finding_add(f, "box", FINDING_ACT, what, "unit %.*s has failed", len, line);
 	}
 	if (!n)
@@ -71,12 +71,12 @@ void doctor_box(const struct ctl *c, struct findings *f)
 	struct utsname u;
 
 	if (uname(&u) == 0)
-		finding_add(f, "box", FINDING_OK, NULL, "%s, Linux %s on %s, %ld processors", u.nodename,
-			    u.release, u.machine, sysconf(_SC_NPROCESSORS_ONLN));
+		finding_add(f, "box", FINDING_OK, NULL, "%s, Linux %s on %s, %ld processors",
+			    u.nodename, u.release, u.machine, sysconf(_SC_NPROCESSORS_ONLN));
 	look_at_units(c, f);
 }
 
-/* ---- driver ------------------------------------------------------------------------------------ */
+/* ---- driver ------------------------------------------------------------------------- */
 
 /* Display and 3D controllers of NVIDIA on the PCI bus. */
 static unsigned count_gpus(const struct ctl *c)
@@ -127,21 +127,23 @@ void doctor_driver(const struct ctl *c, struct findings *f)
 			    "run doctor as root, or join the group that owns it (video or render)",
 			    "/dev/nvidia0 may not be opened by this user");
 	else
-		finding_add(f, "driver", FINDING_OK, NULL, "%u GPU%s, driver %.200s", n, n == 1 ? "" : "s",
-			    p ? p + strspn(p, " ") : line);
+		finding_add(f, "driver", FINDING_OK, NULL, "%u GPU%s, driver %.200s", n,
+			    n == 1 ? "" : "s", p ? p + strspn(p, " ") : line);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 static void look_at_grants(const Hb__Memory *m, struct findings *f)
 {
 	if (m->level == HB__LEVEL_KIND__RED)
-		finding_add(f, "memory", FINDING_ACT,
-			    "hearthctl memory says who holds it; hearthctl unload gives a model's back",
-			    "level red: %s available, workers are being stopped", BYTES(m->available));
+		finding_add(
+			f, "memory", FINDING_ACT,
+			"hearthctl memory says who holds it; hearthctl unload gives a model's back",
+			"level red: %s available, workers are being stopped", BYTES(m->available));
 	else if (m->level == HB__LEVEL_KIND__YELLOW)
 		finding_add(f, "memory", FINDING_ACT, "hearthctl memory says who holds it",
-			    "level yellow: %s available, new requests are refused", BYTES(m->available));
+			    "level yellow: %s available, new requests are refused",
+			    BYTES(m->available));
 	else
 		finding_add(f, "memory", FINDING_OK, NULL, "%s of %s can still be granted",
 			    BYTES(m->usable), BYTES(m->total));
@@ -150,7 +152,8 @@ static void look_at_grants(const Hb__Memory *m, struct findings *f)
 	for (size_t i = 0; i < m->n_alias; i++)
 		if (m->alias[i]->short_by && m->alias[i]->need > m->total)
 			finding_add(f, "memory", FINDING_ACT,
-				    "a smaller model, or fewer streams or a shorter context in hearthd.conf",
+				    "a smaller model, or fewer streams or a shorter context in "
+				    "hearthd.conf",
 				    "'%s' needs %s, more than this box has", m->alias[i]->alias,
 				    BYTES(m->alias[i]->need));
 }
@@ -172,8 +175,10 @@ static void look_at_kernel(const struct ctl *c, struct findings *f)
 		finding_add(f, "memory", FINDING_OK, NULL, "%s of %s available", BYTES(m.available),
 			    BYTES(m.total));
 	if (m.swap_total - m.swap_free > BYTES_GIB)
-		finding_add(f, "memory", FINDING_ACT, "find the cause, then swapoff -a && swapon -a",
-			    "swap holds %s: memory was short before", BYTES(m.swap_total - m.swap_free));
+		finding_add(f, "memory", FINDING_ACT,
+			    "find the cause, then swapoff -a && swapon -a",
+			    "swap holds %s: memory was short before",
+			    BYTES(m.swap_total - m.swap_free));
 	if (meminfo_psi_read(c->root, &p) < 0)
 		finding_add(f, "memory", FINDING_NOTE, "boot with psi=1",
 			    "this kernel counts no memory pressure");
@@ -196,14 +201,15 @@ void doctor_memory(const struct ctl *c, struct findings *f)
 	}
 	if (ctl_ask_memory(c, &m, &e) < 0) {
 		finding_add(f, "memory", FINDING_ACT,
-			    "systemctl status hearthd; root and the group hearth may ask it", "%s", e.text);
+			    "systemctl status hearthd; root and the group hearth may ask it", "%s",
+			    e.text);
 		return;
 	}
 	look_at_grants(m.body.memory, f);
 	box_msg_done(&m);
 }
 
-/* ---- clock --------------------------------------------------------------------------------------- */
+/* ---- clock -------------------------------------------------------------------------- */
 
 void doctor_clock(struct findings *f)
 {
@@ -211,12 +217,14 @@ void doctor_clock(struct findings *f)
 	int state = adjtimex(&t);
 
 	if (state < 0)
-		finding_add(f, "clock", FINDING_NOTE, NULL, "the kernel does not say whether the clock is "
-			    "right: %s", strerror(errno));
+		finding_add(f, "clock", FINDING_NOTE, NULL,
+			    "the kernel does not say whether the clock is right: %s",
+			    strerror(errno));
 	else if (state == TIME_ERROR || (t.status & STA_UNSYNC))
-		finding_add(f, "clock", FINDING_ACT,
-			    "timedatectl set-ntp true, or chrony where there is no internet",
-			    "the clock is kept right by nobody: journals of boxes cannot be compared");
+		finding_add(
+			f, "clock", FINDING_ACT,
+			"timedatectl set-ntp true, or chrony where there is no internet",
+			"the clock is kept right by nobody: journals of boxes cannot be compared");
 	else
 		finding_add(f, "clock", FINDING_OK, NULL, "kept right, to %.1f ms",
 			    (double)t.maxerror / 1000);

@@ -24,7 +24,8 @@ static void look_at_boxes(const json_t *v, struct findings *f)
 		const json_t *b = json_array_get(boxes, i), *models = json_object_get(b, "models");
 
 		if (ctl_int(b, "heard_ms") > SILENT_MS)
-			finding_add(f, "network", FINDING_ACT, "ping it; systemctl status hearthd there",
+			finding_add(f, "network", FINDING_ACT,
+				    "ping it; systemctl status hearthd there",
 				    "box %s has been silent for %lld ms", ctl_text(b, "name"),
 				    (long long)ctl_int(b, "heard_ms"));
 		for (size_t k = 0; k < json_array_size(models); k++) {
@@ -34,10 +35,11 @@ static void look_at_boxes(const json_t *v, struct findings *f)
 
 			if (strcmp(state, "quarantined") != 0 && strcmp(state, "backoff") != 0)
 				continue;
-			snprintf(what, sizeof(what), "mend that, then hearthctl -b %.60s load %.60s",
+			snprintf(what, sizeof(what),
+				 "mend that, then hearthctl -b %.60s load %.60s",
 				 ctl_text(b, "name"), alias);
-			finding_add(f, "models", FINDING_ACT, what, "%s on box %s is in %s: %s", alias,
-				    ctl_text(b, "name"), state, ctl_text(m, "reason"));
+			finding_add(f, "models", FINDING_ACT, what, "%s on box %s is in %s: %s",
+				    alias, ctl_text(b, "name"), state, ctl_text(m, "reason"));
 		}
 	}
 }
@@ -52,17 +54,19 @@ static void look_at_targets(const json_t *v, struct findings *f)
 		const char *state = ctl_text(w, "state");
 
 		if (!strcmp(state, "resting") || !strcmp(state, "lost"))
-			finding_add(f, "models", FINDING_ACT,
-				    "the journal of its box says why: journalctl -u 'hearth-worker@*'",
-				    "worker %s is %s: it failed too often", ctl_text(w, "name"), state);
+			finding_add(
+				f, "models", FINDING_ACT,
+				"the journal of its box says why: journalctl -u 'hearth-worker@*'",
+				"worker %s is %s: it failed too often", ctl_text(w, "name"), state);
 	}
 	for (size_t i = 0; i < json_array_size(upstreams); i++) {
 		const json_t *u = json_array_get(upstreams, i);
 
 		if (strcmp(ctl_text(u, "state"), "up") != 0)
-			finding_add(f, "network", FINDING_ACT, "curl -I its url from the router's machine",
-				    "upstream %s (%s) is %s", ctl_text(u, "name"), ctl_text(u, "url"),
-				    ctl_text(u, "state"));
+			finding_add(f, "network", FINDING_ACT,
+				    "curl -I its url from the router's machine",
+				    "upstream %s (%s) is %s", ctl_text(u, "name"),
+				    ctl_text(u, "url"), ctl_text(u, "state"));
 	}
 }
 
@@ -95,11 +99,13 @@ static void look_at_aliases(const json_t *v, struct findings *f)
 		for (size_t k = 0; k < json_array_size(chain) && !any; k++) {
 			const json_t *step = json_array_get(chain, k);
 
-			any = strcmp(ctl_text(step, "kind"), "worker") != 0 || served(v, ctl_text(step, "name"));
+			any = strcmp(ctl_text(step, "kind"), "worker") != 0 ||
+			      served(v, ctl_text(step, "name"));
 		}
 		if (!any)
 			finding_add(f, "models", FINDING_ACT,
-				    "start a worker of that name, or a box that has it; hearthctl status",
+				    "start a worker of that name, or a box that has it; hearthctl "
+				    "status",
 				    "nobody could answer for alias %s", ctl_text(a, "name"));
 	}
 }
@@ -147,7 +153,7 @@ void doctor_rack(const struct ctl *given, struct findings *f)
 	look_at_aliases(v, f);
 }
 
-/* ---- configuration ------------------------------------------------------------------------------ */
+/* ---- configuration ------------------------------------------------------------------ */
 
 static void look_at_files(const struct ctl *c, struct findings *f)
 {
@@ -182,8 +188,10 @@ static void look_at_secret(const char *path, struct findings *f)
 	if (stat(path, &st) < 0 || !(st.st_mode & 0007))
 		return;
 	snprintf(what, sizeof(what), "chmod o= %s", path);
-	finding_add(f, "configuration", FINDING_ACT, what, "%s holds a secret, and everybody may read or "
-		    "write it (mode %o)", path, (unsigned)st.st_mode & 07777);
+	finding_add(f, "configuration", FINDING_ACT, what,
+		    "%s holds a secret, and everybody may read or "
+		    "write it (mode %o)",
+		    path, (unsigned)st.st_mode & 07777);
 }
 
 static void look_at_secrets(const struct ctl *c, struct findings *f)
@@ -206,8 +214,10 @@ static void look_at_secrets(const struct ctl *c, struct findings *f)
 		const json_t *o = json_array_get(list, i);
 		const char *key = ctl_text(o, "key"), *value = ctl_text(o, "value");
 
-		if ((!strcmp(key, "keys_file") || !strcmp(key, "curve_file") || !strcmp(key, "key_file")) &&
-		    *value == '/' && (strncmp(value, c->etc, strlen(c->etc)) != 0 || !strcmp(key, "key_file")))
+		if ((!strcmp(key, "keys_file") || !strcmp(key, "curve_file") ||
+		     !strcmp(key, "key_file")) &&
+		    *value == '/' &&
+		    (strncmp(value, c->etc, strlen(c->etc)) != 0 || !strcmp(key, "key_file")))
 			look_at_secret(value, f);
 	}
 }
@@ -224,7 +234,8 @@ void doctor_config(const struct ctl *given, struct findings *f)
 	look_at_secrets(&c, f);
 	r = ctl_ask(&c, "/admin/config/diff", NULL, NULL, &v, &e);
 	if (r == -EBADMSG)
-		finding_add(f, "configuration", FINDING_ACT, "mend it, then hearthctl config reload",
+		finding_add(f, "configuration", FINDING_ACT,
+			    "mend it, then hearthctl config reload",
 			    "a reload or restart of the router would fail: %s", e.text);
 	else if (r == 0 && (json_array_size(json_object_get(v, "changes")) ||
 			    json_array_size(json_object_get(v, "keys_added")) ||

@@ -1,4 +1,5 @@
-/* explain.c - hearthctl explain [ID]: what became of a request, by the router's own record of it. */
+/* explain.c - hearthctl explain [ID]: what became of a request, by the router's own record of it.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -73,12 +74,13 @@ static void print_outcome(const json_t *v)
 		return;
 	}
 	if (*term == '-') {
-		printf("answered  by %s%s%s: %lld tokens of prompt, %lld of answer\n", ctl_text(t, "target"),
-		       *box ? " on box " : "", box, (long long)ctl_int(v, "prompt_tokens"),
+		printf("answered  by %s%s%s: %lld tokens of prompt, %lld of answer\n",
+		       ctl_text(t, "target"), *box ? " on box " : "", box,
+		       (long long)ctl_int(v, "prompt_tokens"),
 		       (long long)ctl_int(v, "output_tokens"));
 	} else {
-		printf("ended     %lld, by %s%s\n", (long long)ctl_int(v, "status"), who_ended(term),
-		       phase(term));
+		printf("ended     %lld, by %s%s\n", (long long)ctl_int(v, "status"),
+		       who_ended(term), phase(term));
 		if (*ctl_text(v, "error"))
 			printf("told      %s\n", ctl_text(v, "error"));
 	}
@@ -100,12 +102,14 @@ static void print_reasons(const json_t *v)
 		if (!*result || !strcmp(result, "ok"))
 			continue;
 		if (!strncmp(ctl_text(t, "target"), "box:", 4))
-			printf("why       waited for box %s to load the model: %s\n", ctl_text(t, "box"),
+			printf("why       waited for box %s to load the model: %s\n",
+			       ctl_text(t, "box"),
 			       strcmp(result, "loaded") ? "it was not, in time" : "it did");
 		else
 			printf("why       %s: %s%s%s%s%s\n", ctl_text(t, "target"), result,
 			       *why ? " (" : "", why, *why ? ")" : "",
-			       next ? "; so the next one was asked" : "; there was no other to ask");
+			       next ? "; so the next one was asked"
+				    : "; there was no other to ask");
 	}
 }
 
@@ -150,7 +154,8 @@ static int put_path(const char *id, struct buf *out)
 {
 	buf_puts(out, "/admin/requests/");
 	for (const char *p = id; *p; p++) {
-		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.", *p))
+		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.",
+			    *p))
 			return -EINVAL;
 		buf_putc(out, *p);
 	}

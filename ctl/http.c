@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
+#include "ctl/table.h"
 #include "lib/json.h"
 #include "lib/own.h"
 
@@ -97,6 +98,18 @@ int ctl_request(const struct ctl *c, const char *path, const struct buf *body, s
 	return r;
 }
 
+bool ctl_is_here(const struct ctl *c)
+{
+	static const char *const hosts[] = { "127.", "localhost", "[::1]" };
+	const char *host = strstr(c->url, "://");
+
+	host = host ? host + 3 : c->url;
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(*hosts); i++)
+		if (!strncmp(host, hosts[i], strlen(hosts[i])))
+			return true;
+	return false;
+}
+
 int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struct buf *text,
 	    json_t **ret, struct err *e)
 {
@@ -107,6 +120,8 @@ int ctl_ask(const struct ctl *c, const char *path, const struct buf *body, struc
 	if (r < 0)
 		return r;
 	r = jx_load(out->n ? out->p : "", out->n, ret, NULL);
+	if (r == 0)
+		ctl_make_safe(*ret);	/* names come from clients and other machines */
 	return r < 0 ? err_set(e, -EPROTO, "%s%s: the answer is not JSON; is this a Hearth router?",
 			       c->url, path) : 0;
 }

@@ -25,7 +25,8 @@ static const char *configured(const json_t *v)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *o = json_array_get(list, i);
 
-		if (!strcmp(ctl_text(o, "section"), "http") && !strcmp(ctl_text(o, "key"), "keys_file"))
+		if (!strcmp(ctl_text(o, "section"), "http") &&
+		    !strcmp(ctl_text(o, "key"), "keys_file"))
 			return ctl_text(o, "value");
 	}
 	return "";
@@ -42,6 +43,10 @@ static int find_file(const struct ctl *c, char ret[PATH_MAX], struct err *e)
 		snprintf(ret, PATH_MAX, "%s", c->keys_file);
 		return 0;
 	}
+	if (!ctl_is_here(c))
+		return err_set(e, -EINVAL,
+			       "the file of keys is on the router's machine: run this there "
+			       "(ssh), or give --keys-file");
 	r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
 	if (r == -ECONNREFUSED) {
 		snprintf(ret, PATH_MAX, "%s/keys", c->etc);
@@ -55,9 +60,12 @@ static int find_file(const struct ctl *c, char ret[PATH_MAX], struct err *e)
 			       "%s/keys below [http] in %s/hearth.conf.d/keys.conf, or give "
 			       "--keys-file", c->etc, c->etc);
 	if (!strncmp(name, "credential:", 11))
-		return err_set(e, -EBADMSG, "the router's keys are %s, which a service manager hands "
-			       "over at start: give the file behind it with --keys-file, then restart "
-			       "the router", name);
+		return err_set(
+			e, -EBADMSG,
+			"the router's keys are %s, which a service manager hands "
+			"over at start: give the file behind it with --keys-file, then restart "
+			"the router",
+			name);
 	snprintf(ret, PATH_MAX, "%s", name);
 	return 0;
 }
@@ -125,7 +133,8 @@ static int make_key(char ret[64])
 		return -EIO;
 	memcpy(ret, "hk-", 3);
 	for (size_t i = 0; i < KEY_BYTES; i += 3) {
-		unsigned x = (unsigned)b[i] << 16 | (i + 1 < KEY_BYTES ? (unsigned)b[i + 1] << 8 : 0) |
+		unsigned x = (unsigned)b[i] << 16 |
+			     (i + 1 < KEY_BYTES ? (unsigned)b[i + 1] << 8 : 0) |
 			     (i + 2 < KEY_BYTES ? b[i + 2] : 0);
 
 		for (int k = 18; k >= 0 && at < 3 + (KEY_BYTES * 8 + 5) / 6; k -= 6)
@@ -136,7 +145,7 @@ static int make_key(char ret[64])
 	return 0;
 }
 
-/* ---- the router is told ------------------------------------------------------------------------ */
+/* ---- the router is told ------------------------------------------------------------- */
 
 /* The file is changed already, whatever comes of this. */
 static int tell_router(const struct ctl *c, const char *file, struct err *e)
@@ -151,14 +160,15 @@ static int tell_router(const struct ctl *c, const char *file, struct err *e)
 	buf_puts(&body, "{}");
 	r = ctl_ask(c, "/admin/reload", &body, NULL, &v, &why);
 	if (r == -ECONNREFUSED) {
-		fprintf(stderr, "hearthctl: no router at %s; it will read %s when it starts\n", c->url,
-			file);
+		fprintf(stderr, "hearthctl: no router at %s; it will read %s when it starts\n",
+			c->url, file);
 		return 0;
 	}
-	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", file, why.text) : 0;
+	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", file, why.text)
+		     : 0;
 }
 
-/* ---- the commands -------------------------------------------------------------------------------- */
+/* ---- the commands ------------------------------------------------------------------- */
 
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 {
@@ -207,7 +217,8 @@ static int append_key(const char *file, const char *name, const char *key, struc
 		copy_lines(&text, name, &new, &kept, &gone);
 		buf_clear(&new);
 		if (gone)
-			r = err_set(e, -EEXIST, "%s: there is a key '%s'; remove it first", file, name);
+			r = err_set(e, -EEXIST, "%s: there is a key '%s'; remove it first", file,
+				    name);
 		copy_lines(&text, NULL, &new, &kept, &gone);
 		buf_printf(&new, "%s %s\n", name, key);
 		if (r == 0 && !buf_ok(&new))
@@ -241,7 +252,8 @@ int ctl_keys_add(const struct ctl *c, char **argv, struct err *e)
 	int r;
 
 	if (!name_ok(argv[0]))
-		return err_set(e, -EINVAL, "a name has at most %d letters, digits and . _ @ -", MAX_NAME);
+		return err_set(e, -EINVAL, "a name has at most %d letters, digits and . _ @ -",
+			       MAX_NAME);
 	r = find_file(c, file, e);
 	if (r == 0 && make_key(key) < 0)
 		r = err_set(e, -EIO, "no random numbers");
@@ -267,8 +279,10 @@ static int remove_key(const char *file, const char *name, struct err *e)
 		if (!gone)
 			r = err_set(e, -ESRCH, "%s: there is no key '%s'", file, name);
 		else if (!kept)
-			r = err_set(e, -EBUSY, "%s: '%s' is the last key, and a router with a file "
-				    "of keys takes none that is empty: add another first", file, name);
+			r = err_set(e, -EBUSY,
+				    "%s: '%s' is the last key, and a router with a file "
+				    "of keys takes none that is empty: add another first",
+				    file, name);
 		else if (!buf_ok(&new))
 			r = err_set(e, -ENOMEM, "out of memory");
 	}

@@ -9,7 +9,9 @@ bin_hearthctl_SOURCES = \
 	ctl/explain.c \
 	ctl/file.c ctl/file.h \
 	ctl/http.c \
+	ctl/journal.c ctl/journal.h ctl/journal_remote.c \
 	ctl/keys.c \
+	ctl/logs.c \
 	ctl/main.c \
 	ctl/memory.c \
 	ctl/model.c \
@@ -18,7 +20,7 @@ bin_hearthctl_SOURCES = \
 	ctl/status.c \
 	ctl/table.c ctl/table.h \
 	ctl/top.c ctl/top.h ctl/top_screen.c
-bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(NCURSES_CFLAGS)
+bin_hearthctl_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(NCURSES_CFLAGS) $(SYSTEMD_CFLAGS)
 bin_hearthctl_LDADD = $(wire_libs) $(box_libs) $(lib_libs) $(CURL_LIBS) $(SMARTCOLS_LIBS) $(NCURSES_LIBS)
 
 # From the program itself, so they cannot differ from --help.

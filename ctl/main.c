@@ -40,6 +40,14 @@ static int read_interval(const char *text, uint32_t *ret_ms)
 	return 0;
 }
 
+static int add_word(const char **list, size_t *n)
+{
+	if (*n == CTL_MAX_FILES)
+		return -EINVAL;
+	list[(*n)++] = optarg;
+	return 0;
+}
+
 static void print(void (*put)(struct buf *out))
 {
 	struct buf b = BUF_INIT;
@@ -60,6 +68,8 @@ static int take(int opt, struct ctl *c)
 	case CTL_HEARTHD: c->hearthd = optarg; return 0;
 	case CTL_ONCE: c->once = true; return 0;
 	case CTL_INTERVAL: return read_interval(optarg, &c->interval_ms);
+	case CTL_LOG: return add_word(c->files, &c->n_files);
+	case CTL_ON: return add_word(c->hosts, &c->n_hosts);
 	case CTL_ROOT: c->root = optarg; return 0;
 	case CTL_ETC: c->etc = optarg; return 0;
 	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;

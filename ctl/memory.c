@@ -66,8 +66,8 @@ static struct libscols_line *row(struct libscols_table *t, const char *what, con
 {
 	struct libscols_line *l = scols_table_new_line(t, NULL);
 
-	if (!l || scols_line_set_data(l, WHAT, what) < 0 || scols_line_set_data(l, NAME, name) < 0 ||
-	    scols_line_set_data(l, STATE, state) < 0)
+	if (!l || scols_line_set_data(l, WHAT, what) < 0 ||
+	    scols_line_set_data(l, NAME, name) < 0 || scols_line_set_data(l, STATE, state) < 0)
 		return NULL;
 	return l;
 }
@@ -117,7 +117,8 @@ static void lease_rows(struct libscols_table *t, const Hb__Memory *m)
 
 		snprintf(name, sizeof(name), "%.127s (%" PRIu32 ")", r->alias, r->pid);
 		l = row(t, "worker", name, r->state);
-		size(l, SIZE, r->weights + r->kv + r->states + r->workspace + r->graphs + r->pinned);
+		size(l, SIZE,
+		     r->weights + r->kv + r->states + r->workspace + r->graphs + r->pinned);
 		size(l, WEIGHTS, r->weights);
 		size(l, KV, r->kv);
 		size(l, STATES, r->states);

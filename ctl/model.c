@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "ctl/table.h"
 #include "lib/json.h"
 #include "lib/own.h"
 
@@ -28,7 +29,8 @@ static const json_t *find_model(const struct ctl *c, const json_t *status, const
 	const json_t *boxes = json_object_get(status, "boxes");
 
 	for (size_t i = 0; i < json_array_size(boxes); i++) {
-		const json_t *box = json_array_get(boxes, i), *models = json_object_get(box, "models");
+		const json_t *box = json_array_get(boxes, i),
+			     *models = json_object_get(box, "models");
 
 		if (c->box && strcmp(c->box, text_of(box, "name")) != 0)
 			continue;
@@ -43,7 +45,7 @@ static void show_progress(const struct ctl *c, const char *alias, const json_t *
 {
 	const char *permille = jx_num(json_object_get(m, "progress"));
 
-	if (!c->color)
+	if (!c->color || c->json)
 		return;
 	printf("\r\033[K%s: %s%s%s%s", alias, text_of(m, "state"), permille ? " " : "",
 	       permille ? permille : "", permille ? " %" : "");
@@ -64,6 +66,9 @@ static int wait_ready(const struct ctl *c, const char *alias, struct err *e)
 		m = find_model(c, v, alias);
 		state = text_of(m, "state");
 		if (!strcmp(state, "ready")) {
+			if (c->json)
+				return ctl_print_json(m) < 0 ? err_set(e, -ENOMEM, "out of memory")
+							     : 0;
 			printf("%s%s: ready\n", c->color ? "\r\033[K" : "", alias);
 			return 0;
 		}

@@ -1,4 +1,5 @@
-/* pair.h - what the two sides of hearthctl pair share: the invitation that goes from one to the other.
+/* pair.h - what the two sides of hearthctl pair share: the invitation that goes from one to the
+ * other.
  *
  * It is one word of letters and digits: "hearth1" and, in hexadecimal, NAME, ENDPOINT, the router's
  * public key and the box's secret one with blanks between.  It is as secret as the key in it.

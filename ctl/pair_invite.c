@@ -42,15 +42,20 @@ static int find_place(const struct ctl *c, struct place *ret, struct err *e)
 {
 	JX_OWNED json_t *v = NULL;
 	const char *curve, *allow;
-	int r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
+	int r;
 
+	if (!ctl_is_here(c))
+		return err_set(e, -EINVAL,
+			       "the router's keys are on its machine: run this there (ssh)");
+	r = ctl_ask(c, "/admin/config", NULL, NULL, &v, e);
 	*ret = (struct place){ .runs = r == 0 };
 	if (r < 0 && r != -ECONNREFUSED)
 		return r;
 	curve = value_of(v, "curve_file");
 	allow = value_of(v, "curve_allow_file");
 	if (!strncmp(curve, "credential:", 11) || !strncmp(allow, "credential:", 11))
-		return err_set(e, -EBADMSG, "the router's CURVE keys are credentials of its service "
+		return err_set(e, -EBADMSG,
+			       "the router's CURVE keys are credentials of its service "
 			       "manager, which hearthctl does not edit: see operations, Secrets");
 	ret->configured = *curve && *allow;
 	snprintf(ret->listen, sizeof(ret->listen), "%s", value_of(v, "listen"));
@@ -99,7 +104,7 @@ static int own_public(const char *path, char ret_public[LINK_KEY], struct err *e
 		       err_set(e, -EBADMSG, "%s: does not begin with a public key", path) : 0;
 }
 
-/* ---- the list ----------------------------------------------------------------------------------- */
+/* ---- the list ----------------------------------------------------------------------- */
 
 /* A line "KEY  # NAME DATE".  False: a comment, or empty. */
 static bool parse_line(const char *line, size_t n, char key[LINK_KEY], char name[65])
@@ -150,15 +155,16 @@ static int allow(const char *path, const struct pair *p, struct err *e)
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (copy_list(&text, p->name, &new))
-		return err_set(e, -EEXIST, "%s: there is a box '%s'; hearthctl pair remove %s first",
-			       path, p->name, p->name);
+		return err_set(e, -EEXIST,
+			       "%s: there is a box '%s'; hearthctl pair remove %s first", path,
+			       p->name, p->name);
 	gmtime_r(&now, &tm);
 	strftime(date, sizeof(date), "%F", &tm);
 	buf_printf(&new, "%s # %s %s\n", p->own, p->name, date);
 	return buf_ok(&new) ? ctl_replace_file(path, 0640, &new, e) : -ENOMEM;
 }
 
-/* ---- the configuration ------------------------------------------------------------------------------ */
+/* ---- the configuration -------------------------------------------------------------- */
 
 /* "tcp://router:7420" is where boxes connect; the router binds the port on all its addresses. */
 static int write_drop_in(const struct ctl *c, const struct place *at, struct err *e)
@@ -168,7 +174,8 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 	char path[PATH_MAX];
 	int r;
 
-	buf_printf(&text, "# written by hearthctl pair\n[bus]\ncurve_file = %s\ncurve_allow_file = %s\n",
+	buf_printf(&text,
+		   "# written by hearthctl pair\n[bus]\ncurve_file = %s\ncurve_allow_file = %s\n",
 		   at->curve, at->allow);
 	if (!strncmp(c->bus, "tcp://", 6) && !strstr(at->listen, "tcp://"))
 		buf_printf(&text, "listen = %s tcp://*%s\n",
@@ -180,10 +187,12 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 	snprintf(path, sizeof(path), "%s/hearth.conf.d/pair.conf", c->etc);
 	r = buf_ok(&text) ? ctl_replace_file(path, 0644, &text, e) : -ENOMEM;
 	if (r == 0)
-		fprintf(stderr, "wrote %s: the router must restart once, its streams run to their end:\n"
+		fprintf(stderr,
+			"wrote %s: the router must restart once, its streams run to their end:\n"
 			"  systemctl restart hearth-router\n"
 			"From then on every box needs an invitation, this machine's own too:\n"
-			"  hearthctl --bus ipc:///run/hearth/bus pair invite NAME | hearthctl pair join\n",
+			"  hearthctl --bus ipc:///run/hearth/bus pair invite NAME | hearthctl pair "
+			"join\n",
 			path);
 	return r;
 }
@@ -200,10 +209,12 @@ static int tell_router(const struct ctl *c, const struct place *at, struct err *
 		return 0;
 	buf_puts(&body, "{}");
 	r = ctl_ask(c, "/admin/reload", &body, NULL, &v, &why);
-	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", at->allow, why.text) : 0;
+	return r < 0 ? err_set(e, r, "%s is changed, but not in effect: %.400s", at->allow,
+			       why.text)
+		     : 0;
 }
 
-/* ---- the commands --------------------------------------------------------------------------------------- */
+/* ---- the commands ------------------------------------------------------------------- */
 
 static int say_fingerprints(const struct pair *p, const char *to)
 {
@@ -233,8 +244,9 @@ static int print_invitation(const struct ctl *c, const struct pair *p, struct er
 		ctl_set_text(o, "invitation", word.p);
 		(void)ctl_print_json(o);
 	} else {
-		(void)say_fingerprints(p, "Give this word to `hearthctl pair join` on the box, by a way "
-					  "that nobody else reads:\n");
+		(void)say_fingerprints(
+			p, "Give this word to `hearthctl pair join` on the box, by a way "
+			   "that nobody else reads:\n");
 		puts(word.p);
 	}
 	explicit_bzero(word.p, word.cap);
@@ -251,7 +263,8 @@ int ctl_pair_invite(const struct ctl *c, char **argv, struct err *e)
 	if (!pair_name_ok(argv[0]))
 		return err_set(e, -EINVAL, "a box's name has at most 64 letters, digits and . _ -");
 	if (!c->bus || (strncmp(c->bus, "tcp://", 6) && strncmp(c->bus, "ipc:///", 7)) ||
-	    strlen(c->bus) >= sizeof(p.endpoint) || strpbrk(c->bus, " \t") || !strchr(c->bus + 6, c->bus[0] == 't' ? ':' : '/'))
+	    strlen(c->bus) >= sizeof(p.endpoint) || strpbrk(c->bus, " \t") ||
+	    !strchr(c->bus + 6, c->bus[0] == 't' ? ':' : '/'))
 		return err_set(e, -EINVAL, "say where the box reaches this router: --bus "
 			       "tcp://HOST:PORT");
 	snprintf(p.name, sizeof(p.name), "%s", argv[0]);
@@ -335,7 +348,7 @@ int ctl_pair_remove(const struct ctl *c, char **argv, struct err *e)
 	if (c->json)
 		puts("{\"ok\": true}");
 	else
-		printf("'%s' cannot connect any more; connections that it has stay until they end\n",
-		       argv[0]);
+		printf("'%s' cannot connect any more, and is cut off%s\n", argv[0],
+		       at.runs && !c->no_reload ? "" : " when the router reads the list");
 	return 0;
 }

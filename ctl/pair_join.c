@@ -1,5 +1,5 @@
-/* pair_join.c - the box's side of hearthctl pair: takes an invitation, writes keys and configuration,
- * and tries them against the router.
+/* pair_join.c - the box's side of hearthctl pair: takes an invitation, writes keys and
+ * configuration, and tries them against the router.
  */
 #include <limits.h>
 #include <poll.h>
@@ -32,7 +32,8 @@ static int read_word(const char *given, char ret[PAIR_MAX_WORD], struct err *e)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static int write_file(const char *etc, const char *name, mode_t mode, struct buf *text, struct err *e)
+static int write_file(const char *etc, const char *name, mode_t mode, struct buf *text,
+		      struct err *e)
 {
 	char path[PATH_MAX], *slash;
 	int r;
@@ -48,7 +49,8 @@ static int write_file(const char *etc, const char *name, mode_t mode, struct buf
 
 static void put_keys(const struct ctl *c, const struct pair *p, struct buf *out)
 {
-	buf_printf(out, "curve_public = %s\ncurve_secret_file = %s/curve-secret\ncurve_server = %s\n",
+	buf_printf(out,
+		   "curve_public = %s\ncurve_secret_file = %s/curve-secret\ncurve_server = %s\n",
 		   p->own, c->etc, p->server);
 }
 
@@ -75,7 +77,7 @@ static int write_files(const struct ctl *c, const struct pair *p, struct err *e)
 	return r;
 }
 
-/* ---- whether it works --------------------------------------------------------------------------- */
+/* ---- whether it works --------------------------------------------------------------- */
 
 /* 0: the router is there, has the key it said, and lets us in. */
 static int try_link(const struct pair *p, struct err *e)
@@ -102,19 +104,23 @@ static int try_link(const struct pair *p, struct err *e)
 			(void)poll(&f, 1, 100);
 	}
 	link_client_close(l);
-	return r == 0 ? 0 : err_set(e, -ECONNREFUSED, "the files are written, but %s did not let this "
-				    "box in within %d s: is the router up, restarted since its first "
-				    "invitation, and its port open?", p->endpoint, TRY_MS / 1000);
+	return r == 0 ? 0
+		      : err_set(e, -ECONNREFUSED,
+				"the files are written, but %s did not let this "
+				"box in within %d s: is the router up, restarted since its first "
+				"invitation, and its port open?",
+				p->endpoint, TRY_MS / 1000);
 }
 
 static void restart_services(const struct ctl *c)
 {
-	char *const argv[] = { "systemctl", "try-restart", "hearthd.service", "hearth-worker@*.service",
-			       NULL };
+	char *const argv[] = {"systemctl", "try-restart", "hearthd.service",
+			      "hearth-worker@*.service", NULL};
 	CLEANUP(buf_donep) struct buf said = BUF_INIT;
 	struct err e;
 
-	if (c->no_reload || access("/run/systemd/system", F_OK) < 0 || strcmp(c->etc, "/etc/hearth"))
+	if (c->no_reload || access("/run/systemd/system", F_OK) < 0 ||
+	    strcmp(c->etc, "/etc/hearth"))
 		return;
 	if (program_run(argv, &said, &e) != 0)
 		fprintf(stderr, "hearthctl: not restarted: %s\n", said.n ? said.p : e.text);
@@ -128,8 +134,8 @@ static int report(const struct ctl *c, const struct pair *p)
 	(void)link_fingerprint(p->own, own);
 	(void)link_fingerprint(p->server, server);
 	if (!c->json) {
-		printf("router  %s\nbox     %s  (%s)\njoined: %s lets this box in\n", server, own, p->name,
-		       p->endpoint);
+		printf("router  %s\nbox     %s  (%s)\njoined: %s lets this box in\n", server, own,
+		       p->name, p->endpoint);
 		return 0;
 	}
 	o = json_object();

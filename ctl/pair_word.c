@@ -16,13 +16,25 @@ bool pair_name_ok(const char *s)
 int pair_put(const struct pair *p, struct buf *out)
 {
 	char text[PAIR_MAX_WORD / 2];
-	int n = snprintf(text, sizeof(text), "%s %s %s %s", p->name, p->endpoint, p->server, p->secret);
+	int n = snprintf(text, sizeof(text), "%s %s %s %s", p->name, p->endpoint, p->server,
+			 p->secret);
 
 	buf_puts(out, prefix);
 	for (int i = 0; i < n; i++)
 		buf_printf(out, "%02x", (unsigned char)text[i]);
 	explicit_bzero(text, sizeof(text));
 	return buf_ok(out) ? 0 : -ENOMEM;
+}
+
+/* What may stand in a configuration file and on a terminal. */
+static bool endpoint_ok(const char *s)
+{
+	if (strncmp(s, "tcp://", 6) != 0 && strncmp(s, "ipc:///", 7) != 0)
+		return false;
+	for (const char *p = s; *p; p++)
+		if (*p <= ' ' || *p > '~' || strchr(";\"'\\#", *p))
+			return false;
+	return true;
 }
 
 static int nibble(char c)
@@ -51,18 +63,18 @@ static int decode(const char *hex, char *text, size_t cap)
 
 int pair_parse(const char *word, struct pair *ret, struct err *e)
 {
-	char text[PAIR_MAX_WORD / 2], end;
+	char text[PAIR_MAX_WORD / 2], fingerprint[LINK_FINGERPRINT], end;
 	struct pair p;
 	int n = -1;
 
 	if (strncmp(word, prefix, strlen(prefix)) != 0)
 		return err_set(e, -EINVAL, "this is not an invitation: it begins with %s", prefix);
 	if (decode(word + strlen(prefix), text, sizeof(text)) == 0)
-		n = sscanf(text, "%64s %256s %40s %40s %c", p.name, p.endpoint, p.server, p.secret, &end);
+		n = sscanf(text, "%64s %256s %40s %40s %c", p.name, p.endpoint, p.server, p.secret,
+			   &end);
 	explicit_bzero(text, sizeof(text));
-	if (n != 4 || !pair_name_ok(p.name) || strlen(p.server) != LINK_KEY - 1 ||
-	    link_public_of(p.secret, p.own) < 0 ||
-	    (strncmp(p.endpoint, "tcp://", 6) && strncmp(p.endpoint, "ipc:///", 7))) {
+	if (n != 4 || !pair_name_ok(p.name) || !endpoint_ok(p.endpoint) ||
+	    link_fingerprint(p.server, fingerprint) < 0 || link_public_of(p.secret, p.own) < 0) {
 		explicit_bzero(&p, sizeof(p));
 		return err_set(e, -EINVAL, "the invitation is not whole");
 	}

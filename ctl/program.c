@@ -117,7 +117,8 @@ int program_check_config(const char *file, struct buf *said, struct err *e)
 	return r ? 1 : 0;
 }
 
-static size_t add(char ret[PROGRAM_MAX_CONFIG][PATH_MAX], size_t n, const char *dir, const char *name)
+static size_t add(char ret[PROGRAM_MAX_CONFIG][PATH_MAX], size_t n, const char *dir,
+		  const char *name)
 {
 	if (n == PROGRAM_MAX_CONFIG ||
 	    snprintf(ret[n], PATH_MAX, "%s/%s", dir, name) >= PATH_MAX || access(ret[n], F_OK) < 0)

@@ -79,6 +79,42 @@ int ctl_print_json(const json_t *o)
 	return 0;
 }
 
+/* Bytes of a control character at s, 0: it is none.  U+0080..9F are two. */
+static size_t control(const char *s)
+{
+	unsigned char c = (unsigned char)*s;
+
+	if ((c < ' ' && c != '\n' && c != '\t') || c == 127)
+		return 1;
+	return c == 0xc2 && (unsigned char)s[1] >= 0x80 && (unsigned char)s[1] < 0xa0 ? 2 : 0;
+}
+
+void ctl_print_safe(const char *s)
+{
+	while (*s) {
+		size_t n = control(s);
+
+		putchar(n ? '?' : *s);
+		s += n ? n : 1;
+	}
+}
+
+void ctl_make_safe(json_t *v)
+{
+	char *s = (char *)(uintptr_t)jx_str(v, NULL);
+	const char *key;
+	json_t *member;
+	size_t i;
+
+	for (; s && *s; s++)
+		for (size_t n = control(s); n; n--)
+			s[n - 1] = '?';
+	json_object_foreach(v, key, member)
+		ctl_make_safe(member);
+	json_array_foreach(v, i, member)
+		ctl_make_safe(member);
+}
+
 const char *ctl_text(const json_t *o, const char *key)
 {
 	const char *s = jx_str(json_object_get(o, key), NULL);

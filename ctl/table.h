@@ -18,6 +18,10 @@ int ctl_print_table(const struct ctl_column *columns, const json_t *list);
 void ctl_put_value(const json_t *o, const char *key, struct buf *out);
 /* o as JSON on a line.  0 or -ENOMEM. */
 int ctl_print_json(const json_t *o);
+/* Text from elsewhere, to stdout: a control character becomes a ?, but for newline and tab. */
+void ctl_print_safe(const char *s);
+/* The same to every string in v, in place. */
+void ctl_make_safe(json_t *v);
 /* Members of a string; "" when it is not there. */
 const char *ctl_text(const json_t *o, const char *key);
 int64_t ctl_int(const json_t *o, const char *key);		/* 0 when it is not there */

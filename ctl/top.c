@@ -86,10 +86,11 @@ static void add_head(struct top_frame *f, const struct ctl *c, const json_t *v)
 	add(f, TOP_HEAD, "router %s at %s%s, up %lld s", ctl_text(v, "version"), c->url,
 	    json_is_true(json_object_get(v, "draining")) ? " STOPPING" : "",
 	    (long long)ctl_int(v, "up_s"));
-	add(f, TOP_PLAIN, "%lld requests, %lld connections; %zu workers: %lld running, %lld waiting; "
-	    "%.0f tok/s out, %.0f tok/s in, %lld tokens so far", (long long)ctl_int(v, "requests"),
-	    (long long)ctl_int(v, "connections"), json_array_size(workers), running, waiting, decode,
-	    prefill, out);
+	add(f, TOP_PLAIN,
+	    "%lld requests, %lld connections; %zu workers: %lld running, %lld waiting; "
+	    "%.0f tok/s out, %.0f tok/s in, %lld tokens so far",
+	    (long long)ctl_int(v, "requests"), (long long)ctl_int(v, "connections"),
+	    json_array_size(workers), running, waiting, decode, prefill, out);
 }
 
 static enum top_style box_style(const json_t *b)
@@ -106,16 +107,17 @@ static void add_boxes(struct top_frame *f, const json_t *list)
 	if (!json_array_size(list))
 		return;
 	add(f, TOP_PLAIN, "%s", "");
-	add(f, TOP_COLUMNS, "%-16s %-22s %12s %12s %12s %6s %6s", "BOX", "MEMORY TAKEN", "TAKEN", "OF",
-	    "CACHE", "PSI", "LOAD");
+	add(f, TOP_COLUMNS, "%-16s %-22s %12s %12s %12s %6s %6s", "BOX", "MEMORY TAKEN", "TAKEN",
+	    "OF", "CACHE", "PSI", "LOAD");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *b = json_array_get(list, i);
-		double total = number(b, "memory_total"), taken = total - number(b, "memory_available");
+		double total = number(b, "memory_total"),
+		       taken = total - number(b, "memory_available");
 		char bar[BAR + 3];
 
 		put_bar(bar, taken, total);
-		add(f, box_style(b), "%-16.16s %s %12s %12s %12s %6.1f %6.2f", ctl_text(b, "name"), bar,
-		    BYTES((uint64_t)(taken > 0 ? taken : 0)), BYTES((uint64_t)total),
+		add(f, box_style(b), "%-16.16s %s %12s %12s %12s %6.1f %6.2f", ctl_text(b, "name"),
+		    bar, BYTES((uint64_t)(taken > 0 ? taken : 0)), BYTES((uint64_t)total),
 		    BYTES((uint64_t)number(b, "memory_cached")), number(b, "pressure_full"),
 		    number(b, "load_1"));
 	}
@@ -147,8 +149,9 @@ static void add_workers(struct top_frame *f, const json_t *list)
 		put_bar(bar, all - number(w, "free_blocks"), all);
 		snprintf(running, sizeof(running), "%lld/%lld", (long long)ctl_int(w, "running"),
 			 (long long)ctl_int(w, "max_running"));
-		add(f, state_style(ctl_text(w, "state")), "%-20.20s %-16.16s %-9s %9s %7lld %s %8.0f %8.0f",
-		    ctl_text(w, "name"), ctl_text(w, "model"), ctl_text(w, "state"), running,
+		add(f, state_style(ctl_text(w, "state")),
+		    "%-20.20s %-16.16s %-9s %9s %7lld %s %8.0f %8.0f", ctl_text(w, "name"),
+		    ctl_text(w, "model"), ctl_text(w, "state"), running,
 		    (long long)ctl_int(w, "waiting"), bar, number(w, "decode_tokens_s"),
 		    number(w, "prefill_tokens_s"));
 	}
@@ -168,7 +171,8 @@ static void add_models(struct top_frame *f, const json_t *boxes)
 			if (!any)
 				add(f, TOP_PLAIN, "%s", "");
 			if (!any)
-				add(f, TOP_COLUMNS, "%-16s %-16s %-12s %s", "BOX", "MODEL", "STATE", "");
+				add(f, TOP_COLUMNS, "%-16s %-16s %-12s %s", "BOX", "MODEL", "STATE",
+				    "");
 			any = true;
 			if (json_object_get(m, "progress"))
 				put_bar(bar, number(m, "progress"), 100);
@@ -186,8 +190,8 @@ static void add_upstreams(struct top_frame *f, const json_t *list)
 
 		if (i == 0) {
 			add(f, TOP_PLAIN, "%s", "");
-			add(f, TOP_COLUMNS, "%-20s %-9s %9s %9s %9s", "UPSTREAM", "STATE", "IN FLIGHT",
-			    "REQUESTS", "FAILURES");
+			add(f, TOP_COLUMNS, "%-20s %-9s %9s %9s %9s", "UPSTREAM", "STATE",
+			    "IN FLIGHT", "REQUESTS", "FAILURES");
 		}
 		add(f, state_style(ctl_text(u, "state")), "%-20.20s %-9s %9lld %9lld %9lld",
 		    ctl_text(u, "name"), ctl_text(u, "state"), (long long)ctl_int(u, "in_flight"),
@@ -240,7 +244,7 @@ int top_frame_fill(const struct ctl *c, struct top_frame *ret, struct err *e)
 	return buf_ok(&ret->text) ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
-/* ---- the command -------------------------------------------------------------------------------- */
+/* ---- the command -------------------------------------------------------------------- */
 
 static int print_both(const struct ctl *c, struct err *e)
 {

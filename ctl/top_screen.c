@@ -31,7 +31,8 @@ static void draw(const struct ctl *c, const struct top_frame *f, size_t first, b
 	}
 	attrset((int)A_DIM);
 	mvprintw(LINES - 1, 0, "%.*s", COLS - 1,
-		 paused ? "q quit  p go on  arrows scroll  -- stopped --" : "q quit  p stop  arrows scroll");
+		 paused ? "q quit  p go on  arrows scroll  -- stopped --"
+			: "q quit  p stop  arrows scroll");
 	attrset((int)A_NORMAL);
 	refresh();
 }
@@ -84,7 +85,7 @@ int top_screen(const struct ctl *given, struct err *e)
 			       getenv("TERM") ? getenv("TERM") : "");
 	do {
 		if (!paused)
-			(void)top_frame_fill(&c, &f, e);	/* a router that is away may come back */
+			(void)top_frame_fill(&c, &f, e); /* a router that is away may come back */
 		if (first >= f.n_lines)
 			first = 0;
 		draw(&c, &f, first, paused);

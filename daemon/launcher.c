@@ -241,6 +241,7 @@ static void failed(struct launcher *l, struct launch_model *m, const char *why, 
 		m->failed_ns = now;
 	}
 	m->failures++;
+	m->n_failures++;
 	if (m->failures >= l->policy.crash_limit) {
 		launch_say(l, m, "%u failures in a row within %llu s, the last: %s", m->failures,
 			   (unsigned long long)((now - m->failed_ns) / NS_PER_S), why);
@@ -288,6 +289,7 @@ void launcher_exited(struct launcher *l, const char *alias, uint32_t instance, e
 	} else if (end == LAUNCH_HOPELESS) {
 		launch_say(l, m, "it cannot work as it is: %s", why);
 		m->failures++;
+		m->n_failures++;
 		quarantine(l, m, now);
 	} else {
 		failed(l, m, why, now);
@@ -410,6 +412,7 @@ bool launcher_next(struct launcher *l, struct launch_action *ret)
 			if (!(m->todo & order[k]))
 				continue;
 			m->todo &= ~(unsigned)order[k];
+			m->n_starts += order[k] == LAUNCH_START;
 			*ret = (struct launch_action){ order[k], m };
 			return true;
 		}

@@ -84,6 +84,7 @@ struct launch_model {		/* to be read by anyone, written by the launcher only */
 	uint64_t due_ns;	/* BACKOFF: its end */
 	uint64_t retry_ns, hold_ns;	/* WAITING: not before */
 	uint32_t last_load_ms;	/* 0: never yet */
+	uint64_t n_starts, n_failures;	/* in all, for /metrics */
 };
 
 struct launcher;

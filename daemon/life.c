@@ -450,6 +450,11 @@ void life_stop(struct life *l, void (*done)(void *arg), void *arg)
 	soon(l);
 }
 
+bool life_router_up(const struct life *l)
+{
+	return uplink_is_up(l->uplink);
+}
+
 const struct launcher *life_launcher(const struct life *l)
 {
 	return l->launcher;

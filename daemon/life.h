@@ -35,6 +35,9 @@ void life_reload(struct life *l, struct box_conf *conf);
 /* Begins to stop; done() once no worker is left that has to end with us (at once if none). */
 void life_stop(struct life *l, void (*done)(void *arg), void *arg);
 
+struct expo;
+void life_put_metrics(const struct life *l, struct expo *x);
+bool life_router_up(const struct life *l);
 const struct launcher *life_launcher(const struct life *l);
 const struct box_conf *life_conf(const struct life *l);
 int life_pid(const struct life *l, const char *alias);	/* 0: none */

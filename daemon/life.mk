@@ -4,12 +4,14 @@ noinst_LIBRARIES += liblife.a
 liblife_a_SOURCES = \
 	daemon/launcher.c daemon/launcher.h daemon/launcher_int.h \
 	daemon/launcher_ask.c daemon/launcher_place.c \
-	daemon/life.c daemon/life.h \
+	daemon/life.c daemon/life.h daemon/life_metrics.c \
+	daemon/metric_table.c daemon/metric_table.h \
 	daemon/model_argv.c daemon/model_conf.c daemon/model_conf.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/pid_file.c daemon/pid_file.h \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
+	daemon/scrape.c daemon/scrape.h \
 	daemon/sdbus.c daemon/spawn.c \
 	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \

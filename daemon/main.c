@@ -10,6 +10,9 @@
 
 #include "daemon/life.h"
 #include "daemon/memory.h"
+#include "daemon/metric_table.h"
+#include "daemon/scrape.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/opts.h"
 #include "lib/own.h"
@@ -39,23 +42,28 @@ static struct {
 	struct event *term, *interrupt, *hangup, *dog;
 	struct life *life;
 	struct memory *memory;
+	struct scrape *scrape;
 	struct conf *conf;
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, print_sample, print_man, stopping;
+	uint64_t started_ns;
+	bool check, print_sample, dump_keys, stopping;
 } app;
 
 /* ---- options ------------------------------------------------------------------------ */
 
-enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_MAN, OPT_DUMP };
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_KEYS, OPT_METRICS, OPT_DUMP };
 
 static const struct opts_row rows[] = {
 	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
 	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
 	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
 	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
-	{ OPT_MAN, "print-man-options", NULL, "the configuration's keys as man(7) source" },
+	{ OPT_KEYS, "dump-keys", NULL,
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
+	{ OPT_METRICS, "dump-metrics", NULL,
+	  "every metric, a line each: name, kind, text; hearthd(8) is made of it" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
 	{ 'V', "version", NULL, "the version" },
@@ -83,6 +91,15 @@ static void print_dump(void)
 	opts_print(&b);
 }
 
+static void print_metrics(void)
+{
+	static const char *const kinds[] = { "gauge", "counter", "info" };
+
+	for (int i = 0; i < N_METRICS; i++)
+		printf("%s\t%s\t%s\n", metric_table[i].name, kinds[metric_table[i].kind],
+		       metric_table[i].help);
+}
+
 static int parse_options(int argc, char **argv)
 {
 	int c;
@@ -97,7 +114,8 @@ static int parse_options(int argc, char **argv)
 			break;
 		case OPT_CHECK: app.check = true; break;
 		case OPT_SAMPLE: app.print_sample = true; break;
-		case OPT_MAN: app.print_man = true; break;
+		case OPT_KEYS: app.dump_keys = true; break;
+		case OPT_METRICS: print_metrics(); exit(0);
 		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
@@ -114,7 +132,7 @@ static int print_generated(void)
 	if (app.print_sample)
 		conf_put_sample(&table, &b);
 	else
-		conf_put_man(&table, &b);
+		conf_put_rows(&table, &b);
 	fwrite(b.p, 1, b.n, stdout);
 	buf_done(&b);
 	return 0;
@@ -147,6 +165,8 @@ static int load(struct loaded *ret, struct err *e)
 		r = conf_override(l.conf, app.overrides[i], e);
 	if (r == 0)
 		r = box_conf_load(l.conf, &l.box, e);
+	if (r == 0 && l.box->metrics)
+		r = scrape_check(l.box->metrics, l.box->metrics_key_file, e);
 	if (r == 0)
 		r = memory_conf_load(l.conf, l.box->run_dir, &l.memory, e);
 	if (r == 0) {
@@ -281,6 +301,19 @@ static bool on_alias(void *arg, size_t i, struct memory_alias *ret)
 	return true;
 }
 
+static void on_scrape(void *arg, struct expo *x)
+{
+	(void)arg;
+	x->labels[0] = "box";
+	x->labels[1] = life_conf(app.life)->name;
+	expo_begin(x, &metric_table[METRIC_BUILD]);
+	expo_put(x, 1, "version", PACKAGE_VERSION, NULL);
+	expo_begin(x, &metric_table[METRIC_UP_S]);
+	expo_put(x, (double)((clock_ns() - app.started_ns) / NS_PER_S), NULL);
+	memory_put_metrics(app.memory, x);
+	life_put_metrics(app.life, x);
+}
+
 /* Takes the configuration over, whatever comes of it. */
 static int start(struct loaded *l, struct err *e)
 {
@@ -299,6 +332,10 @@ static int start(struct loaded *l, struct err *e)
 	}
 	if (r == 0)
 		l->box = NULL;
+	if (r == 0 && life_conf(app.life)->metrics)
+		r = scrape_open(app.base, life_conf(app.life)->metrics,
+				life_conf(app.life)->metrics_key_file, on_scrape, NULL, &app.scrape, e);
+	app.started_ns = clock_ns();
 	app.conf = TAKE(l->conf);
 	unload(l);
 	return r;
@@ -308,6 +345,7 @@ static void stop(void)
 {
 	struct event *events[] = { app.term, app.interrupt, app.hangup, app.dog };
 
+	app.scrape = scrape_close(app.scrape);
 	app.life = life_close(app.life);
 	memory_close(app.memory);
 	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
@@ -329,7 +367,7 @@ int main(int argc, char **argv)
 		fputs("hearthd: see --help\n", stderr);
 		return r;
 	}
-	if (app.print_sample || app.print_man)
+	if (app.print_sample || app.dump_keys)
 		return print_generated();
 	if (load(&l, &e) < 0) {
 		fprintf(stderr, "hearthd: %s\n", e.text);

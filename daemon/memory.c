@@ -118,6 +118,8 @@ static void on_dropped(void *arg, bool helped, const char *text)
 	log_event(helped ? LOG_NOTE : LOG_WARN, EVENT_CACHES_DROPPED,
 		  LOG_FIELDS({ "ALIAS", c ? c->alias : NULL }), "drop: %s", text);
 	m->dropping = 0;
+	m->counts.drops += helped;
+	m->counts.drops_failed += !helped;
 	memory_measure(m);
 	broker_dropped(m->broker, id, helped);
 	memory_soon(m);
@@ -146,6 +148,7 @@ static void drop(struct memory *m, const struct broker_action *a)
 	if (r == 0 || r == -EBUSY)	/* one that was begun for a worker that left serves as well */
 		return;
 	m->dropping = 0;
+	m->counts.drops_failed++;
 	broker_dropped(m->broker, a->claim.id, false);
 	memory_soon(m);
 }
@@ -168,6 +171,7 @@ static void refuse(struct memory *m, const struct broker_action *a)
 	log_event(LOG_WARN, EVENT_MEMORY_REFUSED,
 		  LOG_FIELDS({ "ALIAS", a->claim.alias }, { "BYTES", bytes }), "refused: %s",
 		  a->text);
+	m->counts.refused++;
 	memory_tell_refused(m, a, h, n);
 }
 
@@ -180,6 +184,7 @@ static void stop_youngest(struct memory *m, const struct broker_action *a)
 	log_event(LOG_ERROR, EVENT_MEMORY_SHED, LOG_FIELDS({ "ALIAS", a->claim.alias }), "%s",
 		  a->text);
 	m->ending = a->claim.id;
+	m->counts.stopped += !again;
 	if (!again && m->hooks.stop(m->hooks.arg, a->claim.alias, a->claim.pid, a->text))
 		return;
 	if (v)
@@ -193,6 +198,7 @@ static void grant(struct memory *m, const struct broker_action *a)
 	snprintf(bytes, sizeof(bytes), "%" PRIu64, a->claim.host + a->claim.device);
 	log_event(LOG_NOTE, EVENT_MEMORY_GRANTED,
 		  LOG_FIELDS({ "ALIAS", a->claim.alias }, { "BYTES", bytes }), "%s", a->text);
+	m->counts.granted++;
 	memory_tell_granted(m, a);
 }
 
@@ -205,6 +211,7 @@ static void enter(struct memory *m, const struct broker_action *a)
 
 	log_event(levels[a->level].level, EVENT_MEMORY_LEVEL,
 		  LOG_FIELDS({ "LEVEL", levels[a->level].name }), "memory is %s", a->text);
+	m->counts.levels[a->level]++;
 	memory_tell_level(m, a->level, a->text);
 }
 
@@ -316,7 +323,12 @@ static bool alias_needs(void *arg, const char *alias)
 static void on_watch(evutil_socket_t fd, short what, void *arg)
 {
 	struct memory *m = arg;
+	const uint64_t now = clock_ns();
 
+	m->counts.looks++;
+	if (m->counts.looked_ns && now - m->counts.looked_ns > m->counts.gap_ns)
+		m->counts.gap_ns = now - m->counts.looked_ns;
+	m->counts.looked_ns = now;
 	memory_measure(m);
 	on_turn(fd, what, m);
 }

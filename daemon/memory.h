@@ -36,6 +36,9 @@ struct memory *memory_close(struct memory *m);		/* NULL ok; leases end with us *
 /* Another configuration; leases are not disturbed.  Takes conf over. */
 void memory_reload(struct memory *m, struct memory_conf *conf);
 
+struct expo;
+void memory_put_metrics(const struct memory *m, struct expo *x);
+
 /* Would a worker of this alias fit, with what can be had back?  why: one line when not. */
 bool memory_would_fit(const struct memory *m, const char *alias, uint64_t need,
 		      uint64_t *ret_short, char *why, size_t n_why);

@@ -9,7 +9,7 @@ libmemory_a_SOURCES = \
 	daemon/holders.c daemon/holders.h \
 	daemon/memory.c daemon/memory.h daemon/memory_int.h \
 	daemon/memory_conf.c daemon/memory_conf.h \
-	daemon/memory_desk.c daemon/memory_table.c \
+	daemon/memory_desk.c daemon/memory_metrics.c daemon/memory_table.c \
 	daemon/nvml.c daemon/nvml.h \
 	daemon/workload.c daemon/workload.h daemon/workload_int.h daemon/workload_bus.c
 libmemory_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SYSTEMD_CFLAGS)

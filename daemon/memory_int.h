@@ -34,6 +34,11 @@ struct memory {
 	uint64_t dropping;			/* the claim that waits for a drop */
 	uint64_t ending;			/* the lease that was told to end */
 	unsigned slow_turns;
+	struct {				/* since we started, for /metrics */
+		uint64_t granted, refused, drops, drops_failed, stopped, looks;
+		uint64_t levels[3];
+		uint64_t gap_ns, looked_ns;	/* longest between two looks */
+	} counts;
 	bool gpus_own[BROKER_MAX_GPUS];		/* with memory of their own */
 	struct {				/* what an alias presented last: for the table */
 		char alias[BROKER_NAME];

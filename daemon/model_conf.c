@@ -176,6 +176,7 @@ static int load_box(const struct conf *c, struct box_conf *b, struct err *e)
 {
 	const char *launcher = conf_text(c, "box", NULL, "launcher");
 	const char *stop = conf_text(c, "box", NULL, "stop_workers");
+	const char *metrics = conf_text(c, "box", NULL, "metrics");
 	int r = load_name(c, b, e);
 
 	if (r == 0)
@@ -190,6 +191,10 @@ static int load_box(const struct conf *c, struct box_conf *b, struct err *e)
 		r = copy(&b->curve_secret_file, conf_text(c, "box", NULL, "curve_secret_file"), e);
 	if (r == 0)
 		r = copy(&b->curve_server, conf_text(c, "box", NULL, "curve_server"), e);
+	if (r == 0 && metrics && *metrics)
+		r = copy(&b->metrics, metrics, e);
+	if (r == 0)
+		r = copy(&b->metrics_key_file, conf_text(c, "box", NULL, "metrics_key_file"), e);
 	if (r < 0)
 		return r;
 	if (!b->curve_public != !b->curve_secret_file || !b->curve_public != !b->curve_server)
@@ -243,6 +248,8 @@ struct box_conf *box_conf_free(struct box_conf *b)
 	free(b->curve_public);
 	free(b->curve_secret_file);
 	free(b->curve_server);
+	free(b->metrics);
+	free(b->metrics_key_file);
 	free(b);
 	return NULL;
 }

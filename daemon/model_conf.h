@@ -31,6 +31,10 @@
 	{ "box", "launcher", CONF_CHOICE, 0, 0, "auto|systemd|spawn", "auto", false, \
 	  "workers as units hearth-worker@ALIAS.service, or as our own children; auto: units " \
 	  "where systemd runs" }, \
+	MODEL_CONF_K("box", "metrics", CONF_TEXT, 0, 100, NULL, false, \
+	  "where Prometheus finds this box's metrics, as 127.0.0.1:9465 (default: nowhere)"), \
+	MODEL_CONF_K("box", "metrics_key_file", CONF_TEXT, 1, 400, NULL, false, \
+	  "file with the key that it must send, or credential:NAME; needed off loopback"), \
 	MODEL_CONF_K("box", "run_dir", CONF_TEXT, 1, 80, "/run/hearthd", false, \
 	  "where sockets and the state of running workers lie"), \
 	MODEL_CONF_K("box", "worker", CONF_TEXT, 1, 400, NULL, false, \
@@ -95,6 +99,7 @@ struct box_conf {
 	char *name, *router, *run_dir, *worker;
 	char *memory_socket;	/* where workers present their budgets; NULL: where they would look */
 	char *curve_public, *curve_secret_file, *curve_server;	/* all or none */
+	char *metrics, *metrics_key_file;	/* NULL: nowhere; none */
 	bool want_units, forbid_units, stop_workers_set, stop_workers;
 	uint32_t stop_ms;
 	struct launch_policy policy;

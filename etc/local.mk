@@ -41,6 +41,12 @@ endif
 endif
 endif
 
+# A dashboard whose queries tests/box/metrics.py holds against what the programs say.
+if SERVING
+grafanadir = $(datadir)/hearth/grafana
+dist_grafana_DATA = etc/grafana/hearth.json
+endif
+
 TESTS += tests/lint/units.sh tests/lint/catalog.sh
 tests/lint/units.log: $(made_units)
 EXTRA_DIST += tests/lint/units.sh tests/lint/catalog.sh

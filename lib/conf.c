@@ -622,18 +622,24 @@ int conf_put_help(const struct conf_table *t, struct buf *out)
 	return buf_ok(out) ? 0 : -ENOMEM;
 }
 
-int conf_put_man(const struct conf_table *t, struct buf *out)
+static const char *type_name(enum conf_type type)
+{
+	return type == CONF_BOOL ? "bool" : type == CONF_INT ? "number" :
+	       type == CONF_CHOICE ? "choice" : "text";
+}
+
+int conf_put_rows(const struct conf_table *t, struct buf *out)
 {
 	for (const struct conf_section *s = t->sections; s->name; s++) {
-		buf_printf(out, ".SS [%s%s]\n%s.\n", s->name, s->named ? " NAME" : "", s->help);
 		for (const struct conf_key *k = t->keys; k->key; k++) {
 			if (!str_eq(k->section, s->name))
 				continue;
-			buf_printf(out, ".TP\n.B %s\n%s; ", k->key, k->help);
-			put_range(k, out);
-			if (k->def && *k->def)
-				buf_printf(out, "; default\n.BR \"%s\" ", k->def);
-			buf_printf(out, ".%s\n", k->reload ? "\nMay change on reload." : "");
+			buf_printf(out, "%s%s\t%s\t%s\t", s->name, s->named ? " NAME" : "", k->key,
+				   type_name(k->type));
+			if (k->type != CONF_TEXT)
+				put_range(k, out);
+			buf_printf(out, "\t%s\t%s\t%s\n", k->def ? k->def : "",
+				   k->reload ? "reload" : "restart", k->help);
 		}
 	}
 	return buf_ok(out) ? 0 : -ENOMEM;

@@ -1,8 +1,8 @@
 /* conf.h - a program's configuration: one table, and all that is made from it.
  *
  * The table names every section and key with type, range, default, whether it may change
- * on reload, and a line of help.  Parsing, `--help`, the sample file and the manual's
- * option list come from it, so that they cannot differ.
+ * on reload, and a line of help.  Parsing, `--help`, the sample file and the
+ * manual's list of keys come from it, so that they cannot differ.
  *
  * Files look like systemd's:
  *
@@ -88,9 +88,13 @@ void conf_diff(const struct conf *was, const struct conf *now, conf_see_fn *see,
 /* Each value there is, those of plain sections also where nothing was set: `was` is the default. */
 void conf_each(const struct conf *c, conf_see_fn *see, void *arg);
 
-/* Writes the sample file, the option list of --help, or man(7) source. */
+/* Writes the sample file, or the option list of --help. */
 int conf_put_sample(const struct conf_table *t, struct buf *out);
 int conf_put_help(const struct conf_table *t, struct buf *out);
-int conf_put_man(const struct conf_table *t, struct buf *out);
+/* The lines of --dump-keys, of which hearth.conf(5) is made; a tab between:
+ *	SECTION  KEY  TYPE  RANGE  DEFAULT  reload|restart  TEXT
+ * A named section's name ends with " NAME"; TYPE is bool, number, text or choice; RANGE is
+ * "MIN..MAX", the choices, or empty. */
+int conf_put_rows(const struct conf_table *t, struct buf *out);
 
 #endif

@@ -81,3 +81,20 @@ void opts_print(struct buf *b)
 	fwrite(b->n ? b->p : "", 1, b->n, stdout);
 	buf_done(b);
 }
+
+void opts_print_help(const struct opts_row *t, FILE *f)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_help(t, &b);
+	fwrite(b.n ? b.p : "", 1, b.n, f);
+	buf_done(&b);
+}
+
+void opts_print_dump(const struct opts_row *t)
+{
+	struct buf b = BUF_INIT;
+
+	opts_put_dump(t, &b);
+	opts_print(&b);
+}

@@ -6,6 +6,8 @@
 #ifndef HEARTH_LIB_OPTS_H
 #define HEARTH_LIB_OPTS_H
 
+#include <stdio.h>
+
 #include "lib/buf.h"
 
 enum { OPTS_LONG_ONLY = 256 };		/* a `key` from here on has no letter */
@@ -30,5 +32,8 @@ int opts_put_dump(const struct opts_row *t, struct buf *out);
 int opts_put_dump_row(const char *name, const char *arg, const char *text, struct buf *out);
 /* To stdout, and freed. */
 void opts_print(struct buf *b);
+/* The two above, for who prints nothing else. */
+void opts_print_help(const struct opts_row *t, FILE *f);
+void opts_print_dump(const struct opts_row *t);
 
 #endif

@@ -101,22 +101,25 @@ void *link_auth_socket(const struct link_auth *a)
 	return a->rep;
 }
 
-static bool key_allowed(const struct link_auth *a, const unsigned char *key, size_t n)
+bool link_auth_allows(const struct link_auth *a, const char *key)
 {
-	char z85[41];
-
-	if (n != 32 || !zmq_z85_encode(z85, key, n))
-		return false;
 	for (size_t i = 0; i < a->n_allowed; i++)
-		if (!memcmp(a->allowed[i], z85, 40))
+		if (!strcmp(a->allowed[i], key))
 			return true;
 	return false;
+}
+
+static bool key_allowed(const struct link_auth *a, const unsigned char *key, size_t n,
+			char ret_z85[LINK_KEY])
+{
+	return n == 32 && zmq_z85_encode(ret_z85, key, n) && link_auth_allows(a, ret_z85);
 }
 
 /* One request: version, id, domain, address, identity, mechanism, key.  False: none. */
 static bool answer_one(struct link_auth *a)
 {
 	unsigned char frame[7][64];
+	char key[LINK_KEY] = "";
 	int n[7] = { 0 };
 	bool ok;
 
@@ -128,12 +131,14 @@ static bool answer_one(struct link_auth *a)
 			n[i] = 0;	/* longer than any honest one: matches nothing below */
 	}
 	link_drain_parts(a->rep);
-	ok = n[5] == 5 && !memcmp(frame[5], "CURVE", 5) && key_allowed(a, frame[6], (size_t)n[6]);
+	ok = n[5] == 5 && !memcmp(frame[5], "CURVE", 5) && 
+	     key_allowed(a, frame[6], (size_t)n[6], key);
 	zmq_send(a->rep, "1.0", 3, ZMQ_SNDMORE);
 	zmq_send(a->rep, frame[1], (size_t)n[1], ZMQ_SNDMORE);
 	zmq_send(a->rep, ok ? "200" : "400", 3, ZMQ_SNDMORE);
 	zmq_send(a->rep, ok ? "OK" : "unknown key", ok ? 2 : 11, ZMQ_SNDMORE);
-	zmq_send(a->rep, "", 0, ZMQ_SNDMORE);
+	/* the User-Id of every message of this connection: who it is, should the list change */
+	zmq_send(a->rep, key, ok ? strlen(key) : 0, ZMQ_SNDMORE);
 	zmq_send(a->rep, "", 0, 0);
 	return true;
 }

@@ -68,6 +68,7 @@ struct link_auth;	/* a server's door: CURVE keys and the list of those let in */
 /* Closes the door of `zmq` to all but c->allowed; before any bind. */
 int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link_auth **ret);
 int link_auth_allow(struct link_auth *a, const char *const *allowed, size_t n);
+bool link_auth_allows(const struct link_auth *a, const char *key);
 struct link_auth *link_auth_close(struct link_auth *a);
 void *link_auth_socket(const struct link_auth *a);	/* to be watched */
 void link_auth_answer(struct link_auth *a);		/* all who knock now */

@@ -20,7 +20,8 @@ int link_public_of(const char *secret, char ret_public[LINK_KEY])
 	return zmq_curve_public(ret_public, secret) < 0 ? -errno : 0;
 }
 
-/* The first half of the key itself: whoever wants another one with the same half has 2^128 to try. */
+/* The first half of the key itself: whoever wants another one with the same half has 2^128 to try.
+ */
 int link_fingerprint(const char *key, char ret[LINK_FINGERPRINT])
 {
 	unsigned char raw[32];
@@ -29,7 +30,7 @@ int link_fingerprint(const char *key, char ret[LINK_FINGERPRINT])
 	if (strlen(key) != LINK_KEY - 1 || !zmq_z85_decode(raw, key))
 		return -EINVAL;
 	for (size_t i = 0; i < 16; i += 2)
-		at += (size_t)snprintf(ret + at, LINK_FINGERPRINT - at, "%s%02x%02x", i ? " " : "", raw[i],
-				       raw[i + 1]);
+		at += (size_t)snprintf(ret + at, LINK_FINGERPRINT - at, "%s%02x%02x", i ? " " : "",
+				       raw[i], raw[i + 1]);
 	return 0;
 }

@@ -11,6 +11,7 @@
  * so a restarted one never waits for its old connection to die.  Sequence numbers turn a
  * lost frame into a failed link.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -33,6 +34,7 @@ struct peer {
 	unsigned char routing[MAX_ROUTING_ID];
 	size_t n_routing;
 	int fd;			/* of the connection, for the monitor's events */
+	char key[LINK_KEY];	/* with CURVE; "" without */
 	bool closed;		/* to be reported once its messages are read */
 	uint32_t next_in, next_out;
 };
@@ -113,7 +115,17 @@ void link_server_drop(struct link_server *s, link_peer peer)
 
 int link_server_allow(struct link_server *s, const char *const *allowed, size_t n)
 {
-	return s->auth ? link_auth_allow(s->auth, allowed, n) : 0;
+	int r = s->auth ? link_auth_allow(s->auth, allowed, n) : 0;
+
+	for (size_t i = 0; s->auth && r == 0 && i < s->n_peers; i++) {
+		struct peer *p = &s->peers[i];
+
+		if (p->closed || link_auth_allows(s->auth, p->key))
+			continue;
+		p->closed = true;
+		s->n_closed++;
+	}
+	return r;
 }
 
 /* ---- closed connections ----------------------------------------------------------------- */
@@ -312,9 +324,15 @@ static int take_message(struct link_server *s, const void *routing, size_t n,
 	if (r == -EAGAIN)	/* a routing frame with nothing behind it */
 		r = err_set(&e, -EPROTO, "not two frames");
 	if (r == 0 && !p && ret->msg.type == WIRE_HELLO) {
-		p = welcome(s, routing, n, link_source_fd(&body), ret);
+		const char *key = zmq_msg_gets(&body, "User-Id");
+
+		/* a connection may be older than the list */
+		if (!s->auth || (key && link_auth_allows(s->auth, key)))
+			p = welcome(s, routing, n, link_source_fd(&body), ret);
 		if (p)
 			p->next_in = first;
+		if (p && key)
+			snprintf(p->key, sizeof(p->key), "%s", key);
 	}
 	zmq_msg_close(&body);
 	if (!p) {		/* a stranger that does not greet, or one too many */

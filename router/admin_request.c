@@ -1,4 +1,5 @@
-/* admin_request.c - what became of a request: GET /admin/requests (the latest) and /admin/requests/ID. */
+/* admin_request.c - what became of a request: GET /admin/requests (the latest) and
+ * /admin/requests/ID. */
 #include <string.h>
 
 #include "router/job_int.h"
@@ -64,8 +65,9 @@ void admin_get_request(struct router *rt, struct http_call *call, const char *id
 		reply(call, &b);
 		return;
 	}
-	oa_error_set(&e, 404, NULL, NULL, "nothing is known of '%.100s': the last %lld requests are "
-		     "kept (log.keep_requests), and none through a restart", id,
-		     (long long)conf_int(rt->settings->conf, "log", NULL, "keep_requests"));
+	oa_error_set(&e, 404, NULL, NULL,
+		     "nothing is known of '%.100s': the last %lld requests are "
+		     "kept (log.keep_requests), and none through a restart",
+		     id, (long long)conf_int(rt->settings->conf, "log", NULL, "keep_requests"));
 	api_refuse(call, &e, NULL);
 }

@@ -703,6 +703,8 @@ int fleet_allow(struct fleet *f, const char *const *allowed, size_t n, struct er
 {
 	int r = link_server_allow(f->link, allowed, n);
 
+	if (r == 0)
+		event_active(f->readable, EV_READ, 0);	/* hear of those who must go */
 	return r < 0 ? err_set(e, r, "bus.curve_allow_file: %s",
 			       r == -EINVAL ? "not keys of 40 characters" : "out of memory") : 0;
 }

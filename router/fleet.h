@@ -51,7 +51,7 @@ int fleet_open(struct event_base *base, const struct fleet_settings *s, struct f
 /* Says goodbye to the workers.  No try may be left. */
 struct fleet *fleet_close(struct fleet *f);
 
-/* The public keys of boxes that may connect from now on; those that have stay.  0; -EINVAL. */
+/* The public keys of boxes that may connect from now on; what others have is cut.  0; -EINVAL. */
 int fleet_allow(struct fleet *f, const char *const *allowed, size_t n, struct err *e);
 
 const struct worker *fleet_workers(const struct fleet *f);

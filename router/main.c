@@ -27,7 +27,7 @@ struct options {
 	const char *config;
 	const char *overrides[MAX_OVERRIDES];
 	size_t n_overrides;
-	bool check, reload, print_sample, print_man, print_port;
+	bool check, reload, print_sample, dump_keys, print_port;
 };
 
 static struct {
@@ -37,7 +37,7 @@ static struct {
 
 /* ---- options ------------------------------------------------------------------------- */
 
-enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_RELOAD, OPT_SAMPLE, OPT_MAN, OPT_PORT, OPT_DUMP };
+enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_RELOAD, OPT_SAMPLE, OPT_KEYS, OPT_PORT, OPT_DUMP };
 
 static const struct opts_row rows[] = {
 	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
@@ -46,7 +46,8 @@ static const struct opts_row rows[] = {
 	{ OPT_RELOAD, "reload", NULL, "for the unit's ExecReload=: exit 0 when the running router "
 	  "took the new configuration, else 1 and why" },
 	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
-	{ OPT_MAN, "print-man-options", NULL, "the configuration's keys as man(7) source" },
+	{ OPT_KEYS, "dump-keys", NULL,
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
 	{ OPT_PORT, "print-port", NULL, "write the port that was bound to stdout" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
@@ -90,7 +91,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_CHECK: o->check = true; break;
 		case OPT_RELOAD: o->reload = true; break;
 		case OPT_SAMPLE: o->print_sample = true; break;
-		case OPT_MAN: o->print_man = true; break;
+		case OPT_KEYS: o->dump_keys = true; break;
 		case OPT_PORT: o->print_port = true; break;
 		case OPT_DUMP: print_dump(); exit(0);
 		case 'h': print_help(); exit(0);
@@ -108,7 +109,7 @@ static int print_generated(const struct options *o)
 	if (o->print_sample)
 		conf_put_sample(&settings_table, &b);
 	else
-		conf_put_man(&settings_table, &b);
+		conf_put_rows(&settings_table, &b);
 	fwrite(b.p, 1, b.n, stdout);
 	buf_done(&b);
 	return 0;
@@ -292,7 +293,7 @@ int main(int argc, char **argv)
 		fputs("hearth-router: see --help\n", stderr);
 		return r;
 	}
-	if (app.opt.print_sample || app.opt.print_man)
+	if (app.opt.print_sample || app.opt.dump_keys)
 		return print_generated(&app.opt);
 	if (app.opt.reload)
 		return ask_reload();

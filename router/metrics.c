@@ -1,8 +1,10 @@
 /* metrics.c - see metrics.h. */
 #include "router/metrics.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,25 @@ enum { N_BUCKETS = 14 };
 
 static const double edges[N_BUCKETS] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 					 0.25, 0.5, 1, 2.5, 10, 60, 300 };
+
+/* Every counter and histogram there is, in the order of names; _seconds: a histogram. */
+static const struct family {
+	const char *name, *help;
+	bool timed;
+} families[] = {
+	{ "hearth_attempt_timeouts", "attempts that were given up for their time", false },
+	{ "hearth_attempts", "attempts of requests on a target, by how they ended", false },
+	{ "hearth_client_gone", "clients that left before their answer's end", false },
+	{ "hearth_fallback", "attempts that were followed by another target", false },
+	{ "hearth_keepalive", "comments sent into silent streams", false },
+	{ "hearth_load_refused", "requests told that loading their model takes too long", false },
+	{ "hearth_load_waits", "requests that waited for their model to be loaded", false },
+	{ "hearth_request", "time of a request, to the end of its answer", true },
+	{ "hearth_requests", "requests answered, by alias and status", false },
+	{ "hearth_stream_cut", "streams that could not be ended in order", false },
+	{ "hearth_tokens", "tokens of prompts and of answers", false },
+	{ "hearth_ttft", "time of a request to its first token", true },
+};
 
 struct series {
 	char *name, *labels;
@@ -55,6 +76,15 @@ static int compare(const struct series *s, const char *name, const char *labels)
 	return d ? d : strcmp(s->labels, labels);
 }
 
+/* A name that is in no table would be counted and never shown. */
+static bool is_family(const char *name)
+{
+	for (size_t i = 0; i < sizeof(families) / sizeof(*families); i++)
+		if (!strcmp(families[i].name, name))
+			return true;
+	return false;
+}
+
 static struct series *insert(struct metrics *m, size_t at, const char *name, const char *labels)
 {
 	struct series *s = realloc(m->series, (m->n + 1) * sizeof(*s));
@@ -87,6 +117,7 @@ static struct series *find(struct metrics *m, const char *name, const char *labe
 		else
 			hi = mid;
 	}
+	assert(is_family(name));
 	s = m->n < METRICS_MAX_SERIES ? insert(m, lo, name, labels) : NULL;
 	if (!s)
 		m->dropped++;
@@ -128,29 +159,39 @@ static void put_histogram(const struct series *s, struct buf *out)
 		   s->labels, s->sum, s->name, s->labels, s->n);
 }
 
+static void put_head(const char *name, bool timed, const char *help, struct buf *out)
+{
+	buf_printf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, timed ? "_seconds" : "", help, name,
+		   timed ? "_seconds" : "", timed ? "histogram" : "counter");
+}
+
+static void put_series(const struct series *s, struct buf *out)
+{
+	if (s->timed)
+		put_histogram(s, out);
+	else
+		buf_printf(out, "%s_total%s%s%s %" PRIu64 "\n", s->name, *s->labels ? "{" : "",
+			   s->labels, *s->labels ? "}" : "", s->n);
+}
+
+/* Families that nothing has been counted in yet are named too: who looks sees what there is. */
 int metrics_put(const struct metrics *m, struct buf *out)
 {
-	const char *family = "";
-
-	for (size_t i = 0; i < m->n; i++) {
-		const struct series *s = &m->series[i];
-
-		if (strcmp(s->name, family) != 0) {
-			family = s->name;
-			buf_printf(out, "# TYPE %s%s %s\n", family, s->timed ? "_seconds" : "",
-				   s->timed ? "histogram" : "counter");
-		}
-		if (s->timed)
-			put_histogram(s, out);
-		else
-			buf_printf(out, "%s_total%s%s%s %" PRIu64 "\n", s->name,
-				   *s->labels ? "{" : "", s->labels, *s->labels ? "}" : "", s->n);
+	for (size_t k = 0; k < sizeof(families) / sizeof(*families); k++) {
+		put_head(families[k].name, families[k].timed, families[k].help, out);
+		for (size_t i = 0; i < m->n; i++)
+			if (!strcmp(m->series[i].name, families[k].name))
+				put_series(&m->series[i], out);
 	}
-	buf_printf(out,
-		   "# TYPE hearth_series_dropped counter\nhearth_series_dropped_total %" PRIu64
-		   "\n",
-		   m->dropped);
+	put_head("hearth_series_dropped", false, "samples lost because there were too many series",
+		 out);
+	buf_printf(out, "hearth_series_dropped_total %" PRIu64 "\n", m->dropped);
 	return buf_ok(out) ? 0 : -ENOMEM;
+}
+
+void metrics_put_head(struct buf *out, const char *name, const char *help)
+{
+	buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
 }
 
 void metrics_put_gauge(struct buf *out, const char *name, const char *labels, double x)

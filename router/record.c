@@ -215,8 +215,10 @@ void record_put_json(const struct record *r, bool tries, struct buf *out)
 	put_text(out, "term", term);
 	put_text(out, "error", r->error);
 	put_ms(out, "first_ms", r->first_ms);
-	buf_printf(out, "\"began\":%" PRId64 ".%03" PRId64 ",\"stream\":%s,\"over\":%s,\"status\":%d,"
-		   "\"prompt_tokens\":%" PRIu32 ",\"output_tokens\":%" PRIu32 ",\"total_ms\":%" PRIu32,
+	buf_printf(out,
+		   "\"began\":%" PRId64 ".%03" PRId64 ",\"stream\":%s,\"over\":%s,\"status\":%d,"
+		   "\"prompt_tokens\":%" PRIu32 ",\"output_tokens\":%" PRIu32
+		   ",\"total_ms\":%" PRIu32,
 		   r->wall_ms / 1000, r->wall_ms % 1000, r->stream ? "true" : "false",
 		   r->over ? "true" : "false", r->status, r->prompt, r->output,
 		   r->over ? r->total_ms : ms_since(r, clock_ns()));

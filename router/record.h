@@ -1,7 +1,8 @@
 /* record.h - what became of the requests of the last while: for `hearthctl explain`.
  *
  * A job writes its record as it goes; ended, it stays among the last `keep_requests`.  No prompt,
- * no answer, no key is in it.  Times are milliseconds from the request's first byte.  Loop's thread.
+ * no answer, no key is in it.  Times are milliseconds from the request's first byte.  Loop's
+ * thread.
  */
 #ifndef HEARTH_ROUTER_RECORD_H
 #define HEARTH_ROUTER_RECORD_H

@@ -166,11 +166,11 @@ void status_put_json(struct router *rt, struct buf *out)
 }
 
 static void put_worker_gauge(struct router *rt, struct buf *out, const char *name,
-			     double (*get)(const struct worker *))
+			     const char *help, double (*get)(const struct worker *))
 {
 	char labels[320];
 
-	buf_printf(out, "# TYPE %s gauge\n", name);
+	metrics_put_head(out, name, help);
 	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next) {
 		snprintf(labels, sizeof(labels), "worker=\"%s\",model=\"%s\"", w->name, w->model);
 		metrics_put_gauge(out, name, labels, get(w));
@@ -201,7 +201,7 @@ static void put_boxes(struct router *rt, struct buf *out)
 {
 	char labels[320];
 
-	buf_puts(out, "# TYPE hearth_model_state gauge\n");
+	metrics_put_head(out, "hearth_model_state", "1 for the state that a box's model is in");
 	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next) {
 		for (size_t i = 0; x->report && i < x->report->n_model; i++) {
 			const Hw__BoxModel *m = x->report->model[i];
@@ -211,7 +211,7 @@ static void put_boxes(struct router *rt, struct buf *out)
 			metrics_put_gauge(out, "hearth_model_state", labels, 1);
 		}
 	}
-	buf_puts(out, "# TYPE hearth_box_memory_available_bytes gauge\n");
+	metrics_put_head(out, "hearth_box_memory_available_bytes", "MemAvailable of a box");
 	for (const struct box *x = boxes_all(fleet_boxes(rt->fleet)); x; x = x->next) {
 		snprintf(labels, sizeof(labels), "box=\"%s\"", x->name);
 		if (x->report)
@@ -224,7 +224,7 @@ static void put_breakers(struct router *rt, struct buf *out)
 {
 	char labels[160];
 
-	buf_puts(out, "# TYPE hearth_breaker_open gauge\n");
+	metrics_put_head(out, "hearth_breaker_open", "1 while an upstream is passed over after failures");
 	for (size_t i = 0; i < rt->settings->n_upstreams; i++) {
 		struct upstream_state *s = cloud_state(rt->cloud, rt->settings->upstreams[i].name);
 
@@ -237,18 +237,22 @@ static void put_breakers(struct router *rt, struct buf *out)
 void status_put_metrics(struct router *rt, struct buf *out)
 {
 	metrics_put(rt->metrics, out);
-	put_worker_gauge(rt, out, "hearth_worker_up", get_up);
-	put_worker_gauge(rt, out, "hearth_worker_running", get_running);
-	put_worker_gauge(rt, out, "hearth_worker_queue_depth", get_waiting);
-	put_worker_gauge(rt, out, "hearth_worker_inflight", get_inflight);
+	put_worker_gauge(rt, out, "hearth_worker_up", "1 while a worker takes requests", get_up);
+	put_worker_gauge(rt, out, "hearth_worker_running", "answers that a worker makes now", get_running);
+	put_worker_gauge(rt, out, "hearth_worker_queue_depth", "answers that wait at a worker",
+			 get_waiting);
+	put_worker_gauge(rt, out, "hearth_worker_inflight",
+			 "requests that the router has given to a worker", get_inflight);
 	put_boxes(rt, out);
 	put_breakers(rt, out);
-	buf_puts(out, "# TYPE hearth_inflight gauge\n");
+	metrics_put_head(out, "hearth_inflight", "requests under way");
 	metrics_put_gauge(out, "hearth_inflight", "", rt->n_jobs);
-	buf_puts(out, "# TYPE hearth_connections gauge\n");
+	metrics_put_head(out, "hearth_connections", "client connections");
 	metrics_put_gauge(out, "hearth_connections", "", http_server_connections(rt->http));
-	buf_puts(out, "# TYPE hearth_config_generation gauge\n");
+	metrics_put_head(out, "hearth_config_generation",
+			 "counts up with every configuration that was taken over");
 	metrics_put_gauge(out, "hearth_config_generation", "", rt->generation);
-	buf_puts(out, "# TYPE hearth_build info\nhearth_build_info{version=\"" PACKAGE_VERSION
+	buf_puts(out, "# HELP hearth_build version of the program\n"
+		      "# TYPE hearth_build info\nhearth_build_info{version=\"" PACKAGE_VERSION
 		      "\"} 1\n# EOF\n");
 }

@@ -3,6 +3,7 @@ include tests/unit/engine.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk
+include tests/unit/ctl.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/unit/read.mk
@@ -11,6 +12,7 @@ include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk
 include tests/fuzz/box.mk
+include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
 include tests/box/local.mk
 include tests/box/load.mk
@@ -18,6 +20,7 @@ include tests/box/weights.mk
 include tests/box/read.mk
 include tests/box/life.mk
 include tests/box/memory.mk
+include tests/box/metrics.mk
 include tests/box/service.mk
 include tests/box/ctl.mk
 include tests/rack/local.mk

@@ -1,4 +1,6 @@
 /* check.c - see check.h. */
+#include "config.h"
+
 #include "worker/check.h"
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <sysexits.h>
 
 #include "lib/clock.h"
+#include "lib/opts.h"
 #include "lib/own.h"
 #include "worker/chip.h"
 #include "worker/text_model.h"
@@ -18,7 +21,11 @@
 #include "worker/weights/hf_dir.h"
 #include "worker/weights/scan.h"
 
-enum { EX_MODEL = EX_CONFIG, DEFAULT_CONTEXT = 8192, DEFAULT_STREAMS = 16 };
+enum { EX_MODEL = EX_CONFIG };
+#define DEFAULT_CONTEXT 8192
+#define DEFAULT_STREAMS 16
+#define TEXT(x) #x
+#define TEXT_OF(x) TEXT(x)
 
 struct check {
 	const char *name;
@@ -205,14 +212,25 @@ static int read_everything(const struct check *c, struct err *e)
 
 /* ---- the program ------------------------------------------------------------------------------ */
 
+enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_ALL, OPT_DUMP };
+
+static const struct opts_row rows[] = {
+	{ OPT_CONTEXT, "context", "TOKENS",
+	  "of a stream, for memory and speed (default: " TEXT_OF(DEFAULT_CONTEXT) " or the model's)" },
+	{ OPT_STREAMS, "streams", "N",
+	  "answers at the same time (default: " TEXT_OF(DEFAULT_STREAMS) ")" },
+	{ OPT_ALL, "all", NULL, "read every byte and look for what is no finite number" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
 static void help(FILE *f)
 {
-	fprintf(f, "usage: hearth-worker check MODEL [options]\n"
-		   "  --context TOKENS   of a stream, for memory and speed (default: %d or the model's)\n"
-		   "  --streams N        answers at the same time (default: %d)\n"
-		   "  --all              read every byte and look for what is no finite number\n"
-		   "MODEL is a folder, or a hub id in the local cache.  Needs no GPU.\n",
-		DEFAULT_CONTEXT, DEFAULT_STREAMS);
+	fputs("usage: hearth-worker check MODEL [options]\n", f);
+	opts_print_help(rows, f);
+	fputs("MODEL is a folder, or a hub id in the local cache.  Needs no GPU.\n", f);
 }
 
 static bool number(const char *text, uint32_t max, uint32_t *ret)
@@ -227,28 +245,19 @@ static bool number(const char *text, uint32_t max, uint32_t *ret)
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct check *c)
 {
-	static const struct option options[] = {
-		{ "context", required_argument, NULL, 'c' },
-		{ "streams", required_argument, NULL, 's' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	bool ok = true;
 	int o;
 
-	while (ok && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == 'h') {
-			help(stdout);
-			return 0;
+	while (ok && (o = opts_next(rows, argc, argv)) != -1) {
+		switch (o) {
+		case 'h': help(stdout); return 0;
+		case 'V': puts("hearth-worker " PACKAGE_VERSION); return 0;
+		case OPT_DUMP: opts_print_dump(rows); return 0;
+		case OPT_ALL: c->all = true; break;
+		case OPT_CONTEXT: ok = number(optarg, 1u << 30, &c->context); break;
+		case OPT_STREAMS: ok = number(optarg, 1024, &c->streams); break;
+		default: ok = false;
 		}
-		c->all |= o == 'a';
-		if (o == 'c')
-			ok = number(optarg, 1u << 30, &c->context);
-		else if (o == 's')
-			ok = number(optarg, 1024, &c->streams);
-		else
-			ok = o == 'a';
 		if (!ok && o != '?')
 			fprintf(stderr, "hearth-worker check: '%s' is no number in its range\n", optarg);
 	}

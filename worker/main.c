@@ -1,4 +1,6 @@
 /* main.c - hearth-worker SUBCOMMAND ...: picks the program behind the name. */
+#include "config.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -24,21 +26,35 @@ static const struct subcommand subcommands[] = {
 	{ "text", "render, encode, decode or parse JSON lines", text_cli_main },
 };
 
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: hearth-worker SUBCOMMAND ...\n");
+	for (size_t i = 0; i < sizeof(subcommands) / sizeof(*subcommands); i++)
+		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].help);
+	fprintf(f, "Each has --help.\n");
+}
+
 int main(int argc, char **argv)
 {
 	const size_t n = sizeof(subcommands) / sizeof(*subcommands);
+	const char *word = argc > 1 ? argv[1] : "";
 
-	for (size_t i = 0; argc > 1 && i < n; i++)
-		if (!strcmp(argv[1], subcommands[i].name))
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(word, subcommands[i].name))
 			return subcommands[i].main(argc - 1, argv + 1);
-
-	if (argc == 2 && !strcmp(argv[1], "--dump-options")) {
+	if (!strcmp(word, "--dump-options")) {
 		for (size_t i = 0; i < n; i++)
 			printf("%s\t...\t%s\n", subcommands[i].name, subcommands[i].help);
 		return 0;
 	}
-	fprintf(stderr, "usage: hearth-worker SUBCOMMAND ...\n");
-	for (size_t i = 0; i < n; i++)
-		fprintf(stderr, "  %-8s %s\n", subcommands[i].name, subcommands[i].help);
+	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		puts("hearth-worker " PACKAGE_VERSION);
+		return 0;
+	}
+	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+		usage(stdout);
+		return 0;
+	}
+	usage(stderr);
 	return EX_USAGE;
 }

@@ -54,8 +54,8 @@ static const struct option_row {
 	{ "config", "FILE", TEXT, AT(config), 0, 0,
 	  "read [worker] of FILE and FILE.d/*.conf; again for more, options win over files" },
 	{ "print-config-sample", NULL, SWITCH, AT(print_sample), 0, 0, "a sample of that file" },
-	{ "print-man-options", NULL, SWITCH, AT(print_man), 0, 0,
-	  "its option list as man(7) source" },
+	{ "dump-keys", NULL, SWITCH, AT(dump_keys), 0, 0,
+	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
 	{ "dump-options", NULL, SWITCH, AT(dump), 0, 0,
 	  "this list, a line each: name, argument, text" },
 	{ "help", NULL, SWITCH, AT(help), 0, 0, "this text" },
@@ -198,7 +198,7 @@ static int check(const struct serve_args *a, struct err *e)
 {
 	enum read_how how;
 
-	if (a->help || a->print_sample || a->print_man || a->dump)
+	if (a->help || a->print_sample || a->dump_keys || a->dump)
 		return 0;
 	if (!a->load.model_dir)
 		return err_set(e, -EINVAL, "the model's folder is missing");

@@ -18,7 +18,7 @@ struct serve_args {
 	const char *curve_public, *curve_secret_file, *curve_server;
 	uint32_t drain_ms;
 	struct load_options load;
-	bool help, print_sample, print_man, dump;
+	bool help, print_sample, dump_keys, dump;
 	const char *config;		/* the last one; all of them were read */
 	const char *folder;		/* the word that is no option */
 	struct conf *conf[SERVE_MAX_CONF];

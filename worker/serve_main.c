@@ -258,7 +258,7 @@ static int print_generated(const struct serve_args *a)
 	if (a->print_sample)
 		conf_put_sample(serve_conf_table(), &b);
 	else
-		conf_put_man(serve_conf_table(), &b);
+		conf_put_rows(serve_conf_table(), &b);
 	fwrite(b.p, 1, b.n, stdout);
 	return 0;
 }
@@ -280,7 +280,7 @@ int serve_main(int argc, char **argv)
 		serve_args_help(stdout);
 	} else if (a.dump) {
 		serve_args_dump(stdout);
-	} else if (a.print_sample || a.print_man) {
+	} else if (a.print_sample || a.dump_keys) {
 		r = print_generated(&a);
 	} else {
 		block_signals();

@@ -129,6 +129,10 @@ def test_keys_without_a_router_and_without_a_file():
         assert code == 0 and key.startswith("hk-") and "no router" in err, (code, err)
         assert stat.S_IMODE(os.stat(d + "/keys").st_mode) == 0o640
         assert open(d + "/keys").read() == "anna " + key
+        # the file that another machine's router names is not this machine's
+        p = subprocess.run([BUILD + "/bin/hearthctl", "--url", "http://192.0.2.1:1", "--etc", d, "keys", "add", "x"],
+                           capture_output=True, text=True, timeout=5)
+        assert p.returncode == 64 and "on the router's machine" in p.stderr, p.stderr
     with Router() as r:
         code, out, err = ctl(r, "keys", "list")
         assert code == 78 and "keys_file" in err, (code, err)

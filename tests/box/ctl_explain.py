@@ -74,6 +74,11 @@ def test_the_list_and_the_limit():
         assert code == 66 and "nothing is known" in err and "3 requests" in err, (code, err)
         assert ctl(r, "explain", "../status")[0] == 64
         assert r.get("/admin/requests", headers={"Origin": "http://evil.example"})[0] == 403
+        # a name from a client does nothing to the terminal
+        id = r.chat("x", model="\x1b[2Jevil\x9b")[1]["x-request-id"]
+        out = ctl(r, "explain", id)[1]
+        assert "evil" in out and "\x1b" not in out and "\x9b" not in out, out
+        assert json.loads(ctl(r, "--json", "explain", id)[1])["alias"] == "\x1b[2Jevil\x9b"
         # what was said is nowhere in it
         r.chat("tokens=1 secretword")
         assert "secretword" not in r.get("/admin/requests")[2].decode()

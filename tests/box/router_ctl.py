@@ -53,6 +53,12 @@ def test_chat_streams_and_remembers():
         assert code == 0 and out == 't0 \n\nt1 t2 \n[call] f0 {"a":0}\n', (code, out, err)
         code, out, err = ctl(r, "chat", text="tokens=1\ntokens=2\n")
         assert out == "t0 \nt0 t1 \n", out
+        code, out, err = ctl(r, "--json", "chat", "tokens=3 reason=1 tools=1")
+        v = json.loads(out)
+        assert v["content"] == "t1 t2 ", v
+        assert v["reasoning"] == "t0 " and v["tool_calls"] == [{"name": "f0", "arguments": '{"a":0}'}], v
+        assert v["served_by"] == "worker:w1" and v["output_tokens"] > 0, v
+        assert json.loads(ctl(r, "--json", "explain", v["request_id"])[1])["status"] == 200
         code, out, err = ctl(r, "-m", "nope", "chat", "x")
         assert code == 69 and "there is no model 'nope' here" in err, (code, err)
         code, out, err = ctl(r, "chat", "tokens=5 fault=fail at=2")
@@ -93,7 +99,8 @@ def test_the_sample_in_the_tree_is_what_the_program_prints():
     assert router("--check", "-c", SRC + "/etc/hearth.conf.sample")[0] == 0
     for key in ("http.listen", "route.grace_ms", "upstream.key_file", "alias.chain"):
         assert key in router("--help")[1]
-        assert ".B %s\n" % key.split(".")[1] in router("--print-man-options")[1]
+    rows = [x.split("\t") for x in router("--dump-keys")[1].splitlines()]
+    assert all(len(x) == 7 for x in rows) and ["alias NAME", "chain"] in [x[:2] for x in rows]
 
 
 if __name__ == "__main__":

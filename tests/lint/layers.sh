@@ -30,7 +30,7 @@ done <<'DOORS'
 jansson\.h lib/json
 zmq\.h proto/
 cuda|cublas|nccl|mma kernels/cuda/|bench/cuda/
-systemd/ lib/svc\.|lib/log\.|daemon/
+systemd/ lib/svc\.|lib/log\.|daemon/|ctl/journal\.
 ini\.h lib/conf
 curl/ router/cloud|ctl/|bench/
 event2?/|event router/|daemon/|ctl/|worker/serve

@@ -1,19 +1,28 @@
 #!/bin/sh
-# pages.sh - mandoc has no word about the pages, and every long option they name exists.
+# pages.sh - mandoc has no word about the pages as they are installed; what they refer to exists.
+#
+# That a page of somebody else's (systemd.exec(5)) is not installed here is no fault of ours.
 set -eu
 command -v mandoc >/dev/null || { echo "no mandoc: skipped"; exit 77; }
-bad=0
-for page in "$top_srcdir"/man/*.[1578]; do
-	mandoc -T lint -W warning "$page" || bad=1
-	program=$top_builddir/bin/$(basename "$page" | sed 's/\.[0-9]$//')
-	[ -x "$program" ] || continue
-	case $program in
-	*hearth-worker) help=$("$program" serve --help 2>&1 || true) ;;
-	*hearth-bench) help=$("$program" step 2>&1; "$program" load 2>&1 || true) ;;
-	*) help=$("$program" --help 2>&1 || true) ;;
-	esac
-	for o in $(grep -o 'Fl .*' "$page" | grep -oE '(^Fl| ,|Fl) -[a-z][a-z-]+' | sed 's/.* -//' | sort -u); do
-		printf '%s' "$help" | grep -q -- "--$o" || { echo "$page: no option --$o"; bad=1; }
-	done
+cd "$top_builddir/man"
+bad=0 n=0
+for page in *.[1-8]; do
+	n=$((n + 1))
+	out=$(mandoc -T lint "$page" 2>&1 | grep -vE 'referenced manual not found: Xr (curl|sd_notify|systemd|man)|mandoc.db' || true)
+	# our own pages refer to each other by files that lie here
+	while read -r line; do
+		case $line in
+		*"referenced manual not found"*)
+			name=$(printf '%s' "$line" | sed 's/.*Xr \([^ ]*\) \([0-9]\).*/\1.\2/')
+			[ -f "$name" ] && continue ;;
+		'') continue ;;
+		esac
+		echo "$line"
+		bad=1
+	done <<-OUT
+	$out
+	OUT
 done
+[ $n -ge 8 ] || { echo "$n pages: where are the others?"; bad=1; }
+[ $bad != 0 ] || echo "$n pages, no word from mandoc"
 exit $bad

@@ -174,6 +174,45 @@ TEST(the_sample_is_a_valid_file)
 	conf_free(c);
 }
 
+struct seen {
+	struct buf text;
+};
+
+static void see(void *arg, const struct conf_key *k, const char *name, const char *was, const char *now)
+{
+	struct seen *s = arg;
+
+	buf_printf(&s->text, "%s%s%s.%s %s>%s;", k->section, name ? " " : "", name ? name : "", k->key,
+		   was ? was : "-", now ? now : "-");
+}
+
+TEST(a_difference_is_seen_once_whichever_side_it_is_on)
+{
+	struct conf *a = load("[a]\nn = 8\nt = x\n[b old]\non = yes\n");
+	struct conf *b = load("[a]\nc = yy\nt = x\n[b new]\non = yes\n[b same]\non = no\n");
+	struct seen s = { BUF_INIT };
+
+	conf_diff(a, b, see, &s);
+	assert_string_equal(s.text.p, "a.n 8>3;b old.on yes>no;a.c x>yy;b new.on no>yes;");
+	buf_clear(&s.text);
+	conf_diff(a, a, see, &s);
+	EQ(s.text.n, 0);
+	buf_done(&s.text);
+	conf_free(a);
+	conf_free(b);
+}
+
+TEST(each_value_is_seen_with_its_default)
+{
+	struct conf *a = load("[a]\nn = 8\n[b one]\n");
+	struct seen s = { BUF_INIT };
+
+	conf_each(a, see, &s);
+	assert_string_equal(s.text.p, "a.n 3>8;a.t ->-;a.c x>x;b one.on no>no;");
+	buf_done(&s.text);
+	conf_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +222,8 @@ int main(void)
 		cmocka_unit_test(drop_ins_come_after_in_order),
 		cmocka_unit_test(the_command_line_wins_and_is_checked),
 		cmocka_unit_test(changes_that_need_a_restart_are_named_once),
+		cmocka_unit_test(a_difference_is_seen_once_whichever_side_it_is_on),
+		cmocka_unit_test(each_value_is_seen_with_its_default),
 		cmocka_unit_test(the_sample_is_a_valid_file),
 	};
 

@@ -1,0 +1,310 @@
+/* scrape.c - see scrape.h. */
+#include "daemon/scrape.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/own.h"
+#include "lib/svc.h"
+
+enum { MAX_REQUEST = 8 << 10, PATIENCE_S = 5, MAX_VALUE = 512 };
+
+struct visit {
+	struct scrape *owner;		/* NULL: the place is free */
+	struct bufferevent *bev;
+	struct event *timer;		/* for all of it, however it drips */
+	bool answered;
+};
+
+struct scrape {
+	struct event_base *base;
+	struct evconnlistener *listener;
+	char *key;
+	void (*put)(void *arg, struct expo *x);
+	void *arg;
+	struct visit visits[SCRAPE_MAX];
+};
+
+static void end(struct visit *v)
+{
+	bufferevent_free(v->bev);
+	event_free(v->timer);
+	*v = (struct visit){ NULL };
+}
+
+static void answer(struct visit *v, const char *status, const char *type, const char *more,
+		   const char *body, size_t n)
+{
+	struct evbuffer *out = bufferevent_get_output(v->bev);
+
+	v->answered = true;
+	bufferevent_disable(v->bev, EV_READ);
+	evbuffer_add_printf(out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+			    "Connection: close\r\n%s\r\n", status, type, n, more);
+	evbuffer_add(out, body, n);
+}
+
+static void answer_text(struct visit *v, const char *status, const char *more, const char *text)
+{
+	answer(v, status, "text/plain; charset=utf-8", more, text, strlen(text));
+}
+
+/* The value of a header into ret, cut; "" when it is not there.  head is terminated. */
+static void header(const char *head, const char *name, char ret[MAX_VALUE])
+{
+	const size_t n = strlen(name);
+
+	*ret = '\0';
+	for (const char *line = strstr(head, "\r\n"); line; line = strstr(line, "\r\n")) {
+		line += 2;
+		if (evutil_ascii_strncasecmp(line, name, n) || line[n] != ':')
+			continue;
+		line += n + 1;
+		line += strspn(line, " \t");
+		snprintf(ret, MAX_VALUE, "%.*s", (int)strcspn(line, "\r\n"), line);
+		return;
+	}
+}
+
+/* Looks at every byte of `given`, however early they differ. */
+static bool key_right(const struct scrape *s, const char *head)
+{
+	char given[MAX_VALUE];
+	unsigned char diff;
+	size_t n;
+
+	if (!s->key)
+		return true;
+	header(head, "Authorization", given);
+	if (evutil_ascii_strncasecmp(given, "Bearer ", 7))
+		return false;
+	n = strlen(given + 7);
+	diff = n != strlen(s->key);
+	for (size_t i = 0; i < n; i++)
+		diff |= (unsigned char)(given[7 + i] ^ s->key[i % strlen(s->key)]);
+	explicit_bzero(given, sizeof(given));
+	return diff == 0;
+}
+
+static void answer_metrics(struct visit *v, const char *head)
+{
+	CLEANUP(buf_donep) struct buf b = BUF_INIT;
+	struct expo x = { .out = &b };
+	char accept[MAX_VALUE];
+
+	header(head, "Accept", accept);
+	x.open = expo_wants_open(accept);
+	v->owner->put(v->owner->arg, &x);
+	if (expo_end(&x) < 0)
+		answer_text(v, "503 Service Unavailable", "", "out of memory\n");
+	else
+		answer(v, "200 OK", expo_type(x.open), "", b.p, b.n);
+}
+
+static void judge(struct visit *v, const char *head)
+{
+	static const char path[] = "GET /metrics";
+	const size_t n = sizeof(path) - 1;
+
+	if (strncmp(head, "GET ", 4) != 0)
+		answer_text(v, "405 Method Not Allowed", "Allow: GET\r\n", "only GET\n");
+	else if (!key_right(v->owner, head))
+		answer_text(v, "401 Unauthorized", "WWW-Authenticate: Bearer\r\n",
+			    "the key is missing or wrong\n");
+	else if (strncmp(head, path, n) != 0 || !strchr(" ?", head[n]))
+		answer_text(v, "404 Not Found", "", "/metrics is all there is\n");
+	else
+		answer_metrics(v, head);
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	struct visit *v = arg;
+	struct evbuffer *in = bufferevent_get_input(bev);
+	const struct evbuffer_ptr at = evbuffer_search(in, "\r\n\r\n", 4, NULL);
+	CLEANUP(freep) char *head = NULL;
+	size_t n = evbuffer_get_length(in);
+
+	if (v->answered)
+		return;
+	if (at.pos < 0) {
+		if (n >= MAX_REQUEST)
+			answer_text(v, "431 Request Header Fields Too Large", "", "too large\n");
+		return;
+	}
+	n = (size_t)at.pos;
+	head = malloc(n + 1);
+	if (!head || n > MAX_REQUEST || evbuffer_remove(in, head, n) < 0) {
+		answer_text(v, "431 Request Header Fields Too Large", "", "too large\n");
+		return;
+	}
+	head[n] = '\0';
+	if (strlen(head) != n)
+		answer_text(v, "400 Bad Request", "", "a zero byte in the request\n");
+	else
+		judge(v, head);
+}
+
+static void on_written(struct bufferevent *bev, void *arg)
+{
+	struct visit *v = arg;
+
+	(void)bev;
+	if (v->answered)
+		end(v);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev, (void)what;
+	end(arg);
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	end(arg);
+}
+
+static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n,
+		      void *arg)
+{
+	const struct timeval patience = { .tv_sec = PATIENCE_S };
+	struct scrape *s = arg;
+	struct visit *v = NULL;
+
+	(void)l, (void)a, (void)n;
+	for (int i = 0; i < SCRAPE_MAX && !v; i++)
+		v = s->visits[i].owner ? NULL : &s->visits[i];
+	if (!v) {
+		evutil_closesocket(fd);
+		return;
+	}
+	v->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	v->timer = evtimer_new(s->base, on_time, v);
+	if (!v->bev || !v->timer) {
+		if (v->timer)
+			event_free(v->timer);
+		if (v->bev)
+			bufferevent_free(v->bev);
+		else
+			evutil_closesocket(fd);
+		*v = (struct visit){ NULL };
+		return;
+	}
+	v->owner = s;
+	bufferevent_setcb(v->bev, on_read, on_written, on_event, v);
+	bufferevent_setwatermark(v->bev, EV_READ, 0, MAX_REQUEST);
+	bufferevent_enable(v->bev, EV_READ | EV_WRITE);
+	event_add(v->timer, &patience);
+}
+
+static bool is_loopback(const struct sockaddr_storage *a)
+{
+	const struct sockaddr_in *v4 = (const void *)a;
+	const struct sockaddr_in6 *v6 = (const void *)a;
+
+	if (a->ss_family == AF_INET)
+		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+	return a->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+static void scrape_closep(struct scrape **s)
+{
+	scrape_close(*s);
+}
+
+static int parse(const char *address, struct sockaddr_storage *ret, int *ret_n, struct err *e)
+{
+	*ret_n = sizeof(*ret);
+	memset(ret, 0, sizeof(*ret));
+	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)ret, ret_n) == 0 &&
+	    ((struct sockaddr_in *)(void *)ret)->sin_port)
+		return 0;
+	return err_set(e, -EINVAL, "box.metrics: '%s' is not ADDRESS:PORT", address);
+}
+
+int scrape_check(const char *address, const char *key_file, struct err *e)
+{
+	struct sockaddr_storage a;
+	int n, r = parse(address, &a, &n, e);
+
+	if (r == 0 && !is_loopback(&a) && !key_file)
+		r = err_set(e, -EPERM, "box.metrics: %s is not loopback, so box.metrics_key_file is "
+				       "needed", address);
+	return r;
+}
+
+static int read_key(const char *name, char **ret, struct err *e)
+{
+	CLEANUP(fclosep) FILE *f = NULL;
+	char path[PATH_MAX], line[MAX_VALUE - 8];
+	int r = svc_path(name, path, sizeof(path), e);
+
+	if (r < 0)
+		return r;
+	f = fopen(path, "re");
+	if (!f)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (!fgets(line, sizeof(line), f))
+		*line = '\0';
+	line[strcspn(line, "\r\n")] = '\0';
+	if (strlen(line) < 8)
+		return err_set(e, -EINVAL, "%s: not a key of 8 characters or more", path);
+	*ret = strdup(line);
+	explicit_bzero(line, sizeof(line));
+	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+int scrape_open(struct event_base *base, const char *address, const char *key_file,
+		void (*put)(void *arg, struct expo *x), void *arg, struct scrape **ret,
+		struct err *e)
+{
+	CLEANUP(scrape_closep) struct scrape *s = calloc(1, sizeof(*s));
+	struct sockaddr_storage a;
+	int n, r;
+
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory");
+	*s = (struct scrape){ .base = base, .put = put, .arg = arg };
+	r = scrape_check(address, key_file, e);
+	if (r == 0)
+		r = parse(address, &a, &n, e);
+	if (r == 0 && key_file)
+		r = read_key(key_file, &s->key, e);
+	if (r < 0)
+		return r;
+	s->listener = evconnlistener_new_bind(base, on_accept, s, LEV_OPT_CLOSE_ON_FREE |
+					      LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, SCRAPE_MAX,
+					      (struct sockaddr *)&a, n);
+	if (!s->listener)
+		return err_set(e, -errno, "box.metrics: %s: %s", address, strerror(errno));
+	*ret = TAKE(s);
+	return 0;
+}
+
+struct scrape *scrape_close(struct scrape *s)
+{
+	if (!s)
+		return NULL;
+	for (int i = 0; i < SCRAPE_MAX; i++)
+		if (s->visits[i].owner)
+			end(&s->visits[i]);
+	if (s->listener)
+		evconnlistener_free(s->listener);
+	if (s->key)
+		explicit_bzero(s->key, strlen(s->key));
+	free(s->key);
+	free(s);
+	return NULL;
+}
