@@ -123,8 +123,11 @@ class Rack:
         secret = "credential:" + ("hearth.curve-secret.enc" if m is self.box1 else "hearth.curve-secret")
         m.put("/etc/hearth/hearthd.conf.d/rack.conf",
               "[box]\nname = %s\nrouter = tcp://10.77.0.2:7420\ncurve_public = %s\ncurve_server = %s\n"
-              "curve_secret_file = %s\n" % (m.name, key[0], self.router_public, secret) +
-              ("" if m is self.box1 else "max_models = 1\nkeep_s = 2\n" + "".join(
+              # failures come faster than any house has them: quarantine is not what is tested
+              "curve_secret_file = %s\ncrash_limit = 1000\nbackoff_max_s = 2\n" % (
+                  m.name, key[0], self.router_public, secret) +
+              # tiny stays; red and blue take turns beside it
+              ("" if m is self.box1 else "max_models = 2\nkeep_s = 2\n[model tiny]\npin = yes\n" + "".join(
                   "[model %s]\npath = /usr/share/hearth/models/tiny\nmax_streams = 8\n" % x for x in ("red", "blue"))))
         m.put("/etc/hearth/worker.conf.d/rack.conf",
               "[worker]\nconnect = tcp://10.77.0.2:7420\ncurve_public = %s\ncurve_server = %s\n"
