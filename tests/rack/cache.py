@@ -47,13 +47,18 @@ class Cache:
         fd, self.path = tempfile.mkstemp(prefix="hearth-cache-", dir="/var/tmp")
         os.truncate(fd, (m["MemFree"] + 4096) * MIB)
         os.close(fd)
-        reader = subprocess.Popen(["cat", self.path], stdout=subprocess.DEVNULL)
-        while meminfo()["MemFree"] > free and reader.poll() is None:
-            time.sleep(0.02)
-        reader.kill()
-        reader.wait()
+        self.free = free
 
     def __enter__(self):
+        try:
+            reader = subprocess.Popen(["cat", self.path], stdout=subprocess.DEVNULL)
+            while meminfo()["MemFree"] > self.free and reader.poll() is None:
+                time.sleep(0.02)
+            reader.kill()
+            reader.wait()
+        except BaseException:
+            os.unlink(self.path)
+            raise
         m = meminfo()
         print("   page cache %d of %d MiB (%d %%), MemFree %d, MemAvailable %d" % (
             m["Cached"], m["MemTotal"], 100 * m["Cached"] // m["MemTotal"], m["MemFree"], m["MemAvailable"]))
@@ -77,7 +82,7 @@ class Box:
             # nspawn makes all of /proc/sys read-only: a machine of metal has this file writable
             m.run("mount --bind /proc/sys/vm /proc/sys/vm && mount -o remount,bind,rw /proc/sys/vm")
             m.put("/etc/hearth/worker.d/big.conf",
-                  "[worker]\nmodel = /usr/share/hearth/models/tiny\ndevice = cpu\nslots = 8\nkv_bytes = %dM\n" % NEED)
+                  "[worker]\nmodel = /usr/share/hearth/models/tiny\ndevice = cpu\nslots = 40\nkv_bytes = %dM\n" % NEED)
             m.put("/usr/local/bin/tts", "#!/bin/sh\n# holds 2 GiB: tail keeps a line that never ends\n"
                   "(head -c 2G /dev/zero; exec sleep infinity) | tail\n", 0o755)
             m.put("/etc/systemd/system/tts.service", "[Service]\nExecStart=/usr/local/bin/tts\n")

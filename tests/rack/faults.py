@@ -79,7 +79,7 @@ class Faults:
     def __init__(self, rack, seed):
         self.rack, self.r = rack, random.Random(seed)
         self.router, self.boxes = rack.router, rack.boxes
-        self.killed = []        # when the router was killed: what it was sending then may be cut
+        self.killed = []        # (from, to) in which the router was killed: what it was sending then may be cut
         self.versions = 0
         self.turn = collections.Counter()
         self.swaps = []
@@ -114,8 +114,9 @@ class Faults:
         return b.name
 
     def kill_router(self):
-        self.killed.append(time.monotonic())
+        at = time.monotonic()
         self.kill(self.router, ROUTER)
+        self.killed.append((at, time.monotonic()))
         return ""
 
     def restart_worker(self):
@@ -275,7 +276,7 @@ class Run:
             for begun, ended, kind, why in failed:
                 if kind == "told":
                     n["why: " + why[:110]] += 1
-                elif kind == "cut" and any(begun <= t + 0.2 and ended >= t for t in self.faults.killed):
+                elif kind == "cut" and any(begun <= to and ended >= at for at, to in self.faults.killed):
                     n["cut by a killed router"] += 1
                 else:
                     self.problem("%s after %.1f s (%.1f s ago): %s" % (kind, ended - begun, time.monotonic() - ended, why[:600]))
