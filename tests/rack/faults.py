@@ -31,7 +31,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from load import Load
 from machine import Absent, need
-from run import TOP, Rack
+from run import TOP, Rack, wait_for
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 ROUTER, WORKER, HEARTHD = "hearth-router.service", "hearth-worker@tiny.service", "hearthd.service"
@@ -190,16 +190,22 @@ class Faults:
             b.run("umount -l /usr/share/hearth/models")
         return b.name
 
+    def router_is_up(self):
+        """systemctl reloads nothing that a fault before this one has just killed."""
+        wait_for(lambda: self.router.show(ROUTER, "ActiveState") == "active", 20, "the router is up")
+
     def reload_good(self):
+        self.router_is_up()
         self.router.put("/etc/hearth/hearth.conf.d/faults.conf", "[route]\ngrace_ms = %d\n" % self.r.randint(6000, 9000))
         self.router.run("systemctl reload " + ROUTER)
         return ""
 
     def reload_bad(self):
+        self.router_is_up()
         self.router.put("/etc/hearth/hearth.conf.d/zz-bad.conf", "[route]\ngrace_ms = soon\n")
         bad = self.router.run("systemctl reload " + ROUTER, check=False)
         self.router.run("rm /etc/hearth/hearth.conf.d/zz-bad.conf")
-        assert bad.returncode != 0, "a bad file was taken"
+        assert bad.returncode != 0 and "zz-bad.conf:2" in self.router.journal(ROUTER, 60), "a bad file was taken: " + bad.stdout
         self.router.run("systemctl reload " + ROUTER)
         return ""
 

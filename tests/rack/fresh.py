@@ -51,6 +51,7 @@ def main():
         seconds = time.monotonic() - begun
         assert text, "no answer"
         print("first answer after %.1f s\n" % seconds)
+        time.sleep(3)           # status lines are renewed every second
         silent = []
         for u in UNITS:
             print("# systemctl status %s\n%s\n" % (u, m.run("systemctl status --no-pager -n 0 '%s'" % u, check=False).stdout.strip()))
