@@ -24,6 +24,7 @@ struct life {
 	struct life_hooks hooks;
 	struct event *turn, *timer;
 	uint64_t reported_version, said_version, opened_ns;
+	uint32_t said_by_hand;
 	char curve_secret[41];
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -98,12 +99,15 @@ static void report(struct life *l)
 
 static void say_status(struct life *l)
 {
+	const struct runner_ops *ops = l->runner->ops;
+	uint32_t by_hand = ops->by_hand ? ops->by_hand(l->runner) : 0;
 	char line[256];
 
-	if (l->said_version == launcher_version(l->launcher))
+	if (l->said_version == launcher_version(l->launcher) && l->said_by_hand == by_hand)
 		return;
 	l->said_version = launcher_version(l->launcher);
-	report_line(l->launcher, uplink_is_up(l->uplink), line, sizeof(line));
+	l->said_by_hand = by_hand;
+	report_line(l->launcher, by_hand, uplink_is_up(l->uplink), line, sizeof(line));
 	if (l->hooks.status)
 		l->hooks.status(l->hooks.arg, line);
 }
@@ -201,6 +205,11 @@ static uint32_t on_found(void *arg, const char *alias, bool ready)
 
 	soon(l);
 	return instance;
+}
+
+static void on_by_hand(void *arg)
+{
+	soon(arg);
 }
 
 /* ---- what the router says --------------------------------------------------------------------- */
@@ -370,7 +379,8 @@ int life_open(struct event_base *base, struct box_conf *conf, const struct life_
 {
 	CLEANUP(life_closep) struct life *l = calloc(1, sizeof(*l));
 	const struct runner_hooks rh = { .progress = on_progress, .ready = on_ready,
-					 .exited = on_exited, .found = on_found, .arg = l };
+					 .exited = on_exited, .found = on_found,
+					 .by_hand = on_by_hand, .arg = l };
 	int r;
 
 	if (!l || launcher_new(&conf->policy, &l->launcher) < 0)

@@ -86,13 +86,16 @@ void report_send(const struct report_env *env, struct uplink *u)
 	uplink_report(u, &r);
 }
 
-void report_line(const struct launcher *l, bool router, char *ret, size_t n)
+void report_line(const struct launcher *l, uint32_t by_hand, bool router, char *ret, size_t n)
 {
 	size_t ready = 0, at;
+	char more[48] = "";
 
 	for (size_t i = 0; i < launcher_count(l); i++)
 		ready += launcher_at(l, i)->state == LAUNCH_READY;
-	snprintf(ret, n, "%zu of %zu models ready%s", ready, launcher_count(l),
+	if (by_hand)
+		snprintf(more, sizeof(more), ", %u more started by hand", by_hand);
+	snprintf(ret, n, "%zu of %zu models ready%s%s", ready, launcher_count(l), more,
 		 router ? "" : ", no router");
 	for (size_t i = 0; i < launcher_count(l); i++) {
 		const struct launch_model *m = launcher_at(l, i);

@@ -15,7 +15,7 @@ struct report_env {
 };
 
 void report_send(const struct report_env *env, struct uplink *u);
-/* "2 of 3 models ready, qwen36-bf16 loading 41 %, no router" */
-void report_line(const struct launcher *l, bool router, char *ret, size_t n);
+/* "2 of 3 models ready, 1 more started by hand, qwen36-bf16 loading 41 %, no router" */
+void report_line(const struct launcher *l, uint32_t by_hand, bool router, char *ret, size_t n);
 
 #endif

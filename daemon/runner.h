@@ -25,6 +25,7 @@ struct runner_hooks {
 		       const char *why);
 	/* A worker that was started before we were; answers its instance, 0 to leave it alone. */
 	uint32_t (*found)(void *arg, const char *alias, bool ready);
+	void (*by_hand)(void *arg);	/* ops->by_hand() would say another number */
 	void *arg;
 };
 
@@ -35,6 +36,9 @@ struct runner_ops {
 	/* In order (SIGTERM, then SIGKILL after stop_ms), or by force at once. */
 	void (*stop)(struct runner *r, const char *alias, uint32_t stop_ms, bool force);
 	int (*pid)(const struct runner *r, const char *alias);	/* 0: none, or not known */
+	/* How many workers of known models run that are not ours: a person started the unit.
+	 * NULL: there is no such thing. */
+	uint32_t (*by_hand)(const struct runner *r);
 	/* Looks for workers of these models that are there already: found(). */
 	int (*adopt)(struct runner *r, const struct box_conf *b, struct err *e);
 	/* Workers go on. */

@@ -43,6 +43,7 @@ struct unit {
 	uint32_t instance;
 	bool live;			/* started or found; exited() is owed */
 	bool start_pending, ready_told, adopting;
+	bool by_hand;			/* active, and not ours */
 	int pid;
 	struct event *kill;
 	uint64_t asked, answered;	/* property reads: only the newest answer counts */
@@ -140,6 +141,10 @@ static void judge(struct unit *u, const struct unit_facts *f)
 	else if (u->adopting && strcmp(f->active, "deactivating") != 0)
 		adopt(u, active);
 	u->adopting = false;
+	if (u->by_hand != (!u->live && active)) {
+		u->by_hand = !u->by_hand;
+		u->bus->hooks.by_hand(u->bus->hooks.arg);
+	}
 	if (!u->live)
 		return;
 	u->pid = f->pid;
@@ -351,7 +356,7 @@ static int sdbus_start(struct runner *r, const struct box_conf *b, const struct 
 		return err_set(e, code, "%s: %s", u->name, strerror(-code));
 	u->instance = instance;
 	u->live = u->start_pending = true;
-	u->ready_told = u->adopting = false;
+	u->ready_told = u->adopting = u->by_hand = false;
 	arm(s);
 	return 0;
 }
@@ -381,6 +386,15 @@ static int sdbus_pid(const struct runner *r, const char *alias)
 	return u ? u->pid : 0;
 }
 
+static uint32_t sdbus_by_hand(const struct runner *r)
+{
+	uint32_t n = 0;
+
+	for (const struct unit *u = ((const struct sdbus *)(const void *)r)->units; u; u = u->next)
+		n += u->by_hand;
+	return n;
+}
+
 static int sdbus_adopt(struct runner *r, const struct box_conf *b, struct err *e)
 {
 	struct sdbus *s = sdbus_of(r);
@@ -390,10 +404,10 @@ static int sdbus_adopt(struct runner *r, const struct box_conf *b, struct err *e
 
 		if (!u)
 			return err_set(e, -ENOMEM, "out of memory");
-		if (u->live || !has_env(u))
+		if (u->live)
 			continue;
-		u->adopting = true;
-		look(u);
+		u->adopting = has_env(u);
+		look(u);	/* not ours without: then it is only counted */
 	}
 	arm(s);
 	return 0;
@@ -499,7 +513,7 @@ static void sdbus_close(struct runner *r)
 }
 
 static const struct runner_ops ops = { .start = sdbus_start, .stop = sdbus_stop, .pid = sdbus_pid,
-				       .adopt = sdbus_adopt, .close = sdbus_close,
+				       .by_hand = sdbus_by_hand, .adopt = sdbus_adopt, .close = sdbus_close,
 				       .name = "systemd", .outlive = true };
 
 int sdbus_open(struct event_base *base, const struct box_conf *b, const struct runner_hooks *h,

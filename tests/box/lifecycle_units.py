@@ -2,6 +2,7 @@
 """lifecycle_units.py - the life cycle again, with workers as units over sd-bus: real router, hearthd and worker, a
 private dbus-daemon, and tests/tools/fake_systemd in systemd's place."""
 import os
+import socket
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,32 @@ class UnitBox(Box):
         if not self.systemd.fake:
             self.systemd.start(self.dir)
         super().start(wait)
+
+
+class Notified:
+    """What a hearthd that is started meanwhile tells its service manager."""
+
+    def __init__(self, path):
+        self.path, self.status = path, ""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.setblocking(False)
+
+    def last(self):
+        try:
+            while True:
+                for line in self.socket.recv(4096).decode().splitlines():
+                    if line.startswith("STATUS="):
+                        self.status = line[7:]
+        except BlockingIOError:
+            return self.status
+
+    def __enter__(self):
+        os.environ["NOTIFY_SOCKET"] = self.path
+        return self
+
+    def __exit__(self, *a):
+        del os.environ["NOTIFY_SOCKET"]
 
 
 def test_units_are_started_watched_and_stopped():
@@ -147,11 +174,14 @@ def test_a_unit_that_a_person_started_is_left_to_that_person():
         b.out.close()
         wait_for(lambda: not r.status()["boxes"])
         os.unlink(env)                              # as if somebody else had started it
-        b.start()
+        with Notified(b.dir + "/notify") as status:
+            b.start()
         assert b.state("a") == "unloaded" and ask(r, "a")[0] == 200
+        wait_for(lambda: "0 of 1 models ready, 1 more started by hand" in status.last())
         assert b.pid("a") is None and os.path.exists("/proc/%d" % pid)
         assert ctl(r, "load", "a", "-w")[0] == 0    # now it is hearthd's
         assert b.pid("a") == pid and os.path.exists(env)
+        wait_for(lambda: "1 of 1 models ready" in status.last() and "hand" not in status.last())
         assert ctl(r, "unload", "a")[0] == 0
         b.wait_state("a", "unloaded")
         assert not os.path.exists(env)

@@ -6,7 +6,8 @@ was wrong.  Each attempt ends in exactly one of
     ok       the same bytes as the undisturbed answer, to the end
     wrong    an ending that says all is well, and other bytes: never allowed
     silent   a whole HTTP reply without [DONE] and without an error: never allowed
-    told     an error in the dialect's shape, or a status that says what is the matter
+    told     an error in the dialect's shape: an event, or a status that says what is the matter and when to come again
+    rude     an error in any other shape: never allowed
     cut      the connection broke; the client can tell (the reply is incomplete)
     refused  no connection at all
 """
@@ -16,7 +17,7 @@ import json
 import threading
 import time
 
-KINDS = ("ok", "wrong", "silent", "told", "cut", "refused")
+KINDS = ("ok", "wrong", "silent", "told", "rude", "cut", "refused")
 QUESTIONS = [
     "What is 17 plus 25?", "Tell me a short story.", "Remember the word amber. What is the word?",
     "Give me JSON with a name and an age.", "What is 9 times 8?", "Describe a river in two sentences.",
@@ -45,6 +46,17 @@ def chunked_lines(f):
         broken(f.readline())
         *whole, rest = (rest + data).split(b"\n")
         yield from whole
+
+
+def told_or_rude(error, status=None, headers=()):
+    """docs/dialect.md: every error has a message, a type and a code; 429 and 503 say when to come again, or that it is no use."""
+    error = error if isinstance(error, dict) else {}
+    if not isinstance(error.get("message"), str) or not error["message"] or not isinstance(error.get("type"), str) \
+            or "code" not in error:
+        return "rude"
+    if status in (429, 503) and "retry-after" not in headers and "x-should-retry" not in headers:
+        return "rude"
+    return "told"
 
 
 class Client:
@@ -78,7 +90,13 @@ class Client:
             return "cut", "", repr(e)
         try:
             if r.status != 200:
-                return "told", "", "%d %s" % (r.status, r.read()[:200])
+                data = r.read()
+                try:
+                    error = json.loads(data).get("error")
+                except (ValueError, AttributeError):
+                    error = None
+                kind = told_or_rude(error, r.status, {k.lower() for k, _ in r.getheaders()})
+                return kind, "", "%d %s" % (r.status, data[:200])
             return self.read(r, text)
         except (OSError, http.client.HTTPException) as e:
             return "cut", "".join(text), repr(e)
@@ -96,7 +114,7 @@ class Client:
                 return ("ok" if finish else "silent"), "".join(text) + "|" + str(finish), ""
             event = json.loads(data)
             if "error" in event:
-                return "told", "".join(text), event["error"].get("message", "")
+                return told_or_rude(event["error"]), "".join(text), str(event["error"])[:200]
             for choice in event.get("choices", ()):
                 d = choice.get("delta", {})
                 text.append(d.get("reasoning_content") or "")
@@ -117,6 +135,7 @@ class Load:
         self.results = collections.Counter()
         self.reasons = collections.Counter()
         self.bad = []
+        self.failed = []        # (begun, ended, kind, why) of each attempt that did not get its answer
         self.over = threading.Event()
         self.threads = []
 
@@ -130,17 +149,19 @@ class Load:
             self.right[i] = text
 
     def one(self, i):
+        begun = time.monotonic()
         kind, text, why = self.client.stream(self.model, QUESTIONS[i], self.max_tokens, i)
         right = self.right[i]
         if kind == "ok" and text != right:
             kind, why = "wrong", "expected %r, got %r" % (right, text)
-        elif kind in ("told", "cut") and not right.startswith(text):
+        elif kind in ("told", "rude", "cut") and not right.startswith(text):
             kind, why = "wrong", "%s, and before it %r instead of %r" % (kind, text, right)
         with self.lock:
             self.results[kind] += 1
             if kind != "ok":
+                self.failed.append((begun, time.monotonic(), kind, why))
                 self.reasons[kind + ": " + why[:160]] += 1
-            if kind in ("wrong", "silent"):
+            if kind in ("wrong", "silent", "rude"):
                 self.bad.append(why)
         return kind
 

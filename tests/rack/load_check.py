@@ -22,7 +22,8 @@ def event(text, finish="null"):
 END = b"0\r\n\r\n"
 DONE = chunk(b"data: [DONE]\n\n")
 STOP = '"stop"'
-ERROR = chunk(b'data: {"error":{"message":"gone"}}\n\n')
+SHAPE = b'{"error":{"message":"gone","type":"server_error","param":null,"code":null}}'
+ERROR = chunk(b"data: " + SHAPE + b"\n\n")
 CASES = [   # what the server sends, how it counts, when the answer is "ab|stop"
     (HEAD + event(b"a") + event(b"b", STOP) + DONE + END, "ok"),
     (HEAD + event(b"ab", STOP) + DONE[:9], "cut"),
@@ -37,7 +38,11 @@ CASES = [   # what the server sends, how it counts, when the answer is "ab|stop"
     (HEAD + event(b"x"), "wrong"),
     (HEAD + event(b"a") + ERROR + END, "told"),
     (HEAD + event(b"b") + ERROR + END, "wrong"),
-    (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}", "told"),
+    (HEAD + event(b"a") + chunk(b'data: {"error":{"message":"gone"}}\n\n') + END, "rude"),
+    (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}", "rude"),
+    (b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n" % len(SHAPE) + SHAPE, "rude"),
+    (b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: %d\r\n\r\n" % len(SHAPE) + SHAPE, "told"),
+    (b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(SHAPE) + SHAPE, "told"),
     (b"", "cut"),
 ]
 

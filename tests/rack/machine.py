@@ -58,9 +58,9 @@ def cgroup_roots():
     return roots
 
 
-def base():
+def base(packages=BASE_PACKAGES):
     """The cached root folder; made once (a minute and 300 MB of packages)."""
-    digest = format(sum((i + 1) * b for i, b in enumerate(BASE_PACKAGES.encode())), "08x")
+    digest = format(sum((i + 1) * b for i, b in enumerate(packages.encode())), "08x")
     at = "%s/bookworm-%s" % (CACHE, digest)
     if os.path.isdir(at):
         return at
@@ -68,7 +68,7 @@ def base():
     new = tempfile.mkdtemp(prefix="new-", dir=CACHE)
     os.chmod(new, 0o755)
     try:
-        r = sh("debootstrap", "--variant=minbase", "--include=" + BASE_PACKAGES, "bookworm", new, MIRROR, check=False)
+        r = sh("debootstrap", "--variant=minbase", "--include=" + packages, "bookworm", new, MIRROR, check=False)
         if r.returncode:
             raise Absent("debootstrap cannot make a Debian 12 here:\n" + r.stdout[-1500:])
         os.rename(new, at)
@@ -90,8 +90,9 @@ class Net:
 
 
 class Machine:
-    def __init__(self, net, name, number, disk_mib=600):
-        self.name, self.address, self.net = name, "10.77.0.%d" % number, net
+    def __init__(self, net, name, number, disk_mib=600, packages=BASE_PACKAGES):
+        """net None: it is on the host's network, with the host's resolver, and has no cable."""
+        self.name, self.address, self.net, self.packages = name, "10.77.0.%d" % number, net, packages
         self.dir = tempfile.mkdtemp(prefix="hearth-%s-" % name)
         self.upper, self.root = self.dir + "/disk", self.dir + "/root"
         self.disk_mib = disk_mib
@@ -100,12 +101,13 @@ class Machine:
         self.mounted = []
         self._mount()
         self.write("/etc/hostname", name + "\n")
-        self.write("/etc/systemd/network/10-host0.network",
-                   "[Match]\nName=host0\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\n" % self.address)
-        self.link("/lib/systemd/system/systemd-networkd.service",
-                  "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service")
-        self.link("/lib/systemd/system/systemd-networkd-wait-online.service",
-                  "/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service")
+        if net:
+            self.write("/etc/systemd/network/10-host0.network",
+                       "[Match]\nName=host0\n[Network]\nAddress=%s/24\nLinkLocalAddressing=no\n" % self.address)
+            self.link("/lib/systemd/system/systemd-networkd.service",
+                      "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service")
+            self.link("/lib/systemd/system/systemd-networkd-wait-online.service",
+                      "/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service")
         self.write("/etc/systemd/journald.conf.d/rack.conf", "[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
         self.write("/etc/apt/apt.conf.d/00rack", 'APT::Get::Assume-Yes "true";\nAcquire::Retries "0";\n')
 
@@ -118,7 +120,7 @@ class Machine:
         for d in ("up", "work"):
             os.mkdir(self.upper + "/" + d)
         sh("mount", "-t", "overlay", "overlay", "-o", "lowerdir=%s,upperdir=%s/up,workdir=%s/work" % (
-            base(), self.upper, self.upper), self.root)
+            base(self.packages), self.upper, self.upper), self.root)
         self.mounted.append(self.root)
 
     def write(self, path, text, mode=0o644):
@@ -147,10 +149,10 @@ class Machine:
                 with open(c + "/cgroup.procs", "w") as f:
                     f.write("0")
         self.log = open(self.dir + "/console", "ab")
+        network = ["--network-bridge=rack0", "--resolv-conf=off"] if self.net else ["--resolv-conf=replace-host"]
         self.proc = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--keep-unit", "--register=no", "--boot", "--directory", self.root,
-             "--machine", self.name, "--network-bridge=rack0", "--console=pipe", "--resolv-conf=off", "--timezone=off",
-             "--link-journal=no"],
+             "--machine", self.name, "--console=pipe", "--timezone=off", "--link-journal=no"] + network,
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=enter)
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -1,0 +1,18 @@
+#!/bin/sh
+# check.sh - the rack's short form where this machine can boot one; 77 and the reason where it cannot.
+#
+#	tests/rack/check.sh BUILD-DIR	(`make rack-check`; about six minutes, three of them packages)
+#
+# Whether it can is asked before the packages are built.  HEARTH_RACK_SECONDS bounds the rack itself.
+set -eu
+top=$(cd "$(dirname "$0")/../.." && pwd)
+build=$(cd "$1" && pwd)
+python=${HEARTH_PYTHON:-python3}
+"$python" "$top/tests/rack/run.py" --can
+for tool in dpkg-buildpackage dh; do
+	command -v $tool >/dev/null || { echo "skipped: no $tool"; exit 77; }
+done
+# what boots here computes on the CPU: no CUDA in these packages
+export DEB_BUILD_PROFILES="${DEB_BUILD_PROFILES-}"
+"${MAKE:-make}" -C "$build" -s deb
+exec timeout "${HEARTH_RACK_SECONDS:-360}" "$python" "$top/tests/rack/run.py" --short --debs "$build/deb"
