@@ -2,13 +2,17 @@
 #include "worker/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
+#include "worker/watchdog.h"
 
 enum word_kind { WORD_ADD, WORD_CANCEL, WORD_PAUSE, WORD_RESUME };
 
@@ -41,6 +45,12 @@ struct engine {
 	bool open_done;			/* the handshake: open_code is valid */
 	int open_code;
 	int lost;			/* code of the device's failure */
+	struct err why_lost;
+	struct step_flight flights[STEP_AHEAD];
+	uint32_t n_flights;
+	uint64_t n_moves;		/* of steps, in and out */
+	struct number_watch numbers;
+	bool ended;			/* the thread calls the device no more */
 	struct words in;
 	uint32_t n_in_adds;
 	struct events out;
@@ -50,6 +60,8 @@ struct engine {
 
 	/* the owner's */
 	struct events taken;
+	struct engine_guard guard;	/* set before its thread is there */
+	struct watchdog *watchdog;
 
 	/* the engine thread's */
 	engine_open_fn *open;
@@ -134,7 +146,32 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 	struct engine_event ev = { .kind = ENGINE_DONE, .id = q->id, .time_ns = clock_ns(),
 				   .end = how };
 
+	if (how == SEQ_END_NO_NUMBER) {
+		ev.slot = q->slot_was;
+		ev.pos = q->n_tokens;
+	}
 	events_add(ctx, &ev);
+}
+
+static void on_flying(void *ctx, const struct step_flight *f, uint32_t n)
+{
+	struct engine *e = ctx;
+
+	pthread_mutex_lock(&e->lock);
+	memcpy(e->flights, f, n * sizeof(*f));
+	e->n_flights = n;
+	e->n_moves++;
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void on_collected(void *ctx, uint32_t n_sampled, uint32_t n_bad)
+{
+	struct engine *e = ctx;
+
+	pthread_mutex_lock(&e->lock);
+	if (number_watch_step(&e->numbers, n_sampled, n_bad, clock_ns()))
+		e->failed = -EDOM;
+	pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- the thread ---------------------------------------------------------------------- */
@@ -220,20 +257,40 @@ static int run(struct engine *e)
 	return r;
 }
 
+/* Under the lock. */
+static void set_why(struct engine *e, int code, const char *what)
+{
+	char flying[FLIGHT_TEXT];
+
+	flights_text(e->flights, e->n_flights, flying);
+	e->lost = code;
+	err_set(&e->why_lost, code, "%s; in flight: %s", what, flying);
+}
+
 static void tell_lost(struct engine *e, int code)
 {
 	struct engine_event ev = { .kind = ENGINE_LOST, .code = code };
+	const char *said = e->device && code != -EDOM ? device_lost_text(e->device) : "";
+	char what[256];
 
+	if (code == -EDOM)
+		snprintf(what, sizeof(what), "the model gives no numbers any more (NaN or infinite logits)");
+	else if (code == -ENOMEM)
+		snprintf(what, sizeof(what), "the engine has no memory to go on");
+	else
+		snprintf(what, sizeof(what), "the device was lost: %s", *said ? said : strerror(-code));
 	events_add(e, &ev);
 	pthread_mutex_lock(&e->lock);
-	e->lost = code;
-	publish(e);
+	if (!e->lost) {		/* else the guard has told already */
+		set_why(e, code, what);
+		publish(e);
+	}
 	pthread_mutex_unlock(&e->lock);
 }
 
 static int open_device(struct engine *e)
 {
-	const struct sched_sink sink = { e, on_ran, on_done };
+	const struct sched_sink sink = { e, on_ran, on_done, on_flying, on_collected };
 	int r = e->open(e->open_ctx, &e->device, &e->config, &e->open_err);
 
 	if (r < 0)
@@ -259,6 +316,9 @@ static void *engine_main(void *arg)
 		tell_lost(e, r);
 	sched_free(e->sched);
 	device_close(e->device);
+	pthread_mutex_lock(&e->lock);
+	e->ended = true;
+	pthread_mutex_unlock(&e->lock);
 	return NULL;
 }
 
@@ -282,6 +342,7 @@ struct engine *engine_stop(struct engine *e)
 		pthread_mutex_unlock(&e->lock);
 		pthread_join(e->thread, NULL);
 	}
+	watchdog_stop(e->watchdog);	/* only now: joining may hang as well */
 	words_done(&e->in);
 	words_done(&e->doing);
 	free(e->out.p);
@@ -319,6 +380,7 @@ int engine_start(engine_open_fn *open, void *ctx, struct engine **ret, struct er
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->wake, NULL);
 	e->open = open;
+	e->numbers.limit = 3;
 	e->open_ctx = ctx;
 	e->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (e->fd < 0) {
@@ -413,6 +475,77 @@ size_t engine_take(struct engine *e, const struct engine_event **ret)
 	pthread_mutex_unlock(&e->lock);
 	*ret = e->taken.p;
 	return e->taken.n;
+}
+
+/* ---- the guard ------------------------------------------------------------------------- */
+
+static void look(void *ctx, struct watch_look *ret)
+{
+	struct engine *e = ctx;
+
+	pthread_mutex_lock(&e->lock);
+	ret->busy = !e->asleep && !e->ended;
+	ret->mark = e->n_turns + e->n_moves;
+	ret->bound_ms = flights_bound_ms(e->flights, e->n_flights, e->guard.step_ms);
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* Into `out` itself: `made` belongs to the thread that hangs. */
+static void post_lost(struct engine *e, int code)
+{
+	const struct engine_event ev = { .kind = ENGINE_LOST, .code = code };
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&e->lock);
+	if (events_reserve(&e->out, 1) == 0) {
+		e->out.p[e->out.n++] = ev;
+		(void)!write(e->fd, &one, sizeof(one));
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void bite(void *ctx, uint64_t stood_ms)
+{
+	struct engine *e = ctx;
+	const struct timespec grace = { e->guard.grace_ms / 1000, e->guard.grace_ms % 1000 * 1000000L };
+	bool told;
+	char what[96];
+
+	snprintf(what, sizeof(what), "the device hangs: nothing was finished for %" PRIu64 " ms", stood_ms);
+	pthread_mutex_lock(&e->lock);
+	told = e->lost;		/* then it was closing the lost device that hangs */
+	if (!told)
+		set_why(e, -ETIMEDOUT, what);
+	pthread_mutex_unlock(&e->lock);
+	e->guard.say(e->guard.ctx, told ? "the lost device hangs while it is closed" : e->why_lost.text);
+	if (!told)
+		post_lost(e, -ETIMEDOUT);
+	nanosleep(&grace, NULL);
+	e->guard.leave(e->guard.ctx);
+}
+
+int engine_guard(struct engine *e, const struct engine_guard *g)
+{
+	const struct watch_hooks hooks = { e, look, bite };
+	uint32_t tick_ms = g->step_ms / 16;
+
+	pthread_mutex_lock(&e->lock);
+	e->numbers.limit = g->no_numbers;
+	pthread_mutex_unlock(&e->lock);
+	e->guard = *g;
+	return watchdog_start(&hooks, tick_ms < 10 ? 10 : tick_ms > 1000 ? 1000 : tick_ms, &e->watchdog);
+}
+
+int engine_why_lost(struct engine *e, struct err *ret)
+{
+	int r;
+
+	pthread_mutex_lock(&e->lock);
+	r = e->lost;
+	if (r && ret)
+		*ret = e->why_lost;
+	pthread_mutex_unlock(&e->lock);
+	return r;
 }
 
 bool engine_pulse(struct engine *e, uint64_t *ret_turns)

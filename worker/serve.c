@@ -161,10 +161,16 @@ static void read_engine(struct serve *s)
 	}
 }
 
+static const char *lost_text(const struct serve *s)
+{
+	return s->lost == -ETIMEDOUT ? "the device hangs" :
+	       s->lost == -EDOM ? "the model produces no numbers" : "the device was lost";
+}
+
 static void on_lost(struct serve *s)
 {
 	for (size_t i = 0; i < s->n_jobs; i++)
-		job_end(s, s->jobs[i], HW__FINISH__FAILED, "the device was lost");
+		job_end(s, s->jobs[i], HW__FINISH__FAILED, lost_text(s));
 	jobs_flush(s);
 	s->quit = true;
 }
@@ -335,7 +341,7 @@ static void say_goodbye(struct serve *s)
 	struct pollfd fd = { .fd = link_client_fd(s->link), .events = POLLIN };
 	struct link_in in;
 
-	send_goodbye(s, s->lost ? "the device was lost" : "drained");
+	send_goodbye(s, s->lost ? lost_text(s) : "drained");
 	while (s->state != LINK_DOWN && !s->link_failed && clock_ns() < end) {
 		(void)poll(&fd, 1, 20);
 		while (link_client_recv(s->link, &in) == 0) {
@@ -364,7 +370,7 @@ int serve_run(const struct serve_options *o, const struct text_model *model,
 	} else {
 		loop(&s);
 		say_goodbye(&s);
-		r = s.lost ? err_set(e, -ENODEV, "the device was lost: %s", strerror(-s.lost)) : 0;
+		r = s.lost ? err_set(e, -ENODEV, "%s", lost_text(&s)) : 0;
 	}
 	jobs_drop(&s);
 	free(s.jobs);
