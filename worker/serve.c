@@ -167,13 +167,6 @@ static const char *lost_text(const struct serve *s)
 	       s->lost == -EDOM ? "the model produces no numbers" : "the device was lost";
 }
 
-static void on_lost(struct serve *s)
-{
-	for (size_t i = 0; i < s->n_jobs; i++)
-		job_end(s, s->jobs[i], HW__FINISH__FAILED, lost_text(s));
-	jobs_flush(s);
-	s->quit = true;
-}
 
 /* ---- time --------------------------------------------------------------------------------- */
 
@@ -291,9 +284,12 @@ static void turn(struct serve *s)
 		busy = read_link(s);
 		read_engine(s);
 		on_time(s);
-		if (s->lost && !s->quit)
-			on_lost(s);
 		jobs_flush(s);
+		/* What was computed is sent, and nothing is ended: the goodbye leaves the requests to the router as
+		 * if this process had been killed.  It continues them elsewhere to the bit, or has this model loaded
+		 * again for them, or ends them with an error; a Done that failed would only be the last. */
+		if (s->lost)
+			s->quit = true;
 		if (s->link_failed) {
 			lose_router(s, "a message could not be sent");
 			(void)link_client_renew(s->link);	/* failed: the next recv tries again */
