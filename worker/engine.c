@@ -2,77 +2,15 @@
 #include "worker/engine.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
-#include "worker/watchdog.h"
-
-enum word_kind { WORD_ADD, WORD_CANCEL, WORD_PAUSE, WORD_RESUME };
-
-struct word {
-	enum word_kind kind;
-	uint64_t id;
-	struct seq *seq;	/* WORD_ADD: owned */
-};
-
-struct words {
-	struct word *p;
-	size_t n, cap;
-};
-
-struct events {
-	struct engine_event *p;
-	size_t n, cap;
-};
-
-struct engine {
-	pthread_t thread;
-	bool started;			/* the thread is there to be joined */
-	int fd;				/* eventfd: `out` is not empty */
-	struct sched_config config;	/* set before the handshake, then constant */
-
-	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* the thread sleeps on it while there is nothing to do */
-	/* under the lock */
-	bool stop;
-	bool open_done;			/* the handshake: open_code is valid */
-	int open_code;
-	int lost;			/* code of the device's failure */
-	struct err why_lost;
-	struct step_flight flights[STEP_AHEAD];
-	uint32_t n_flights;
-	uint64_t n_moves;		/* of steps, in and out */
-	struct number_watch numbers;
-	bool ended;			/* the thread calls the device no more */
-	struct words in;
-	uint32_t n_in_adds;
-	struct events out;
-	struct sched_stats stats;	/* as of the last turn */
-	uint64_t n_turns;
-	bool asleep;			/* waits for words, with nothing to run */
-
-	/* the owner's */
-	struct events taken;
-	struct engine_guard guard;	/* set before its thread is there */
-	struct watchdog *watchdog;
-
-	/* the engine thread's */
-	engine_open_fn *open;
-	void *open_ctx;
-	struct err open_err;		/* written before the handshake */
-	struct device *device;
-	struct sched *sched;
-	struct words doing;
-	struct events made;		/* in this turn */
-	int failed;			/* an event could not be kept */
-};
+#include "worker/engine_int.h"
 
 /* ---- queues ------------------------------------------------------------------------ */
 
@@ -91,7 +29,7 @@ static int words_add(struct words *w, const struct word *word)
 	return 0;
 }
 
-static int events_reserve(struct events *l, size_t more)
+int events_reserve(struct events *l, size_t more)
 {
 	size_t cap = l->cap ? l->cap : 64;
 	struct engine_event *p;
@@ -257,16 +195,6 @@ static int run(struct engine *e)
 	return r;
 }
 
-/* Under the lock. */
-static void set_why(struct engine *e, int code, const char *what)
-{
-	char flying[FLIGHT_TEXT];
-
-	flights_text(e->flights, e->n_flights, flying);
-	e->lost = code;
-	err_set(&e->why_lost, code, "%s; in flight: %s", what, flying);
-}
-
 static void tell_lost(struct engine *e, int code)
 {
 	struct engine_event ev = { .kind = ENGINE_LOST, .code = code };
@@ -282,7 +210,7 @@ static void tell_lost(struct engine *e, int code)
 	events_add(e, &ev);
 	pthread_mutex_lock(&e->lock);
 	if (!e->lost) {		/* else the guard has told already */
-		set_why(e, code, what);
+		engine_set_why(e, code, what);
 		publish(e);
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -475,77 +403,6 @@ size_t engine_take(struct engine *e, const struct engine_event **ret)
 	pthread_mutex_unlock(&e->lock);
 	*ret = e->taken.p;
 	return e->taken.n;
-}
-
-/* ---- the guard ------------------------------------------------------------------------- */
-
-static void look(void *ctx, struct watch_look *ret)
-{
-	struct engine *e = ctx;
-
-	pthread_mutex_lock(&e->lock);
-	ret->busy = !e->asleep && !e->ended;
-	ret->mark = e->n_turns + e->n_moves;
-	ret->bound_ms = flights_bound_ms(e->flights, e->n_flights, e->guard.step_ms);
-	pthread_mutex_unlock(&e->lock);
-}
-
-/* Into `out` itself: `made` belongs to the thread that hangs. */
-static void post_lost(struct engine *e, int code)
-{
-	const struct engine_event ev = { .kind = ENGINE_LOST, .code = code };
-	const uint64_t one = 1;
-
-	pthread_mutex_lock(&e->lock);
-	if (events_reserve(&e->out, 1) == 0) {
-		e->out.p[e->out.n++] = ev;
-		(void)!write(e->fd, &one, sizeof(one));
-	}
-	pthread_mutex_unlock(&e->lock);
-}
-
-static void bite(void *ctx, uint64_t stood_ms)
-{
-	struct engine *e = ctx;
-	const struct timespec grace = { e->guard.grace_ms / 1000, e->guard.grace_ms % 1000 * 1000000L };
-	bool told;
-	char what[96];
-
-	snprintf(what, sizeof(what), "the device hangs: nothing was finished for %" PRIu64 " ms", stood_ms);
-	pthread_mutex_lock(&e->lock);
-	told = e->lost;		/* then it was closing the lost device that hangs */
-	if (!told)
-		set_why(e, -ETIMEDOUT, what);
-	pthread_mutex_unlock(&e->lock);
-	e->guard.say(e->guard.ctx, told ? "the lost device hangs while it is closed" : e->why_lost.text);
-	if (!told)
-		post_lost(e, -ETIMEDOUT);
-	nanosleep(&grace, NULL);
-	e->guard.leave(e->guard.ctx);
-}
-
-int engine_guard(struct engine *e, const struct engine_guard *g)
-{
-	const struct watch_hooks hooks = { e, look, bite };
-	uint32_t tick_ms = g->step_ms / 16;
-
-	pthread_mutex_lock(&e->lock);
-	e->numbers.limit = g->no_numbers;
-	pthread_mutex_unlock(&e->lock);
-	e->guard = *g;
-	return watchdog_start(&hooks, tick_ms < 10 ? 10 : tick_ms > 1000 ? 1000 : tick_ms, &e->watchdog);
-}
-
-int engine_why_lost(struct engine *e, struct err *ret)
-{
-	int r;
-
-	pthread_mutex_lock(&e->lock);
-	r = e->lost;
-	if (r && ret)
-		*ret = e->why_lost;
-	pthread_mutex_unlock(&e->lock);
-	return r;
 }
 
 bool engine_pulse(struct engine *e, uint64_t *ret_turns)

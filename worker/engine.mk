@@ -4,7 +4,7 @@ noinst_LIBRARIES += libengine.a
 libengine_a_SOURCES = \
 	worker/check.c worker/check.h \
 	worker/chip.c worker/chip.h \
-	worker/engine.c worker/engine.h \
+	worker/engine.c worker/engine.h worker/engine_guard.c worker/engine_int.h \
 	worker/flight.c worker/flight.h \
 	worker/gen_config.c worker/gen_config.h \
 	worker/gen_out.c worker/gen_out.h \
