@@ -64,6 +64,11 @@ const char *device_numeric_text(const struct device *d)
 	return d->backend->numeric_text(d);
 }
 
+const char *device_lost_text(struct device *d)
+{
+	return d->backend->lost_text ? d->backend->lost_text(d) : "";
+}
+
 int device_load(struct device *d, const struct weight_source *w, device_progress *progress,
 		void *ctx, struct err *e)
 {

@@ -81,6 +81,10 @@ void device_budget(const struct device *d, const struct weight_source *w, struct
  * version, load-time options.  Hashed into the numeric class.  Borrowed from d. */
 const char *device_numeric_text(const struct device *d);
 
+/* After -ENODEV: what the device's own software says about it, a line for a person; "" when it says
+ * nothing.  Borrowed from d until the next call. */
+const char *device_lost_text(struct device *d);
+
 /* Allocates and loads.  progress (may be NULL) is called now and then from this
  * thread; a non-zero answer stops the load and is returned. */
 typedef int device_progress(void *ctx, uint64_t bytes_done, uint64_t bytes_total);
@@ -177,6 +181,8 @@ struct step_digest {
 struct run_result {
 	uint32_t slot;
 	bool sampled;
+	bool no_number;		/* with `sampled`: a NaN or an infinity was among the raw logits.  `token` is
+				 * an id and nothing more; whatever the slot holds is not to be trusted */
 	uint32_t token;
 	bool drafted;
 	uint32_t draft;		/* the MTP head's guess of the token after `token` */

@@ -23,6 +23,7 @@
 #define EVENT_SELF_TEST_FAILED       "4d5c1b74ba4f4fcc941bf41e6c90d950"
 #define EVENT_DEVICE_LOST            "fe1f759b38a84e15820e5912f3087451"
 #define EVENT_STEP_LOOP_STUCK        "6eab4d5a3c914dcd8c3856f8fb7423fc"
+#define EVENT_NO_NUMBER              "7892cfda756c420da1e10c3f5d4f30b5"
 #define EVENT_ROUTER_FOUND           "f12284c34de54fcab58d8d3af96974dd"
 #define EVENT_ROUTER_LOST            "077b3d2a8ce94e4f9d2c9577ec34df0d"
 #define EVENT_WORKER_DRAINING        "32e4ffe98fac4abda1e746b3cc13c822"

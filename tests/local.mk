@@ -1,5 +1,6 @@
 include tests/unit/local.mk
 include tests/unit/engine.mk
+include tests/unit/guard.mk
 include tests/unit/router.mk
 include tests/unit/life.mk
 include tests/unit/memory.mk

@@ -3,64 +3,14 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
-
-enum word_kind { WORD_ADD, WORD_CANCEL, WORD_PAUSE, WORD_RESUME };
-
-struct word {
-	enum word_kind kind;
-	uint64_t id;
-	struct seq *seq;	/* WORD_ADD: owned */
-};
-
-struct words {
-	struct word *p;
-	size_t n, cap;
-};
-
-struct events {
-	struct engine_event *p;
-	size_t n, cap;
-};
-
-struct engine {
-	pthread_t thread;
-	bool started;			/* the thread is there to be joined */
-	int fd;				/* eventfd: `out` is not empty */
-	struct sched_config config;	/* set before the handshake, then constant */
-
-	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* the thread sleeps on it while there is nothing to do */
-	/* under the lock */
-	bool stop;
-	bool open_done;			/* the handshake: open_code is valid */
-	int open_code;
-	int lost;			/* code of the device's failure */
-	struct words in;
-	uint32_t n_in_adds;
-	struct events out;
-	struct sched_stats stats;	/* as of the last turn */
-	uint64_t n_turns;
-	bool asleep;			/* waits for words, with nothing to run */
-
-	/* the owner's */
-	struct events taken;
-
-	/* the engine thread's */
-	engine_open_fn *open;
-	void *open_ctx;
-	struct err open_err;		/* written before the handshake */
-	struct device *device;
-	struct sched *sched;
-	struct words doing;
-	struct events made;		/* in this turn */
-	int failed;			/* an event could not be kept */
-};
+#include "worker/engine_int.h"
 
 /* ---- queues ------------------------------------------------------------------------ */
 
@@ -79,7 +29,7 @@ static int words_add(struct words *w, const struct word *word)
 	return 0;
 }
 
-static int events_reserve(struct events *l, size_t more)
+int events_reserve(struct events *l, size_t more)
 {
 	size_t cap = l->cap ? l->cap : 64;
 	struct engine_event *p;
@@ -134,7 +84,32 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 	struct engine_event ev = { .kind = ENGINE_DONE, .id = q->id, .time_ns = clock_ns(),
 				   .end = how };
 
+	if (how == SEQ_END_NO_NUMBER) {
+		ev.slot = q->slot_was;
+		ev.pos = q->n_tokens;
+	}
 	events_add(ctx, &ev);
+}
+
+static void on_flying(void *ctx, const struct step_flight *f, uint32_t n)
+{
+	struct engine *e = ctx;
+
+	pthread_mutex_lock(&e->lock);
+	memcpy(e->flights, f, n * sizeof(*f));
+	e->n_flights = n;
+	e->n_moves++;
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void on_collected(void *ctx, uint32_t n_sampled, uint32_t n_bad)
+{
+	struct engine *e = ctx;
+
+	pthread_mutex_lock(&e->lock);
+	if (number_watch_step(&e->numbers, n_sampled, n_bad, clock_ns()))
+		e->failed = -EDOM;
+	pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- the thread ---------------------------------------------------------------------- */
@@ -223,17 +198,27 @@ static int run(struct engine *e)
 static void tell_lost(struct engine *e, int code)
 {
 	struct engine_event ev = { .kind = ENGINE_LOST, .code = code };
+	const char *said = e->device && code != -EDOM ? device_lost_text(e->device) : "";
+	char what[256];
 
+	if (code == -EDOM)
+		snprintf(what, sizeof(what), "the model gives no numbers any more (NaN or infinite logits)");
+	else if (code == -ENOMEM)
+		snprintf(what, sizeof(what), "the engine has no memory to go on");
+	else
+		snprintf(what, sizeof(what), "the device was lost: %s", *said ? said : strerror(-code));
 	events_add(e, &ev);
 	pthread_mutex_lock(&e->lock);
-	e->lost = code;
-	publish(e);
+	if (!e->lost) {		/* else the guard has told already */
+		engine_set_why(e, code, what);
+		publish(e);
+	}
 	pthread_mutex_unlock(&e->lock);
 }
 
 static int open_device(struct engine *e)
 {
-	const struct sched_sink sink = { e, on_ran, on_done };
+	const struct sched_sink sink = { e, on_ran, on_done, on_flying, on_collected };
 	int r = e->open(e->open_ctx, &e->device, &e->config, &e->open_err);
 
 	if (r < 0)
@@ -259,6 +244,9 @@ static void *engine_main(void *arg)
 		tell_lost(e, r);
 	sched_free(e->sched);
 	device_close(e->device);
+	pthread_mutex_lock(&e->lock);
+	e->ended = true;
+	pthread_mutex_unlock(&e->lock);
 	return NULL;
 }
 
@@ -282,6 +270,7 @@ struct engine *engine_stop(struct engine *e)
 		pthread_mutex_unlock(&e->lock);
 		pthread_join(e->thread, NULL);
 	}
+	watchdog_stop(e->watchdog);	/* only now: joining may hang as well */
 	words_done(&e->in);
 	words_done(&e->doing);
 	free(e->out.p);
@@ -319,6 +308,7 @@ int engine_start(engine_open_fn *open, void *ctx, struct engine **ret, struct er
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_cond_init(&e->wake, NULL);
 	e->open = open;
+	e->numbers.limit = 3;
 	e->open_ctx = ctx;
 	e->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (e->fd < 0) {

@@ -19,6 +19,7 @@ struct flight {
 	uint32_t n;
 	struct seq **seq;	/* NULL: ended, cancelled or preempted since */
 	struct sched_run *run;
+	struct step_flight told;
 };
 
 struct sched {
@@ -198,6 +199,7 @@ static void give_back(struct sched *s, struct seq *q)
 	q->n_blocks = 0;
 	if (q->slot != SEQ_NO_SLOT)
 		s->free_slots[s->n_free_slots++] = q->slot;
+	q->slot_was = q->slot;
 	q->slot = SEQ_NO_SLOT;
 }
 
@@ -442,6 +444,25 @@ static void plan_others(struct sched *s, struct flight *f, struct room *room)
 	}
 }
 
+/* Before the device gets it: a call that never returns is in flight too. */
+static void tell_flying(const struct sched *s, uint32_t n)
+{
+	struct step_flight told[STEP_AHEAD];
+
+	if (!s->sink.flying)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		told[i] = s->flights[(s->first_flight + i) % STEP_AHEAD].told;
+	s->sink.flying(s->sink.ctx, told, n);
+}
+
+static void count_rows(const struct sched *s, struct flight *f)
+{
+	f->told = (struct step_flight){ .step = s->stats.n_steps + 1, .n_runs = f->n };
+	for (uint32_t i = 0; i < f->n; i++)
+		f->told.rows[f->run[i].kind] += f->run[i].n;
+}
+
 /* 1: a step was submitted; 0: there is nothing to run. */
 static int submit(struct sched *s)
 {
@@ -460,6 +481,8 @@ static int submit(struct sched *s)
 	if (!f->n)
 		return 0;
 	plan.n_runs = f->n;
+	count_rows(s, f);
+	tell_flying(s, s->n_flights + 1);
 	r = device_submit(s->device, &plan);
 	if (r < 0)
 		return r;
@@ -489,6 +512,10 @@ static void take_result(struct sched *s, struct seq *q, struct sched_run *run)
 		s->stats.n_prompt_tokens += run->n;
 	else if (run->kind == ROW_REPLAY)
 		s->stats.n_replayed += run->n;
+	if (r->sampled && r->no_number) {
+		end(s, q, SEQ_END_NO_NUMBER);	/* its token is not one */
+		return;
+	}
 	if (r->sampled) {
 		count_draft(s, q, r);
 		how = seq_sampled(q, r->token);
@@ -503,6 +530,7 @@ static int collect(struct sched *s)
 {
 	struct flight *f = &s->flights[s->first_flight];
 	int n = device_collect(s->device, s->results, s->config.n_slots);
+	uint32_t n_sampled = 0, n_bad = 0;
 
 	if (n < 0)
 		return n;
@@ -511,10 +539,16 @@ static int collect(struct sched *s)
 	s->n_flights--;
 	for (uint32_t i = 0; i < f->n; i++) {
 		f->run[i].result = &s->results[i];
-		if (f->seq[i])
-			take_result(s, f->seq[i], &f->run[i]);
+		if (!f->seq[i])
+			continue;
+		n_sampled += s->results[i].sampled;
+		n_bad += s->results[i].sampled && s->results[i].no_number;
+		take_result(s, f->seq[i], &f->run[i]);
 	}
 	f->n = 0;
+	tell_flying(s, s->n_flights);
+	if (s->sink.collected)
+		s->sink.collected(s->sink.ctx, n_sampled, n_bad);
 	return 0;
 }
 

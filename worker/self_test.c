@@ -78,13 +78,17 @@ static int on_token(struct test *t, const struct engine_event *ev, struct err *e
 static int on_event(struct test *t, const struct engine_event *ev, struct err *e)
 {
 	t->heard_ns = clock_ns();
-	if (ev->kind == ENGINE_LOST)
-		return err_set(e, -ENODEV, "self-test: the device was lost: %s",
-			       strerror(-ev->code));
+	if (ev->kind == ENGINE_LOST) {
+		engine_why_lost(t->engine, e);
+		return err_prefix(e, -ENODEV, "self-test");
+	}
 	if (ev->id >= TWINS)
 		return 0;
 	if (ev->kind == ENGINE_TOKEN)
 		return on_token(t, ev, e);
+	if (ev->kind == ENGINE_DONE && ev->end == SEQ_END_NO_NUMBER)
+		return err_set(e, -EBADMSG, "self-test: a NaN or an infinity among the logits at position %" PRIu32
+			       ": the weights or the device are damaged", ev->pos);
 	if (ev->kind == ENGINE_DONE && ev->end == SEQ_END_FAILED)
 		return err_set(e, -ENOMEM, "self-test: the engine gave it up");
 	t->twin[ev->id].over |= ev->kind == ENGINE_DONE;

@@ -50,7 +50,8 @@ struct seq_spec {
 	uint32_t n_stop;
 };
 
-enum seq_end { SEQ_END_NOT_YET, SEQ_END_STOP, SEQ_END_LENGTH, SEQ_END_CANCELLED, SEQ_END_FAILED };
+enum seq_end { SEQ_END_NOT_YET, SEQ_END_STOP, SEQ_END_LENGTH, SEQ_END_CANCELLED, SEQ_END_FAILED,
+	       SEQ_END_NO_NUMBER	/* its logits are no numbers: run_result.no_number */ };
 
 #define SEQ_NO_SLOT UINT32_MAX
 
@@ -68,6 +69,7 @@ struct seq {
 	uint32_t pos;			/* positions submitted */
 	uint32_t n_flying;		/* samples submitted and not collected */
 	uint32_t slot;
+	uint32_t slot_was;		/* the last one that it gave back, for a line in the log */
 	kv_block *blocks;		/* room for all that it can ever need */
 	uint32_t n_blocks;
 

@@ -161,13 +161,12 @@ static void read_engine(struct serve *s)
 	}
 }
 
-static void on_lost(struct serve *s)
+static const char *lost_text(const struct serve *s)
 {
-	for (size_t i = 0; i < s->n_jobs; i++)
-		job_end(s, s->jobs[i], HW__FINISH__FAILED, "the device was lost");
-	jobs_flush(s);
-	s->quit = true;
+	return s->lost == -ETIMEDOUT ? "the device hangs" :
+	       s->lost == -EDOM ? "the model produces no numbers" : "the device was lost";
 }
+
 
 /* ---- time --------------------------------------------------------------------------------- */
 
@@ -285,9 +284,12 @@ static void turn(struct serve *s)
 		busy = read_link(s);
 		read_engine(s);
 		on_time(s);
-		if (s->lost && !s->quit)
-			on_lost(s);
 		jobs_flush(s);
+		/* What was computed is sent, and nothing is ended: the goodbye leaves the requests to the router as
+		 * if this process had been killed.  It continues them elsewhere to the bit, or has this model loaded
+		 * again for them, or ends them with an error; a Done that failed would only be the last. */
+		if (s->lost)
+			s->quit = true;
 		if (s->link_failed) {
 			lose_router(s, "a message could not be sent");
 			(void)link_client_renew(s->link);	/* failed: the next recv tries again */
@@ -335,7 +337,7 @@ static void say_goodbye(struct serve *s)
 	struct pollfd fd = { .fd = link_client_fd(s->link), .events = POLLIN };
 	struct link_in in;
 
-	send_goodbye(s, s->lost ? "the device was lost" : "drained");
+	send_goodbye(s, s->lost ? lost_text(s) : "drained");
 	while (s->state != LINK_DOWN && !s->link_failed && clock_ns() < end) {
 		(void)poll(&fd, 1, 20);
 		while (link_client_recv(s->link, &in) == 0) {
@@ -364,7 +366,7 @@ int serve_run(const struct serve_options *o, const struct text_model *model,
 	} else {
 		loop(&s);
 		say_goodbye(&s);
-		r = s.lost ? err_set(e, -ENODEV, "the device was lost: %s", strerror(-s.lost)) : 0;
+		r = s.lost ? err_set(e, -ENODEV, "%s", lost_text(&s)) : 0;
 	}
 	jobs_drop(&s);
 	free(s.jobs);

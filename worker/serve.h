@@ -34,14 +34,15 @@ struct serve_options {
 	struct grant *grant;		/* memory's; NULL: none.  Borrowed */
 };
 
-/* Runs until drained (0) or until the engine is lost (-ENODEV).  -EINVAL, -EPERM and other
+/* Runs until drained (0) or until the engine is lost (-ENODEV; engine_why_lost() says more).  -EINVAL, -EPERM and other
  * codes of the link: this endpoint cannot be connected to.  The caller has blocked SIGTERM
  * and SIGINT in all threads.  Nothing is owned. */
 int serve_run(const struct serve_options *o, const struct text_model *model,
 	      struct engine *engine, struct err *e);
 
-/* hearth-worker serve: argv[0] is "serve".  The exit status: 0; 1 the engine was lost; 64
- * wrong usage; 75 hearthd refused the memory; 78 a model or a configuration that cannot work. */
+/* hearth-worker serve: argv[0] is "serve".  The exit status: 0; 1 this machine, now; 64 wrong
+ * usage; 70 the device hangs, was lost, or gives no numbers; 75 hearthd refused the memory; 78 a model or a
+ * configuration that cannot work. */
 int serve_main(int argc, char **argv);
 
 #endif

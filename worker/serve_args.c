@@ -43,6 +43,10 @@ static const struct option_row {
 	  "let the MTP head guess and count how often it is right (speeds nothing up yet)" },
 	{ "drain-ms", "MS", NUMBER, AT(drain_ms), 0, 3600000,
 	  "time for running answers after SIGTERM (default: 30000)" },
+	{ "step-limit-s", "SECONDS", NUMBER, AT(step_limit_s), 1, 86400,
+	  "a step that takes longer is a device that hangs: exit 70; a six-hundredth more for each row (default: 60)" },
+	{ "no-numbers", "N", NUMBER, AT(no_numbers), 0, 1000,
+	  "so many samples in a row, within a minute, from logits that are no numbers: exit 70; 0: never (default: 3)" },
 	{ "hearthd", "SOCKET", TEXT, AT(hearthd), 0, 0,
 	  "ask there for memory before loading, or none (default: /run/hearthd/memory, if it is there)" },
 	{ "curve-public", "KEY", TEXT, AT(curve_public), 0, 0,
@@ -291,7 +295,7 @@ void serve_args_done(struct serve_args *a)
 
 int serve_args_parse(int argc, char **argv, struct serve_args *ret, struct err *e)
 {
-	struct serve_args a = { .drain_ms = 30000, .load = LOAD_DEFAULTS };
+	struct serve_args a = { .drain_ms = 30000, .step_limit_s = 60, .no_numbers = 3, .load = LOAD_DEFAULTS };
 	struct serve_args words = a;
 	int r = take_words(argc, argv, &words, e);	/* a typing error first, then files */
 

@@ -17,6 +17,7 @@ struct serve_args {
 	const char *hearthd;		/* socket, "none", or NULL: the usual one, if there */
 	const char *curve_public, *curve_secret_file, *curve_server;
 	uint32_t drain_ms;
+	uint32_t step_limit_s, no_numbers;	/* serve_guard() */
 	struct load_options load;
 	bool help, print_sample, dump_keys, dump;
 	const char *config;		/* the last one; all of them were read */

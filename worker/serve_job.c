@@ -1,9 +1,12 @@
 /* serve_job.c - requests under way: from the engine's events to Deltas and Dones. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/events.h"
 #include "lib/log.h"
 #include "worker/serve_int.h"
 
@@ -122,8 +125,22 @@ static void on_token(struct serve *s, struct job *j, struct choice *c,
 	}
 }
 
-static void on_engine_done(struct serve *s, struct choice *c, enum seq_end how)
+static void log_no_number(const struct serve *s, const struct job *j, const struct engine_event *ev)
 {
+	char slot[16], pos[16];
+
+	snprintf(slot, sizeof(slot), "%" PRIu32, ev->slot);
+	snprintf(pos, sizeof(pos), "%" PRIu32, ev->pos);
+	log_event(LOG_ERROR, EVENT_NO_NUMBER,
+		  LOG_FIELDS({ "ALIAS", s->o->alias }, { "SLOT", slot }, { "POSITION", pos }),
+		  "%s: a NaN or an infinity among the logits of slot %s at position %s (prompt of %" PRIu32
+		  " tokens); this answer is ended", s->o->alias, slot, pos, j->n_prompt);
+}
+
+static void on_engine_done(struct serve *s, struct job *j, struct choice *c, const struct engine_event *ev)
+{
+	const enum seq_end how = ev->end;
+
 	switch (how) {
 	case SEQ_END_STOP:
 	case SEQ_END_LENGTH:
@@ -131,6 +148,10 @@ static void on_engine_done(struct serve *s, struct choice *c, enum seq_end how)
 		break;
 	case SEQ_END_FAILED:
 		end_badly(s, c, HW__FINISH__FAILED, "the engine could not run this request");
+		break;
+	case SEQ_END_NO_NUMBER:
+		log_no_number(s, j, ev);
+		end_badly(s, c, HW__FINISH__FAILED, "the model produced no number");
 		break;
 	case SEQ_END_CANCELLED:
 	case SEQ_END_NOT_YET:
@@ -165,7 +186,7 @@ void job_event(struct serve *s, const struct engine_event *ev)
 		on_token(s, j, c, ev);
 		break;
 	case ENGINE_DONE:
-		on_engine_done(s, c, ev->end);
+		on_engine_done(s, j, c, ev);
 		break;
 	case ENGINE_LOST:
 		break;		/* the loop's */

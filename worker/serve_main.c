@@ -17,6 +17,7 @@
 #include "worker/self_test.h"
 #include "worker/serve.h"
 #include "worker/serve_args.h"
+#include "worker/serve_guard.h"
 #include "worker/serve_memory.h"
 
 enum { EX_MODEL = EX_CONFIG };		/* 78: restarting will not help */
@@ -213,36 +214,46 @@ static int load(struct serve_args *a, struct loaded *l, struct grant **ret_grant
 	return r;
 }
 
+static int serve_model(const struct serve_args *a, const struct loaded *l, struct grant *grant, struct err *e)
+{
+	int r = serve(a, l, grant, e);
+
+	if (r == 0)
+		log_totals(l);
+	else if (!engine_why_lost(l->engine, NULL))	/* else serve_guard_end() says it */
+		log_event(LOG_ERROR, EVENT_MODEL_REFUSED,
+			  LOG_FIELDS({ "ALIAS", a->alias }, { "REASON", e->text }), "%s", e->text);
+	return r;
+}
+
 static int run(struct serve_args *a, struct err *e)
 {
 	struct loaded l = { 0 };
 	struct grant *grant = NULL;
-	int r = load(a, &l, &grant, e);
+	int r = load(a, &l, &grant, e), end;
 
 	if (r == 0)
+		r = serve_guard(l.engine, a->alias, a->step_limit_s, a->no_numbers, e);
+	if (r == 0)
 		r = test_model(&l, e);
-	if (r == 0) {
-		r = serve(a, &l, grant, e);
-		if (r < 0)
-			log_event(LOG_ERROR, r == -ENODEV ? EVENT_DEVICE_LOST : EVENT_MODEL_REFUSED,
-				  LOG_FIELDS({ "ALIAS", a->alias }, { "REASON", e->text }), "%s",
-				  e->text);
-		else
-			log_totals(&l);
-	}
+	if (r == 0)
+		r = serve_model(a, &l, grant, e);
+	end = r < 0 && l.engine ? serve_guard_end(l.engine, a->alias) : 0;
 	if (r == -EINTR)
 		log_note("stopped while loading");
-	else if (r < 0)
+	else if (r < 0 && !end)
 		svc_status("%s", e->text);
 	loaded_done(&l);
 	grant_free(grant);
-	return r == -EINTR ? 0 : r;
+	return end ? -ENOTRECOVERABLE : r == -EINTR ? 0 : r;
 }
 
-/* 1: this machine, now; a restart may help.  74: a disk or its folder did not give what it holds.
- * 75: hearthd refused the memory.  78: this model or these options. */
+/* 1: this machine, now; a restart may help.  70: the device failed while it served.  74: a disk or its folder did not
+ * give what it holds.  75: hearthd refused the memory.  78: this model or these options. */
 static int status(int r)
 {
+	if (r == -ENOTRECOVERABLE)
+		return EX_SOFTWARE;
 	if (r == -EDQUOT)
 		return EX_TEMPFAIL;
 	if (r == -EIO)

@@ -223,12 +223,32 @@ static void report(const struct sampler *s, const float *raw, uint32_t n, uint32
 	}
 }
 
+/* Copies n logits; true: one of them is NaN or infinite.  A look at the exponents of what is copied anyway. */
+static bool take_logits(const float *from, uint32_t n, float *to)
+{
+	uint32_t bad = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t bits;
+
+		memcpy(&bits, &from[i], sizeof(bits));
+		bad |= (bits & 0x7f800000u) == 0x7f800000u;
+		to[i] = from[i];
+	}
+	return bad;
+}
+
 void sampler_pick(const struct sampler *s, const float *logits, uint32_t n_ids, uint32_t position,
 		  struct sample_room *room, struct run_result *ret)
 {
 	float *x = room->logits;
 
-	memcpy(x, logits, n_ids * sizeof(x[0]));
+	ret->sampled = true;
+	ret->no_number = take_logits(logits, n_ids, x);
+	if (ret->no_number) {
+		ret->token = 0;
+		return;
+	}
 	adjust(s, x, n_ids);
 	ret->token = arg_max(x, n_ids);
 	if (s->p.temperature > 0) {
@@ -238,7 +258,6 @@ void sampler_pick(const struct sampler *s, const float *logits, uint32_t n_ids, 
 		if (n > 0)
 			ret->token = draw(s, x, room->ids, n, position);
 	}
-	ret->sampled = true;
 	if (s->p.logprob || s->p.n_top)
 		report(s, logits, n_ids, room->ids, ret);
 }

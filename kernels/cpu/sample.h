@@ -18,7 +18,8 @@ struct sample_room {
 	uint32_t *ids;
 };
 
-/* logits [n_ids], raw; position: of the sampled token.  Fills token, logprob and top. */
+/* logits [n_ids], raw; position: of the sampled token.  Fills token, logprob and top;
+ * a logit that is no finite number: no_number, and token 0. */
 void sampler_pick(const struct sampler *s, const float *logits, uint32_t n_ids, uint32_t position,
 		  struct sample_room *room, struct run_result *ret);
 

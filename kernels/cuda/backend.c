@@ -34,6 +34,11 @@ static const char *hook_numeric_text(const struct device *d)
 	return cuda_device_numeric_text(inner(d));
 }
 
+static const char *hook_lost_text(struct device *d)
+{
+	return cuda_device_lost_text(inner(d));
+}
+
 static int hook_load(struct device *d, const struct weight_source *w, device_progress *progress,
 		     void *ctx, struct err *e)
 {
@@ -101,6 +106,7 @@ static const struct backend hooks = {
 	.close = hook_close,
 	.budget = hook_budget,
 	.numeric_text = hook_numeric_text,
+	.lost_text = hook_lost_text,
 	.load = hook_load,
 	.slot_begin = hook_slot_begin,
 	.submit = hook_submit,

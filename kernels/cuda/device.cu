@@ -20,6 +20,8 @@ int code_of(struct cuda_device *d, cudaError_t e)
 {
 	if (e == cudaSuccess)
 		return 0;
+	if (!d->lost)
+		d->lost_code = e;
 	d->lost = true;
 	return -ENODEV;
 }
@@ -517,6 +519,7 @@ int cuda_device_submit(struct cuda_device *d, const struct plan *p)
 static void result_take(const struct sample_out *from, struct run_result *r)
 {
 	r->sampled = true;
+	r->no_number = from->no_number;
 	r->token = from->token;
 	r->logprob = from->logprob;
 	r->n_top = std::min(from->n_top, (uint32_t)STEP_MAX_TOP);
@@ -613,6 +616,28 @@ int cuda_block_save(struct cuda_device *d, kv_block b, void *ret)
 int cuda_block_restore(struct cuda_device *d, kv_block b, const void *from)
 {
 	return block_copy(d, b, (char *)from, false);
+}
+
+/* ---- a device that is lost --------------------------------------------------------- */
+
+/* An error that breaks the context sticks: every later call answers it too, so where the first word was not
+ * kept the stream is asked again. */
+const char *cuda_device_lost_text(struct cuda_device *d)
+{
+	cudaError_t e = d->lost_code;
+
+	if (!d->lost)
+		return "";
+	if (e == cudaSuccess)
+		e = cudaPeekAtLastError();
+	if (e == cudaSuccess)
+		e = cudaStreamQuery(d->stream);
+	if (e == cudaSuccess || e == cudaErrorNotReady)
+		return "";
+	d->lost_code = e;
+	snprintf(d->lost_text, sizeof(d->lost_text), "cuda:%d: %s (%s, %d)", d->ordinal, cudaGetErrorString(e),
+		 cudaGetErrorName(e), (int)e);
+	return d->lost_text;
 }
 
 /* ---- measurements ---------------------------------------------------------------- */

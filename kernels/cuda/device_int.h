@@ -115,6 +115,8 @@ struct mark {
 struct cuda_device {
 	int ordinal;
 	bool lost, loaded, profile;
+	cudaError_t lost_code;	/* of the call that told; cudaSuccess: not kept */
+	char lost_text[160];
 	struct model_shape m;
 	struct device_limits limits;
 	std::string numeric_text;

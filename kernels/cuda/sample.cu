@@ -53,6 +53,14 @@ __device__ float key_value(key_t64 key)
 	return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
 }
 
+/* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a number. */
+constexpr key_t64 NO_NUMBER = ~0ull;
+
+__device__ bool is_number(float x)
+{
+	return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
+}
+
 /* The lowest key of a value above -infinity: forbidden ids are below. */
 __device__ key_t64 lowest_key(void)
 {
@@ -434,12 +442,13 @@ __device__ bool scanned(const sample_params &p)
 	return !p.logprob && !p.n_top && !p.n_bias;
 }
 
-/* Block x, warp w: segment x * SCAN_WARPS + w of row y. */
+/* Block x, warp w: segment x * SCAN_WARPS + w of row y.  Of a row that is not `scanned` only NO_NUMBER counts. */
 __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 {
 	const uint32_t index = blockIdx.x * SCAN_WARPS + threadIdx.x / 32;
 	const segment g(index, a.n_ids);
 	key_t64 best = 0;
+	bool bad = false;
 
 	chain_wait();
 	chain_release();
@@ -448,20 +457,20 @@ __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab, a.counts + (size_t)row.slot * a.vocab, &p,
 				     a.n_ids };
 
-	if (!scanned(p))
-		return;
 	for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
 		key_t64 key = from.at(i);
 
 		best = key > best ? key : best;
+		bad |= !is_number(from.x[i]);
 	}
 	for (int m = 16; m > 0; m >>= 1) {
 		key_t64 y = __shfl_xor_sync(0xffffffffu, best, m);
 
 		best = best > y ? best : y;
 	}
+	bad = __any_sync(0xffffffffu, bad);
 	if (threadIdx.x % 32 == 0)
-		a.keys[(size_t)blockIdx.y * SAMPLE_SEGMENTS + index] = best;
+		a.keys[(size_t)blockIdx.y * SAMPLE_SEGMENTS + index] = bad ? NO_NUMBER : best;
 }
 
 __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
@@ -476,12 +485,24 @@ __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 	uint32_t *counts = a.counts + (size_t)row.slot * a.vocab;
 	float *x = a.logits + (size_t)row.logits * a.vocab;
 	sample_out *out = a.out + blockIdx.x;
+	const uint64_t *keys = a.keys + (size_t)blockIdx.x * SAMPLE_SEGMENTS;
+	const bool bad = __syncthreads_or(keys[threadIdx.x] == NO_NUMBER);
 	float log_sum = 0, logit;
 	uint32_t token;
 
-	if (!threadIdx.x)
+	if (!threadIdx.x) {
 		out->n_top = 0;
+		out->no_number = bad;
+	}
 	__syncthreads();
+	if (bad) {	/* the whole block: nothing of this row is worth a word */
+		if (!threadIdx.x) {
+			out->token = 0;
+			out->logprob = 0;
+			a.last_sample[row.slot] = 0;
+		}
+		return;
+	}
 	if (p.logprob || p.n_top)
 		log_sum = report(s, from_raw{ x, a.n_ids }, p, out);
 	__syncthreads();
@@ -491,7 +512,7 @@ __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 	}
 	__syncthreads();
 	token = choose(s, from_adjusted{ x, counts, &p, a.n_ids }, p, row.position,
-		       scanned(p) ? a.keys + (size_t)blockIdx.x * SAMPLE_SEGMENTS : nullptr);
+		       scanned(p) ? keys : nullptr);
 	token = token < a.n_ids ? token : 0;
 	if (threadIdx.x)
 		return;

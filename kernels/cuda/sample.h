@@ -7,7 +7,7 @@
  * logit / T + Gumbel noise.
  *
  * A block has a row; what it would have to read all logits for is done before by many, where a row asks for neither
- * biases nor log-probabilities.  Plain C; device pointers, borrowed until the stream has passed the call;
+ * biases nor log-probabilities.  Those that read all logits also see whether each is a number.  Plain C; device pointers, borrowed until the stream has passed the call;
  * enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_SAMPLE_H
@@ -48,6 +48,7 @@ struct sample_row {
 struct sample_out {
 	uint32_t token;
 	float logprob;
+	uint32_t no_number;	/* a NaN or an infinity among the raw logits: `token` is 0 */
 	uint32_t n_top;
 	uint32_t top_id[SAMPLE_MAX_TOP];
 	float top_logprob[SAMPLE_MAX_TOP];

@@ -5,7 +5,7 @@ gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 if CUDA
 gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/decode_matmul_test \
 	tests/gpu/device_test tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test \
-	tests/gpu/prefill_matmul_test tests/gpu/rows_test
+	tests/gpu/prefill_matmul_test tests/gpu/rows_test tests/gpu/sample_test
 check_PROGRAMS += $(gpu_tests)
 TESTS += $(gpu_tests)
 tests_gpu_attn_decode_test_SOURCES = tests/gpu/attn_decode_test.cu
@@ -23,6 +23,8 @@ tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu
 tests_gpu_prefill_matmul_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
 tests_gpu_rows_test_LDADD = $(gpu_libs)
+tests_gpu_sample_test_SOURCES = tests/gpu/sample_test.cu
+tests_gpu_sample_test_LDADD = $(gpu_libs)
 # The loader on a device that is this process: needs nvcc, and no GPU.
 check_PROGRAMS += tests/unit/loader_test
 TESTS += tests/unit/loader_test

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/path.h"
 #include "kernels/cpu/ref.h"
+#include "kernels/cpu/sample.h"
 #include "tests/unit/unit.h"
 
 #define N 512
@@ -214,6 +215,47 @@ TEST(rounding_is_to_the_nearest_even_bfloat16)
 	EQ(bf16_bits(NAN) & 0x7fc0, 0x7fc0);
 }
 
+static struct run_result pick(const struct sampling *p, const float *logits, uint32_t n)
+{
+	float x[100];
+	uint32_t ids[100];
+	struct sample_room room = { x, ids };
+	struct run_result r = { 0 };
+	struct sampler *s;
+
+	OK(sampler_new(p, n, NULL, 0, &s));
+	sampler_pick(s, logits, n, 5, &room, &r);
+	sampler_free(s);
+	assert_true(r.sampled && r.token < n);
+	return r;
+}
+
+TEST(a_logit_that_is_no_number_is_found_wherever_it_stands)
+{
+	const struct token_bias forbid = { .id = 3, .bias = -INFINITY };
+	const uint32_t never = 4;
+	const struct sampling ways[] = {
+		{ .top_p = 1, .repetition = 1 },
+		{ .temperature = 0.8f, .top_p = 0.9f, .top_k = 20, .repetition = 1.1f, .seed = 1, .logprob = true,
+		  .n_top = 3, .bias = &forbid, .n_bias = 1, .never = &never, .n_never = 1 },
+	};
+	const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
+	float x[100];
+
+	for (uint32_t k = 0; k < 2; k++)
+		for (uint32_t i = 0; i < 97; i++) {
+			fill(x, 97);
+			x[(i + 1) % 97] = 3.0e38f;	/* large is a number */
+			x[(i + 2) % 97] = -3.0e38f;
+			assert_false(pick(&ways[k], x, 97).no_number);	/* nor is a forbidden id none */
+			x[i] = bad[i % 4];
+			assert_true(pick(&ways[k], x, 97).no_number);
+			x[97] = NAN;	/* not one of the ids */
+			x[i] = 0;
+			assert_false(pick(&ways[k], x, 97).no_number);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +264,7 @@ int main(void)
 		cmocka_unit_test(attention_in_blocks_equals_a_plain_softmax),
 		cmocka_unit_test(the_delta_rule_and_the_convolution_equal_the_reference),
 		cmocka_unit_test(rounding_is_to_the_nearest_even_bfloat16),
+		cmocka_unit_test(a_logit_that_is_no_number_is_found_wherever_it_stands),
 	};
 
 	return cmocka_run_group_tests(tests, find_paths, NULL);

@@ -109,7 +109,7 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 
 static void open_sched(uint32_t n_blocks, uint32_t replay_rows)
 {
-	const struct sched_sink sink = { NULL, on_ran, on_done };
+	const struct sched_sink sink = { NULL, on_ran, on_done, NULL, NULL };
 	const struct sched_config c = { .n_slots = N_SLOTS, .n_blocks = n_blocks, .max_rows = ROWS,
 					.max_context = MAX_POS, .max_queue = 100,
 					.prefill_rows = STEP_GRID, .replay_rows = replay_rows };

@@ -89,7 +89,7 @@ static void world_open(struct world *w, uint32_t n_slots, uint32_t n_blocks, uin
 {
 	struct device_limits l = { .n_slots = n_slots, .n_blocks = n_blocks, .max_rows = max_rows,
 				   .max_context = 2048 };
-	const struct sched_sink sink = { w, on_ran, on_done };
+	const struct sched_sink sink = { w, on_ran, on_done, NULL, NULL };
 
 	memset(w, 0, sizeof(*w));
 	w->random = 1;
@@ -340,7 +340,7 @@ TEST(drafts_are_counted_against_what_was_sampled)
 	struct sched_stats st;
 	uint32_t *prompt = prompt_of(2, 20), want[200], n_hits = 0;
 	struct sampling s = sampling_of(2);
-	const struct sched_sink sink = { &w, on_ran, on_done };
+	const struct sched_sink sink = { &w, on_ran, on_done, NULL, NULL };
 
 	world_open(&w, 2, 64, 128);
 	sched_free(w.sched);
@@ -362,7 +362,7 @@ TEST(a_configuration_without_room_for_a_chunk_is_refused)
 {
 	struct sched_config c = { .n_slots = 8, .n_blocks = 8, .max_rows = 71, .max_context = 100,
 				  .max_queue = 1, .prefill_rows = 64, .replay_rows = 1 };
-	const struct sched_sink sink = { NULL, on_ran, on_done };
+	const struct sched_sink sink = { NULL, on_ran, on_done, NULL, NULL };
 	struct sched *s;
 
 	EQ(sched_new(NULL, &c, &sink, &s), -EINVAL);

@@ -1,0 +1,103 @@
+/* sample_test.cu - a logit that is no number is found, in its row only, whatever the row's parameters; and rows of
+ * numbers are sampled as if nobody looked.  Exits 77 without a GPU. */
+#include "kernels/cuda/sample.h"
+#include "tests/gpu/gpu_test.h"
+
+constexpr uint32_t ROWS = 6, VOCAB = 5008, IDS = 4999;
+
+struct world {
+	array<sample_row> rows{ ROWS };
+	array<sample_params> params{ ROWS };
+	array<sample_bias> bias{ (size_t)ROWS * SAMPLE_MAX_BIAS };
+	array<uint32_t> counts{ (size_t)ROWS * VOCAB }, last{ ROWS };
+	array<float> logits{ (size_t)ROWS * VOCAB };
+	array<uint64_t> keys{ (size_t)ROWS * SAMPLE_SEGMENTS };
+	array<sample_out> out{ ROWS };
+
+	/* Samples all rows; penalties' counts begin at 0 each time. */
+	std::vector<sample_out> run(const std::vector<float> &x)
+	{
+		const sample_args a = { rows.d, params.d, bias.d, counts.d, last.d, logits.d, keys.d, out.d, ROWS, VOCAB, IDS };
+
+		logits.h = x;
+		logits.up();
+		std::fill(counts.h.begin(), counts.h.end(), 0u);
+		counts.up();
+		if (sample_rows(&a, nullptr))
+			exit(1);
+		CUDA(cudaDeviceSynchronize());
+		out.down();
+		return out.h;
+	}
+};
+
+static void set_up(struct world *w)
+{
+	for (uint32_t r = 0; r < ROWS; r++) {
+		sample_params p = {};
+
+		p.seed = r;
+		p.top_p = 1;
+		p.repetition = 1;
+		p.temperature = r ? 0.8f : 0;	/* row 0: greedy */
+		p.top_k = r == 1 ? 20 : 0;
+		p.top_p = r == 1 || r == 2 ? 0.95f : 1;
+		p.min_p = r == 3 ? 0.01f : 0;
+		p.penalise = r == 3;
+		p.presence = r == 3 ? 0.5f : 0;
+		p.n_bias = r == 4 ? 2 : 0;
+		p.logprob = r == 5;
+		p.n_top = r == 5 ? 5 : 0;
+		w->params.h[r] = p;
+		w->rows.h[r] = { r, 100, r, 0 };
+	}
+	w->bias.h[4 * SAMPLE_MAX_BIAS] = { 7, -INFINITY };	/* a forbidden id is no fault */
+	w->bias.h[4 * SAMPLE_MAX_BIAS + 1] = { 4998, 2 };
+	w->rows.up();
+	w->params.up();
+	w->bias.up();
+}
+
+int main(void)
+{
+	const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
+	const uint32_t places[] = { 0, 1, 7, 1023, 2500, 4997, 4998 };
+	bool clean = true, found = true, alone = true, padding = true;
+
+	if (!have_gpu())
+		return 77;
+	struct world w;
+	std::vector<float> x((size_t)ROWS * VOCAB), y;
+
+	set_up(&w);
+	for (float &v : x)
+		v = 10 * uniform();
+	const std::vector<sample_out> good = w.run(x);
+	for (const sample_out &o : good)
+		clean = clean && !o.no_number && o.token < IDS;
+	for (uint32_t r = 0; r < ROWS; r++)
+		for (uint32_t at : places)
+			for (float b : bad) {
+				y = x;
+				y[(size_t)r * VOCAB + at] = b;
+				const std::vector<sample_out> o = w.run(y);
+				for (uint32_t i = 0; i < ROWS; i++)
+					if (i == r)
+						found = found && o[i].no_number == 1 && o[i].token == 0;
+					else
+						alone = alone && !o[i].no_number && o[i].token == good[i].token;
+			}
+	y = x;
+	for (uint32_t r = 0; r < ROWS; r++)
+		for (uint32_t i = IDS; i < VOCAB; i++)
+			y[(size_t)r * VOCAB + i] = bad[i % 4];
+	const std::vector<sample_out> o = w.run(y);
+	for (uint32_t r = 0; r < ROWS; r++)
+		padding = padding && !o[r].no_number && o[r].token == good[r].token;
+	claim("rows of numbers are not flagged", clean);
+	claim("NaN and infinities are found at every place, with every kind of parameters", found);
+	claim("a row without a number changes no other", alone);
+	claim("what stands behind the ids is not looked at", padding);
+	claim("nothing is written behind the arrays", w.out.guarded() && w.keys.guarded() && w.logits.guarded());
+	return n_failed ? 1 : 0;
+}
