@@ -7,8 +7,8 @@
  * logit / T + Gumbel noise.
  *
  * A block has a row; what it would have to read all logits for is done before by many, where a row asks for neither
- * biases nor log-probabilities.  Those that read all logits also see whether each is a number.  Plain C; device pointers, borrowed until the stream has passed the call;
- * enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
+ * biases nor log-probabilities.  Those that read all logits also see whether each is a number.  Plain C; device
+ * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_SAMPLE_H
 #define HEARTH_KERNELS_CUDA_SAMPLE_H

@@ -19,7 +19,8 @@ tests_gpu_gdn_prefill_test_SOURCES = tests/gpu/gdn_prefill_test.cu
 tests_gpu_gdn_prefill_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_step_test_SOURCES = tests/gpu/gdn_step_test.cu
 tests_gpu_gdn_step_test_LDADD = $(gpu_libs)
-tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu
+tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu kernels/cpu/ref_matmul.c \
+	kernels/cpu/ref_matmul.h
 tests_gpu_prefill_matmul_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
 tests_gpu_rows_test_LDADD = $(gpu_libs)
