@@ -70,7 +70,7 @@ static void read_gpus(struct memory *m)
 
 void memory_measure(struct memory *m)
 {
-	uint64_t now = clock_ns();
+	uint64_t now = clock_ns(), percpu;
 	struct err e;
 
 	if (meminfo_read(NULL, &m->info, &e) < 0) {
@@ -81,8 +81,11 @@ void memory_measure(struct memory *m)
 	read_taken(m);
 	m->measure.total = m->info.total;
 	m->measure.free = m->info.free;
-	m->measure.available = m->info.available;
-	m->measure.droppable = meminfo_droppable(&m->info);
+	/* memory that a process just gave back is available, wherever the kernel keeps it; a device
+	 * that sees MemFree only gets it as it gets the cache, by hearth-dropcaches */
+	percpu = meminfo_percpu(NULL);
+	m->measure.available = m->info.available + percpu;
+	m->measure.droppable = meminfo_droppable(&m->info) + percpu;
 	m->measure.psi = m->psi;
 	broker_measure(m->broker, &m->measure, now);
 }

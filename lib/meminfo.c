@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/own.h"
 
@@ -86,6 +87,23 @@ uint64_t meminfo_droppable(const struct meminfo *m)
 
 	/* shared memory is counted as cache and has no file behind it */
 	return all > m->shmem ? all - m->shmem : 0;
+}
+
+uint64_t meminfo_percpu(const char *root)
+{
+	CLEANUP(fclosep) FILE *f = open_file(root, "/proc/zoneinfo");
+	uint64_t pages = 0, page = (uint64_t)sysconf(_SC_PAGESIZE);
+	char line[256];
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		uint32_t count;	/* only "pagesets" have lines of this name */
+
+		if (sscanf(line, " count: %" SCNu32, &count) == 1)
+			pages += count;
+	}
+	return pages * page;
 }
 
 int meminfo_psi_read(const char *root, struct meminfo_psi *ret)

@@ -3,7 +3,7 @@
 #
 # A cmocka program counts with each of its claims, a script with its own line of that
 # form if it prints one, else as one test.  What was skipped is named, so that a skip is
-# never silent.
+# never silent; what failed is shown with what its log says of it, last, where it is read.
 build=${1:?usage: summary.sh BUILD}
 find "$build/tests" -name '*.trs' | sort | while read -r trs; do
 	log=${trs%.trs}.log
@@ -25,8 +25,16 @@ find "$build/tests" -name '*.trs' | sort | while read -r trs; do
 	*) [ "$f" -gt 0 ] || f=1 ;;
 	esac
 	echo "$p $f $s $name"
-done | awk '
+done | awk -v build="$build" '
 	{ p += $1; f += $2; s += $3
 	  if ($2) print "failed:  " $4
+	  if ($2) bad[++n] = build "/" $4
 	  if ($3) print "skipped: " $4 " (" $3 ")" }
-	END { printf "%d passed, %d failed, %d skipped\n", p, f, s }'
+	END {
+		for (i = 1; i <= n; i++) {
+			print "-- " bad[i]
+			fflush()
+			system("grep -iE \"fail|error|expected\" \"" bad[i] "\" | tail -n 6 | cut -c1-600")
+		}
+		printf "%d passed, %d failed, %d skipped\n", p, f, s
+	}'

@@ -39,7 +39,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = { "/proc/meminfo", "/proc/buddyinfo",
+	static const char *const names[] = { "/proc/meminfo", "/proc/buddyinfo", "/proc/zoneinfo",
 					     "/proc/pressure/memory", "/proc/pressure", "/proc", "" };
 	char full[256];
 
@@ -86,6 +86,21 @@ TEST(files_that_cannot_be_believed)
 			     "MemAvailable 1 kB\n");
 	EQ(meminfo_read(root, &m, &e), -EBADMSG);
 	EQ(m.total, 7);		/* untouched */
+}
+
+TEST(free_pages_of_each_cpu)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	put("/proc/zoneinfo", "Node 0, zone   Normal\n  pages free     5937012\n        boost    0\n"
+			      "      nr_free_pages 5937012\n  pagesets\n    cpu: 0\n"
+			      "              count:    337\n              high:     1444\n"
+			      "              high_max: 48307\n    cpu: 1\n              count:    1024\n"
+			      "  node_unreclaimable:  0\nNode 1, zone Normal\n  pagesets\n    cpu: 0\n"
+			      "              count:    7\n              count:    x\n");
+	EQ(meminfo_percpu(root), (337 + 1024 + 7) * page);
+	EQ(meminfo_percpu("/nonexistent"), 0);
+	assert_true(meminfo_percpu(NULL) > 0);		/* this kernel has the lines */
 }
 
 TEST(pressure)
@@ -146,6 +161,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_box_of_121_gib),
 		cmocka_unit_test(files_that_cannot_be_believed),
+		cmocka_unit_test(free_pages_of_each_cpu),
 		cmocka_unit_test(pressure),
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(this_kernel),
