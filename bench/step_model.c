@@ -72,14 +72,11 @@ static int shape_named(const char *name, struct model_shape *ret, struct err *e)
 
 static int open_dummy(const char *recipe, const char *shape, struct step_model *m, struct err *e)
 {
-	uint32_t i = 0;
-
-	while (i < DUMMY_N && strcmp(recipe, dummy_recipe_name((enum dummy_recipe)i)) != 0)
-		i++;
-	if (i == DUMMY_N)
+	m->dummy.seed = DUMMY_SEED;
+	if (dummy_recipe_of(recipe, &m->dummy.recipe) < 0)
 		return err_set(e, -EINVAL, "--dummy %s: there are bf16, fp8, nvfp4 and nvfp4-fp8", recipe);
 	int r = shape_named(shape, &m->shape, e);
-	m->dummy = (struct dummy){ m->shape, (enum dummy_recipe)i };
+	m->dummy.shape = m->shape;
 	m->source = dummy_source(&m->dummy);
 	return r;
 }

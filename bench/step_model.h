@@ -2,7 +2,7 @@
 #ifndef HEARTH_BENCH_STEP_MODEL_H
 #define HEARTH_BENCH_STEP_MODEL_H
 
-#include "kernels/cuda/dummy.h"
+#include "kernels/dummy.h"
 #include "kernels/model.h"
 #include "lib/err.h"
 #include "worker/traffic.h"

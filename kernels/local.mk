@@ -15,6 +15,6 @@ libkernels_a_SOURCES = \
 	kernels/cpu/ref.c kernels/cpu/ref.h \
 	kernels/cpu/sample.c kernels/cpu/sample.h \
 	kernels/cpu/slab.c kernels/cpu/slab.h
-# plain C, and every back end must refuse or take it
-libkernels_a_SOURCES += kernels/cuda/dummy.c kernels/cpu/cpu_measure.c
+libkernels_a_SOURCES += kernels/cpu/cpu_measure.c \
+	kernels/dummy.c kernels/dummy.h kernels/dummy_fill.c kernels/dummy_stream.c
 kernels_libs = libkernels.a

@@ -14,15 +14,17 @@ int weight_rows(const struct weight_ref *w, uint32_t first, uint32_t n, struct w
 		return -EINVAL;
 	*ret = *w;
 	ret->rows = n;
-	ret->data = (const char *)w->data + weight_row_bytes(w->format, w->cols) * first;
+	if (w->data)
+		ret->data = (const char *)w->data + weight_row_bytes(w->format, w->cols) * first;
 	if (weight_is_plain(w->format))
 		return 0;
 	if (w->span_rows >= w->rows)	/* one row of scales for all */
 		return 0;
 	if (first % w->span_rows || (n % w->span_rows && first + n != w->rows))
 		return -EINVAL;
-	ret->scale = (const char *)w->scale +
-		     first / w->span_rows * weight_row_bytes(w->scale_format, weight_scale_cols(w));
+	if (w->scale)
+		ret->scale = (const char *)w->scale +
+			     first / w->span_rows * weight_row_bytes(w->scale_format, weight_scale_cols(w));
 	return 0;
 }
 

@@ -12,8 +12,8 @@
  * that nothing handed out so far is looked at any more.  Several pieces may be held at a time (gate and
  * up of an expert): as long as they fit into half of the room there is always a next one.
  *
- * A source without a stream of its own (made-up weights of tests) works just as well: pieces then
- * point to where find() says.
+ * A source without a stream of its own (random models of tests) works just as well: pieces then
+ * point to where find() says.  One whose find() has no `data` (kernels/dummy.h) has a stream.
  *
  * Thread: one at a time.
  */
@@ -66,7 +66,7 @@ void weight_stream_done(struct weight_stream *s);
 /* Waits for reads in flight: nobody writes into the room afterwards.  NULL ok. */
 struct weight_stream *weight_stream_close(struct weight_stream *s);
 
-/* `n` rows of w from `first` on.  -EINVAL: outside, or no whole blocks of scales. */
+/* `n` rows of w from `first` on (NULL stays NULL).  -EINVAL: outside, or no whole blocks of scales. */
 int weight_rows(const struct weight_ref *w, uint32_t first, uint32_t n, struct weight_ref *ret);
 /* Rows of a piece of w of at most `bytes` (one block of rows at least): a multiple of 128, or all. */
 uint32_t weight_piece_rows(const struct weight_ref *w, size_t bytes);

@@ -9,6 +9,7 @@ include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/unit/read.mk
 include tests/unit/bench.mk
+include tests/unit/dummy.mk
 include tests/lint/local.mk
 include tests/fuzz/local.mk
 include tests/fuzz/router.mk

@@ -6,7 +6,6 @@
  */
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -336,11 +335,8 @@ static int cpu_load(struct device *base, const struct weight_source *w, device_p
 		    void *ctx, struct err *e)
 {
 	struct cpu_device *d = cpu(base);
-	struct weight_ref first;
 	int r;
 
-	if (w->find(w->ctx, W_EMBED, 0, 0, &first) == 0 && !first.data)
-		return err_set(e, -ENOTSUP, "cpu: weights without data (dummy) are made up on a GPU only");
 	if (d->slabs.n)
 		return err_set(e, -EINVAL, "device: an earlier load failed; open it again");
 	r = cpu_load_weights(d, w, progress, ctx, e);
@@ -429,27 +425,16 @@ static void count_layers(struct cpu_device *d)
 				      (size_t)(s->gdn_conv_width - 1) * gdn_channels(s)) + s->hidden;
 }
 
-static uint32_t default_threads(void)
-{
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) < 0)
-		return 1;
-	int n = CPU_COUNT(&set);
-	return n < 1 ? 1 : n > 64 ? 64 : (uint32_t)n;
-}
-
 int cpu_device_open(const struct model_shape *shape, const struct device_limits *limits,
 		    struct device **ret, struct err *e)
 {
 	const char *forced = getenv("HEARTH_CPU_PATH");
-	uint32_t threads = limits->n_threads ? limits->n_threads : default_threads();
 	int r = check_shape(shape, e);
 
 	if (r < 0)
 		return r;
-	if (threads > 1024)
-		return err_set(e, -EINVAL, "cpu: %u threads", threads);
+	if (limits->n_threads > 1024)
+		return err_set(e, -EINVAL, "cpu: %u threads", limits->n_threads);
 	struct cpu_device *d = calloc(1, sizeof(*d));
 	if (!d)
 		return err_set(e, -ENOMEM, "out of memory");
@@ -457,11 +442,11 @@ int cpu_device_open(const struct model_shape *shape, const struct device_limits 
 	d->path = forced ? cpu_path_named(forced) : cpu_path_best();
 	d->round = limits->numerics == NUMERICS_BF16;
 	d->inv_freq = calloc(shape->rotary_dim / 2 + 1, sizeof(double));
-	r = !d->path ? -EINVAL : !d->inv_freq ? -ENOMEM : pool_new(threads, &d->pool);
+	r = !d->path ? -EINVAL : !d->inv_freq ? -ENOMEM : pool_new(limits->n_threads, &d->pool);
 	if (r < 0) {
 		cpu_close(&d->base);
 		return err_set(e, r, r == -EINVAL ? "HEARTH_CPU_PATH: no such path here" :
-						    "cpu: cannot start %u threads", threads);
+						    "cpu: cannot start its threads");
 	}
 	fill_inv_freq(shape, d->inv_freq);
 	count_layers(d);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -109,6 +110,16 @@ uint32_t pool_threads(const struct pool *p)
 	return p->n_threads;
 }
 
+static uint32_t cores(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 1;
+	int n = CPU_COUNT(&set);
+	return n < 1 ? 1 : n > 64 ? 64 : (uint32_t)n;
+}
+
 int pool_new(uint32_t n_threads, struct pool **ret)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -118,13 +129,13 @@ int pool_new(uint32_t n_threads, struct pool **ret)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
-	p->n_threads = n_threads;
-	p->members = calloc(n_threads, sizeof(p->members[0]));
+	p->n_threads = n_threads ? n_threads : cores();
+	p->members = calloc(p->n_threads, sizeof(p->members[0]));
 	if (!p->members) {
 		pool_free(p);
 		return -ENOMEM;
 	}
-	for (uint32_t i = 0; i + 1 < n_threads; i++) {
+	for (uint32_t i = 0; i + 1 < p->n_threads; i++) {
 		p->members[i] = (struct member){ .pool = p, .index = i + 1 };
 		int r = pthread_create(&p->members[i].thread, NULL, member_main, &p->members[i]);
 		if (r) {

@@ -12,7 +12,8 @@
 struct pool;
 typedef void pool_fn(void *ctx, uint32_t task);
 
-int pool_new(uint32_t n_threads, struct pool **ret);	/* the caller counts as one */
+/* The caller counts as one thread.  0: one a core that this process may use, 64 at most. */
+int pool_new(uint32_t n_threads, struct pool **ret);
 struct pool *pool_free(struct pool *p);			/* NULL ok */
 uint32_t pool_threads(const struct pool *p);
 void pool_run(struct pool *p, pool_fn *fn, void *ctx, uint32_t n);

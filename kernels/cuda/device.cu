@@ -248,8 +248,8 @@ static bool memory_host(struct cuda_device *d)
 	return true;
 }
 
-static int load(struct cuda_device *d, const struct weight_source *w, uint64_t seed, device_progress *progress,
-		void *ctx, struct err *e)
+int cuda_device_load(struct cuda_device *d, const struct weight_source *w, device_progress *progress,
+		     void *ctx, struct err *e)
 {
 	int rc;
 
@@ -268,23 +268,9 @@ static int load(struct cuda_device *d, const struct weight_source *w, uint64_t s
 	    cudaMemset(d->ws.active, 0, 8) != cudaSuccess ||
 	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
-	rc = weights_load(&d->m, w, seed, progress, ctx, &d->w, e);
+	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
 	d->loaded = !rc;
 	return rc;
-}
-
-int cuda_device_load(struct cuda_device *d, const struct weight_source *w, device_progress *progress, void *ctx,
-		     struct err *e)
-{
-	return load(d, w, 0, progress, ctx, e);
-}
-
-int cuda_device_load_dummy(struct cuda_device *d, enum dummy_recipe recipe, uint64_t seed, struct err *e)
-{
-	struct dummy dummy = { d->m, recipe };
-	const struct weight_source w = dummy_source(&dummy);
-
-	return load(d, &w, seed, NULL, NULL, e);
 }
 
 void cuda_device_weight_reads(const struct cuda_device *d, uint64_t *ret_step, uint64_t *ret_expert)

@@ -13,7 +13,6 @@
 extern "C" {
 #endif
 
-#include "kernels/cuda/dummy.h"
 #include "kernels/measure.h"
 #include "kernels/step.h"
 
@@ -40,8 +39,6 @@ int cuda_block_restore(struct cuda_device *d, kv_block b, const void *from);
 
 /* ---- for measurements --------------------------------------------------------- */
 
-/* Instead of cuda_device_load(): weights made on the device from a seed. */
-int cuda_device_load_dummy(struct cuda_device *d, enum dummy_recipe recipe, uint64_t seed, struct err *e);
 /* Bytes of matrices that a step reads: always, and for each expert in use, in the mean over layers. */
 void cuda_device_weight_reads(const struct cuda_device *d, uint64_t *ret_step, uint64_t *ret_expert);
 

@@ -20,7 +20,6 @@ extern "C" {
 #include "kernels/cpu/dequant.h"
 #include "kernels/cuda/decode_matmul.h"
 #include "kernels/cuda/pack_lane.h"
-#include "kernels/noise.h"
 
 namespace {
 
@@ -127,53 +126,6 @@ __global__ void pack_nvfp4_kernel(struct pack_rows m, const uint8_t *scales, uin
 	to[2048 + i] = (char)pack_scale_code(s);
 }
 
-/* Word i of stream `stream`: a function of (seed, stream, i). */
-__device__ struct noise_words noise_at(uint64_t seed, uint32_t stream, size_t i)
-{
-	return noise_philox(seed, (uint32_t)i, (uint32_t)(i >> 32), stream, 1);
-}
-
-/* Uniform in (-scale, scale). */
-__global__ void noise_bf16_kernel(uint2 *out, size_t count, uint64_t seed, uint32_t stream, float scale)
-{
-	const size_t step = (size_t)gridDim.x * blockDim.x;
-
-	for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-		const noise_words r = noise_at(seed, stream, i);
-		uint32_t v[4];
-
-		for (int j = 0; j < 4; j++) {
-			float u = ((float)(r.w[j] >> 9) + 0.5f) * (1.0f / 4194304.0f) - 1.0f;
-
-			v[j] = __bfloat16_as_ushort(__float2bfloat16_rn(u * scale));
-		}
-		out[i] = make_uint2(v[0] | v[1] << 16, v[2] | v[3] << 16);
-	}
-}
-
-/* Any bits are a weight; scales are in [scale, 2 scale) (NVFP4: codes of [1, 2)). */
-template <enum matmul_format F>
-__global__ void noise_units_kernel(uint4 *out, size_t count, uint64_t seed, uint32_t stream, float scale)
-{
-	constexpr uint32_t chunks = (F == MATMUL_FP8 ? MATMUL_FP8_UNIT : MATMUL_NVFP4_UNIT) / 16;
-	constexpr uint32_t codes = F == MATMUL_FP8 ? 256 : 128;
-	const size_t step = (size_t)gridDim.x * blockDim.x;
-
-	for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-		const noise_words r = noise_at(seed, stream, i);
-		uint32_t v[4];
-
-		for (int j = 0; j < 4; j++) {
-			v[j] = r.w[j];
-			if (i % chunks >= codes)
-				v[j] = F == MATMUL_FP8 ?
-					       __float_as_uint(scale * (1 + (float)(r.w[j] >> 9) * (1.0f / 8388608.0f))) :
-					       (r.w[j] & 0x07070707) | 9 * 0x08080808;
-		}
-		out[i] = make_uint4(v[0], v[1], v[2], v[3]);
-	}
-}
-
 /* ---- small things --------------------------------------------------------------------- */
 
 int fail(struct loader *k, cudaError_t code)
@@ -217,44 +169,6 @@ uint32_t packed_row(const struct piece &p, uint32_t rows, uint32_t row)
 	const uint32_t half = rows / 2, i = row % half;
 
 	return p.layout == LAYOUT_TURNS ? i / 8 * 16 + i % 8 + row / half * 8 : row;
-}
-
-/* ---- dummies --------------------------------------------------------------------------- */
-
-/* Root of the mean square of what random bits mean, scales of [1, 2) included: e4m3's 256 values with 0x7f as 480, and
- * e2m1's 16; (1 + u)^2 is 7/3 in the mean for FP8's scales and 2.148 for NVFP4's eight. */
-float noise_rms(enum matmul_format f)
-{
-	double sum = 0;
-
-	if (f == MATMUL_NVFP4)
-		return sqrtf(8.5625f * 2.1484f);
-	for (int i = 0; i < 127; i++) {
-		const double v = (double)dequant_e4m3((uint8_t)i);
-
-		sum += v * v;
-	}
-	return (float)sqrt((sum + 480.0 * 480.0) / 128 * 7 / 3);
-}
-
-/* Weights with a mean square of 1 / cols, as a trained matrix has about. */
-int fill_noise(struct loader *k, const struct piece &p, char *to)
-{
-	const float deviation = p.layout == LAYOUT_ROWS ? 0.57735f : 1 / sqrtf((float)p.cols);
-	const uint32_t stream = (uint32_t)k->stream++;
-
-	switch (p.format) {
-	case MATMUL_FP8:
-		noise_units_kernel<MATMUL_FP8><<<4096, 256>>>((uint4 *)to, p.bytes() / 16, k->seed, stream,
-							      deviation / noise_rms(MATMUL_FP8));
-		break;
-	case MATMUL_NVFP4:
-		noise_units_kernel<MATMUL_NVFP4><<<4096, 256>>>((uint4 *)to, p.bytes() / 16, k->seed, stream, 1);
-		break;
-	default:
-		noise_bf16_kernel<<<4096, 256>>>((uint2 *)to, p.bytes() / 8, k->seed, stream, sqrtf(3) * deviation);
-	}
-	return code_of(k, cudaGetLastError()) ?: tell(k, p.bytes());
 }
 
 /* ---- to the staging area ------------------------------------------------------------------ */
@@ -469,17 +383,13 @@ void list(struct loader *k, const struct piece &p)
 /* The weights of a piece; its row scales, if it has any, to `scales`. */
 int put_piece(struct loader *k, const struct piece &p, char *to, float *scales)
 {
-	const bool made_up = !p.refs[0].data;
-	const float factor = made_up && p.format == MATMUL_NVFP4 ? 1 / (sqrtf((float)p.cols) * noise_rms(p.format)) : 1;
-
 	if (!k->slab) {
-		if (!made_up)
-			list(k, p);
+		list(k, p);
 		return 0;
 	}
 	if (scales)
-		std::fill_n(scales, p.tiles() * MATMUL_TILE, factor);
-	return made_up ? fill_noise(k, p, to) : upload(k, p, to, scales);
+		std::fill_n(scales, p.tiles() * MATMUL_TILE, 1.0f);
+	return upload(k, p, to, scales);
 }
 
 /* ---- what a matrix is made of --------------------------------------------------------------- */
@@ -571,13 +481,14 @@ int experts_format(struct loader *k, uint32_t layer, uint32_t n, std::vector<par
 	return 0;
 }
 
-/* The tensor among stacked ones that has a NaN, by looking at all of it. */
+/* The tensor among stacked ones that has a NaN, by looking at all of it; the first where nothing is left to look at, since
+ * it came by the stream alone. */
 const char *nan_name(const std::vector<weight_ref> &refs)
 {
 	for (const weight_ref &r : refs) {
 		const bool fp8 = r.format == WF_FP8;
 		const uint8_t *at = (const uint8_t *)(fp8 ? r.data : r.scale);
-		const size_t n = fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);
+		const size_t n = !at ? 0 : fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);
 
 		if (std::any_of(at, at + n, [](uint8_t b) { return pack_e4m3_nan(b); }))
 			return r.name;
@@ -636,7 +547,7 @@ int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_
 	return 0;
 }
 
-int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, float dummy, void **ret)
+int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, void **ret)
 {
 	const size_t bytes = (size_t)n * (wide ? 4 : 2);
 	struct weight_ref ref = {};
@@ -644,18 +555,16 @@ int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t
 
 	*ret = take(k, bytes);
 	rc = loader_find(k, slot, layer, 0, n, 1, &ref);
-	if (!rc && !k->slab && ref.data)
+	if (!rc && !k->slab)
 		k->pieces.push_back({ slot, layer, 0, 0, ref.rows });
 	if (rc || !k->slab)
 		return rc;
-	std::vector<float> f(n, dummy);
+	std::vector<float> f(n);
 	std::vector<bf16> h(n);
-	if (ref.data) {
-		rc = weight_stream_next(k->in, &ref, k->e);
-		for (uint32_t i = 0; !rc && i < n; i++)
-			f[i] = dequant_element(ref.data, ref.format, i);
-		weight_stream_done(k->in);
-	}
+	rc = weight_stream_next(k->in, &ref, k->e);
+	for (uint32_t i = 0; !rc && i < n; i++)
+		f[i] = dequant_element(ref.data, ref.format, i);
+	weight_stream_done(k->in);
 	for (uint32_t i = 0; i < n; i++)
 		h[i] = __float2bfloat16_rn(f[i]);
 	rc = rc ? rc : code_of(k, cudaMemcpy(*ret, wide ? (void *)f.data() : (void *)h.data(), bytes, cudaMemcpyHostToDevice));

@@ -25,7 +25,6 @@ struct part {
 
 struct loader {
 	const struct weight_source *source;
-	uint64_t seed;
 	device_progress *progress;
 	void *ctx;
 	struct err *e;
@@ -38,7 +37,7 @@ struct loader {
 	char *staging;		/* device */
 	uint32_t *bad;		/* device: the least index into `packed` of a matrix with a NaN */
 	std::vector<std::vector<weight_ref>> packed;
-	uint64_t stream, done, total;
+	uint64_t done, total;
 	uint32_t expanded;
 };
 
@@ -54,8 +53,8 @@ int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_
 /* In which format a matrix that stands for itself is kept. */
 enum matmul_format loader_format(const struct weight_ref *r);
 
-/* A vector (or the small convolution matrix) as bf16 or float32; `dummy` where there is no data. */
-int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, float dummy, void **ret);
+/* A vector (or the small convolution matrix) as bf16 or float32. */
+int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, void **ret);
 int put_rows(struct loader *k, enum weight_slot slot, uint32_t rows, uint32_t cols, void **ret);
 int put_matrix(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l,
 	       struct matrix *ret);

@@ -4,8 +4,8 @@
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/decode_matmul.h"
-#include "kernels/cuda/dummy.h"
 #include "kernels/cuda/loader.h"
+#include "kernels/dummy.h"
 
 extern "C" {
 #include "lib/err.h"
@@ -20,10 +20,10 @@ int walk_gdn(struct loader *k, const struct model_shape *m, uint32_t l, struct l
 	int rc = put_stack(k, l, { { W_GDN_QKV, 0, channels }, { W_GDN_Z, 0, value }, { W_GDN_B, 0, m->gdn_v_heads },
 				   { W_GDN_A, 0, m->gdn_v_heads } }, m->hidden, &w->mixer_in);
 
-	rc = rc ? rc : put_vector(k, W_GDN_CONV, l, channels * m->gdn_conv_width, false, 0.25f, &w->conv);
-	rc = rc ? rc : put_vector(k, W_GDN_A_LOG, l, m->gdn_v_heads, true, 0.5f, (void **)&w->a_log);
-	rc = rc ? rc : put_vector(k, W_GDN_DT_BIAS, l, m->gdn_v_heads, true, -3.0f, (void **)&w->dt_bias);
-	rc = rc ? rc : put_vector(k, W_GDN_NORM, l, m->gdn_head_dim, false, 1, &w->gdn_norm);
+	rc = rc ? rc : put_vector(k, W_GDN_CONV, l, channels * m->gdn_conv_width, false, &w->conv);
+	rc = rc ? rc : put_vector(k, W_GDN_A_LOG, l, m->gdn_v_heads, true, (void **)&w->a_log);
+	rc = rc ? rc : put_vector(k, W_GDN_DT_BIAS, l, m->gdn_v_heads, true, (void **)&w->dt_bias);
+	rc = rc ? rc : put_vector(k, W_GDN_NORM, l, m->gdn_head_dim, false, &w->gdn_norm);
 	return rc ? rc : put_matrix(k, l, { { W_GDN_OUT, 0, m->hidden } }, value, LAYOUT_PACKED, &w->mixer_out);
 }
 
@@ -32,8 +32,8 @@ int walk_attention(struct loader *k, const struct model_shape *m, uint32_t l, st
 	const uint32_t q = m->n_q_heads * m->head_dim, kv = m->n_kv_heads * m->head_dim;
 	int rc = put_stack(k, l, { { W_Q, 0, 2 * q }, { W_K, 0, kv }, { W_V, 0, kv } }, m->hidden, &w->mixer_in);
 
-	rc = rc ? rc : put_vector(k, W_Q_NORM, l, m->head_dim, false, 0, &w->q_norm);
-	rc = rc ? rc : put_vector(k, W_K_NORM, l, m->head_dim, false, 0, &w->k_norm);
+	rc = rc ? rc : put_vector(k, W_Q_NORM, l, m->head_dim, false, &w->q_norm);
+	rc = rc ? rc : put_vector(k, W_K_NORM, l, m->head_dim, false, &w->k_norm);
 	return rc ? rc : put_matrix(k, l, { { W_O, 0, m->hidden } }, q, LAYOUT_PACKED, &w->mixer_out);
 }
 
@@ -87,12 +87,12 @@ int walk_model(struct loader *k, const struct model_shape *m, struct weights *w)
 	int rc = put_rows(k, W_EMBED, m->vocab_rows, m->hidden, &w->embed);
 
 	rc = rc ? rc : put_matrix(k, 0, { { W_HEAD, 0, m->vocab_rows } }, m->hidden, LAYOUT_PACKED, &w->head);
-	rc = rc ? rc : put_vector(k, W_FINAL_NORM, 0, m->hidden, false, 0, &w->final_norm);
+	rc = rc ? rc : put_vector(k, W_FINAL_NORM, 0, m->hidden, false, &w->final_norm);
 	for (uint32_t l = 0; !rc && l < m->n_layers; l++) {
 		struct layer_weights *x = &w->layer[l];
 
-		rc = put_vector(k, W_INPUT_NORM, l, m->hidden, false, 0, &x->input_norm);
-		rc = rc ? rc : put_vector(k, W_POST_NORM, l, m->hidden, false, 0, &x->post_norm);
+		rc = put_vector(k, W_INPUT_NORM, l, m->hidden, false, &x->input_norm);
+		rc = rc ? rc : put_vector(k, W_POST_NORM, l, m->hidden, false, &x->post_norm);
 		rc = rc ? rc : m->mixer[l] == MIXER_GDN ? walk_gdn(k, m, l, x) : walk_attention(k, m, l, x);
 		rc = rc ? rc : m->n_experts ? walk_experts(k, m, l, w->shared_beside, x) : walk_dense(k, m, l, x);
 	}
@@ -163,7 +163,7 @@ size_t weights_bytes(const struct model_shape *shape, const struct weight_source
 	struct loader k = {};
 	struct weights w = {};
 	struct err e = {};
-	struct dummy plain = { *shape, DUMMY_BF16 };
+	struct dummy plain = { *shape, DUMMY_BF16, 0 };
 	const struct weight_source all = dummy_source(&plain);
 
 	k.e = &e;
@@ -171,8 +171,8 @@ size_t weights_bytes(const struct model_shape *shape, const struct weight_source
 	return w.bytes;
 }
 
-int weights_load(const struct model_shape *shape, const struct weight_source *source, uint64_t seed,
-		 device_progress *progress, void *ctx, struct weights *ret, struct err *e)
+int weights_load(const struct model_shape *shape, const struct weight_source *source, device_progress *progress,
+		 void *ctx, struct weights *ret, struct err *e)
 {
 	struct loader sizes = {}, k = {};
 	struct weights w = {};
@@ -183,7 +183,6 @@ int weights_load(const struct model_shape *shape, const struct weight_source *so
 	if (rc)
 		return rc;
 	k.source = source;
-	k.seed = seed;
 	k.progress = progress;
 	k.ctx = ctx;
 	k.pieces.swap(sizes.pieces);

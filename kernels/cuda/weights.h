@@ -70,11 +70,9 @@ struct weights {
 /* The formats are the source's; NULL: all BF16. */
 size_t weights_bytes(const struct model_shape *shape, const struct weight_source *source);
 
-/* Allocates and fills.  A weight whose data is NULL is made on the device from `seed` (the same for the same shape,
- * formats and seed), for measurements without a checkpoint: kernels/cuda/dummy.h.  -EINVAL names a tensor that has another
- * shape or a NaN. */
-int weights_load(const struct model_shape *shape, const struct weight_source *source, uint64_t seed,
-		 device_progress *progress, void *ctx, struct weights *ret, struct err *e);
+/* Allocates and fills.  -EINVAL names a tensor that has another shape or a NaN. */
+int weights_load(const struct model_shape *shape, const struct weight_source *source, device_progress *progress,
+		 void *ctx, struct weights *ret, struct err *e);
 void weights_free(struct weights *w);
 
 #ifdef __cplusplus

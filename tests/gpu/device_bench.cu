@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "kernels/cuda/device.h"
+#include "kernels/dummy.h"
 #include "kernels/noise.h"
 #include "tests/gpu/gpu_test.h"
 
@@ -274,9 +275,8 @@ int main(int argc, char **argv)
 	struct device_limits l = {};
 	struct device_budget b;
 	struct sequences s = {};
-	enum dummy_recipe recipe = DUMMY_BF16;
-	struct dummy dummy = { m, recipe };
-	struct weight_source source;
+	struct dummy dummy = { m, DUMMY_BF16, 1 };
+	const struct weight_source source = dummy_source(&dummy);
 	struct cuda_device *d;
 	struct err e = {};
 	double roof, seconds;
@@ -286,9 +286,8 @@ int main(int argc, char **argv)
 			context = (uint32_t)atoi(argv[i + 1]);
 		if (!strcmp(argv[i], "--steps"))
 			steps = (uint32_t)atoi(argv[i + 1]);
-		for (int r = 0; !strcmp(argv[i], "--weights") && r < DUMMY_N; r++)
-			if (!strcmp(argv[i + 1], dummy_recipe_name((enum dummy_recipe)r)))
-				recipe = (enum dummy_recipe)r;
+		if (!strcmp(argv[i], "--weights") && dummy_recipe_of(argv[i + 1], &dummy.recipe))
+			return 64;
 	}
 	if (!have_gpu())
 		return 77;
@@ -299,14 +298,12 @@ int main(int argc, char **argv)
 	l.n_blocks = SLOTS * s.pages;
 	l.max_rows = 8192;
 	seconds = now();
-	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load_dummy(d, recipe, 1, &e)) {
+	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load(d, &source, NULL, NULL, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
-	dummy.recipe = recipe;
-	source = dummy_source(&dummy);
 	cuda_device_budget(d, &source, &b);
-	printf("weights as %s; read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, workspace %.1f; made in %.1f s\n", dummy_recipe_name(recipe), roof,
+	printf("weights as %s; read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, workspace %.1f; made in %.1f s\n", dummy_recipe_name(dummy.recipe), roof,
 	       (double)b.weights / 1e9, (double)b.kv / 1e9, (double)b.states / 1e9, (double)b.workspace / 1e9,
 	       now() - seconds);
 	for (uint32_t i = 0; i < SLOTS * s.pages; i++)

@@ -7,7 +7,7 @@
 #include <tuple>
 
 #include "kernels/cpu/dequant.h"
-#include "kernels/cuda/dummy.h"
+#include "kernels/dummy.h"
 #include "kernels/model.h"
 #include "kernels/noise.h"
 #include "tests/gpu/gpu_test.h"
@@ -185,10 +185,10 @@ static inline void quantise_nvfp4(tensor *t)
 	*t = q;
 }
 
-/* The formats of published checkpoints (kernels/cuda/dummy.h); in the last recipe scales of tensors and of channels. */
+/* The formats of published checkpoints (kernels/dummy.h); in the last recipe scales of tensors and of channels. */
 static inline void model_quantise(struct model *m, enum dummy_recipe recipe)
 {
-	struct dummy d = { m->shape, recipe };
+	struct dummy d = { m->shape, recipe, 0 };
 	const struct weight_source formats = dummy_source(&d);
 
 	for (auto &w : m->weights) {

@@ -4,7 +4,10 @@
  * What is read back is decoded from the packed layouts by pack.h's description, not by the code that packs. */
 #include <errno.h>
 
+#include <string>
+
 #include "kernels/cuda/weights.h"
+#include "kernels/weight_stream.h"
 #include "tests/gpu/reference_model.h"
 
 /* ---- a weight from its packed place ----------------------------------------------------- */
@@ -157,21 +160,19 @@ static int progress(void *, uint64_t done, uint64_t)
 	return 0;
 }
 
-static bool load(const struct model &m, struct weights *w, struct err *e)
+static bool load(const struct model &m, const struct weight_source &s, struct weights *w, struct err *e)
 {
-	const struct weight_source s = m.source();
-
-	return weights_load(&m.shape, &s, 0, progress, NULL, w, e) == 0 && w->bytes == weights_bytes(&m.shape, &s);
+	return weights_load(&m.shape, &s, progress, NULL, w, e) == 0 && w->bytes == weights_bytes(&m.shape, &s);
 }
 
-static void whole(const char *name, struct model *m, uint32_t expanded, bool rounded)
+static void whole(const char *name, struct model *m, const struct weight_source &s, uint32_t expanded, bool rounded)
 {
 	struct weights w = {};
 	struct err e = {};
 
 	printf("%s\n", name);
 	n_wrong = n_seen = 0;
-	if (!load(*m, &w, &e)) {
+	if (!load(*m, s, &w, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		claim("loads", false);
 		return;
@@ -196,6 +197,34 @@ static void tall(struct model *m)
 	quantise_fp8(&m->weights.at(std::make_tuple((int)W_HEAD, 0u, 0u)), 128, 128);
 }
 
+/* Weights that come by the stream alone (kernels/dummy.h): the model gets the numbers that the bytes mean. */
+static void made_up(enum dummy_recipe recipe)
+{
+	struct model m;
+
+	model_fill(&m, 1);
+	struct dummy d = { m.shape, recipe, 3 };
+	const struct weight_source s = dummy_source(&d);
+	for (auto &w : m.weights) {
+		tensor &t = w.second;
+		weight_piece p = { (enum weight_slot)std::get<0>(w.first), std::get<1>(w.first), std::get<2>(w.first), 0, 0 };
+		weight_ref r = {};
+
+		if (s.find(s.ctx, p.slot, p.layer, p.expert, &r))
+			continue;
+		p.rows = r.rows;
+		std::vector<char> data(weight_data_bytes(&r)), scale(weight_scale_bytes(&r));
+		dummy_fill(&d, &r, &p, data.data(), scale.data());
+		r.data = data.data();
+		r.scale = scale.data();
+		t.wide = true;
+		t.full.resize((size_t)r.rows * r.cols);
+		for (uint32_t i = 0; i < r.rows; i++)
+			dequant_row(&r, i, t.full.data() + (size_t)i * r.cols);
+	}
+	whole(("made up as " + std::string(dummy_recipe_name(recipe))).c_str(), &m, s, 0, false);
+}
+
 static void refused(void)
 {
 	struct weights w = {};
@@ -206,16 +235,16 @@ static void refused(void)
 	model_quantise(&m, DUMMY_NVFP4_FP8);
 	tensor &t = m.weights.at(std::make_tuple((int)W_EXPERT_UP, 2u, 3u));
 	t.scale[5] = 0x7f;
-	claim("a NaN scale is refused by name", !load(m, &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
+	claim("a NaN scale is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
 							strstr(e.text, "NaN"));
 	t.scale[5] = 0;
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = 100;
 	e = {};
-	claim("another shape is refused by name", !load(m, &w, &e) && strstr(e.text, weight_slot_name(W_O)));
+	claim("another shape is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_O)));
 	m.weights.erase(std::make_tuple((int)W_Q_NORM, 3u, 0u));
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = m.shape.hidden;
 	e = {};
-	claim("a missing weight is refused by name", !load(m, &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
+	claim("a missing weight is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
 }
 
 int main(void)
@@ -229,14 +258,15 @@ int main(void)
 		model_quantise(&m, (enum dummy_recipe)r);
 		if (r == DUMMY_FP8)
 			tall(&m);
-		whole(names[r], &m, 0, false);
+		whole(names[r], &m, m.source(), 0, false);
+		made_up((enum dummy_recipe)r);
 	}
 	struct model m;
 	model_fill(&m, 1);
 	quantise_nvfp4(&m.weights.at(std::make_tuple((int)W_EXPERT_DOWN, 1u, 3u)));
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_SHARED_UP, 2u, 0u)), 128, 128);
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_GDN_Z, 0u, 0u)), 64, 128);
-	whole("several formats where there can be one", &m, 3, true);
+	whole("several formats where there can be one", &m, m.source(), 3, true);
 	refused();
 	return n_failed != 0;
 }
