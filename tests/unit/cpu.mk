@@ -2,6 +2,10 @@
 check_PROGRAMS += tests/tools/logits_driver
 tests_tools_logits_driver_SOURCES = tests/tools/logits_driver.c
 tests_tools_logits_driver_LDADD = $(weights_libs) $(lib_libs)
+tests_tools_logits_driver_LDFLAGS = $(AM_LDFLAGS) $(cuda_backend_ldflags)
+if CUDA
+tests_tools_logits_driver_LDADD += $(cuda_backend_libs)
+endif
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/step_test
