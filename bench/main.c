@@ -6,9 +6,19 @@
 #include <sysexits.h>
 
 #include "bench/compare.h"
+#include "bench/exact.h"
 #include "bench/load.h"
 #include "bench/router.h"
+#include "bench/soak.h"
 #include "bench/step.h"
+
+static const struct {
+	const char *name;
+	int (*main)(int argc, char **argv);
+} verbs[] = {
+	{ "compare", bench_compare_main }, { "exact", bench_exact_main }, { "load", bench_load_main },
+	{ "router", bench_router_main }, { "soak", bench_soak_main }, { "step", bench_step_main },
+};
 
 int main(int argc, char **argv)
 {
@@ -16,16 +26,13 @@ int main(int argc, char **argv)
 		puts("hearth-bench " PACKAGE_VERSION);
 		return 0;
 	}
-	if (argc > 1 && strcmp(argv[1], "step") == 0)
-		return bench_step_main(argc - 1, argv + 1);
-	if (argc > 1 && strcmp(argv[1], "load") == 0)
-		return bench_load_main(argc - 1, argv + 1);
-	if (argc > 1 && strcmp(argv[1], "router") == 0)
-		return bench_router_main(argc - 1, argv + 1);
-	if (argc > 1 && strcmp(argv[1], "compare") == 0)
-		return bench_compare_main(argc - 1, argv + 1);
+	for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(argv[1], verbs[i].name) == 0)
+			return verbs[i].main(argc - 1, argv + 1);
 	fprintf(stderr, "usage: hearth-bench compare [options] MODEL < ids\n"
 			"       hearth-bench step [options] MODEL\n"
+			"       hearth-bench exact [options] MODEL\n"
+			"       hearth-bench soak [options] MODEL\n"
 			"       hearth-bench load [options] MODEL\n"
 			"       hearth-bench router [options] HOST:PORT\n");
 	return EX_USAGE;

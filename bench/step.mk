@@ -2,8 +2,7 @@
 bin_hearth_bench_SOURCES += bench/step.c bench/step.h bench/step_bytes.c bench/step_bytes.h \
 	bench/step_cells.c bench/step_cells.h bench/step_conditions.c bench/step_conditions.h \
 	bench/step_model.c bench/step_model.h bench/step_options.c bench/step_options.h \
-	bench/step_report.c bench/step_report.h bench/step_run.c bench/step_run.h \
-	worker/traffic.c worker/traffic.h
+	bench/step_report.c bench/step_report.h bench/step_run.c bench/step_run.h
 # The commit that was built.  `make HEARTH_COMMIT=...` where there is no git; the file changes only when the commit does.
 nodist_bin_hearth_bench_SOURCES = bench/commit.h
 BUILT_SOURCES += bench/commit.h

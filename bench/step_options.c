@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/number.h"
 #include "kernels/step.h"
 #include "lib/opts.h"
 
@@ -17,7 +18,7 @@ enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_BATCH, OPT_CONTEXT
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
-	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8 (GPU)" },
+	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
 	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
 	{ OPT_BATCH, "batch", "N,N..", "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
 	{ OPT_CONTEXT, "context", "N,N..", "tokens before the first step, multiples of 64, 0: no decoding "
@@ -55,48 +56,6 @@ static int refuse(const char *option, const char *value)
 	return -EINVAL;
 }
 
-static bool number(const char *s, uint32_t least, uint32_t most, uint32_t *ret)
-{
-	char *end;
-	unsigned long x = strtoul(s, &end, 10);
-
-	*ret = (uint32_t)x;
-	return *s >= '0' && *s <= '9' && !*end && x >= least && x <= most;
-}
-
-/* "1,8,64".  "0" alone is the empty list. */
-static bool list(const char *s, uint32_t most, uint32_t unit, uint32_t *ret, uint32_t *ret_n)
-{
-	uint32_t n = 0;
-	char *end;
-
-	*ret_n = 0;
-	if (strcmp(s, "0") == 0)
-		return true;
-	for (;; s = end + 1) {
-		unsigned long x = strtoul(s, &end, 10);
-
-		if (n == STEP_MAX_LIST || *s < '0' || *s > '9' || x == 0 || x > most || x % unit)
-			return false;
-		ret[n++] = (uint32_t)x;
-		if (*end != ',')
-			break;
-	}
-	*ret_n = n;
-	return !*end;
-}
-
-static bool gibibytes(const char *s, uint64_t *ret)
-{
-	char *end;
-	double x = strtod(s, &end);
-
-	if (end == s || *end || !(x > 0) || x > 1e6)
-		return false;
-	*ret = (uint64_t)(x * 1073741824.0);
-	return *ret > 0;
-}
-
 static bool format(const char *s, enum step_format *ret)
 {
 	static const char *const names[] = { "markdown", "csv", "json" };
@@ -112,12 +71,12 @@ static bool format(const char *s, enum step_format *ret)
 static bool take_cells(int c, struct step_options *o)
 {
 	switch (c) {
-	case OPT_BATCH: return list(optarg, STEP_MAX_BATCH, 1, o->batch, &o->n_batch) && o->n_batch;
-	case OPT_CONTEXT: return list(optarg, 1u << 20, STEP_GRID, o->context, &o->n_context);
-	case OPT_PROMPT: return list(optarg, 1u << 20, 1, o->prompt, &o->n_prompt);
-	case OPT_STEPS: case OPT_TOKENS: return number(optarg, 2, 1u << 20, &o->steps);
-	case OPT_REPEAT: return number(optarg, 1, 64, &o->repeat);
-	case OPT_ROWS: return number(optarg, STEP_GRID, 1u << 20, &o->rows) && o->rows % STEP_GRID == 0;
+	case OPT_BATCH: return number_list(optarg, STEP_MAX_BATCH, 1, o->batch, STEP_MAX_LIST, &o->n_batch) && o->n_batch;
+	case OPT_CONTEXT: return number_list(optarg, 1u << 20, STEP_GRID, o->context, STEP_MAX_LIST, &o->n_context);
+	case OPT_PROMPT: return number_list(optarg, 1u << 20, 1, o->prompt, STEP_MAX_LIST, &o->n_prompt);
+	case OPT_STEPS: case OPT_TOKENS: return number_of(optarg, 2, 1u << 20, &o->steps);
+	case OPT_REPEAT: return number_of(optarg, 1, 64, &o->repeat);
+	case OPT_ROWS: return number_of(optarg, STEP_GRID, 1u << 20, &o->rows) && o->rows % STEP_GRID == 0;
 	default: return false;
 	}
 }
@@ -128,11 +87,11 @@ static bool take(int c, struct step_options *o)
 	case OPT_DEVICE: o->device = optarg; return true;
 	case OPT_DUMMY: o->dummy = optarg; return true;
 	case OPT_SHAPE: o->shape = optarg; return true;
-	case OPT_MEMORY: return gibibytes(optarg, &o->memory);
-	case OPT_AHEAD: return number(optarg, 0, 1, &o->ahead);
+	case OPT_MEMORY: return number_gibibytes(optarg, &o->memory);
+	case OPT_AHEAD: return number_of(optarg, 0, 1, &o->ahead);
 	case OPT_GREEDY: o->greedy = true; return true;
 	case OPT_DRAFT: o->draft = true; return true;
-	case OPT_THREADS: return number(optarg, 0, 1024, &o->threads);
+	case OPT_THREADS: return number_of(optarg, 0, 1024, &o->threads);
 	case OPT_FORMAT: return format(optarg, &o->format);
 	default: return take_cells(c, o);
 	}

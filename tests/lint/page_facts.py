@@ -55,7 +55,8 @@ def options():
     for program, name in (("hearth-router", "hearth-router.8"), ("hearthd", "hearthd.8"),
                           ("hearth-worker serve", "hearth-worker.8"), ("hearth-worker check", "hearth-worker.8"),
                           ("hearthctl", "hearthctl.1"), ("hearth-bench step", "hearth-bench.1"), ("hearth-bench load", "hearth-bench.1"),
-                          ("hearth-bench router", "hearth-bench.1"), ("hearth-bench compare", "hearth-bench.1")):
+                          ("hearth-bench router", "hearth-bench.1"), ("hearth-bench compare", "hearth-bench.1"),
+                          ("hearth-bench exact", "hearth-bench.1"), ("hearth-bench soak", "hearth-bench.1")):
         text = page(name)
         help_ = subprocess.run(["%s/bin/%s" % (BUILD, program.split()[0]), *program.split()[1:], "--help"],
                                capture_output=True, text=True)

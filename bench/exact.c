@@ -1,0 +1,187 @@
+/* exact.c - `hearth-bench exact`: points 1 and 4 of docs/numerics.md on a real shape and a real device.
+ *
+ * Requests of all kinds (greedy, sampled, penalised; prompts around the prefill grid) are first computed one after the
+ * other, and the CRCs of hidden state, logits, state and KV are kept for every step.  Then the same requests run among 1,
+ * 3, 8, .. rows: all decoding at once, with prompts mixed in, and preempted and replayed.  Each step must show the CRCs that it
+ * had alone, each answer its tokens.
+ */
+#include "config.h"
+
+#include "bench/exact.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "bench/exact_crowd.h"
+#include "bench/number.h"
+#include "bench/step_model.h"
+#include "lib/clock.h"
+#include "lib/opts.h"
+
+enum { MAX_ROWS = 256, MAX_LIST = 16, LEAST_OUTPUT = 12, MORE_OUTPUT = 16, SEED = 20261121 };
+/* In a crowd smaller than this more requests than rows come by, one after the other. */
+enum { LEAST_REQUESTS = 24, CHUNK_ROWS = 4 * STEP_GRID };
+
+struct exact {
+	const char *device, *model, *dummy, *shape;
+	uint32_t rows[MAX_LIST], n_rows, most_prompt, threads;
+	struct step_model m;
+	struct device_limits limits;
+	struct device *d;
+	struct random_kind kind;
+	struct exact_book book;
+	bool failed;
+};
+
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_ROWS, OPT_PROMPT, OPT_THREADS, OPT_DUMP };
+
+static const struct opts_row table[] = {
+	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
+	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
+	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	{ OPT_ROWS, "rows", "N,N..", "sequences that decode together (default: 1,3,8,17,64,200)" },
+	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 200)" },
+	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
+	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
+	{ 'h', "help", NULL, "this text" },
+	{ 'V', "version", NULL, "the version" },
+	{ 0, NULL, NULL, NULL },
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: hearth-bench exact [options] MODEL\n"
+	      "       hearth-bench exact [options] --dummy FORMAT [--shape SHAPE]\n", f);
+	opts_print_help(table, f);
+}
+
+/* 1: what was asked for is printed. */
+static int options(int argc, char **argv, struct exact *x)
+{
+	bool ok = true;
+
+	for (int c; ok && (c = opts_next(table, argc, argv)) != -1;) {
+		switch (c) {
+		case OPT_DEVICE: x->device = optarg; break;
+		case OPT_DUMMY: x->dummy = optarg; break;
+		case OPT_SHAPE: x->shape = optarg; break;
+		case OPT_ROWS: ok = number_list(optarg, MAX_ROWS, 1, x->rows, MAX_LIST, &x->n_rows) && x->n_rows; break;
+		case OPT_PROMPT: ok = number_of(optarg, 1, 8192, &x->most_prompt); break;
+		case OPT_THREADS: ok = number_of(optarg, 1, 1024, &x->threads); break;
+		case OPT_DUMP: opts_print_dump(table); return 1;
+		case 'h': usage(stdout); return 1;
+		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
+		default: ok = false;
+		}
+	}
+	if (!ok || optind + (x->dummy ? 0 : 1) != argc)
+		return -EINVAL;
+	x->model = x->dummy ? NULL : argv[optind];
+	return 0;
+}
+
+static uint32_t most_rows(const struct exact *x)
+{
+	uint32_t most = LEAST_REQUESTS;
+
+	for (uint32_t i = 0; i < x->n_rows; i++)
+		most = x->rows[i] > most ? x->rows[i] : most;
+	return most;
+}
+
+static int open_all(struct exact *x, struct err *e)
+{
+	const uint32_t context = x->most_prompt + LEAST_OUTPUT + MORE_OUTPUT, n = most_rows(x);
+	int r = step_model_open(x->model, x->dummy, x->shape, &x->m, e);
+
+	if (r < 0)
+		return r;
+	x->kind = (struct random_kind){ .seed = SEED, .n_ids = x->m.shape.n_token_ids, .most_prompt = x->most_prompt,
+					.least_output = LEAST_OUTPUT, .most_output = LEAST_OUTPUT + MORE_OUTPUT };
+	x->limits = (struct device_limits){ .n_slots = n, .n_blocks = n * seq_blocks_for(context), .max_rows = n + CHUNK_ROWS,
+					    .max_context = context, .n_threads = x->threads, .digests = true };
+	r = device_open(x->device, &x->m.shape, &x->limits, &x->d, e);
+	if (r == 0)
+		r = device_load(x->d, &x->m.source, NULL, NULL, e);
+	if (r == 0 && exact_book_new(n, context, &x->book) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
+	return r;
+}
+
+static void print_row(struct exact *x, uint32_t rows, enum crowd_how how, const struct crowd_result *c, double seconds)
+{
+	const struct exact_book *b = &x->book;
+	const bool idle = how == CROWD_DECODE && !c->n_full;
+
+	printf("| %u | %s | %llu | %u (%u) | %llu | %llu | %llu | %llu | %.0f |\n", rows, crowd_how_name(how),
+	       (unsigned long long)c->n_steps, c->most_rows, c->n_full, (unsigned long long)c->n_preempted,
+	       (unsigned long long)c->n_replayed, (unsigned long long)b->n_compared, (unsigned long long)b->n_wrong, seconds);
+	fflush(stdout);
+	if (b->n_wrong)
+		fprintf(stderr, "hearth-bench exact: %u rows, %s: %s\n", rows, crowd_how_name(how), b->first_wrong);
+	if (idle)
+		fprintf(stderr, "hearth-bench exact: no step had %u rows\n", rows);
+	x->failed |= b->n_wrong || idle;
+}
+
+static int crowd(struct exact *x, uint32_t rows, enum crowd_how how)
+{
+	const uint32_t many = how == CROWD_DECODE || rows > LEAST_REQUESTS ? rows : LEAST_REQUESTS;
+	const struct crowd c = { .device = x->d, .kind = &x->kind, .book = &x->book, .n_slots = rows,
+				 .n_requests = how == CROWD_ALONE ? x->book.n_requests : many,
+				 .n_blocks = x->limits.n_blocks, .max_rows = x->limits.max_rows,
+				 .max_context = x->limits.max_context, .seed = SEED + rows };
+	const uint64_t begin = clock_ns();
+	struct crowd_result result;
+	int r;
+
+	if (how != CROWD_ALONE || !x->book.writing)
+		exact_book_compare(&x->book);
+	r = crowd_run(&c, how, &result);
+	if (r == 0)
+		print_row(x, rows, how, &result, (double)(clock_ns() - begin) / 1e9);
+	return r;
+}
+
+static int run_all(struct exact *x)
+{
+	int r;
+
+	printf("%s on %s (%s); %u requests, prompts to %u tokens\n\n"
+	       "| rows | how | steps | decode rows of one, most (steps with all) | preempted | replayed | steps compared | differ | s |\n"
+	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|\n", x->model ? x->model : x->dummy, x->device, device_numeric_text(x->d),
+	       x->book.n_requests, x->most_prompt);
+	r = crowd(x, 1, CROWD_ALONE);
+	exact_book_compare(&x->book);
+	for (uint32_t i = 0; r == 0 && i < x->n_rows; i++)
+		for (int how = CROWD_DECODE; r == 0 && how < CROWD_N; how++)
+			r = crowd(x, x->rows[i], (enum crowd_how)how);
+	return r;
+}
+
+int bench_exact_main(int argc, char **argv)
+{
+	struct exact x = { .device = "cpu", .shape = "35b", .rows = { 1, 3, 8, 17, 64, 200 }, .n_rows = 6, .most_prompt = 200 };
+	struct err e = { .code = 0 };
+	int r = options(argc, argv, &x), code = 0;
+
+	if (r != 0) {
+		if (r < 0)
+			usage(stderr);
+		return r < 0 ? EX_USAGE : 0;
+	}
+	if (open_all(&x, &e) < 0) {
+		fprintf(stderr, "hearth-bench exact: %s\n", e.text);
+		code = EX_CONFIG;
+	} else if ((r = run_all(&x)) < 0) {
+		fprintf(stderr, "hearth-bench exact: %s\n", r == -EPROTO ? "blocks or slots were left behind" : strerror(-r));
+		code = EX_SOFTWARE;
+	}
+	exact_book_done(&x.book);
+	device_close(x.d);
+	step_model_close(&x.m);
+	return code ? code : x.failed;
+}
