@@ -1,4 +1,5 @@
-# Each exits 77 without a GPU; on the device machine they are run by tests/gpu/run.sh.
+# Each exits 77 without a GPU; on a rented one they are run by tests/gpu/session.sh.
+EXTRA_DIST += tests/gpu/README.md tests/gpu/pack.sh tests/gpu/session.sh
 EXTRA_DIST += tests/unit/loader_test.cu tests/unit/fake_cudart.c tests/gpu/gpu_test.h tests/gpu/reference_model.h
 gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 
