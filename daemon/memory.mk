@@ -2,7 +2,8 @@
 if SERVING
 noinst_LIBRARIES += libmemory.a
 libmemory_a_SOURCES = \
-	daemon/broker.c daemon/broker.h daemon/broker_int.h daemon/broker_text.c \
+	daemon/broker.c daemon/broker.h daemon/broker_books.c daemon/broker_claims.c \
+	daemon/broker_int.h daemon/broker_level.c daemon/broker_text.c \
 	daemon/checks.c daemon/checks.h \
 	daemon/desk.c daemon/desk.h \
 	daemon/drop.c daemon/drop.h \
