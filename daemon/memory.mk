@@ -8,7 +8,8 @@ libmemory_a_SOURCES = \
 	daemon/desk.c daemon/desk.h \
 	daemon/drop.c daemon/drop.h \
 	daemon/holders.c daemon/holders.h \
-	daemon/memory.c daemon/memory.h daemon/memory_int.h \
+	daemon/memory.c daemon/memory.h daemon/memory_act.c daemon/memory_int.h \
+	daemon/memory_measure.c daemon/memory_workload.c \
 	daemon/memory_conf.c daemon/memory_conf.h \
 	daemon/memory_desk.c daemon/memory_metrics.c daemon/memory_table.c \
 	daemon/nvml.c daemon/nvml.h \
