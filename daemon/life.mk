@@ -12,11 +12,16 @@ liblife_a_SOURCES = \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
 	daemon/scrape.c daemon/scrape.h \
-	daemon/sdbus.c daemon/spawn.c \
+	daemon/spawn.c \
 	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \
 	daemon/uplink.c daemon/uplink.h \
 	daemon/worker_log.c daemon/worker_log.h
+if SYSTEMD
+liblife_a_SOURCES += daemon/sdbus.c daemon/sdbus_bus.c daemon/sdbus_int.h daemon/sdbus_unit.c
+else
+liblife_a_SOURCES += daemon/sdbus_none.c
+endif
 liblife_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SYSTEMD_CFLAGS)
 life_libs = liblife.a $(EVENT_LIBS) $(wire_libs) $(lib_libs)
 

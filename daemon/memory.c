@@ -52,7 +52,8 @@ static void on_slow(evutil_socket_t fd, short what, void *arg)
 static void lock_memory(struct memory *m)
 {
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		checks_add(&m->checks, "hearthd's own memory cannot be locked (%s): the watchdog may "
+		checks_add(&m->checks,
+			   "hearthd's own memory cannot be locked (%s): the watchdog may "
 			   "be late when memory is short; LimitMEMLOCK= or CAP_IPC_LOCK",
 			   strerror(errno));
 }
@@ -80,7 +81,8 @@ static int open_parts(struct memory *m, struct err *e)
 {
 	const struct desk_hooks dh = { .present = memory_on_present, .taken = memory_on_taken,
 				       .ask = memory_on_ask, .gone = memory_on_gone, .arg = m };
-	const struct workload_hooks wh = { .stopping = memory_on_stopping, .stopped = memory_on_stopped,
+	const struct workload_hooks wh = { .stopping = memory_on_stopping,
+					   .stopped = memory_on_stopped,
 					   .none = memory_on_none, .arg = m };
 	struct broker_policy p;
 	int r = meminfo_read(NULL, &m->info, e);
@@ -208,8 +210,10 @@ bool memory_would_fit(const struct memory *m, const char *alias, uint64_t need,
 	}
 	if (broker_would_fit(m->broker, need, stoppable, ret_short))
 		return true;
-	snprintf(why, n_why, "needs %s, %s more than there is: MemAvailable %s, reserve %s, owed to "
-		 "other workers %s", BYTES(need), BYTES(*ret_short), BYTES(m->info.available),
+	snprintf(why, n_why,
+		 "needs %s, %s more than there is: MemAvailable %s, reserve %s, owed to "
+		 "other workers %s",
+		 BYTES(need), BYTES(*ret_short), BYTES(m->info.available),
 		 BYTES(broker_policy_of(m->broker)->reserve), BYTES(broker_owed(m->broker, -1)));
 	return false;
 }

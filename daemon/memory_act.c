@@ -48,7 +48,7 @@ static void drop(struct memory *m, const struct broker_action *a)
 	log_note("%s needs %s, %s more than is free now: dropping caches first", a->claim.alias,
 		 BYTES(a->claim.host + a->claim.device), BYTES(a->short_by));
 	r = drop_start(m->drop, folder, n, on_dropped, m);
-	if (r == 0 || r == -EBUSY)	/* one that was begun for a worker that left serves as well */
+	if (r == 0 || r == -EBUSY)	/* one begun for a worker that left serves as well */
 		return;
 	m->dropping = 0;
 	m->counts.drops_failed++;
