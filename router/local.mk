@@ -7,7 +7,7 @@ librouter_a_SOURCES = \
 	router/box.c router/box.h router/box_ask.c router/box_int.h \
 	router/cloud.c router/cloud.h \
 	router/cloud_reader.c router/cloud_reader.h \
-	router/fleet.c router/fleet.h \
+	router/fleet.c router/fleet.h router/fleet_gen.c router/fleet_int.h router/fleet_worker.c \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
 	router/http_server.c router/http_server.h router/http_socket.c \
 	router/job.c router/job.h router/job_int.h router/job_say.c router/job_try.c router/job_wait.c \
