@@ -175,10 +175,8 @@ struct boxes *fleet_boxes(struct fleet *f)
 
 static int open_boxes(struct fleet *f)
 {
-	const struct boxes_hooks h = { .send = box_send,
-				       .drop = box_drop,
-				       .changed = fleet_note_change,
-				       .workers = box_workers,
+	const struct boxes_hooks h = { .send = box_send, .drop = box_drop,
+				       .changed = fleet_note_change, .workers = box_workers,
 				       .arg = f };
 
 	f->boxes = boxes_new(&h);
