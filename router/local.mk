@@ -13,11 +13,14 @@ librouter_a_SOURCES = \
 	router/job.c router/job.h router/job_begin.c router/job_error.c router/job_int.h \
 	router/job_say.c router/job_target.c router/job_try.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
+	router/openai_chat.c \
 	router/openai_error.c \
+	router/openai_field.c router/openai_field.h \
 	router/openai_logprob.c router/openai_logprob.h \
 	router/openai_messages.c router/openai_messages.h \
 	router/openai_out.c router/openai_out.h \
 	router/openai_request.c router/openai_request.h \
+	router/openai_sampling.c \
 	router/record.c router/record.h \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
