@@ -5,7 +5,7 @@ librouter_a_SOURCES = \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
 	router/box.c router/box.h router/box_ask.c router/box_int.h \
-	router/cloud.c router/cloud.h \
+	router/cloud.c router/cloud.h router/cloud_call.c router/cloud_int.h router/cloud_work.c \
 	router/cloud_reader.c router/cloud_reader.h \
 	router/fleet.c router/fleet.h router/fleet_gen.c router/fleet_int.h router/fleet_worker.c \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
