@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/json.h"
+#include "lib/own.h"
 #include "lib/text.h"
 #include "router/openai_logprob.h"
 
@@ -240,9 +241,28 @@ static int collect_piece(struct oa_choice *c, const Hw__Piece *p)
 	return buf_put(to, p->text.data, p->text.len);
 }
 
-static int stream_delta(struct oa_out *o, struct oa_choice *c, const Hw__Delta *d,
-			struct buf *logprobs, struct buf *out)
+static int collect_delta(struct oa_out *o, struct oa_choice *c, const Hw__Delta *d)
 {
+	int r = 0;
+
+	if (o->logprobs)
+		oa_add_logprobs(o->kind, d, &c->text_offset, &c->logprobs);
+	for (size_t i = 0; i < d->n_piece && r == 0; i++) {
+		r = check_piece(c, d->piece[i]);
+		if (r == 0)
+			r = collect_piece(c, d->piece[i]);
+	}
+	return r;
+}
+
+static int stream_delta(struct oa_out *o, struct oa_choice *c, const Hw__Delta *d, struct buf *out)
+{
+	CLEANUP(buf_donep) struct buf logprobs = BUF_INIT;
+
+	if (make_head(o) < 0)
+		return -ENOMEM;
+	if (o->logprobs)
+		oa_add_logprobs(o->kind, d, &c->text_offset, &logprobs);
 	if (!c->started && o->kind == OA_CHAT)
 		put_role(o, d->choice, out);
 	c->started = true;
@@ -254,15 +274,15 @@ static int stream_delta(struct oa_out *o, struct oa_choice *c, const Hw__Delta *
 			continue;
 		if (check_piece(c, p) < 0)
 			return -EPROTO;
-		put_piece(o, d->choice, p, content ? logprobs : NULL, out);
+		put_piece(o, d->choice, p, content ? &logprobs : NULL, out);
 		if (content)
-			buf_clear(logprobs);
+			buf_clear(&logprobs);
 	}
-	if (logprobs->n) {	/* tokens whose text is still held back, or that have none */
+	if (logprobs.n) {	/* tokens whose text is still held back, or that have none */
 		Hw__Piece none = HW__PIECE__INIT;
 
 		none.channel = HW__CHANNEL__CONTENT;
-		put_piece(o, d->choice, &none, logprobs, out);
+		put_piece(o, d->choice, &none, &logprobs, out);
 	}
 	return buf_ok(out) ? 0 : -ENOMEM;
 }
@@ -270,28 +290,10 @@ static int stream_delta(struct oa_out *o, struct oa_choice *c, const Hw__Delta *
 int oa_out_delta(struct oa_out *o, const Hw__Delta *d, struct buf *out)
 {
 	struct oa_choice *c = d->choice < o->n ? &o->choice[d->choice] : NULL;
-	struct buf logprobs = BUF_INIT;
-	int r = 0;
 
 	if (!c || c->done)
 		return -EPROTO;
-	if (o->stream) {
-		if (make_head(o) < 0)
-			return -ENOMEM;
-		if (o->logprobs)
-			oa_add_logprobs(o->kind, d, &c->text_offset, &logprobs);
-		r = stream_delta(o, c, d, &logprobs, out);
-		buf_done(&logprobs);
-		return r;
-	}
-	if (o->logprobs)
-		oa_add_logprobs(o->kind, d, &c->text_offset, &c->logprobs);
-	for (size_t i = 0; i < d->n_piece && r == 0; i++) {
-		r = check_piece(c, d->piece[i]);
-		if (r == 0)
-			r = collect_piece(c, d->piece[i]);
-	}
-	return r;
+	return o->stream ? stream_delta(o, c, d, out) : collect_delta(o, c, d);
 }
 
 static const char *finish_name(const struct oa_choice *c)
@@ -299,6 +301,27 @@ static const char *finish_name(const struct oa_choice *c)
 	if (c->n_calls && c->finish != HW__FINISH__LENGTH)
 		return "tool_calls";
 	return c->finish == HW__FINISH__LENGTH ? "length" : "stop";
+}
+
+static int stream_finish(struct oa_out *o, uint32_t choice, const char *extra, struct buf *out)
+{
+	struct oa_choice *c = &o->choice[choice];
+
+	if (make_head(o) < 0)
+		return -ENOMEM;
+	if (!c->started && o->kind == OA_CHAT)
+		put_role(o, choice, out);
+	c->started = true;
+	begin_chunk(o, choice, out);
+	if (o->kind == OA_COMPLETION)
+		PUT(out, "\"\"");
+	put_finish(o, finish_name(c), NULL, out);
+	if (extra && oa_out_all_done(o)) {
+		buf_putc(out, ',');
+		buf_puts(out, extra);
+	}
+	end_chunk(out);
+	return buf_ok(out) ? 0 : -ENOMEM;
 }
 
 int oa_out_finish(struct oa_out *o, const Hw__Done *d, const char *extra, struct buf *out)
@@ -313,23 +336,7 @@ int oa_out_finish(struct oa_out *o, const Hw__Done *d, const char *extra, struct
 	o->usage.reasoning += d->reasoning_tokens;
 	if (d->cached_tokens > o->usage.cached)
 		o->usage.cached = d->cached_tokens;
-	if (!o->stream)
-		return 0;
-	if (make_head(o) < 0)
-		return -ENOMEM;
-	if (!c->started && o->kind == OA_CHAT)
-		put_role(o, d->choice, out);
-	c->started = true;
-	begin_chunk(o, d->choice, out);
-	if (o->kind == OA_COMPLETION)
-		PUT(out, "\"\"");
-	put_finish(o, finish_name(c), NULL, out);
-	if (extra && oa_out_all_done(o)) {
-		buf_putc(out, ',');
-		buf_puts(out, extra);
-	}
-	end_chunk(out);
-	return buf_ok(out) ? 0 : -ENOMEM;
+	return o->stream ? stream_finish(o, d->choice, extra, out) : 0;
 }
 
 bool oa_out_all_done(const struct oa_out *o)
@@ -418,21 +425,25 @@ static void put_choice(const struct oa_out *o, uint32_t i, struct buf *b)
 	PUT(b, "\"}");
 }
 
-int oa_out_end(struct oa_out *o, const char *extra, struct buf *out)
+static int stream_end(struct oa_out *o, struct buf *out)
 {
-	if (o->stream && make_head(o) < 0)
+	if (make_head(o) < 0)
 		return -ENOMEM;
-	if (o->stream && o->include_usage) {
+	if (o->include_usage) {
 		/* the head without its last `{"index":` */
 		buf_put(out, o->head.p, o->head.n - strlen("{\"index\":"));
 		PUT(out, "],");
 		put_usage(o, out);
 		end_chunk(out);
 	}
-	if (o->stream) {
-		PUT(out, "data: [DONE]\n\n");
-		return buf_ok(out) ? 0 : -ENOMEM;
-	}
+	PUT(out, "data: [DONE]\n\n");
+	return buf_ok(out) ? 0 : -ENOMEM;
+}
+
+int oa_out_end(struct oa_out *o, const char *extra, struct buf *out)
+{
+	if (o->stream)
+		return stream_end(o, out);
 	buf_reserve(out, SHORT_ANSWER);
 	put_head(o, out);
 	for (uint32_t i = 0; i < o->n; i++)
