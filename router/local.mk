@@ -18,9 +18,11 @@ librouter_a_SOURCES = \
 	router/openai_field.c router/openai_field.h \
 	router/openai_logprob.c router/openai_logprob.h \
 	router/openai_messages.c router/openai_messages.h \
-	router/openai_out.c router/openai_out.h \
+	router/openai_object.c \
+	router/openai_out.c router/openai_out.h router/openai_out_int.h \
 	router/openai_request.c router/openai_request.h \
 	router/openai_sampling.c \
+	router/openai_stream.c \
 	router/record.c router/record.h \
 	router/reload.c router/reload.h \
 	router/route.c router/route.h \
