@@ -1,5 +1,5 @@
-/* cloud_int.h - what cloud.c (libcurl in the loop), cloud_call.c (a transfer) and cloud_work.c (what
- * came of it) share. */
+/* cloud_int.h - shared by cloud.c (libcurl in the loop), cloud_call.c (a transfer) and cloud_work.c
+ * (what came of it). */
 #ifndef HEARTH_ROUTER_CLOUD_INT_H
 #define HEARTH_ROUTER_CLOUD_INT_H
 
