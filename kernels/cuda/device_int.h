@@ -1,5 +1,5 @@
-/* device_int.h - the inside of the CUDA back end, shared by device.cu, plan.cu, forward.cu, prefill.cu and
- * digest.cu.
+/* device_int.h - the inside of the CUDA back end, shared by device.cu, slot.cu, submit.cu, plan.cu,
+ * forward.cu, prefill.cu and their like.
  *
  * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most, by the decode kernels
  * (forward.cu), and of prompt rows, PREFILL_ROWS at most, by the prefill kernels (prefill.cu).  A decode pass is
@@ -148,6 +148,13 @@ struct cuda_device {
 	std::vector<struct mark> marks;
 	struct cuda_stats stats;
 };
+
+/* device.cu: 0, or -ENODEV: a call that must not fail while the device is there did; it is lost. */
+int device_code(struct cuda_device *d, cudaError_t e);
+
+/* rotation.cu: of one of the two tables; both, into d->cos and d->sin. */
+size_t rotation_bytes(const struct cuda_device *d);
+int rotation_load(struct cuda_device *d);
 
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);

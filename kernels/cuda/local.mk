@@ -40,9 +40,13 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
+	kernels/cuda/rotation.cu \
 	kernels/cuda/route.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
+	kernels/cuda/slot.cu \
+	kernels/cuda/state_copy.cu \
+	kernels/cuda/submit.cu \
 	kernels/cuda/loader.cu \
 	kernels/cuda/measure.cu \
 	kernels/cuda/weights.cu
