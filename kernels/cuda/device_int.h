@@ -163,12 +163,12 @@ int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass
 /* Lays the arrays out from `blob` on (NULL: only the size). */
 void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill_meta *ret);
 
-/* forward.cu: enqueues a pass from embedding to sample. */
+/* pass.cu: enqueues a pass from embedding to sample. */
 int pass_forward(struct cuda_device *d, const struct pass *pass);
 /* prefill.cu: the same for a prefill pass; `from` is what pass_describe() wrote. */
 int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct staging *from);
 
-/* forward.cu: what both use. */
+/* forward.cu, forward_experts.cu, pass.cu: what both use. */
 void pass_mark(struct cuda_device *d, enum cuda_class c);	/* after work of a class was enqueued */
 uint32_t gdn_width(const struct cuda_device *d);	/* what a mixer's first matrix gives, side by side: q k v z b a */
 uint32_t gdn_ld(const struct cuda_device *d);		/* its rows are so far apart */
@@ -188,6 +188,7 @@ static inline bool shared_in_follows(const struct layer_weights *w)
 {
 	return w->shared_in.n && w->router.format == MATMUL_BF16 && w->shared_in.format == MATMUL_BF16;
 }
+/* workspace.cu: lays the arrays out from `slab` on (NULL: only the size). */
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 
 /* digest.cu: waits for the stream, then adds a pass to its runs' digests. */

@@ -6,7 +6,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
-	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
+	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/forward_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
 	kernels/cuda/expert_list.cuh kernels/cuda/launch.cuh kernels/cuda/route.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/dummy.h kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
@@ -29,12 +29,14 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
+	kernels/cuda/forward_experts.cu \
 	kernels/cuda/gdn_convolve.cu \
 	kernels/cuda/gdn_prefill.cu \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \
 	kernels/cuda/gdn_step.cu \
 	kernels/cuda/pack.c \
+	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
 	kernels/cuda/prefill_list.cu \
@@ -49,7 +51,8 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/submit.cu \
 	kernels/cuda/loader.cu \
 	kernels/cuda/measure.cu \
-	kernels/cuda/weights.cu
+	kernels/cuda/weights.cu \
+	kernels/cuda/workspace.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open
 cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
