@@ -79,11 +79,10 @@ void broker_dropped(struct broker *b, uint64_t id, bool helped)
 	c->undroppable = !helped;
 }
 
-void broker_stopping(struct broker *b, uint64_t id, uint64_t now)
+void broker_stopping(struct broker *b, uint64_t id)
 {
 	struct broker_claim *c = pending(b, id, PENDING_STOP);
 
-	(void)now;
 	if (c)
 		c->stops++;
 }

@@ -142,7 +142,7 @@ void broker_measure(struct broker *b, const struct broker_measure *m, uint64_t n
 /* helped: caches were dropped.  Where that cannot be done, a claim on the CPU (`measured`) is judged
  * by MemAvailable alone: the kernel gives cache up as a CPU worker touches its memory. */
 void broker_dropped(struct broker *b, uint64_t id, bool helped);
-void broker_stopping(struct broker *b, uint64_t id, uint64_t now);	/* one is being stopped */
+void broker_stopping(struct broker *b, uint64_t id);	/* one is being stopped */
 void broker_stopped(struct broker *b, uint64_t id, uint64_t now);	/* it is, its memory may be back */
 void broker_no_room(struct broker *b, uint64_t id);	/* nobody is left to stop */
 void broker_holders(struct broker *b, uint64_t id, const struct broker_holder *h, size_t n);

@@ -76,11 +76,20 @@ uint64_t launcher_version(const struct launcher *l)
 	return l->version;
 }
 
+bool launch_state_has_process(enum launch_state s)
+{
+	return s == LAUNCH_STARTING || s == LAUNCH_LOADING || s == LAUNCH_READY ||
+	       s == LAUNCH_RETIRING || s == LAUNCH_STOPPING;
+}
+
 bool launch_has_process(const struct launch_model *m)
 {
-	return m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING ||
-	       m->state == LAUNCH_READY || m->state == LAUNCH_RETIRING ||
-	       m->state == LAUNCH_STOPPING;
+	return launch_state_has_process(m->state);
+}
+
+bool launch_loads(const struct launch_model *m)
+{
+	return m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING;
 }
 
 void launch_enter(struct launcher *l, struct launch_model *m, enum launch_state s, uint64_t now)
@@ -189,7 +198,7 @@ void launcher_progress(struct launcher *l, const char *alias, uint32_t instance,
 {
 	struct launch_model *m = find_instance(l, alias, instance);
 
-	if (!m || (m->state != LAUNCH_STARTING && m->state != LAUNCH_LOADING))
+	if (!m || !launch_loads(m))
 		return;
 	if (m->state == LAUNCH_STARTING)
 		launch_enter(l, m, LAUNCH_LOADING, now);
@@ -216,7 +225,7 @@ void launcher_ready(struct launcher *l, const char *alias, uint32_t instance, ui
 {
 	struct launch_model *m = find_instance(l, alias, instance);
 
-	if (!m || (m->state != LAUNCH_STARTING && m->state != LAUNCH_LOADING))
+	if (!m || !launch_loads(m))
 		return;
 	learn_speed(l, m, now);
 	*m->reason = '\0';

@@ -42,6 +42,7 @@ enum launch_state {	/* the numbers of hw.ModelState */
 };
 
 const char *launch_state_name(enum launch_state s);	/* "waiting" */
+bool launch_state_has_process(enum launch_state s);
 
 enum { LAUNCH_MAX_MODELS = 256, LAUNCH_NAME = 128, LAUNCH_REASON = 256 };
 

@@ -27,6 +27,7 @@ void launch_retire(struct launcher *l, struct launch_model *m, uint64_t now);
 /* STOPPING now, whatever it does. */
 void launch_stop(struct launcher *l, struct launch_model *m, uint64_t now);
 bool launch_has_process(const struct launch_model *m);
+bool launch_loads(const struct launch_model *m);	/* its process is not ready yet */
 /* Drops those that are gone; what points at a model is stale afterwards. */
 void launch_forget(struct launcher *l);
 /* Starts those that wait, as far as places and memory go. */

@@ -12,9 +12,7 @@ static uint64_t ttl_end(const struct launcher *l, const struct launch_model *m)
 
 static uint64_t stall_end(const struct launcher *l, const struct launch_model *m)
 {
-	bool loads = m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING;
-
-	return loads ? m->moved_ns + l->policy.stall_ms * NS_PER_MS : UINT64_MAX;
+	return launch_loads(m) ? m->moved_ns + l->policy.stall_ms * NS_PER_MS : UINT64_MAX;
 }
 
 static uint64_t retire_end(const struct launcher *l, const struct launch_model *m)

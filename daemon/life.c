@@ -95,7 +95,7 @@ void life_reload(struct life *l, struct box_conf *conf)
 		const struct model_conf *was = box_conf_model(l->conf, conf->models[i].alias);
 		const struct launch_model *m = launcher_find(l->launcher, conf->models[i].alias);
 
-		if (was && m && m->state >= LAUNCH_STARTING && m->state <= LAUNCH_STOPPING &&
+		if (was && m && launch_state_has_process(m->state) &&
 		    !model_conf_same_worker(was, &conf->models[i]))
 			log_note("%s: changed; the loaded one goes on as it is until it is loaded "
 				 "anew", m->alias);

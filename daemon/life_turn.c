@@ -54,12 +54,9 @@ static void act(struct life *l, const struct launch_action *a)
 
 static bool any_process(const struct life *l)
 {
-	for (size_t i = 0; i < launcher_count(l->launcher); i++) {
-		enum launch_state s = launcher_at(l->launcher, i)->state;
-
-		if (s >= LAUNCH_STARTING && s <= LAUNCH_STOPPING)
+	for (size_t i = 0; i < launcher_count(l->launcher); i++)
+		if (launch_state_has_process(launcher_at(l->launcher, i)->state))
 			return true;
-	}
 	return false;
 }
 

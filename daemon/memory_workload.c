@@ -24,7 +24,7 @@ void memory_on_stopping(void *arg, const struct workload *w)
 		return;
 	snprintf(text, sizeof(text), "workload %.60s (%.120s) is stopped to make room",
 		 w->conf->name, w->conf->unit);
-	broker_stopping(m->broker, c->id, clock_ns());
+	broker_stopping(m->broker, c->id);
 	memory_tell_waiting(m, c->id, text);
 }
 

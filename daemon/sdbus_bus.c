@@ -81,11 +81,6 @@ void sdbus_on_bus(evutil_socket_t fd, short what, void *arg)
 	sdbus_arm(s);
 }
 
-static void on_io(evutil_socket_t fd, short what, void *arg)
-{
-	sdbus_on_bus(fd, what, arg);
-}
-
 /* sd-bus says anew after each turn what it waits for. */
 void sdbus_arm(struct sdbus *s)
 {
@@ -100,7 +95,7 @@ void sdbus_arm(struct sdbus *s)
 		s->io = event_new(s->base, sd_bus_get_fd(s->bus),
 				  (short)((events & POLLIN ? EV_READ : 0) |
 					  (events & POLLOUT ? EV_WRITE : 0)),
-				  on_io, s);
+				  sdbus_on_bus, s);
 		if (s->io)
 			event_add(s->io, NULL);
 		if (sd_bus_get_timeout(s->bus, &at) < 0 || at == UINT64_MAX)

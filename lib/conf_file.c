@@ -25,7 +25,6 @@ struct reading {
 	const char *p, *end;
 	int line;
 	bool continued;		/* the line at hand begins with a blank */
-	char unknown[128];	/* the last section header, when it is not in the table */
 	struct err *e;
 	int r;			/* the first failure */
 };
