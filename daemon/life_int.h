@@ -18,7 +18,7 @@ struct life {
 	struct event *turn, *timer;
 	uint64_t reported_version, said_version, opened_ns;
 	uint32_t said_by_hand;
-	char curve_secret[41];
+	char curve_secret[LINK_KEY];
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };

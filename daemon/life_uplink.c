@@ -1,14 +1,10 @@
 /* life_uplink.c - what the router says: commands, use, that it is there. */
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/life_int.h"
 #include "lib/clock.h"
 #include "lib/log.h"
-#include "lib/own.h"
-#include "lib/svc.h"
 
 static void on_up(void *arg, bool up)
 {
@@ -87,23 +83,6 @@ static void on_beat(void *arg)
 	life_report(arg);
 }
 
-static int read_secret(const char *name, char ret[41], struct err *e)
-{
-	CLEANUP(fclosep) FILE *f = NULL;
-	char path[PATH_MAX];
-	int r = svc_path(name, path, sizeof(path), e);
-
-	if (r < 0)
-		return r;
-	f = fopen(path, "re");
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (fread(ret, 1, 40, f) != 40)
-		return err_set(e, -EINVAL, "%s: not a secret key of 40 characters", path);
-	ret[40] = '\0';
-	return 0;
-}
-
 int life_open_uplink(struct life *l, struct err *e)
 {
 	const struct box_conf *b = l->conf;
@@ -112,7 +91,7 @@ int life_open_uplink(struct life *l, struct err *e)
 	const struct link_curve curve = { .own_public = b->curve_public,
 					  .own_secret = l->curve_secret,
 					  .server_public = b->curve_server };
-	int r = b->curve_public ? read_secret(b->curve_secret_file, l->curve_secret, e) : 0;
+	int r = b->curve_public ? link_read_secret(b->curve_secret_file, l->curve_secret, e) : 0;
 
 	if (r == 0)
 		r = uplink_open(l->base, b->router, b->curve_public ? &curve : NULL, b->name, &h,

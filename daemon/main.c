@@ -83,14 +83,6 @@ static void print_help(void)
 	opts_print(&b);
 }
 
-static void print_dump(void)
-{
-	struct buf b = BUF_INIT;
-
-	opts_put_dump(rows, &b);
-	opts_print(&b);
-}
-
 static void print_metrics(void)
 {
 	static const char *const kinds[] = { "gauge", "counter", "info" };
@@ -116,7 +108,7 @@ static int parse_options(int argc, char **argv)
 		case OPT_SAMPLE: app.print_sample = true; break;
 		case OPT_KEYS: app.dump_keys = true; break;
 		case OPT_METRICS: print_metrics(); exit(0);
-		case OPT_DUMP: print_dump(); exit(0);
+		case OPT_DUMP: opts_print_dump(rows); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
 		default: return EX_USAGE;

@@ -142,6 +142,24 @@ TEST(this_kernel)
 	assert_true(m.total > m.free && m.available <= m.total);
 }
 
+TEST(sizes_are_powers_of_1024)
+{
+	uint64_t x = 5;
+
+	OK(bytes_parse("4096", &x));
+	EQ(x, 4096);
+	OK(bytes_parse("64K", &x));
+	EQ(x, 65536);
+	OK(bytes_parse("2T", &x));
+	assert_true(x == UINT64_C(1) << 41);
+	EQ(bytes_parse("", &x), -EINVAL);
+	EQ(bytes_parse("-1", &x), -EINVAL);
+	EQ(bytes_parse("3Q", &x), -EINVAL);
+	EQ(bytes_parse("3KB", &x), -EINVAL);
+	EQ(bytes_parse("1e30", &x), -EINVAL);
+	EQ(bytes_parse("nan", &x), -EINVAL);
+}
+
 TEST(sizes_for_people)
 {
 	uint64_t x;
@@ -165,6 +183,7 @@ int main(void)
 		cmocka_unit_test(pressure),
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(this_kernel),
+		cmocka_unit_test(sizes_are_powers_of_1024),
 		cmocka_unit_test(sizes_for_people),
 	};
 
