@@ -9,7 +9,7 @@
 #include "lib/own.h"
 #include "router/cloud_int.h"
 
-enum { WAITING_BYTES = 64 << 10, ERROR_BYTES = 64 << 10, PROBE_MS = 5000 };
+enum { WAITING_BYTES = 64 << 10, ERROR_BYTES = 64 << 10, PROBE_MS = 5000, MAX_RETRY_MS = 86400000 };
 
 void cloud_call_free(struct cloud_call *call)
 {
@@ -60,23 +60,36 @@ static size_t on_bytes(char *p, size_t one, size_t n, void *arg)
 	return buf_put(&call->in, p, n) < 0 ? 0 : n;
 }
 
+/* The value of a header line of this name; false: another's, or too long for a number. */
+static bool header_value(const char *line, size_t n, const char *name, char ret[64])
+{
+	const size_t k = strlen(name);
+
+	if (n <= k || line[k] != ':' || n - k > 64 || strncasecmp(line, name, k) != 0)
+		return false;
+	memcpy(ret, line + k + 1, n - k - 1);
+	ret[n - k - 1] = '\0';
+	return true;
+}
+
+/* What another server says may be any number, or none. */
+static uint32_t bounded_ms(double ms)
+{
+	if (!(ms > 0))
+		return 0;
+	return ms < MAX_RETRY_MS ? (uint32_t)ms : MAX_RETRY_MS;
+}
+
 static size_t on_header(char *p, size_t one, size_t n, void *arg)
 {
 	struct cloud_call *call = arg;
 	char text[64];
 
 	(void)one;
-	if (n > 13 && n < sizeof(text) && !strncasecmp(p, "retry-after: ", 13)) {
-		memcpy(text, p, n);
-		text[n] = '\0';
-		if (!call->retry_after_ms)
-			call->retry_after_ms =
-				(uint32_t)(strtod(text + 13, NULL) * 1000) % 86400000;
-	} else if (n > 16 && n < sizeof(text) && !strncasecmp(p, "retry-after-ms: ", 16)) {
-		memcpy(text, p, n);
-		text[n] = '\0';
-		call->retry_after_ms = (uint32_t)strtoul(text + 16, NULL, 10) % 86400000;
-	}
+	if (header_value(p, n, "retry-after-ms", text))
+		call->retry_after_ms = bounded_ms(strtod(text, NULL));
+	else if (!call->retry_after_ms && header_value(p, n, "retry-after", text))
+		call->retry_after_ms = bounded_ms(strtod(text, NULL) * 1000);
 	return n;
 }
 
