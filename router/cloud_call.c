@@ -101,25 +101,19 @@ static void add_header(struct cloud_call *call, const char *line)
 		call->headers = more;
 }
 
-static int call_new(struct cloud *c, const struct upstream_conf *u, const char *path,
-		    struct cloud_call **ret)
+static void add_key(struct cloud_call *call, const char *key)
 {
-	struct cloud_call *call;
+	CLEANUP(buf_donep) struct buf line = BUF_INIT;
+
+	buf_printf(&line, "Authorization: Bearer %s", key);
+	add_header(call, line.p ? line.p : "");
+	explicit_bzero(line.p, line.n);
+}
+
+static void set_options(struct cloud_call *call, const struct upstream_conf *u, const char *path)
+{
 	char url[1200];
 
-	if (!c->multi && cloud_start_curl(c) < 0)
-		return -ENOMEM;
-	call = calloc(1, sizeof(*call));
-	if (!call)
-		return -ENOMEM;
-	call->cloud = c;
-	call->state = cloud_state(c, u->name);
-	call->easy = curl_easy_init();
-	if (!call->easy || !call->state) {
-		curl_easy_cleanup(call->easy);
-		free(call);
-		return -ENOMEM;
-	}
 	snprintf(url, sizeof(url), "%s%s", u->url, path);
 	curl_easy_setopt(call->easy, CURLOPT_URL, url);
 	curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -134,13 +128,29 @@ static int call_new(struct cloud *c, const struct upstream_conf *u, const char *
 	curl_easy_setopt(call->easy, CURLOPT_ERRORBUFFER, call->error);
 	curl_easy_setopt(call->easy, CURLOPT_PRIVATE, call);
 	curl_easy_setopt(call->easy, CURLOPT_USERAGENT, "hearth-router");
-	if (u->key) {
-		CLEANUP(buf_donep) struct buf line = BUF_INIT;
+	if (u->key)
+		add_key(call, u->key);
+}
 
-		buf_printf(&line, "Authorization: Bearer %s", u->key);
-		add_header(call, line.p ? line.p : "");
-		explicit_bzero(line.p, line.n);
+static int call_new(struct cloud *c, const struct upstream_conf *u, const char *path,
+		    struct cloud_call **ret)
+{
+	struct cloud_call *call;
+
+	if (!c->multi && cloud_start_curl(c) < 0)
+		return -ENOMEM;
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	call->cloud = c;
+	call->state = cloud_state(c, u->name);
+	call->easy = curl_easy_init();
+	if (!call->easy || !call->state) {
+		curl_easy_cleanup(call->easy);
+		free(call);
+		return -ENOMEM;
 	}
+	set_options(call, u, path);
 	call->next = c->calls;
 	call->prev = &c->calls;
 	if (call->next)
