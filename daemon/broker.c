@@ -162,7 +162,7 @@ static bool wants_drop(const struct broker *b, const struct broker_claim *c)
 {
 	if (c->dropped || !c->host || b->policy.drop == DROP_NEVER)
 		return false;
-	return b->policy.drop == DROP_ALWAYS || 
+	return b->policy.drop == DROP_ALWAYS ||
 	       (broker_lacks_host(b, c) && b->now.droppable >= WORTH_DROPPING);
 }
 

@@ -55,7 +55,9 @@ void broker_forget(struct broker *b, struct broker_claim *c)
 
 static int check_need(const struct broker_need *n, int gpu, struct err *e)
 {
-	const uint64_t part[] = { n->weights, n->kv, n->states, n->workspace, n->graphs, n->pinned };
+	const uint64_t part[] = {
+		n->weights, n->kv, n->states, n->workspace, n->graphs, n->pinned
+	};
 
 	for (size_t i = 0; i < sizeof(part) / sizeof(*part); i++)
 		if (part[i] > MAX_PART)

@@ -61,10 +61,11 @@ bool broker_guard(struct broker *b, uint64_t now, struct broker_action *a)
 		b->told = b->level;
 		a->what = BROKER_LEVEL;
 		a->level = b->level;
-		snprintf(a->text, sizeof(a->text), "%s: MemAvailable %s (yellow below %s, red below "
-			 "%s), all tasks waited for memory %u %% of the time", names[b->level],
-			 BYTES(b->now.available), BYTES(b->policy.yellow), BYTES(b->policy.red),
-			 b->now.psi);
+		snprintf(a->text, sizeof(a->text),
+			 "%s: MemAvailable %s (yellow below %s, red below "
+			 "%s), all tasks waited for memory %u %% of the time",
+			 names[b->level], BYTES(b->now.available), BYTES(b->policy.yellow),
+			 BYTES(b->policy.red), b->now.psi);
 		return true;
 	}
 	/* the level may linger; only numbers that are red now cost somebody his worker */
@@ -74,9 +75,10 @@ bool broker_guard(struct broker *b, uint64_t now, struct broker_action *a)
 	if (!y)
 		return false;
 	b->shed_ns = now + b->policy.back_ms * NS_PER_MS;
-	snprintf(a->text, sizeof(a->text), "MemAvailable is %s, below %s: worker %s (process %d, "
-		 "the youngest) is stopped", BYTES(b->now.available), BYTES(b->policy.red), y->alias,
-		 y->pid);
+	snprintf(a->text, sizeof(a->text),
+		 "MemAvailable is %s, below %s: worker %s (process %d, "
+		 "the youngest) is stopped",
+		 BYTES(b->now.available), BYTES(b->policy.red), y->alias, y->pid);
 	return broker_say(a, BROKER_STOP_YOUNGEST, y, 0);
 }
 

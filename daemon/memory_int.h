@@ -61,7 +61,8 @@ size_t memory_holders(struct memory *m, struct broker_holder *ret, size_t n);
 /* memory_act.c: an event's callback, which asks the broker until it has nothing to say. */
 void memory_on_turn(evutil_socket_t fd, short what, void *arg);
 
-/* memory_workload.c: the hooks of workload.h, and whether a worker of this alias is there or wanted. */
+/* memory_workload.c: the hooks of workload.h, and whether a worker of this alias is there or
+ * wanted. */
 void memory_on_stopping(void *arg, const struct workload *w);
 void memory_on_stopped(void *arg, const struct workload *w);
 void memory_on_none(void *arg);

@@ -38,7 +38,8 @@ struct sdbus {
 
 /* sdbus_unit.c */
 struct unit *sdbus_unit(const struct sdbus *s, const char *alias);	/* NULL: none yet */
-struct unit *sdbus_add_unit(struct sdbus *s, const char *alias);	/* it, or a new one, or NULL */
+/* it, or a new one, or NULL */
+struct unit *sdbus_add_unit(struct sdbus *s, const char *alias);
 struct unit *unit_free(struct unit *u);		/* not the list's link */
 void unit_env_path(const struct sdbus *s, const char *alias, char ret[600]);
 void unit_forget_env(const struct unit *u);

@@ -4,7 +4,8 @@
 
 #include "router/fleet.h"
 
-enum { FLEET_TICKS = 4, GEN_MAX_CHOICES = 128 };	/* looks for silence in the time of a beat */
+/* looks for silence in the time of a beat */
+enum { FLEET_TICKS = 4, GEN_MAX_CHOICES = 128 };
 
 struct event;
 

@@ -1,5 +1,6 @@
 /* job_int.h - a job's parts, shared by job.c (its life), job_target.c (who may answer it),
- * job_begin.c, job_try.c (its tries), job_wait.c, job_say.c and job_error.c (what the client is sent).
+ * job_begin.c, job_try.c (its tries), job_wait.c, job_say.c and job_error.c (what the client is
+ * sent).
  */
 #ifndef HEARTH_ROUTER_JOB_INT_H
 #define HEARTH_ROUTER_JOB_INT_H
@@ -103,7 +104,8 @@ struct route_answer job_choose(struct job *j, struct job_table *t);
 
 /* job_begin.c */
 int job_begin_try(struct job *j, const struct job_target *t);	/* -errno: on to the next */
-void job_note_attempt(struct job *j, const char *result);	/* "worker:w1=lost", and its metric */
+/* "worker:w1=lost", and its metric */
+void job_note_attempt(struct job *j, const char *result);
 
 /* job_error.c */
 void job_last_error(const struct job *j, struct oa_error *e);	/* of the last try */

@@ -46,8 +46,8 @@ static void add_workers(const struct job *j, struct job_table *t, const char *mo
 
 /* An upstream whose breaker was open is asked by a probe first, so that no client pays
  * for finding out; `risk`: there is nobody else. */
-static uint64_t upstream_until(const struct job *j, struct job_table *t, const struct upstream_conf *u,
-			       struct upstream_state *s, bool risk)
+static uint64_t upstream_until(const struct job *j, struct job_table *t,
+			       const struct upstream_conf *u, struct upstream_state *s, bool risk)
 {
 	uint64_t until = route_breaker_until(&s->breaker), now = clock_ns();
 

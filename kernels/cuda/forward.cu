@@ -31,7 +31,8 @@ uint32_t attention_width(const struct cuda_device *d)
 	return 2 * (d->m.n_q_heads + d->m.n_kv_heads) * ATTN_DIM;
 }
 
-struct decode_matmul_args product_args(uint32_t rows, const struct matrix &w, const struct product &p)
+struct decode_matmul_args product_args(uint32_t rows, const struct matrix &w,
+				       const struct product &p)
 {
 	struct decode_matmul_args a = {};
 
@@ -60,14 +61,16 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 }
 
 /* The products of a stack, side by side in bf16 rows of `ld`. */
-static int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x, void *y, uint32_t ld)
+static int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s,
+			  const void *x, void *y, uint32_t ld)
 {
 	struct decode_matmul_args a[STACK_MAX];
 	uint16_t *to = (uint16_t *)y;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < s.n_parts; to += s.part[i++].n)
-		a[i] = product_args(rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+		a[i] = product_args(rows, s.part[i],
+				    { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
 	if (s.n_parts == 2)
 		return decode_matmul_pair(&a[0], &a[1], d->stream);
 	for (uint32_t i = 0; !rc && i < s.n_parts; i++)
@@ -105,7 +108,9 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	g.out = s->og;
 	rc = rc ? rc : gdn_step(&g, d->stream);
 	pass_mark(d, CLASS_GDN);
-	rc = rc ? rc : multiply(d, rows, w->mixer_out, { s->og, s->y, d->value, d->value, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc :
+		  multiply(d, rows, w->mixer_out,
+			   { s->og, s->y, d->value, d->value, m->hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
@@ -157,7 +162,8 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const uint32_t rows = pass->n_rows, index = d->index[layer];
-	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM, ld = attention_width(d);
+	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM,
+		       ld = attention_width(d);
 	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
 	int rc = multiply_stack(d, rows, w->mixer_in, s->h, s->u, ld);
@@ -186,7 +192,8 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	pass_mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : multiply(d, rows, w->mixer_out, { s->ao, s->y, q, q, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc :
+		  multiply(d, rows, w->mixer_out, { s->ao, s->y, q, q, m->hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }
@@ -213,9 +220,12 @@ static int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, con
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
 	struct residual_add_args a = {};
-	int rc = multiply(d, rows, w->gate_up, { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
+	int rc = multiply(d, rows, w->gate_up,
+			  { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	rc = rc ? rc : multiply(d, rows, w->down, { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc :
+		  multiply(d, rows, w->down,
+			   { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_SHARED);
 	a.y = s->y;
 	a.slots = 1;
@@ -244,11 +254,15 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 	a.y = d->ws.y;
 	a.slots = 1;
 	for (uint32_t l = 0; !rc && l < d->m.n_layers; l++) {
-		const void *next = l + 1 < d->m.n_layers ? d->w.layer[l + 1].input_norm : d->w.final_norm;
+		const void *next =
+			l + 1 < d->m.n_layers ? d->w.layer[l + 1].input_norm : d->w.final_norm;
 
-		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) : attention_layer(d, pass, l);
+		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) :
+						  attention_layer(d, pass, l);
 		rc = rc ? rc : pass_add(d, rows, d->w.layer[l].post_norm, a);
-		rc = rc ? rc : d->m.n_experts ? expert_layer(d, rows, l, next) : dense_layer(d, rows, l, next);
+		rc = rc		    ? rc :
+		     d->m.n_experts ? expert_layer(d, rows, l, next) :
+				      dense_layer(d, rows, l, next);
 	}
 	return rc;
 }
@@ -261,8 +275,10 @@ int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32
 	if (!n)
 		return 0;
 	rc = gather_rows(h, rows, n, d->m.hidden, s->hn, d->stream);
-	rc = rc ? rc : multiply(d, n, d->w.head, { s->hn, s->logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
-						   MATMUL_OUT_F32 });
+	rc = rc ? rc :
+		  multiply(d, n, d->w.head,
+			   { s->hn, s->logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
+			     MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_HEAD);
 	return rc;
 }

@@ -31,21 +31,22 @@ static int multiply_router(struct cuda_device *d, uint32_t rows, const struct la
 	const uint32_t hidden = d->m.hidden;
 	const struct strided act = shared_act(d);
 	const bool one = shared_in_follows(w);
-	const struct decode_matmul_args router = product_args(rows, w->router, { s->h, s->router, hidden, hidden, w->router.n,
-									    MATMUL_OUT_F32, one ? w->shared_in.n : 0,
-									    act.ld, act.at });
+	const struct decode_matmul_args router =
+		product_args(rows, w->router,
+			     { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
+			       one ? w->shared_in.n : 0, act.ld, act.at });
 
 	if (!w->shared_in.n || one)
 		return decode_matmul(&router, d->stream);
-	const struct decode_matmul_args shared = product_args(rows, w->shared_in,
-							      { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
+	const struct decode_matmul_args shared = product_args(
+		rows, w->shared_in, { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
 
 	return decode_matmul_pair(&router, &shared, d->stream);
 }
 
 /* Then who goes where. */
-static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
-	   const struct expert_list *list)
+static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		  bool list_shared, const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
@@ -64,14 +65,16 @@ static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weigh
 	c.list = *list;
 	rc = rc ? rc : route(&c, d->stream);
 	if (d->profile)
-		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active, list_shared ? 1 : 0);
+		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active,
+						      list_shared ? 1 : 0);
 	pass_mark(d, CLASS_ROUTER);
 	return rc;
 }
 
-/* list_shared: the shared expert is on the list; else its last product is done beside the others. */
-static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, bool list_shared,
-	    const struct expert_list *list)
+/* list_shared: the shared expert is on the list; else its last product is done beside the
+ * others. */
+static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		   bool list_shared, const struct expert_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
@@ -111,9 +114,10 @@ static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weig
 		rc = rc ? rc : decode_experts(&a, d->stream);
 	} else {
 		const struct strided act = shared_act(d);
-		const struct decode_matmul_args shared =
-			product_args(rows, w->down, { act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter, act.ld,
-						 slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+		const struct decode_matmul_args shared = product_args(
+			rows, w->down,
+			{ act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter,
+			  act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
 
 		rc = decode_experts_beside(&a, &shared, d->stream);
 	}
@@ -126,10 +130,11 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	/* One of the experts while there are few rows; a matrix of its own when each of its tiles would be work
-	 * for many.  The same bits. */
+	/* One of the experts while there are few rows; a matrix of its own when each of its tiles
+	 * would be work for many.  The same bits. */
 	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
-	const struct expert_list list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	const struct expert_list list =
+		expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
 	struct residual_add_args a = {};
 	int rc = choose(d, rows, w, beside, &list);
 

@@ -4,7 +4,8 @@
 
 #include "kernels/cuda/device_int.h"
 
-/* A product with a matrix: x (rows, k) bf16, y (rows, W's rows); ldx, ldy: elements between rows. */
+/* A product with a matrix: x (rows, k) bf16, y (rows, W's rows); ldx, ldy: elements between
+ * rows. */
 
 struct product {
 	const void *x;

@@ -30,15 +30,15 @@ int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t 
 static int extras(struct cuda_device *d, const struct pass *pass)
 {
 	for (const struct piece &p : pass->pieces) {
-		struct count_args c = { d->counts + (size_t)p.slot * d->m.vocab_rows, d->ws.meta->token + p.row, p.n,
-					d->m.vocab_rows, 0 };
+		struct count_args c = { d->counts + (size_t)p.slot * d->m.vocab_rows,
+					d->ws.meta->token + p.row, p.n, d->m.vocab_rows, 0 };
 
 		if (p.count && d->penalise[p.slot] && sample_count(&c, d->stream))
 			return -ENODEV;
 		if (p.logits &&
 		    cudaMemcpyAsync(p.logits, d->ws.logits + (size_t)p.head * d->m.vocab_rows,
-				    (size_t)p.n_head * d->m.vocab_rows * sizeof(float), cudaMemcpyDeviceToHost,
-				    d->stream) != cudaSuccess)
+				    (size_t)p.n_head * d->m.vocab_rows * sizeof(float),
+				    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess)
 			return -ENODEV;
 	}
 	return 0;

@@ -6,10 +6,13 @@
 
 namespace {
 
-/* Blocks that run together should share what they read: eight tiles of x, then the next rows of W. */
-__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks, uint32_t *ret_row, tile_of_x *ret)
+/* Blocks that run together should share what they read: eight tiles of x, then the next rows of
+ * W. */
+__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks,
+			    uint32_t *ret_row, tile_of_x *ret)
 {
-	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols, group = blockIdx.x / (8 * row_blocks);
+	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols,
+		       group = blockIdx.x / (8 * row_blocks);
 	const uint32_t in = blockIdx.x % (8 * row_blocks), wide = min(8u, col_tiles - group * 8);
 
 	*ret_row = in / wide;
@@ -29,7 +32,8 @@ __device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, 
 {
 	if (blockIdx.y >= *tiles.n)
 		return false;
-	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16, first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
+	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16,
+		       first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
 
 	if (p.without_last && index + 1 == *p.list.n_active)
 		return false;
@@ -43,7 +47,8 @@ __device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, 
 
 template <enum matmul_format F, bool EXPERTS, int C>
 __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
-	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks, const expert_tiles tiles)
+	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks,
+		       const expert_tiles tiles)
 {
 	extern __shared__ char raw[];
 	char *stages = raw + (1024 - smem_address(raw) % 1024) % 1024;
@@ -62,7 +67,8 @@ __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
 	}
 	tile = row_block * WARPS + threadIdx.x / WARP;
 	multiply_tile<F>(p, x, tile, stages, s, &scale);
-	store_tile<F>(p, x, tile, s, F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
+	store_tile<F>(p, x, tile, s,
+		      F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
 }
 
 bool hopper_here(void)
@@ -71,7 +77,8 @@ bool hopper_here(void)
 	int device;
 
 	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
-		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess))
+		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+			       cudaSuccess))
 		major = 0;
 	return major == 9;
 }
@@ -82,24 +89,29 @@ uint32_t row_blocks_of(const matmul_params &p)
 }
 
 template <enum matmul_format F, bool EXPERTS, int C>
-int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles, cudaStream_t stream)
+int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles,
+	   cudaStream_t stream)
 {
 	auto kernel = prefill_kernel<F, EXPERTS, C>;
 	const size_t shared = (size_t)n_stages(C, hopper_here()) * room<C>::STAGE_BYTES + 1024;
 	const uint32_t row_blocks = row_blocks_of(p), col_tiles = (p.n_cols + C - 1) / C;
 	const dim3 grid = EXPERTS ? dim3(row_blocks, max_tiles) : dim3(row_blocks * col_tiles);
 
-	static_assert(n_stages(C, false) * room<C>::STAGE_BYTES + 1024 <= SHARED_MAX, "fits every device");
-	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) != cudaSuccess)
+	static_assert(n_stages(C, false) * room<C>::STAGE_BYTES + 1024 <= SHARED_MAX,
+		      "fits every device");
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(kernel, grid, THREADS, shared, 1, stream, p, row_blocks, tiles);
 }
 
-/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for memory most of the time. */
+/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for
+ * memory most of the time. */
 bool few_is_faster(const matmul_params &p)
 {
 	const uint32_t sms = (uint32_t)device_sms(), blocks = row_blocks_of(p);
-	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW), many = blocks * ((p.n_cols + MANY - 1) / MANY);
+	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW),
+		       many = blocks * ((p.n_cols + MANY - 1) / MANY);
 
 	return sms && 55 * ((few + 2 * sms - 1) / (2 * sms)) < 100 * ((many + sms - 1) / sms);
 }
@@ -108,12 +120,14 @@ template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStr
 {
 	const expert_tiles none = {};
 
-	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) : launch<F, false, MANY>(p, none, 0, stream);
+	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) :
+				  launch<F, false, MANY>(p, none, 0, stream);
 }
 
 /* With few pairs an expert, those that have at most 64 go first, and what is left after. */
 template <enum matmul_format F>
-int experts_launch(const matmul_params &p, const struct prefill_list *list, uint32_t n_rows, uint32_t n_experts, cudaStream_t stream)
+int experts_launch(const matmul_params &p, const struct prefill_list *list, uint32_t n_rows,
+		   uint32_t n_experts, cudaStream_t stream)
 {
 	const uint32_t most = prefill_max_tiles(n_rows, p.n_slots, n_experts);
 	const bool few = n_rows * p.n_slots <= n_experts * 80;
@@ -121,7 +135,10 @@ int experts_launch(const matmul_params &p, const struct prefill_list *list, uint
 
 	if (few)
 		rc = launch<F, true, FEW>(p, { list->n_tiles, list->tile, 0, FEW }, most, stream);
-	return rc ? rc : launch<F, true, MANY>(p, { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY }, most, stream);
+	return rc ? rc :
+		    launch<F, true, MANY>(p,
+					  { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY },
+					  most, stream);
 }
 
 } /* namespace */
@@ -141,16 +158,23 @@ int prefill_matmul(const struct decode_matmul_args *a, void *stream)
 	return -EINVAL;
 }
 
-int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list, void *stream)
+int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list,
+		    void *stream)
 {
 	const matmul_params p = matmul_params_of_experts(a, &list->list);
 
 	if (!matmul_experts_ok(a, PREFILL_MAX_ROWS) || a->ldx % 32 || a->k % 32)
 		return -EINVAL;
 	switch (a->format) {
-	case MATMUL_BF16: return experts_launch<MATMUL_BF16>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
-	case MATMUL_FP8: return experts_launch<MATMUL_FP8>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
-	case MATMUL_NVFP4: return experts_launch<MATMUL_NVFP4>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
+	case MATMUL_BF16:
+		return experts_launch<MATMUL_BF16>(p, list, a->n_rows, a->n_experts,
+						   (cudaStream_t)stream);
+	case MATMUL_FP8:
+		return experts_launch<MATMUL_FP8>(p, list, a->n_rows, a->n_experts,
+						  (cudaStream_t)stream);
+	case MATMUL_NVFP4:
+		return experts_launch<MATMUL_NVFP4>(p, list, a->n_rows, a->n_experts,
+						    (cudaStream_t)stream);
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;

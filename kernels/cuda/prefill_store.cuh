@@ -1,5 +1,5 @@
-/* prefill_store.cuh - a tile's sums (prefill_tile.cuh), scaled, to where they belong: bf16, float32 or
- * SwiGLU of pairs.
+/* prefill_store.cuh - a tile's sums (prefill_tile.cuh), scaled, to where they belong: bf16, float32
+ * or SwiGLU of pairs.
  */
 #ifndef HEARTH_KERNELS_CUDA_PREFILL_STORE_CUH
 #define HEARTH_KERNELS_CUDA_PREFILL_STORE_CUH
@@ -8,7 +8,8 @@
 
 namespace {
 
-/* Two columns of eight rows, a lane has (row g, columns 2q and 2q + 1): now (column g, rows 2q and 2q + 1). */
+/* Two columns of eight rows, a lane has (row g, columns 2q and 2q + 1): now (column g, rows 2q and
+ * 2q + 1). */
 __device__ uint32_t transpose(float a, float b)
 {
 	const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
@@ -23,8 +24,8 @@ __device__ float swiglu(float gate, float up)
 	return __fmul_rn(__fmul_rn(gate, __fdiv_rn(1.0f, 1.0f + expf(-gate))), up);
 }
 
-/* Output rows of the columns that a lane stores, asked for before the first store: the compiler must not move a load of
- * the list over a store. */
+/* Output rows of the columns that a lane stores, asked for before the first store: the compiler
+ * must not move a load of the list over a store. */
 template <int C> struct out_rows {
 	uint32_t row[C / 8];
 
@@ -43,7 +44,8 @@ struct row_scales {
 
 /* SwiGLU of a tile in turns: eight outputs a column. */
 template <int C>
-__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
+__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			    const sums<C> &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
 	const out_rows<C> to(x, g);
@@ -55,8 +57,9 @@ __device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
-						swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
+		const uint32_t word =
+			transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
+				  swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
 		if (j * 8 + g < x.n)
 			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
 	}
@@ -75,9 +78,11 @@ __device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint3
 }
 
 template <int C>
-__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
+__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			   const sums<C> &s, row_scales scale)
 {
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = tile * MATMUL_TILE + 2 * q;
+	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4,
+		       row = tile * MATMUL_TILE + 2 * q;
 	const out_rows<C> to(x, g);
 
 #pragma unroll
@@ -86,8 +91,10 @@ __device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t 
 
 		if (j * 8 >= (int)x.n)
 			break;
-		const uint32_t upper = transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
-		const uint32_t lower = transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
+		const uint32_t upper =
+			transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
+		const uint32_t lower =
+			transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
 		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
 
 		if (j * 8 + g < x.n) {
@@ -98,7 +105,8 @@ __device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t 
 }
 
 template <int C>
-__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
+__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			  const sums<C> &s, row_scales scale)
 {
 	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
 
@@ -108,7 +116,8 @@ __device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t t
 
 #pragma unroll
 		for (int j = 0; j < C / 8; j++) {
-			const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4 + odd];
+			const float *v =
+				&s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4 + odd];
 			float *y = (float *)p.y + (size_t)to.row[j] * p.ldy + row;
 
 			if (j * 8 + 2 * q + odd >= x.n)
@@ -123,7 +132,8 @@ __device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t t
 
 /* unit: what the sums are in units of. */
 template <enum matmul_format F, int C>
-__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales unit)
+__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			   const sums<C> &s, row_scales unit)
 {
 	const uint32_t g = threadIdx.x % WARP / 4;
 

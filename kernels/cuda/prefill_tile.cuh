@@ -1,15 +1,16 @@
-/* prefill_tile.cuh - the sums of 16 rows of W with the rows of x that a block has: a warp's part of a
- * product for prompts (prefill_matmul.cu).
+/* prefill_tile.cuh - the sums of 16 rows of W with the rows of x that a block has: a warp's part of
+ * a product for prompts (prefill_matmul.cu).
  *
- * A block of eight warps has 128 rows of W and PREFILL_COLS rows of x.  A warp has a tile of 16 rows of
- * W and all columns: 128 sums a lane.  Where there are few rows, or few blocks, a block has 64: 32 sums
- * a lane, and two blocks on a multiprocessor; the same bits.  Its weights go from memory to registers a
- * unit ahead, as in the decode kernels; x passes through shared memory in stages of 64 columns, swizzled
- * by 128 bytes.  On Hopper four warps multiply together (wgmma, one stage is multiplied while the next
- * is queued); elsewhere each by itself (mma.sync), in the same layout of sums.
+ * A block of eight warps has 128 rows of W and PREFILL_COLS rows of x.  A warp has a tile of 16
+ * rows of W and all columns: 128 sums a lane.  Where there are few rows, or few blocks, a block has
+ * 64: 32 sums a lane, and two blocks on a multiprocessor; the same bits.  Its weights go from
+ * memory to registers a unit ahead, as in the decode kernels; x passes through shared memory in
+ * stages of 64 columns, swizzled by 128 bytes.  On Hopper four warps multiply together (wgmma, one
+ * stage is multiplied while the next is queued); elsewhere each by itself (mma.sync), in the same
+ * layout of sums.
  *
- * FP8 in blocks: the sums are kept in units of the scale of the 128 columns being added, and are brought
- * to the next scale (struct fp8_scale) where the next 128 begin.
+ * FP8 in blocks: the sums are kept in units of the scale of the 128 columns being added, and are
+ * brought to the next scale (struct fp8_scale) where the next 128 begin.
  */
 #ifndef HEARTH_KERNELS_CUDA_PREFILL_TILE_CUH
 #define HEARTH_KERNELS_CUDA_PREFILL_TILE_CUH
@@ -38,18 +39,21 @@ constexpr int n_stages(int cols, bool hopper)
 
 /* A block with C rows of x. */
 template <int C> struct room {
-	static constexpr int HALF = C < 128 ? C : 128, HALVES = C / HALF, STAGE_BYTES = C * STAGE_K * 2;
-	/* On Hopper a stage is still read by the other four warps when these have finished it, so its place is filled one
-	 * stage later. */
+	static constexpr int HALF = C < 128 ? C : 128, HALVES = C / HALF,
+			     STAGE_BYTES = C * STAGE_K * 2;
+	/* On Hopper a stage is still read by the other four warps when these have finished it, so
+	 * its place is filled one stage later. */
 	static constexpr int STAGES = n_stages(C, HOPPER), AHEAD = HOPPER ? STAGES - 2 : STAGES - 1;
-	static constexpr int COPIES = C / (THREADS / 8);	/* 16 bytes each, a thread and stage */
-	static constexpr int BLOCKS = C == FEW ? 2 : 1;		/* that a multiprocessor has at once */
+	/* 16 bytes each, a thread and stage */
+	static constexpr int COPIES = C / (THREADS / 8);
+	static constexpr int BLOCKS = C == FEW ? 2 : 1;	/* that a multiprocessor has at once */
 };
 
 typedef __nv_bfloat16 bf16;
 
 template <int C> struct sums {
-	float h[room<C>::HALVES][room<C>::HALF / 2];	/* [half][4 j + i]: column tile j of 8, i as mma's accumulator */
+	/* [half][4 j + i]: column tile j of 8, i as mma's accumulator */
+	float h[room<C>::HALVES][room<C>::HALF / 2];
 };
 
 /* Which pairs or rows of x a block has. */
@@ -63,7 +67,8 @@ struct tile_of_x {
 
 /* This thread's part of stage `k_block`: chunk tid % 8 of the rows tid / 8, tid / 8 + 32, ... */
 template <int C>
-__device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>::COPIES], uint32_t n, char *stage, uint32_t k_block)
+__device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>::COPIES],
+			   uint32_t n, char *stage, uint32_t k_block)
 {
 	const uint32_t chunk = threadIdx.x % 8, k = k_block * STAGE_K + chunk * 8;
 
@@ -76,14 +81,17 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>
 		const bf16 *from = p.x + (size_t)row[i] * p.ldx + k;
 
 		/* Bytes that are not there arrive as zeros; their address is not read. */
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::
-			     "r"(smem_address(stage) + r * (STAGE_K * 2) + ((chunk ^ (r & 7)) * 16)), "l"(from),
-			     "r"(r < n && k < p.k ? 16 : 0) : "memory");
+		asm volatile(
+			"cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+				smem_address(stage) + r * (STAGE_K * 2) + ((chunk ^ (r & 7)) * 16)),
+			"l"(from), "r"(r < n && k < p.k ? 16 : 0)
+			: "memory");
 	}
 }
 
-/* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than 2^60 times smaller
- * than the one before counts as 2^60 times smaller: what it scales is far below the sums' last bit. */
+/* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than
+ * 2^60 times smaller than the one before counts as 2^60 times smaller: what it scales is far below
+ * the sums' last bit. */
 struct fp8_scale {
 	float low = 0, high = 0;	/* rows g and g + 8; 0: nothing was added yet */
 
@@ -108,7 +116,8 @@ struct fp8_scale {
 };
 
 #if HOPPER
-/* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes on. */
+/* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes
+ * on. */
 template <int STEPS> struct frags {
 	struct frag f[STEPS];
 
@@ -129,7 +138,8 @@ template <int STEPS> struct frags {
 	}
 };
 
-template <int N, int C, int STEPS> __device__ void multiply_cols(sums<C> &s, const frags<STEPS> &w, uint32_t x)
+template <int N, int C, int STEPS>
+__device__ void multiply_cols(sums<C> &s, const frags<STEPS> &w, uint32_t x)
 {
 	wgmma_fence();
 #pragma unroll
@@ -148,8 +158,10 @@ template <int N, int C, int STEPS> __device__ void multiply_cols(sums<C> &s, con
 	wgmma_commit();
 }
 
-/* x: shared address of the first step's columns.  No more columns than there are; n is the same for the whole block. */
-template <int C, int STEPS> __device__ void multiply_steps(sums<C> &s, const frags<STEPS> &w, uint32_t x, uint32_t n)
+/* x: shared address of the first step's columns.  No more columns than there are; n is the same for
+ * the whole block. */
+template <int C, int STEPS>
+__device__ void multiply_steps(sums<C> &s, const frags<STEPS> &w, uint32_t x, uint32_t n)
 {
 	if constexpr (C == MANY) {
 		if (n > 64)
@@ -161,16 +173,17 @@ template <int C, int STEPS> __device__ void multiply_steps(sums<C> &s, const fra
 		multiply_cols<32>(s, w, x);
 }
 
-/* A tile's weights on their way through the tensor core: stage after stage of a unit, then of the next.  Quantised ones
- * are expanded into two sets of registers in turn. */
+/* A tile's weights on their way through the tensor core: stage after stage of a unit, then of the
+ * next.  Quantised ones are expanded into two sets of registers in turn. */
 template <enum matmul_format F, int C> struct tile_weights {
 	static constexpr int STEPS = C == FEW ? 1 : 2;	/* of a set */
 	struct unit<F> w;
 	frags<STEPS> set[2];
 
-	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`.  When it returns, the stage
-	 * before is done with. */
-	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`.
+	 * When it returns, the stage before is done with. */
+	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more,
+			      int quarter, const char *x, uint32_t n)
 	{
 #pragma unroll
 		for (int i = 0; i < 4 / STEPS; i++) {
@@ -200,7 +213,8 @@ template <int C> struct tile_weights<MATMUL_BF16, C> {
 	bool begun = false;
 
 	/* `next` stands right behind where w came from. */
-	__device__ void stage(sums<C> &s, fp8_scale *, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	__device__ void stage(sums<C> &s, fp8_scale *, const uint4 *next, bool more, int quarter,
+			      const char *x, uint32_t n)
 	{
 		frags<4> now;
 
@@ -229,10 +243,12 @@ __device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
 }
 
 template <enum matmul_format F, int C>
-__device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
+__device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter, const char *stage,
+			       uint32_t n)
 {
 	/* Matrices of a load: chunks 2i and 2i + 1 of rows 0-7, then of rows 8-15. */
-	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
+	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8,
+		       odd = lane / 8 % 2;
 
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
@@ -247,7 +263,8 @@ __device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter,
 				const uint32_t r = h * room<C>::HALF + j * 16 + row;
 				uint32_t b[4];
 
-				ldmatrix4(b, smem_address(stage) + r * (STAGE_K * 2) + (((2 * i + odd) ^ (r & 7)) * 16));
+				ldmatrix4(b, smem_address(stage) + r * (STAGE_K * 2) +
+						     (((2 * i + odd) ^ (r & 7)) * 16));
 				mma(&s.h[h][8 * j], &f, b[0], b[1]);
 				mma(&s.h[h][8 * j + 4], &f, b[2], b[3]);
 			}
@@ -259,7 +276,8 @@ template <enum matmul_format F, int C> struct tile_weights {
 	struct unit<F> w;
 
 	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`. */
-	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
+	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more,
+			      int quarter, const char *x, uint32_t n)
 	{
 		if constexpr (F == MATMUL_FP8)
 			if (quarter % 2 == 0)
@@ -276,19 +294,22 @@ template <enum matmul_format F, int C> struct tile_weights {
 
 /* The sums of 16 rows of W with all columns of the tile, in units of *scale. */
 template <enum matmul_format F, int C>
-__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums<C> &s,
-			      fp8_scale *scale)
+__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			      char *stages, sums<C> &s, fp8_scale *scale)
 {
-	constexpr int STAGES = room<C>::STAGES, AHEAD = room<C>::AHEAD, STAGE_BYTES = room<C>::STAGE_BYTES;
+	constexpr int STAGES = room<C>::STAGES, AHEAD = room<C>::AHEAD,
+		      STAGE_BYTES = room<C>::STAGE_BYTES;
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
-	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
-							  unit<F>::bytes);
+	const uint4 *from =
+		(const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) *
+					      p.n_slices * unit<F>::bytes);
 	uint32_t row[room<C>::COPIES];
 	struct tile_weights<F, C> weights;
 
 #pragma unroll
 	for (int i = 0; i < room<C>::COPIES; i++) {
-		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8), pair = x.row(min(r, x.n - 1));
+		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8),
+			       pair = x.row(min(r, x.n - 1));
 
 		row[i] = x.pair && !p.x_per_slot ? pair / p.n_slots : pair;
 	}
@@ -318,11 +339,14 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #if HOPPER
 			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
-			/* The stage is there for all, and nobody reads the place that is filled next. */
+			/* The stage is there for all, and nobody reads the place that is filled
+			 * next. */
 			__syncthreads();
-			weights.stage(s, scale, from + unit_uint4, more, quarter, stages + at * STAGE_BYTES, x.n);
+			weights.stage(s, scale, from + unit_uint4, more, quarter,
+				      stages + at * STAGE_BYTES, x.n);
 			if (block + AHEAD < n_blocks)
-				stage_load<C>(p, row, x.n, stages + to * STAGE_BYTES, block + AHEAD);
+				stage_load<C>(p, row, x.n, stages + to * STAGE_BYTES,
+					      block + AHEAD);
 			asm volatile("cp.async.commit_group;" ::: "memory");
 			at = at + 1 == STAGES ? 0 : at + 1;
 			to = to + 1 == STAGES ? 0 : to + 1;

@@ -11,8 +11,8 @@ size_t rotation_bytes(const struct cuda_device *d)
 	return (size_t)d->limits.max_context * (d->m.rotary_dim / 2) * 2;
 }
 
-/* Frequencies of pairs, with YaRN's blend (Peng, Quesnelle, Fan, Shippole, "YaRN", 2023, section 3.2;
- * beta 32 and 1). */
+/* Frequencies of pairs, with YaRN's blend (Peng, Quesnelle, Fan, Shippole, "YaRN", 2023, section
+ * 3.2; beta 32 and 1). */
 static std::vector<double> rotary_frequencies(const struct model_shape *m)
 {
 	const double two_pi = 6.283185307179586, dim = m->rotary_dim, original = m->yarn_original;
@@ -20,15 +20,18 @@ static std::vector<double> rotary_frequencies(const struct model_shape *m)
 	double low = 0, high = 0;
 
 	if (m->yarn_factor > 1) {
-		low = std::max(0.0, floor(dim * log(original / (32 * two_pi)) / (2 * log(m->rope_theta))));
-		high = std::min(dim - 1, ceil(dim * log(original / two_pi) / (2 * log(m->rope_theta))));
+		low = std::max(
+			0.0, floor(dim * log(original / (32 * two_pi)) / (2 * log(m->rope_theta))));
+		high = std::min(dim - 1,
+				ceil(dim * log(original / two_pi) / (2 * log(m->rope_theta))));
 		high = high == low ? low + 0.001 : high;
 	}
 	for (size_t i = 0; i < f.size(); i++) {
 		double plain = pow(m->rope_theta, -2.0 * (double)i / dim), ramp;
 
 		ramp = std::min(1.0, std::max(0.0, ((double)i - low) / (high - low)));
-		f[i] = m->yarn_factor > 1 ? plain / m->yarn_factor * ramp + plain * (1 - ramp) : plain;
+		f[i] = m->yarn_factor > 1 ? plain / m->yarn_factor * ramp + plain * (1 - ramp) :
+					    plain;
 	}
 	return f;
 }

@@ -13,7 +13,8 @@ namespace {
 constexpr int SCAN_WARPS = 8;
 constexpr uint32_t MOST_QUICK = 512;	/* top_k up to here looks at few candidates only */
 
-/* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a number. */
+/* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a
+ * number. */
 constexpr key_t64 NO_NUMBER = ~0ull;
 
 __device__ bool is_number(float x)
@@ -21,11 +22,11 @@ __device__ bool is_number(float x)
 	return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what 1,024
- * threads have, and all phases inlined into one need more. */
+/* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what
+ * 1,024 threads have, and all phases inlined into one need more. */
 template <typename F>
-__device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_params &p, uint32_t position, key_t64 floor,
-			 float top)
+__device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_params &p,
+				      uint32_t position, key_t64 floor, float top)
 {
 	key_t64 best = 0;
 
@@ -59,8 +60,8 @@ __device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_par
 }
 
 /* keys: the segments' largest, or NULL. */
-__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p, uint32_t position,
-			   const uint64_t *keys)
+__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p,
+			   uint32_t position, const uint64_t *keys)
 {
 	key_t64 own, max_key, floor = lowest_key();
 	float top;
@@ -85,14 +86,16 @@ __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_pa
 		key_t64 quick = kth_of_threads(s, own, p.top_k);
 
 		quick = quick > floor ? quick : floor;
-		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <= LIST)
+		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <=
+		    LIST)
 			return draw(s, from_list{ s.list, s.n_list }, p, position, floor, top);
 	}
 	return draw(s, from, p, position, floor, top);
 }
 
 /* log(sum of exp) of the raw logits, and the n most likely of them. */
-__device__ __noinline__ float report(shared &s, const from_raw &from, const sample_params &p, sample_out *out)
+__device__ __noinline__ float report(shared &s, const from_raw &from, const sample_params &p,
+				     sample_out *out)
 {
 	key_t64 own, last, max_key = largest(s, from, ~0ull, &own);
 	const float top = key_value(max_key);
@@ -126,7 +129,8 @@ __device__ bool scanned(const sample_params &p)
 	return !p.logprob && !p.n_top && !p.n_bias;
 }
 
-/* Block x, warp w: segment x * SCAN_WARPS + w of row y.  Of a row that is not `scanned` only NO_NUMBER counts. */
+/* Block x, warp w: segment x * SCAN_WARPS + w of row y.  Of a row that is not `scanned` only
+ * NO_NUMBER counts. */
 __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 {
 	const uint32_t index = blockIdx.x * SCAN_WARPS + threadIdx.x / 32;
@@ -138,8 +142,8 @@ __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 	chain_release();
 	const sample_row row = a.rows[blockIdx.y];
 	const sample_params p = a.params[row.slot];
-	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab, a.counts + (size_t)row.slot * a.vocab, &p,
-				     a.n_ids };
+	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab,
+				     a.counts + (size_t)row.slot * a.vocab, &p, a.n_ids };
 
 	for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
 		key_t64 key = from.at(i);
@@ -239,11 +243,14 @@ int sample_rows(const struct sample_args *a, void *stream)
 {
 	int rc;
 
-	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB || !a->n_ids || a->n_ids > a->vocab)
+	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB ||
+	    !a->n_ids || a->n_ids > a->vocab)
 		return -EINVAL;
-	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows), SCAN_WARPS * 32, 0, 1,
-			  (cudaStream_t)stream, *a);
-	return rc ? rc : chain_launch(sample_kernel, dim3(a->n_rows), THREADS, 0, 1, (cudaStream_t)stream, *a);
+	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows),
+			  SCAN_WARPS * 32, 0, 1, (cudaStream_t)stream, *a);
+	return rc ? rc :
+		    chain_launch(sample_kernel, dim3(a->n_rows), THREADS, 0, 1,
+				 (cudaStream_t)stream, *a);
 }
 
 int sample_count(const struct count_args *a, void *stream)

@@ -111,9 +111,11 @@ struct from_adjusted {
 			uint32_t c = counts[i], times = c & ~COUNT_PROMPT;
 
 			if (c)
-				v = v > 0 ? __fdiv_rn(v, p->repetition) : __fmul_rn(v, p->repetition);
+				v = v > 0 ? __fdiv_rn(v, p->repetition) :
+					    __fmul_rn(v, p->repetition);
 			if (times)
-				v = __fsub_rn(__fsub_rn(v, __fmul_rn(p->frequency, (float)times)), p->presence);
+				v = __fsub_rn(__fsub_rn(v, __fmul_rn(p->frequency, (float)times)),
+					      p->presence);
 		}
 		if (p->temperature > 0)
 			v = __fdiv_rn(v, p->temperature);
@@ -128,7 +130,8 @@ struct from_list {
 	__device__ key_t64 at(uint32_t i) const { return keys[i]; }
 };
 
-template <typename F> __device__ key_t64 largest(shared &s, const F &from, key_t64 below, key_t64 *ret_own)
+template <typename F>
+__device__ key_t64 largest(shared &s, const F &from, key_t64 below, key_t64 *ret_own)
 {
 	key_t64 best = 0;
 
@@ -154,7 +157,8 @@ __device__ uint32_t mass_of(key_t64 key, float top)
 __device__ void find_bin(shared &s, key_t64 target)
 {
 	const uint32_t hi = BINS - 1 - 2 * threadIdx.x, lo = hi - 1;
-	const key_t64 a = s.low[hi] + ((key_t64)s.high[hi] << 14), b = s.low[lo] + ((key_t64)s.high[lo] << 14);
+	const key_t64 a = s.low[hi] + ((key_t64)s.high[hi] << 14),
+		      b = s.low[lo] + ((key_t64)s.high[lo] << 14);
 	key_t64 sum = a + b, before;
 
 	for (int d = 1; d < 32; d *= 2) {
@@ -219,7 +223,8 @@ __device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 t
 	return prefix;
 }
 
-template <typename F> __device__ key_t64 total_mass(shared &s, const F &from, key_t64 floor, float top)
+template <typename F>
+__device__ key_t64 total_mass(shared &s, const F &from, key_t64 floor, float top)
 {
 	key_t64 sum = 0;
 
@@ -301,8 +306,10 @@ struct segment {
 	}
 };
 
-/* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one are read. */
-__device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own, key_t64 floor)
+/* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one
+ * are read. */
+__device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own,
+				     key_t64 floor)
 {
 	uint32_t has = __ballot_sync(0xffffffffu, own >= floor);
 

@@ -16,8 +16,11 @@ size_t cuda_block_bytes(const struct cuda_device *d)
 /* On the stream and waited for: a plain cudaMemcpy() in may return before it has arrived. */
 static int copy(struct cuda_device *d, void *device, void *host, size_t bytes, bool save)
 {
-	return device_code(d, cudaMemcpyAsync(save ? host : device, save ? device : host, bytes,
-					      save ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, d->stream)) ?:
+	const cudaMemcpyKind way = save ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
+	void *to = save ? host : device;
+	const void *from = save ? device : host;
+
+	return device_code(d, cudaMemcpyAsync(to, from, bytes, way, d->stream)) ?:
 	       device_code(d, cudaStreamSynchronize(d->stream));
 }
 
@@ -29,7 +32,8 @@ static int state_copy(struct cuda_device *d, uint32_t slot, char *host, bool sav
 		return -ENODEV;
 	for (uint32_t l = 0; l < d->n_gdn; l++) {
 		if (copy(d, state_at(d, l, slot), host, d->state_slot, save) ||
-		    copy(d, window_at(d, l, slot, d->side[slot]), host + d->state_slot, d->window_side, save))
+		    copy(d, window_at(d, l, slot, d->side[slot]), host + d->state_slot,
+			 d->window_side, save))
 			return -ENODEV;
 		host += d->state_slot + d->window_side;
 	}

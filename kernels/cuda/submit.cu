@@ -9,19 +9,21 @@
 static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const struct staging *s)
 {
 	if (pass->prefill) {
-		if (cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes, cudaMemcpyHostToDevice,
-				    d->stream) != cudaSuccess)
+		if (cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes,
+				    cudaMemcpyHostToDevice, d->stream) != cudaSuccess)
 			return -ENODEV;
 		return prefill_forward(d, pass, s);
 	}
-	if (cudaMemcpyAsync(d->ws.meta, s->meta, sizeof(*s->meta), cudaMemcpyHostToDevice, d->stream) != cudaSuccess ||
-	    cudaMemcpyAsync(d->ws.table, s->table, pass->n_table * 4, cudaMemcpyHostToDevice, d->stream) != cudaSuccess)
+	if (cudaMemcpyAsync(d->ws.meta, s->meta, sizeof(*s->meta), cudaMemcpyHostToDevice,
+			    d->stream) != cudaSuccess ||
+	    cudaMemcpyAsync(d->ws.table, s->table, pass->n_table * 4, cudaMemcpyHostToDevice,
+			    d->stream) != cudaSuccess)
 		return -ENODEV;
 	return pass_forward(d, pass);
 }
 
-static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *s,
-		       struct flight *f)
+static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass,
+		       const struct staging *s, struct flight *f)
 {
 	int rc = pass_describe(d, p, pass, s);
 
@@ -33,8 +35,8 @@ static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass 
 	if (d->limits.digests)
 		rc = pass_digest(d, pass, f->results.data());
 	if (!rc && pass->n_sample &&
-	    cudaMemcpyAsync(s->out, d->ws.out, pass->n_sample * sizeof(*s->out), cudaMemcpyDeviceToHost, d->stream) !=
-		    cudaSuccess)
+	    cudaMemcpyAsync(s->out, d->ws.out, pass->n_sample * sizeof(*s->out),
+			    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess)
 		rc = -ENODEV;
 	return rc;
 }

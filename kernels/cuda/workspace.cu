@@ -52,10 +52,19 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->shared_act, rows * m->shared_inter, 2);
 	l.take(&w->keys, few * SAMPLE_SEGMENTS, 8);
 	l.take(&w->logits, few * m->vocab_rows, 4);
-	w->attn_floats = one * few < ATTN_SCRATCH ? one * few : one > ATTN_SCRATCH ? one : ATTN_SCRATCH;
+	w->attn_floats = one * few < ATTN_SCRATCH ? one * few :
+			 one > ATTN_SCRATCH	  ? one :
+						    ATTN_SCRATCH;
 	l.take(&w->attn, w->attn_floats, 4);
-	l.take(&w->prefill_list, m->n_experts ? prefill_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1) : 0, 1);
-	l.take(&w->gdn_room, m->gdn_k_heads ? gdn_prefill_room(m->gdn_k_heads, m->gdn_v_heads, chunks) : 0, 1);
-	l.take(&w->attn_slots, attn_slots(d) ? attn_prefill_slot_floats(attn_slots(d), m->n_q_heads, m->n_kv_heads) : 0, 4);
+	l.take(&w->prefill_list,
+	       m->n_experts ? prefill_list_bytes((uint32_t)rows, slots_of(d), m->n_experts + 1) : 0,
+	       1);
+	l.take(&w->gdn_room,
+	       m->gdn_k_heads ? gdn_prefill_room(m->gdn_k_heads, m->gdn_v_heads, chunks) : 0, 1);
+	l.take(&w->attn_slots,
+	       attn_slots(d) ?
+		       attn_prefill_slot_floats(attn_slots(d), m->n_q_heads, m->n_kv_heads) :
+		       0,
+	       4);
 	w->bytes = l.used;
 }
