@@ -1,7 +1,7 @@
 #!/bin/sh
 # build.sh [DIR] - compiles the CUDA probe (kernels, test, bench) with nvcc, without the build
-# system.  From the root of the tree; the programs land in DIR (default build-probe).  ARCHS="90a" builds
-# for one target only.
+# system.  From the root of the tree; the programs land in DIR (default build-probe).  ARCHS="90a"
+# builds for one target only.
 set -e
 out=${1:-build-probe}
 NVCC=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
