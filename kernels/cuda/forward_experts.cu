@@ -71,6 +71,25 @@ static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weigh
 	return rc;
 }
 
+/* The second product, of what the first left in each slot. */
+static void down_args(const struct cuda_device *d, const struct layer_weights *w,
+		      struct decode_experts_args *a)
+{
+	a->w = w->expert_down.w;
+	a->row_scale = w->expert_down.row_scale;
+	a->format = w->expert_down.format;
+	a->x = d->ws.act;
+	a->y = d->ws.expert_y;
+	a->n = d->m.hidden;
+	a->k = d->m.expert_inter;
+	a->ldx = d->m.expert_inter;
+	a->ldy = d->m.hidden;
+	a->x_per_slot = 1;
+	a->list_settled = 1;
+	a->without_last = 0;
+	a->out = MATMUL_OUT_F32;
+}
+
 /* list_shared: the shared expert is on the list; else its last product is done beside the
  * others. */
 static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
@@ -97,19 +116,7 @@ static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weig
 	a.out = MATMUL_OUT_SWIGLU;
 	a.without_last = list_shared;
 	rc = decode_experts(&a, d->stream);
-	a.w = w->expert_down.w;
-	a.row_scale = w->expert_down.row_scale;
-	a.format = w->expert_down.format;
-	a.x = s->act;
-	a.y = s->expert_y;
-	a.n = m->hidden;
-	a.k = m->expert_inter;
-	a.ldx = m->expert_inter;
-	a.ldy = m->hidden;
-	a.x_per_slot = 1;
-	a.list_settled = 1;
-	a.without_last = 0;
-	a.out = MATMUL_OUT_F32;
+	down_args(d, w, &a);
 	if (rc || !m->shared_inter || list_shared) {
 		rc = rc ? rc : decode_experts(&a, d->stream);
 	} else {
