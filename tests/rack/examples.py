@@ -12,8 +12,10 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from machine import BASE_PACKAGES, Absent, Machine, Net, need, sh
+from machine import BASE_PACKAGES, Absent, Machine, Net, base, need, sh
 from run import TOP
+
+PACKAGES = BASE_PACKAGES + ",python3"
 
 
 def main():
@@ -26,7 +28,8 @@ def main():
         debs = [d for d in glob.glob(o.debs + "/hearth-*.deb") if "dbgsym" not in d]
         if not debs:
             raise Absent("no packages in %s: make deb" % o.debs)
-        m = Machine(Net(), "examples", 9, packages=BASE_PACKAGES + ",python3")
+        base(PACKAGES)          # while there is a network
+        m = Machine(Net(), "examples", 9, packages=PACKAGES)
         for d in ("debs", "src/man", "src/tests/box"):
             os.makedirs("%s/root/%s" % (m.root, d))
         sh("cp", *debs, m.root + "/root/debs/")
