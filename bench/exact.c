@@ -1,9 +1,11 @@
-/* exact.c - `hearth-bench exact`: points 1 and 4 of docs/numerics.md on a real shape and a real device.
+/* exact.c - `hearth-bench exact`: points 1 and 4 of docs/numerics.md on a real shape and a real
+ * device.
  *
- * Requests of all kinds (greedy, sampled, penalised; prompts around the prefill grid) are first computed one after the
- * other, and the CRCs of hidden state, logits, state and KV are kept for every step.  Then the same requests run among 1,
- * 3, 8, .. rows: all decoding at once, with prompts mixed in, and preempted and replayed.  Each step must show the CRCs that it
- * had alone, each answer its tokens.
+ * Requests of all kinds (greedy, sampled, penalised; prompts around the prefill grid) are first
+ * computed one after the other, and the CRCs of hidden state, logits, state and KV are kept for
+ * every step.  Then the same requests run among 1, 3, 8, .. rows: all decoding at once, with
+ * prompts mixed in, and preempted and replayed.  Each step must show the CRCs that it had alone,
+ * each answer its tokens.
  */
 #include "config.h"
 
@@ -36,12 +38,15 @@ struct exact {
 	bool failed;
 };
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_ROWS, OPT_PROMPT, OPT_THREADS, OPT_DUMP };
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_ROWS, OPT_PROMPT, OPT_THREADS,
+       OPT_DUMP };
 
 static const struct opts_row table[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
-	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
-	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	{ OPT_DUMMY, "dummy", "FORMAT",
+	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
+	{ OPT_SHAPE, "shape", "SHAPE",
+	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
 	{ OPT_ROWS, "rows", "N,N..", "sequences that decode together (default: 1,3,8,17,64,200)" },
 	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 200)" },
 	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
@@ -68,7 +73,10 @@ static int options(int argc, char **argv, struct exact *x)
 		case OPT_DEVICE: x->device = optarg; break;
 		case OPT_DUMMY: x->dummy = optarg; break;
 		case OPT_SHAPE: x->shape = optarg; break;
-		case OPT_ROWS: ok = number_list(optarg, MAX_ROWS, 1, x->rows, MAX_LIST, &x->n_rows) && x->n_rows; break;
+		case OPT_ROWS:
+			ok = number_list(optarg, MAX_ROWS, 1, x->rows, MAX_LIST, &x->n_rows) &&
+			     x->n_rows;
+			break;
 		case OPT_PROMPT: ok = number_of(optarg, 1, 8192, &x->most_prompt); break;
 		case OPT_THREADS: ok = number_of(optarg, 1, 1024, &x->threads); break;
 		case OPT_DUMP: opts_print_dump(table); return 1;
@@ -99,10 +107,17 @@ static int open_all(struct exact *x, struct err *e)
 
 	if (r < 0)
 		return r;
-	x->kind = (struct random_kind){ .seed = SEED, .n_ids = x->m.shape.n_token_ids, .most_prompt = x->most_prompt,
-					.least_output = LEAST_OUTPUT, .most_output = LEAST_OUTPUT + MORE_OUTPUT };
-	x->limits = (struct device_limits){ .n_slots = n, .n_blocks = n * seq_blocks_for(context), .max_rows = n + CHUNK_ROWS,
-					    .max_context = context, .n_threads = x->threads, .digests = true };
+	x->kind = (struct random_kind){ .seed = SEED,
+					.n_ids = x->m.shape.n_token_ids,
+					.most_prompt = x->most_prompt,
+					.least_output = LEAST_OUTPUT,
+					.most_output = LEAST_OUTPUT + MORE_OUTPUT };
+	x->limits = (struct device_limits){ .n_slots = n,
+					    .n_blocks = n * seq_blocks_for(context),
+					    .max_rows = n + CHUNK_ROWS,
+					    .max_context = context,
+					    .n_threads = x->threads,
+					    .digests = true };
 	r = device_open(x->device, &x->m.shape, &x->limits, &x->d, e);
 	if (r == 0)
 		r = device_load(x->d, &x->m.source, NULL, NULL, e);
@@ -111,17 +126,20 @@ static int open_all(struct exact *x, struct err *e)
 	return r;
 }
 
-static void print_row(struct exact *x, uint32_t rows, enum crowd_how how, const struct crowd_result *c, double seconds)
+static void print_row(struct exact *x, uint32_t rows, enum crowd_how how,
+		      const struct crowd_result *c, double seconds)
 {
 	const struct exact_book *b = &x->book;
 	const bool idle = how == CROWD_DECODE && !c->n_full;
 
-	printf("| %u | %s | %llu | %u (%u) | %llu | %llu | %llu | %llu | %.0f |\n", rows, crowd_how_name(how),
-	       (unsigned long long)c->n_steps, c->most_rows, c->n_full, (unsigned long long)c->n_preempted,
-	       (unsigned long long)c->n_replayed, (unsigned long long)b->n_compared, (unsigned long long)b->n_wrong, seconds);
+	printf("| %u | %s | %llu | %u (%u) | %llu | %llu | %llu | %llu | %.0f |\n", rows,
+	       crowd_how_name(how), (unsigned long long)c->n_steps, c->most_rows, c->n_full,
+	       (unsigned long long)c->n_preempted, (unsigned long long)c->n_replayed,
+	       (unsigned long long)b->n_compared, (unsigned long long)b->n_wrong, seconds);
 	fflush(stdout);
 	if (b->n_wrong)
-		fprintf(stderr, "hearth-bench exact: %u rows, %s: %s\n", rows, crowd_how_name(how), b->first_wrong);
+		fprintf(stderr, "hearth-bench exact: %u rows, %s: %s\n", rows, crowd_how_name(how),
+			b->first_wrong);
 	if (idle)
 		fprintf(stderr, "hearth-bench exact: no step had %u rows\n", rows);
 	x->failed |= b->n_wrong || idle;
@@ -130,10 +148,15 @@ static void print_row(struct exact *x, uint32_t rows, enum crowd_how how, const 
 static int crowd(struct exact *x, uint32_t rows, enum crowd_how how)
 {
 	const uint32_t many = how == CROWD_DECODE || rows > LEAST_REQUESTS ? rows : LEAST_REQUESTS;
-	const struct crowd c = { .device = x->d, .kind = &x->kind, .book = &x->book, .n_slots = rows,
+	const struct crowd c = { .device = x->d,
+				 .kind = &x->kind,
+				 .book = &x->book,
+				 .n_slots = rows,
 				 .n_requests = how == CROWD_ALONE ? x->book.n_requests : many,
-				 .n_blocks = x->limits.n_blocks, .max_rows = x->limits.max_rows,
-				 .max_context = x->limits.max_context, .seed = SEED + rows };
+				 .n_blocks = x->limits.n_blocks,
+				 .max_rows = x->limits.max_rows,
+				 .max_context = x->limits.max_context,
+				 .seed = SEED + rows };
 	const uint64_t begin = clock_ns();
 	struct crowd_result result;
 	int r;
@@ -151,8 +174,10 @@ static int run_all(struct exact *x)
 	int r;
 
 	printf("%s on %s (%s); %u requests, prompts to %u tokens\n\n"
-	       "| rows | how | steps | decode rows of one, most (steps with all) | preempted | replayed | steps compared | differ | s |\n"
-	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|\n", x->model ? x->model : x->dummy, x->device, device_numeric_text(x->d),
+	       "| rows | how | steps | decode rows of one, most (steps with all) | preempted | "
+	       "replayed | steps compared | differ | s |\n"
+	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|\n",
+	       x->model ? x->model : x->dummy, x->device, device_numeric_text(x->d),
 	       x->book.n_requests, x->most_prompt);
 	r = crowd(x, 1, CROWD_ALONE);
 	exact_book_compare(&x->book);
@@ -164,7 +189,11 @@ static int run_all(struct exact *x)
 
 int bench_exact_main(int argc, char **argv)
 {
-	struct exact x = { .device = "cpu", .shape = "35b", .rows = { 1, 3, 8, 17, 64, 200 }, .n_rows = 6, .most_prompt = 200 };
+	struct exact x = { .device = "cpu",
+			   .shape = "35b",
+			   .rows = { 1, 3, 8, 17, 64, 200 },
+			   .n_rows = 6,
+			   .most_prompt = 200 };
 	struct err e = { .code = 0 };
 	int r = options(argc, argv, &x), code = 0;
 
@@ -177,7 +206,8 @@ int bench_exact_main(int argc, char **argv)
 		fprintf(stderr, "hearth-bench exact: %s\n", e.text);
 		code = EX_CONFIG;
 	} else if ((r = run_all(&x)) < 0) {
-		fprintf(stderr, "hearth-bench exact: %s\n", r == -EPROTO ? "blocks or slots were left behind" : strerror(-r));
+		fprintf(stderr, "hearth-bench exact: %s\n",
+			r == -EPROTO ? "blocks or slots were left behind" : strerror(-r));
 		code = EX_SOFTWARE;
 	}
 	exact_book_done(&x.book);

@@ -10,7 +10,9 @@ int exact_book_new(uint32_t n_requests, uint32_t n_positions, struct exact_book 
 {
 	const size_t n = (size_t)n_requests * (n_positions + 1);
 
-	*b = (struct exact_book){ .n_requests = n_requests, .n_positions = n_positions, .writing = true };
+	*b = (struct exact_book){ .n_requests = n_requests,
+				  .n_positions = n_positions,
+				  .writing = true };
 	b->marks = calloc(n, sizeof(*b->marks));
 	b->tokens = calloc(n, sizeof(*b->tokens));
 	b->n_tokens = calloc(n_requests, sizeof(*b->n_tokens));
@@ -38,7 +40,8 @@ void exact_book_compare(struct exact_book *b)
 static void wrong(struct exact_book *b, const char *what, uint64_t id, uint32_t at)
 {
 	if (b->n_wrong++ == 0)
-		snprintf(b->first_wrong, sizeof(b->first_wrong), "request %u, position %u: %s", (uint32_t)id, at, what);
+		snprintf(b->first_wrong, sizeof(b->first_wrong), "request %u, position %u: %s",
+			 (uint32_t)id, at, what);
 }
 
 static const char *difference(const struct exact_mark *a, const struct exact_mark *b)
@@ -73,7 +76,10 @@ void exact_book_answer(struct exact_book *b, const struct seq *q, enum seq_end h
 	uint32_t *tokens = b->tokens + q->id * (b->n_positions + 1);
 
 	if (how != SEQ_END_LENGTH) {
-		wrong(b, how == SEQ_END_NO_NUMBER ? "its logits are no numbers" : "it did not reach its end", q->id, q->n_tokens);
+		wrong(b,
+		      how == SEQ_END_NO_NUMBER ? "its logits are no numbers" :
+						 "it did not reach its end",
+		      q->id, q->n_tokens);
 		return;
 	}
 	if (b->writing) {

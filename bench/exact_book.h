@@ -1,8 +1,9 @@
-/* exact_book.h - what each request's steps showed when it was alone, and whether they show it again.
+/* exact_book.h - what each request's steps showed when it was alone, and whether they show it
+ * again.
  *
- * A step is known by the position at which it ended and by whether prefill or decode kernels computed it; its digest
- * (kernels/step.h) says hidden state, logits, state and the keys and values it wrote.  First a book is written, then it is
- * compared with.
+ * A step is known by the position at which it ended and by whether prefill or decode kernels
+ * computed it; its digest (kernels/step.h) says hidden state, logits, state and the keys and values
+ * it wrote.  First a book is written, then it is compared with.
  */
 #ifndef HEARTH_BENCH_EXACT_BOOK_H
 #define HEARTH_BENCH_EXACT_BOOK_H

@@ -6,7 +6,8 @@
 
 #include "lib/own.h"
 
-enum { FORCE_EACH = 3 };	/* in CROWD_PRESSED every one is preempted so often, whatever the pool does */
+/* In CROWD_PRESSED every one is preempted so often, whatever the pool does. */
+enum { FORCE_EACH = 3 };
 
 struct one {
 	bool sampled, paused, over;
@@ -25,7 +26,8 @@ struct run {
 
 const char *crowd_how_name(enum crowd_how how)
 {
-	static const char *const names[CROWD_N] = { "alone", "decode rows only", "prompts mixed in", "mixed, preempted" };
+	static const char *const names[CROWD_N] = { "alone", "decode rows only", "prompts mixed in",
+						    "mixed, preempted" };
 
 	return names[how];
 }
@@ -120,7 +122,8 @@ static void force(struct run *r)
 	for (uint32_t i = 0; i < r->n_sent; i++) {
 		struct one *o = &r->one[i];
 
-		if (o->n_forced < FORCE_EACH && o->n_output > 4 * o->n_forced + i % 4 && sched_preempt(r->sched, i) == 0)
+		if (o->n_forced < FORCE_EACH && o->n_output > 4 * o->n_forced + i % 4 &&
+		    sched_preempt(r->sched, i) == 0)
 			o->n_forced++;
 	}
 	if (chance(r, 2, 12) == 0)	/* perhaps in the midst of a prompt or of a replay */
@@ -157,12 +160,16 @@ static int open_sched(struct run *r)
 	const struct crowd *c = r->c;
 	const uint32_t each = seq_blocks_for(c->max_context);
 	const struct sched_sink sink = { r, on_ran, on_done, NULL, on_collected };
-	struct sched_config k = { .n_slots = c->n_slots, .n_blocks = c->n_blocks, .max_rows = c->max_rows,
-				  .max_context = c->max_context, .max_queue = c->n_requests,
+	struct sched_config k = { .n_slots = c->n_slots,
+				  .n_blocks = c->n_blocks,
+				  .max_rows = c->max_rows,
+				  .max_context = c->max_context,
+				  .max_queue = c->n_requests,
 				  .prefill_rows = 4 * STEP_GRID,
 				  .replay_rows = r->how == CROWD_PRESSED ? 5 : 1 };
 
-	if (r->how == CROWD_ALONE)	/* a prompt in the smallest cuts: a mark wherever another may end */
+	/* a prompt in the smallest cuts: a mark wherever another may end */
+	if (r->how == CROWD_ALONE)
 		k.max_rows = c->n_slots + STEP_GRID;
 	if (r->how == CROWD_PRESSED)
 		k.n_blocks = larger(c->n_slots * each / 2, each + 1);
@@ -184,7 +191,8 @@ int crowd_run(const struct crowd *c, enum crowd_how how, struct crowd_result *re
 	ret->n_steps = stats.n_steps;
 	ret->n_preempted = stats.n_preempted;
 	ret->n_replayed = stats.n_replayed;
-	if (rc == 0 && (stats.n_running || stats.n_waiting || stats.n_free_blocks != stats.n_blocks))
+	if (rc == 0 &&
+	    (stats.n_running || stats.n_waiting || stats.n_free_blocks != stats.n_blocks))
 		rc = -EPROTO;
 	sched_free(r.sched);
 	return rc;

@@ -6,10 +6,14 @@
 #include "bench/random_request.h"
 
 enum crowd_how {
-	CROWD_ALONE,	/* one after the other */
-	CROWD_DECODE,	/* all prompts first; then all decode, and no row of a prompt is among them */
-	CROWD_MIXED,	/* random arrival: rows of prompts beside decoding ones */
-	CROWD_PRESSED,	/* the same with blocks for about half of them, each taken away by force now and then, and replayed */
+	/* one after the other */
+	CROWD_ALONE,
+	/* all prompts first; then all decode, and no row of a prompt is among them */
+	CROWD_DECODE,
+	/* random arrival: rows of prompts beside decoding ones */
+	CROWD_MIXED,
+	/* the same with blocks for about half of them, each preempted now and then, and replayed */
+	CROWD_PRESSED,
 	CROWD_N
 };
 const char *crowd_how_name(enum crowd_how how);
@@ -31,8 +35,8 @@ struct crowd_result {
 	uint32_t n_full;	/* steps with n_slots of them */
 };
 
-/* Runs all requests to their ends; the book hears of every step.  What the device answers; -EPROTO: blocks or slots
- * were left behind. */
+/* Runs all requests to their ends; the book hears of every step.  What the device answers; -EPROTO:
+ * blocks or slots were left behind. */
 int crowd_run(const struct crowd *c, enum crowd_how how, struct crowd_result *ret);
 
 #endif

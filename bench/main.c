@@ -16,8 +16,9 @@ static const struct {
 	const char *name;
 	int (*main)(int argc, char **argv);
 } verbs[] = {
-	{ "compare", bench_compare_main }, { "exact", bench_exact_main }, { "load", bench_load_main },
-	{ "router", bench_router_main }, { "soak", bench_soak_main }, { "step", bench_step_main },
+	{ "compare", bench_compare_main }, { "exact", bench_exact_main },
+	{ "load", bench_load_main },	   { "router", bench_router_main },
+	{ "soak", bench_soak_main },	   { "step", bench_step_main },
 };
 
 int main(int argc, char **argv)

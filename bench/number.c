@@ -13,7 +13,8 @@ bool number_of(const char *s, uint32_t least, uint32_t most, uint32_t *ret)
 	return *s >= '0' && *s <= '9' && !*end && x >= least && x <= most;
 }
 
-bool number_list(const char *s, uint32_t most, uint32_t unit, uint32_t *ret, uint32_t room, uint32_t *ret_n)
+bool number_list(const char *s, uint32_t most, uint32_t unit, uint32_t *ret, uint32_t room,
+		 uint32_t *ret_n)
 {
 	uint32_t n = 0;
 	char *end;

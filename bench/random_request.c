@@ -22,7 +22,8 @@ uint32_t random_below(uint64_t seed, uint32_t a, uint32_t b, uint32_t n)
 
 static uint32_t prompt_length(const struct random_kind *k, uint32_t which)
 {
-	static const uint32_t edges[] = { 1, STEP_GRID - 1, STEP_GRID, STEP_GRID + 1, 2 * STEP_GRID };
+	static const uint32_t edges[] = { 1, STEP_GRID - 1, STEP_GRID, STEP_GRID + 1,
+					  2 * STEP_GRID };
 	const uint32_t x = word(k->seed, which, 0, FOR_LENGTH);
 	const uint32_t edge = edges[x / 4 % (sizeof(edges) / sizeof(edges[0]))];
 
@@ -32,7 +33,10 @@ static uint32_t prompt_length(const struct random_kind *k, uint32_t which)
 static struct sampling sampling_of(const struct random_kind *k, uint32_t which)
 {
 	static const struct token_bias bias[] = { { 3, 2.5f }, { 9, -4.0f } };
-	struct sampling s = { .temperature = which % 4 ? 0.9f : 0, .top_p = 1, .repetition = 1, .seed = k->seed + which,
+	struct sampling s = { .temperature = which % 4 ? 0.9f : 0,
+			      .top_p = 1,
+			      .repetition = 1,
+			      .seed = k->seed + which,
 			      .choice = which % 3 };
 
 	if (which % 4 == 2) {
@@ -53,8 +57,12 @@ int random_request(const struct random_kind *k, uint32_t which, uint64_t id, str
 {
 	const uint32_t n = prompt_length(k, which), span = k->most_output - k->least_output + 1;
 	CLEANUP(freep) uint32_t *ids = calloc(n, sizeof(*ids));
-	struct seq_spec spec = { .id = id, .prompt = ids, .n_prompt = n, .sampling = sampling_of(k, which),
-				 .max_output = k->least_output + word(k->seed, which, 0, FOR_OUTPUT) % span };
+	struct seq_spec spec = { .id = id,
+				 .prompt = ids,
+				 .n_prompt = n,
+				 .sampling = sampling_of(k, which),
+				 .max_output = k->least_output +
+					       word(k->seed, which, 0, FOR_OUTPUT) % span };
 
 	if (!ids)
 		return -ENOMEM;

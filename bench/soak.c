@@ -27,17 +27,20 @@ struct bench {
 	struct soak soak;
 };
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_MINUTES, OPT_SECONDS, OPT_SLOTS, OPT_BLOCKS, OPT_PROMPT,
-       OPT_OUTPUT, OPT_SEED, OPT_THREADS, OPT_DUMP };
+enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_MINUTES, OPT_SECONDS, OPT_SLOTS,
+       OPT_BLOCKS, OPT_PROMPT, OPT_OUTPUT, OPT_SEED, OPT_THREADS, OPT_DUMP };
 
 static const struct opts_row table[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
-	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
-	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	{ OPT_DUMMY, "dummy", "FORMAT",
+	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
+	{ OPT_SHAPE, "shape", "SHAPE",
+	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
 	{ OPT_MINUTES, "minutes", "N", "how long (default: 5)" },
 	{ OPT_SECONDS, "seconds", "N", "instead of --minutes" },
 	{ OPT_SLOTS, "slots", "N", "sequences that may run at the same time (default: 32)" },
-	{ OPT_BLOCKS, "blocks", "N", "of 64 positions, of keys and values (default: a quarter of what the slots could fill)" },
+	{ OPT_BLOCKS, "blocks", "N",
+	  "of 64 positions, of keys and values (default: a quarter of what the slots could fill)" },
 	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 600)" },
 	{ OPT_OUTPUT, "output", "N", "tokens of an answer at most (default: 200)" },
 	{ OPT_SEED, "seed", "N", "of everything random (default: 1)" },
@@ -95,21 +98,32 @@ static int options(int argc, char **argv, struct bench *b)
 static int open_all(struct bench *b, struct err *e)
 {
 	const uint32_t context = b->prompt + b->output, each = seq_blocks_for(context);
-	struct device_limits limits = { .n_slots = b->slots, .max_rows = b->slots + CHUNK_ROWS, .max_context = context,
+	struct device_limits limits = { .n_slots = b->slots,
+					.max_rows = b->slots + CHUNK_ROWS,
+					.max_context = context,
 					.n_threads = b->threads };
 	int r = step_model_open(b->model, b->dummy, b->shape, &b->m, e);
 
 	if (r < 0)
 		return r;
-	limits.n_blocks = b->blocks ? b->blocks : b->slots * each / 4 > each ? b->slots * each / 4 : each + 1;
+	limits.n_blocks = b->slots > 4 ? b->slots * each / 4 : each + 1;
+	if (b->blocks)
+		limits.n_blocks = b->blocks;
 	if (limits.n_blocks < each)
 		return err_set(e, -EINVAL, "--blocks: the longest request alone needs %u", each);
 	b->soak = (struct soak){ .seed = b->seed,
-				 .kind = { .seed = b->seed, .n_ids = b->m.shape.n_token_ids, .most_prompt = b->prompt,
-					   .least_output = 1, .most_output = b->output },
-				 .config = { .n_slots = b->slots, .n_blocks = limits.n_blocks, .max_rows = limits.max_rows,
-					     .max_context = context, .max_queue = 2 * b->slots,
-					     .prefill_rows = CHUNK_ROWS / 2, .replay_rows = 8 } };
+				 .kind = { .seed = b->seed,
+					   .n_ids = b->m.shape.n_token_ids,
+					   .most_prompt = b->prompt,
+					   .least_output = 1,
+					   .most_output = b->output },
+				 .config = { .n_slots = b->slots,
+					     .n_blocks = limits.n_blocks,
+					     .max_rows = limits.max_rows,
+					     .max_context = context,
+					     .max_queue = 2 * b->slots,
+					     .prefill_rows = CHUNK_ROWS / 2,
+					     .replay_rows = 8 } };
 	r = device_open(b->device, &b->m.shape, &limits, &b->d, e);
 	if (r == 0)
 		r = device_load(b->d, &b->m.source, NULL, NULL, e);
@@ -126,10 +140,13 @@ static void told(void *ctx, const struct soak_result *s)
 
 	(void)process_read(getpid(), &use);
 	(void)device_measure(b->d, MEASURE_DEVICE, &facts);
-	printf("| %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %u | %llu | %llu | %llu | %llu |\n",
-	       (unsigned long long)s->n_rounds, (unsigned long long)s->n_sent, (unsigned long long)s->n_answered,
-	       (unsigned long long)s->n_cancelled, (unsigned long long)s->n_refused, (unsigned long long)s->stats.n_steps,
-	       (unsigned long long)s->stats.n_output_tokens, (unsigned long long)s->stats.n_preempted, s->least_free,
+	printf("| %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %u | %llu | %llu | "
+	       "%llu | %llu |\n",
+	       (unsigned long long)s->n_rounds, (unsigned long long)s->n_sent,
+	       (unsigned long long)s->n_answered, (unsigned long long)s->n_cancelled,
+	       (unsigned long long)s->n_refused, (unsigned long long)s->stats.n_steps,
+	       (unsigned long long)s->stats.n_output_tokens,
+	       (unsigned long long)s->stats.n_preempted, s->least_free,
 	       (unsigned long long)s->n_repeated,
 	       (unsigned long long)(s->n_other_answer + s->n_failed + s->n_left_behind),
 	       (unsigned long long)use.rss_kib >> 10, (unsigned long long)facts.free >> 20);
@@ -142,18 +159,22 @@ static int soak(struct bench *b)
 	struct soak_result s;
 	int r;
 
-	printf("%s on %s (%s); %u slots, %u blocks, prompts to %u and answers to %u tokens, seed %u\n\n"
-	       "| rounds | sent | answered | cancelled | refused | steps | tokens | preempted | least free blocks | asked again | "
-	       "wrong | RSS MiB | device free MiB |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-	       b->model ? b->model : b->dummy, b->device, device_numeric_text(b->d), b->slots, b->soak.config.n_blocks,
-	       b->prompt, b->output, b->seed);
+	printf("%s on %s (%s); %u slots, %u blocks, prompts to %u and answers to %u tokens, "
+	       "seed %u\n\n"
+	       "| rounds | sent | answered | cancelled | refused | steps | tokens | preempted | "
+	       "least free blocks | asked again | wrong | RSS MiB | device free MiB |\n"
+	       "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+	       b->model ? b->model : b->dummy, b->device, device_numeric_text(b->d), b->slots,
+	       b->soak.config.n_blocks, b->prompt, b->output, b->seed);
 	r = soak_run(&b->soak, seconds, told, b, &s);
 	if (r < 0) {
 		fprintf(stderr, "hearth-bench soak: %s %s\n", strerror(-r), device_lost_text(b->d));
 		return EX_SOFTWARE;
 	}
-	printf("\n%llu other answers, %llu failed, %llu rounds that left blocks, slots or requests behind\n",
-	       (unsigned long long)s.n_other_answer, (unsigned long long)s.n_failed, (unsigned long long)s.n_left_behind);
+	printf("\n%llu other answers, %llu failed, %llu rounds that left blocks, slots or requests "
+	       "behind\n",
+	       (unsigned long long)s.n_other_answer, (unsigned long long)s.n_failed,
+	       (unsigned long long)s.n_left_behind);
 	const bool nothing = s.least_free >= seq_blocks_for(b->prompt + b->output) || !s.n_repeated;
 	if (nothing)
 		printf("memory was never short, or nothing asked again: this shows nothing\n");
@@ -162,7 +183,13 @@ static int soak(struct bench *b)
 
 int bench_soak_main(int argc, char **argv)
 {
-	struct bench b = { .device = "cpu", .shape = "35b", .minutes = 5, .slots = 32, .prompt = 600, .output = 200, .seed = 1 };
+	struct bench b = { .device = "cpu",
+			   .shape = "35b",
+			   .minutes = 5,
+			   .slots = 32,
+			   .prompt = 600,
+			   .output = 200,
+			   .seed = 1 };
 	struct err e = { .code = 0 };
 	int r = options(argc, argv, &b), code;
 

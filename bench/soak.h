@@ -2,6 +2,7 @@
 #ifndef HEARTH_BENCH_SOAK_H
 #define HEARTH_BENCH_SOAK_H
 
-int bench_soak_main(int argc, char **argv);	/* an exit code of sysexits.h; 1: something went wrong on the way */
+/* An exit code of sysexits.h; 1: something went wrong on the way. */
+int bench_soak_main(int argc, char **argv);
 
 #endif

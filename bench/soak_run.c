@@ -89,7 +89,8 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 
 static int send(struct run *r)
 {
-	const uint32_t which = chance(r, 1, 4) == 0 ? chance(r, 2, N_KNOWN) : N_KNOWN + (uint32_t)r->next_id;
+	const uint32_t which =
+		chance(r, 1, 4) == 0 ? chance(r, 2, N_KNOWN) : N_KNOWN + (uint32_t)r->next_id;
 	struct seq *q;
 	int rc = random_request(&r->k->kind, which, r->next_id, &q);
 
@@ -144,7 +145,8 @@ static int turn(struct run *r, bool more)
 	struct sched_stats s;
 	int rc = 0;
 
-	for (uint32_t n = more && chance(r, 5, 3) == 0 ? 1 + chance(r, 6, 4) : 0; rc == 0 && n && r->n_open < MAX_OPEN; n--, r->turn++)
+	for (uint32_t n = more && chance(r, 5, 3) == 0 ? 1 + chance(r, 6, 4) : 0;
+	     rc == 0 && n && r->n_open < MAX_OPEN; n--, r->turn++)
 		rc = send(r);
 	if (more)
 		disturb(r);
@@ -190,7 +192,8 @@ static int round_of(struct run *r, uint64_t until)
 	return rc;
 }
 
-int soak_run(const struct soak *k, double seconds, void (*told)(void *ctx, const struct soak_result *so_far), void *ctx,
+int soak_run(const struct soak *k, double seconds,
+	     void (*told)(void *ctx, const struct soak_result *so_far), void *ctx,
 	     struct soak_result *ret)
 {
 	const uint64_t end = clock_ns() + (uint64_t)(seconds * 1e9);

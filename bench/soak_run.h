@@ -1,7 +1,9 @@
-/* soak_run.h - random requests through the scheduler with too little memory: arrival, cancellation, pauses, preemption.
+/* soak_run.h - random requests through the scheduler with too little memory: arrival, cancellation,
+ * pauses, preemption.
  *
- * In rounds: for some seconds requests come, then no more, until all are over; then every block and slot must be free.
- * Now and then a request is one that was answered before: its answer must be the same.
+ * In rounds: for some seconds requests come, then no more, until all are over; then every block and
+ * slot must be free.  Now and then a request is one that was answered before: its answer must be
+ * the same.
  */
 #ifndef HEARTH_BENCH_SOAK_RUN_H
 #define HEARTH_BENCH_SOAK_RUN_H
@@ -24,8 +26,10 @@ struct soak_result {
 	uint32_t least_free;					/* blocks */
 };
 
-/* `seconds` of it, and until the last round is over.  `told` after each round.  What the device answers. */
-int soak_run(const struct soak *k, double seconds, void (*told)(void *ctx, const struct soak_result *so_far), void *ctx,
+/* `seconds` of it, and until the last round is over.  `told` after each round.  What the device
+ * answers. */
+int soak_run(const struct soak *k, double seconds,
+	     void (*told)(void *ctx, const struct soak_result *so_far), void *ctx,
 	     struct soak_result *ret);
 
 #endif

@@ -18,19 +18,26 @@ enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_BATCH, OPT_CONTEXT
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
-	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
-	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
-	{ OPT_BATCH, "batch", "N,N..", "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
-	{ OPT_CONTEXT, "context", "N,N..", "tokens before the first step, multiples of 64, 0: no decoding "
+	{ OPT_DUMMY, "dummy", "FORMAT",
+	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
+	{ OPT_SHAPE, "shape", "SHAPE",
+	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	{ OPT_BATCH, "batch", "N,N..",
+	  "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
+	{ OPT_CONTEXT, "context", "N,N..",
+	  "tokens before the first step, multiples of 64, 0: no decoding "
 	  "(default: 1024,8192; cpu: 512,2048)" },
-	{ OPT_PROMPT, "prompt", "N,N..", "tokens of a prompt alone, 0: no prompts (default: 256,2048,8192,32768; "
+	{ OPT_PROMPT, "prompt", "N,N..",
+	  "tokens of a prompt alone, 0: no prompts (default: 256,2048,8192,32768; "
 	  "cpu: 256,2048)" },
 	{ OPT_STEPS, "steps", "N", "decode steps that are timed (default: 512; cpu: 64)" },
 	{ OPT_TOKENS, "tokens", "N", "the same as --steps" },
 	{ OPT_REPEAT, "repeat", "N", "times a prompt is timed, after one to warm up (default: 4)" },
-	{ OPT_ROWS, "rows", "N", "of a prompt in one step, a multiple of 64 (default: what the device likes)" },
+	{ OPT_ROWS, "rows", "N",
+	  "of a prompt in one step, a multiple of 64 (default: what the device likes)" },
 	{ OPT_MEMORY, "memory", "GIB", "that the device may take (default: what is free)" },
-	{ OPT_AHEAD, "ahead", "0|1", "1: submit a step before the last one is collected (default: 1)" },
+	{ OPT_AHEAD, "ahead", "0|1",
+	  "1: submit a step before the last one is collected (default: 1)" },
 	{ OPT_GREEDY, "greedy", NULL, "arg-max instead of temperature 0.7, top_k 20, top_p 0.95" },
 	{ OPT_DRAFT, "draft", NULL, "let the MTP head guess beside it, where the model has one" },
 	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
@@ -71,12 +78,19 @@ static bool format(const char *s, enum step_format *ret)
 static bool take_cells(int c, struct step_options *o)
 {
 	switch (c) {
-	case OPT_BATCH: return number_list(optarg, STEP_MAX_BATCH, 1, o->batch, STEP_MAX_LIST, &o->n_batch) && o->n_batch;
-	case OPT_CONTEXT: return number_list(optarg, 1u << 20, STEP_GRID, o->context, STEP_MAX_LIST, &o->n_context);
-	case OPT_PROMPT: return number_list(optarg, 1u << 20, 1, o->prompt, STEP_MAX_LIST, &o->n_prompt);
+	case OPT_BATCH:
+		return number_list(optarg, STEP_MAX_BATCH, 1, o->batch, STEP_MAX_LIST,
+				   &o->n_batch) &&
+		       o->n_batch;
+	case OPT_CONTEXT:
+		return number_list(optarg, 1u << 20, STEP_GRID, o->context, STEP_MAX_LIST,
+				   &o->n_context);
+	case OPT_PROMPT:
+		return number_list(optarg, 1u << 20, 1, o->prompt, STEP_MAX_LIST, &o->n_prompt);
 	case OPT_STEPS: case OPT_TOKENS: return number_of(optarg, 2, 1u << 20, &o->steps);
 	case OPT_REPEAT: return number_of(optarg, 1, 64, &o->repeat);
-	case OPT_ROWS: return number_of(optarg, STEP_GRID, 1u << 20, &o->rows) && o->rows % STEP_GRID == 0;
+	case OPT_ROWS:
+		return number_of(optarg, STEP_GRID, 1u << 20, &o->rows) && o->rows % STEP_GRID == 0;
 	default: return false;
 	}
 }

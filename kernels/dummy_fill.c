@@ -1,19 +1,25 @@
-/* dummy_fill.c - the numbers of made-up weights: see dummy.h.  tests/golden/dummy_weights.py makes the same bytes.
+/* dummy_fill.c - the numbers of made-up weights: see dummy.h.  tests/golden/dummy_weights.py makes
+ * the same bytes.
  *
- * The random word i of a matrix is word i % 4 of noise_philox(key: seed; counter: i / 4 low, i / 4 high, stream, kind),
- * stream = slot + (layer << 6) + (expert << 15), kind 1 for data and 2 for scales.  A matrix takes its words in
- * row-major order, low bits first:
+ * The random word i of a matrix is word i % 4 of noise_philox(key: seed; counter: i / 4 low,
+ * i / 4 high, stream, kind), stream = slot + (layer << 6) + (expert << 15), kind 1 for data and 2
+ * for scales.  A matrix takes its words in row-major order, low bits first:
  *
- *	BF16		16 bits h an element: u = (2 h + 1) / 2^16 - 1, in (-1, 1); the weight is bf16(base + spread * u)
- *	FP8		8 bits an element, the byte itself; a NaN (0x7f, 0xff) has its last bit turned: +-448
+ *	BF16		16 bits h an element: u = (2 h + 1) / 2^16 - 1, in (-1, 1);
+ *			the weight is bf16(base + spread * u)
+ *	FP8		8 bits an element, the byte itself; a NaN (0x7f, 0xff) has its last bit
+ *			turned: +-448
  *	NVFP4		the bytes themselves, two elements each
- *	scales of FP8	16 bits h each: bf16(s * (1 + h / 2^16)), s so that weights have the deviation below
- *	scales of NVFP4	8 bits b each: the e4m3 0x38 | (b & 7), which is 1 + (b & 7) / 8; `global` does the rest
+ *	scales of FP8	16 bits h each: bf16(s * (1 + h / 2^16)), s so that weights have the
+ *			deviation below
+ *	scales of NVFP4	8 bits b each: the e4m3 0x38 | (b & 7), which is 1 + (b & 7) / 8;
+ *			`global` does the rest
  *
- * Matrices have a mean square of gain^2 / cols, so that activations keep their size.  The head's gain makes logits of a
- * deviation of 4: one id in two hundred thousand then has a chance that can be told from another's, as after training.
- * The norms of query and key make scores that are no plain mean over all keys; the router's gain makes the last of the
- * chosen experts matter less than the first.
+ * Matrices have a mean square of gain^2 / cols, so that activations keep their size.  The head's
+ * gain makes logits of a deviation of 4: one id in two hundred thousand then has a chance that can
+ * be told from another's, as after training.  The norms of query and key make scores that are no
+ * plain mean over all keys; the router's gain makes the last of the chosen experts matter less
+ * than the first.
  */
 #include <math.h>
 #include <string.h>
@@ -57,7 +63,8 @@ static struct range range_of(enum weight_slot slot, uint32_t cols)
 	switch (slot) {
 	case W_EMBED:
 		return (struct range){ 0, 1 };
-	case W_FINAL_NORM: case W_MTP_EMBED_NORM: case W_MTP_HIDDEN_NORM: case W_MTP_NORM: case W_INPUT_NORM:
+	case W_FINAL_NORM: case W_INPUT_NORM:
+	case W_MTP_EMBED_NORM: case W_MTP_HIDDEN_NORM: case W_MTP_NORM:
 	case W_POST_NORM:
 		return (struct range){ 0, 0.25f };
 	case W_Q_NORM: case W_K_NORM:
@@ -73,7 +80,7 @@ static struct range range_of(enum weight_slot slot, uint32_t cols)
 	}
 }
 
-/* ---- plain weights: 16 bits each, eight in four words ------------------------------------------- */
+/* ---- plain weights: 16 bits each, eight in four words ------------------------------------ */
 
 static uint16_t plain(const struct noise_words *w, uint64_t i, struct range r)
 {
@@ -83,7 +90,8 @@ static uint16_t plain(const struct noise_words *w, uint64_t i, struct range r)
 	return bf16_bits(r.base + r.spread * u);
 }
 
-static void fill_plain(const struct spring *s, struct range r, uint64_t begin, uint64_t end, uint16_t *ret)
+static void fill_plain(const struct spring *s, struct range r, uint64_t begin, uint64_t end,
+		       uint16_t *ret)
 {
 	for (uint64_t i = begin; i < end;) {
 		const struct noise_words w = words(s, i / 8);
@@ -94,7 +102,7 @@ static void fill_plain(const struct spring *s, struct range r, uint64_t begin, u
 	}
 }
 
-/* ---- bytes: sixteen in four words -------------------------------------------------------------- */
+/* ---- bytes: sixteen in four words -------------------------------------------------------- */
 
 static uint8_t no_nan(uint8_t byte)
 {
@@ -111,7 +119,8 @@ static uint8_t as_it_is(uint8_t byte)
 	return byte;
 }
 
-static void fill_bytes(const struct spring *s, uint8_t (*made)(uint8_t), uint64_t begin, uint64_t end, uint8_t *ret)
+static void fill_bytes(const struct spring *s, uint8_t (*made)(uint8_t), uint64_t begin,
+		       uint64_t end, uint8_t *ret)
 {
 	for (uint64_t i = begin; i < end;) {
 		const struct noise_words w = words(s, i / 16);
@@ -122,7 +131,7 @@ static void fill_bytes(const struct spring *s, uint8_t (*made)(uint8_t), uint64_
 	}
 }
 
-/* ---- FP8's scales ------------------------------------------------------------------------------ */
+/* ---- FP8's scales ------------------------------------------------------------------------ */
 
 /* Mean square of e4m3 made of random bytes, times that of 1 + u. */
 static double mean_square_fp8(void)
@@ -137,7 +146,8 @@ static double mean_square_fp8(void)
 	return sum / 128 * 7 / 3;
 }
 
-static void fill_fp8_scales(const struct spring *s, float least, uint64_t begin, uint64_t end, uint16_t *ret)
+static void fill_fp8_scales(const struct spring *s, float least, uint64_t begin, uint64_t end,
+			    uint16_t *ret)
 {
 	for (uint64_t i = begin; i < end; i++) {
 		const struct noise_words w = words(s, i / 8);
@@ -147,7 +157,8 @@ static void fill_fp8_scales(const struct spring *s, float least, uint64_t begin,
 	}
 }
 
-static void fill_scales(const struct spring *s, const struct weight_ref *w, const struct weight_piece *p, void *ret)
+static void fill_scales(const struct spring *s, const struct weight_ref *w,
+			const struct weight_piece *p, void *ret)
 {
 	const uint64_t cols = weight_scale_cols(w), begin = p->first / w->span_rows * cols;
 	const uint64_t end = begin + ((uint64_t)p->rows + w->span_rows - 1) / w->span_rows * cols;
@@ -155,15 +166,19 @@ static void fill_scales(const struct spring *s, const struct weight_ref *w, cons
 	if (w->format == WF_NVFP4)
 		fill_bytes(s, scale_of_nvfp4, begin, end, ret);
 	else
-		fill_fp8_scales(s, (float)(gain_of(p->slot) / sqrt(w->cols * mean_square_fp8())), begin, end, ret);
+		fill_fp8_scales(s, (float)(gain_of(p->slot) / sqrt(w->cols * mean_square_fp8())),
+				begin, end, ret);
 }
 
-void dummy_fill(const struct dummy *d, const struct weight_ref *w, const struct weight_piece *p, void *data,
-		void *scale)
+void dummy_fill(const struct dummy *d, const struct weight_ref *w, const struct weight_piece *p,
+		void *data, void *scale)
 {
-	_Static_assert(W_N_SLOTS <= 64 && MODEL_MAX_LAYERS <= 512, "six and nine bits of a stream's number");
-	struct spring s = { d->seed, (uint32_t)p->slot | p->layer << 6 | p->expert << 15, KIND_DATA };
-	const uint64_t row = weight_is_plain(w->format) ? w->cols : weight_row_bytes(w->format, w->cols);
+	_Static_assert(W_N_SLOTS <= 64 && MODEL_MAX_LAYERS <= 512,
+		       "six and nine bits of a stream's number");
+	struct spring s = { d->seed, (uint32_t)p->slot | p->layer << 6 | p->expert << 15,
+			    KIND_DATA };
+	const uint64_t row =
+		weight_is_plain(w->format) ? w->cols : weight_row_bytes(w->format, w->cols);
 	const uint64_t begin = p->first * row, end = begin + p->rows * row;
 
 	if (w->format == WF_BF16)

@@ -1,6 +1,8 @@
-/* dummy_stream.c - made-up weights piece by piece, into the room of who asks: see dummy.h and weight_stream.h.
+/* dummy_stream.c - made-up weights piece by piece, into the room of who asks: see dummy.h and
+ * weight_stream.h.
  *
- * Nothing is read ahead: a piece is made when it is asked for, its rows shared out to a thread a core.
+ * Nothing is read ahead: a piece is made when it is asked for, its rows shared out to a thread a
+ * core.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,17 +43,20 @@ static void make_part(void *ctx, uint32_t task)
 	struct weight_ref part;
 
 	p.first += task * j->share;
-	p.rows = j->piece.rows - task * j->share < j->share ? j->piece.rows - task * j->share : j->share;
+	const uint32_t left = p.rows - task * j->share;
+
+	p.rows = left < j->share ? left : j->share;
 	if (weight_rows(j->ret, task * j->share, p.rows, &part) < 0)
 		abort();	/* parts are whole blocks */
 	dummy_fill(j->d, j->whole, &p, (void *)(uintptr_t)part.data, (void *)(uintptr_t)part.scale);
 }
 
-static void make(struct made_stream *s, const struct weight_ref *whole, const struct weight_piece *p,
-		 const struct weight_ref *ret)
+static void make(struct made_stream *s, const struct weight_ref *whole,
+		 const struct weight_piece *p, const struct weight_ref *ret)
 {
 	struct job j = { s->d, whole, ret, *p, SHARE_ROWS };
-	const uint32_t blocks = (p->rows + SHARE_ROWS - 1) / SHARE_ROWS, threads = pool_threads(s->pool);
+	const uint32_t blocks = (p->rows + SHARE_ROWS - 1) / SHARE_ROWS;
+	const uint32_t threads = pool_threads(s->pool);
 
 	j.share = (blocks + threads - 1) / threads * SHARE_ROWS;
 	pool_run(s->pool, make_part, &j, (p->rows + j.share - 1) / j.share);
@@ -63,8 +68,8 @@ static size_t aligned(size_t n)
 }
 
 /* The piece as it will be handed out, its bytes at `at` (NULL: only to know their size). */
-static int place(const struct made_stream *s, const struct weight_piece *p, char *at, struct weight_ref *ret_whole,
-		 struct weight_ref *ret, size_t *ret_bytes)
+static int place(const struct made_stream *s, const struct weight_piece *p, char *at,
+		 struct weight_ref *ret_whole, struct weight_ref *ret, size_t *ret_bytes)
 {
 	int r = s->source.find(s->source.ctx, p->slot, p->layer, p->expert, ret_whole);
 
@@ -91,7 +96,8 @@ static int made_next(struct weight_stream *base, struct weight_ref *ret, struct 
 	if (place(s, p, (char *)s->room.p + s->held, &whole, ret, &bytes) < 0)
 		return err_set(e, -EINVAL, "%s: no such piece", weight_slot_name(p->slot));
 	if (bytes > s->room.bytes - s->held)
-		return err_set(e, -ENOBUFS, "%s: too many pieces are held", weight_slot_name(p->slot));
+		return err_set(e, -ENOBUFS, "%s: too many pieces are held",
+			       weight_slot_name(p->slot));
 	make(s, &whole, p, ret);
 	s->held += bytes;
 	s->at++;
@@ -127,15 +133,16 @@ static int take_room(struct made_stream *s, const struct weight_room *room, stru
 	s->room = *room;
 	if (room->p)
 		return 0;
-	s->room.p = mmap(NULL, room->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->room.p =
+		mmap(NULL, room->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (s->room.p == MAP_FAILED)
 		return err_set(e, -ENOMEM, "no %zu bytes to make weights in", room->bytes);
 	s->own_room = true;
 	return 0;
 }
 
-int dummy_stream(void *dummy, const struct weight_piece *pieces, size_t n, const struct weight_room *room,
-		 struct weight_stream **ret, struct err *e)
+int dummy_stream(void *dummy, const struct weight_piece *pieces, size_t n,
+		 const struct weight_room *room, struct weight_stream **ret, struct err *e)
 {
 	CLEANUP(made_freep) struct made_stream *s = calloc(1, sizeof(*s));
 	struct weight_ref whole, ref;
@@ -150,10 +157,12 @@ int dummy_stream(void *dummy, const struct weight_piece *pieces, size_t n, const
 	for (size_t i = 0; i < n; i++) {
 		s->pieces[i] = pieces[i];
 		if (place(s, &pieces[i], NULL, &whole, &ref, &bytes) < 0)
-			return err_set(e, -EINVAL, "%s of layer %u: no piece of %u rows at %u", weight_slot_name(pieces[i].slot),
-				       pieces[i].layer, pieces[i].rows, pieces[i].first);
+			return err_set(e, -EINVAL, "%s of layer %u: no piece of %u rows at %u",
+				       weight_slot_name(pieces[i].slot), pieces[i].layer,
+				       pieces[i].rows, pieces[i].first);
 		if (bytes > room->bytes / 2)
-			return err_set(e, -E2BIG, "%s: a piece of %zu bytes", weight_slot_name(pieces[i].slot), bytes);
+			return err_set(e, -E2BIG, "%s: a piece of %zu bytes",
+				       weight_slot_name(pieces[i].slot), bytes);
 	}
 	int r = take_room(s, room, e);
 	if (r < 0)

@@ -128,7 +128,7 @@ static inline bool weight_is_plain(enum weight_format f)
 struct weight_ref {
 	enum weight_format format;
 	uint32_t rows, cols;
-	const void *data;	/* weight_data_bytes(); NULL from find(): the bytes come by the stream alone */
+	const void *data;	/* weight_data_bytes(); from find() NULL: by the stream alone */
 	const char *name;	/* tensor name, for messages */
 	/* the rest counts only when !weight_is_plain(format) */
 	enum weight_format scale_format;

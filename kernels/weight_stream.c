@@ -24,7 +24,8 @@ int weight_rows(const struct weight_ref *w, uint32_t first, uint32_t n, struct w
 		return -EINVAL;
 	if (w->scale)
 		ret->scale = (const char *)w->scale +
-			     first / w->span_rows * weight_row_bytes(w->scale_format, weight_scale_cols(w));
+			     first / w->span_rows *
+				     weight_row_bytes(w->scale_format, weight_scale_cols(w));
 	return 0;
 }
 

@@ -66,7 +66,8 @@ void weight_stream_done(struct weight_stream *s);
 /* Waits for reads in flight: nobody writes into the room afterwards.  NULL ok. */
 struct weight_stream *weight_stream_close(struct weight_stream *s);
 
-/* `n` rows of w from `first` on (NULL stays NULL).  -EINVAL: outside, or no whole blocks of scales. */
+/* `n` rows of w from `first` on; NULL stays NULL.  -EINVAL: outside, or no whole blocks of
+ * scales. */
 int weight_rows(const struct weight_ref *w, uint32_t first, uint32_t n, struct weight_ref *ret);
 /* Rows of a piece of w of at most `bytes` (one block of rows at least): a multiple of 128, or all. */
 uint32_t weight_piece_rows(const struct weight_ref *w, size_t bytes);

@@ -183,8 +183,8 @@ static bool memory_host(struct cuda_device *d)
 	return true;
 }
 
-int cuda_device_load(struct cuda_device *d, const struct weight_source *w, device_progress *progress,
-		     void *ctx, struct err *e)
+int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
+		     device_progress *progress, void *ctx, struct err *e)
 {
 	int rc;
 

@@ -481,8 +481,8 @@ int experts_format(struct loader *k, uint32_t layer, uint32_t n, std::vector<par
 	return 0;
 }
 
-/* The tensor among stacked ones that has a NaN, by looking at all of it; the first where nothing is left to look at, since
- * it came by the stream alone. */
+/* The tensor among stacked ones that has a NaN, by looking at all of it; the first where nothing is
+ * left to look at, since it came by the stream alone. */
 const char *nan_name(const std::vector<weight_ref> &refs)
 {
 	for (const weight_ref &r : refs) {
@@ -547,7 +547,8 @@ int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_
 	return 0;
 }
 
-int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, void **ret)
+int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide,
+	       void **ret)
 {
 	const size_t bytes = (size_t)n * (wide ? 4 : 2);
 	struct weight_ref ref = {};

@@ -54,7 +54,8 @@ int loader_find(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_
 enum matmul_format loader_format(const struct weight_ref *r);
 
 /* A vector (or the small convolution matrix) as bf16 or float32. */
-int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide, void **ret);
+int put_vector(struct loader *k, enum weight_slot slot, uint32_t layer, uint32_t n, bool wide,
+	       void **ret);
 int put_rows(struct loader *k, enum weight_slot slot, uint32_t rows, uint32_t cols, void **ret);
 int put_matrix(struct loader *k, uint32_t layer, const std::vector<part> &parts, uint32_t cols, enum layout l,
 	       struct matrix *ret);

@@ -171,8 +171,8 @@ size_t weights_bytes(const struct model_shape *shape, const struct weight_source
 	return w.bytes;
 }
 
-int weights_load(const struct model_shape *shape, const struct weight_source *source, device_progress *progress,
-		 void *ctx, struct weights *ret, struct err *e)
+int weights_load(const struct model_shape *shape, const struct weight_source *source,
+		 device_progress *progress, void *ctx, struct weights *ret, struct err *e)
 {
 	struct loader sizes = {}, k = {};
 	struct weights w = {};

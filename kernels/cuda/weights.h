@@ -71,8 +71,8 @@ struct weights {
 size_t weights_bytes(const struct model_shape *shape, const struct weight_source *source);
 
 /* Allocates and fills.  -EINVAL names a tensor that has another shape or a NaN. */
-int weights_load(const struct model_shape *shape, const struct weight_source *source, device_progress *progress,
-		 void *ctx, struct weights *ret, struct err *e);
+int weights_load(const struct model_shape *shape, const struct weight_source *source,
+		 device_progress *progress, void *ctx, struct weights *ret, struct err *e);
 void weights_free(struct weights *w);
 
 #ifdef __cplusplus

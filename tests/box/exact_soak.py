@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""exact_soak.py - hearth-bench exact and soak on small shapes: made-up weights in all formats, the tiny model, refusals.
+"""exact_soak.py - hearth-bench exact and soak on small shapes: made-up weights, the tiny model, refusals.
 
     top_builddir=build top_srcdir=. python3 tests/box/exact_soak.py
 """
@@ -36,8 +36,8 @@ def cells(out):
 
 def check_exact(out, rows):
     table = cells(out)
-    assert [r[:2] for r in table] == [["1", "alone"]] + [[str(n), how] for n in rows for how in
-                                                         ("decode rows only", "prompts mixed in", "mixed, preempted")], out
+    hows = ("decode rows only", "prompts mixed in", "mixed, preempted")
+    assert [r[:2] for r in table] == [["1", "alone"]] + [[str(n), how] for n in rows for how in hows], out
     for r in table:
         assert r[7] == "0", out
         if r[1] != "alone":
@@ -57,7 +57,8 @@ def test_exact():
 
 def test_soak():
     with tempfile.TemporaryDirectory() as d:
-        out = run("soak", "--dummy", "fp8", "--shape", shape(d), "--seconds", "12", "--slots", "8", "--prompt", "150", "--output", "60")
+        out = run("soak", "--dummy", "fp8", "--shape", shape(d), "--seconds", "12", "--slots", "8", "--prompt", "150",
+                  "--output", "60")
     last = cells(out)[-1]
     assert int(last[0]) >= 1 and int(last[2]) > 10 and int(last[7]) > 0 and int(last[9]) > 0 and last[10] == "0", out
     assert "0 other answers, 0 failed, 0 rounds that left" in out, out
@@ -65,8 +66,8 @@ def test_soak():
 
 def test_a_soak_that_shows_nothing_is_no_success():
     with tempfile.TemporaryDirectory() as d:
-        run("soak", "--dummy", "bf16", "--shape", shape(d), "--seconds", "1", "--slots", "2", "--blocks", "500", "--prompt", "4",
-            "--output", "2", status=1)
+        run("soak", "--dummy", "bf16", "--shape", shape(d), "--seconds", "1", "--slots", "2", "--blocks", "500",
+            "--prompt", "4", "--output", "2", status=1)
 
 
 def test_the_tiny_model():

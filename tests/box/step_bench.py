@@ -143,7 +143,8 @@ def test_refused():
 def test_dummies():
     for shape in ("35b", "27b"):
         assert "not one cell fits" in step("--dummy", "nvfp4-fp8", "--shape", shape, "--memory", "1", status=78)
-    assert "made-up weights as nvfp4-fp8" in step("--dummy", "nvfp4-fp8", "--shape", TINY, "--context", "64", "--prompt", "64", "--steps", "4")
+    assert "made-up weights as nvfp4-fp8" in step("--dummy", "nvfp4-fp8", "--shape", TINY, "--context", "64",
+                                                  "--prompt", "64", "--steps", "4")
     assert "bf99" in step("--dummy", "bf99", status=78)
 
 

@@ -2,8 +2,8 @@
 
     python tests/golden/compare_dummy.py BUILD_DIR
 
-All tensors of both small shapes, in every recipe and with two seeds; and random rows of every kind of tensor at the true
-dimensions of the 35B and the 27B.  Exit status 1 when a byte differs.
+All tensors of both small shapes, in every recipe and with two seeds; and random rows of every kind of tensor at the
+true dimensions of the 35B and the 27B.  Exit status 1 when a byte differs.
 """
 import random
 import subprocess
@@ -41,8 +41,8 @@ class Driver:
                 answers.append(None)
                 continue
             n, m = int(line[3]), int(line[4])
-            answers.append((line[0], int(line[1]), int(line[2]), float(line[5]), out[at:at + n], out[at + n:at + n + m]))
-            at += n + m
+            data, scales, at = out[at:at + n], out[at + n:at + n + m], at + n + m
+            answers.append((line[0], int(line[1]), int(line[2]), float(line[5]), data, scales))
         assert at == len(out)
         return answers
 

@@ -1,7 +1,7 @@
 """Hugging Face's own model over made-up weights, a layer at a time.
 
-The model is built without memory (torch's meta device) and run by its own forward(); each part gets its weights right before
-it runs and loses them right after.  So the 35B with all its layers runs in bfloat16 and in float32 on any
+The model is built without memory (torch's meta device) and run by its own forward(); each part gets its weights right
+before it runs and loses them right after.  So the 35B with all its layers runs in bfloat16 and in float32 on any
 device that has room for one layer and the logits, and no second copy of a weight exists.
 """
 import torch
@@ -82,7 +82,7 @@ def build(config, dtype, device):
 
 
 def logits(config, ids, dtype, device):
-    """(logits [positions, vocabulary] in float32 on the CPU, root mean square of the residual stream behind each layer)."""
+    """(logits [positions, vocabulary] in float32 on the CPU, RMS of the residual stream behind each layer)."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     model, sizes = build(config, dtype, device), []

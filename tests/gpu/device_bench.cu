@@ -298,14 +298,16 @@ int main(int argc, char **argv)
 	l.n_blocks = SLOTS * s.pages;
 	l.max_rows = 8192;
 	seconds = now();
-	if (cuda_device_open("cuda:0", &m, &l, &d, &e) || cuda_device_load(d, &source, NULL, NULL, &e)) {
+	if (cuda_device_open("cuda:0", &m, &l, &d, &e) ||
+	    cuda_device_load(d, &source, NULL, NULL, &e)) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
 	cuda_device_budget(d, &source, &b);
-	printf("weights as %s; read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, workspace %.1f; made in %.1f s\n", dummy_recipe_name(dummy.recipe), roof,
-	       (double)b.weights / 1e9, (double)b.kv / 1e9, (double)b.states / 1e9, (double)b.workspace / 1e9,
-	       now() - seconds);
+	printf("weights as %s; read roof %.2f TB/s; weights %.1f GB, KV %.1f, states %.1f, "
+	       "workspace %.1f; made in %.1f s\n",
+	       dummy_recipe_name(dummy.recipe), roof, (double)b.weights / 1e9, (double)b.kv / 1e9,
+	       (double)b.states / 1e9, (double)b.workspace / 1e9, now() - seconds);
 	for (uint32_t i = 0; i < SLOTS * s.pages; i++)
 		s.blocks.push_back((i * 37u + 5) % l.n_blocks);
 	for (uint32_t i = 0; i < SLOTS * context; i++)

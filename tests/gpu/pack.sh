@@ -1,10 +1,11 @@
 #!/bin/bash
-# pack.sh - builds, here and without a GPU, what tests/gpu/session.sh runs on a machine that has one and little else.
+# pack.sh - builds, here and without a GPU, what tests/gpu/session.sh runs on a machine that has one
+# and little else.
 #
 #	tests/gpu/pack.sh [ARCH]	90a if not given: an H200
 #
-# The engine alone (no router, no wire), CUDA for one chip.  Leaves build-gpu/pack: programs without symbols, and the
-# libraries that such a machine may not have.  About 15 minutes on two cores; a second run builds what changed.
+# The engine alone (no router, no wire), CUDA for one chip.  Leaves build-gpu/pack: programs without
+# symbols, and the libraries that such a machine may not have.  A second run builds what changed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:-90a}
@@ -13,7 +14,8 @@ pack=build-gpu/pack
 
 [ -x configure ] || autoreconf -fi
 mkdir -p build-gpu
-[ -f build-gpu/Makefile ] || (cd build-gpu && ../configure --enable-werror --disable-serving --with-cuda >configure.out)
+[ -f build-gpu/Makefile ] ||
+	(cd build-gpu && ../configure --enable-werror --disable-serving --with-cuda >configure.out)
 flags=$(sed -n 's/^NVCCFLAGS = //p' build-gpu/Makefile | sed 's/-gencode=[^ ]*//g')
 tests=$(cd tests/gpu && ls ./*_test.cu | sed 's|^\./\(.*\)\.cu$|tests/gpu/\1|')
 programs="bin/hearth-bench tests/tools/logits_driver tests/tools/dummy_driver $tests"
@@ -28,7 +30,8 @@ for p in $programs; do
 done
 mkdir -p $pack/lib
 # shellcheck disable=SC2086
-(cd build-gpu && ldd $programs) | awk '$2 == "=>" && $3 ~ /jansson|xxhash|uring|pcre|utf8/ { print $3 }' | sort -u |
+(cd build-gpu && ldd $programs) |
+	awk '$2 == "=>" && $3 ~ /jansson|xxhash|uring|pcre|utf8/ { print $3 }' | sort -u |
 	xargs -r cp -L -t $pack/lib
 git rev-parse HEAD >$pack/commit
 du -sh $pack

@@ -185,7 +185,8 @@ static inline void quantise_nvfp4(tensor *t)
 	*t = q;
 }
 
-/* The formats of published checkpoints (kernels/dummy.h); in the last recipe scales of tensors and of channels. */
+/* The formats of published checkpoints (kernels/dummy.h); in the last recipe scales of tensors and
+ * of channels. */
 static inline void model_quantise(struct model *m, enum dummy_recipe recipe)
 {
 	struct dummy d = { m->shape, recipe, 0 };

@@ -1,15 +1,17 @@
 #!/bin/bash
-# session.sh - one part after the other on a machine with a GPU, each with its share of the time: see README.md.
+# session.sh - one part after the other on a machine with a GPU, each with its share of the time:
+# see README.md.
 #
 #	tests/gpu/session.sh [-b FOLDER] [-d DEVICE] [-t MINUTES] [-s] PART...
 #
 #	-b	programs, as pack.sh leaves them (default: build-gpu/pack)
 #	-d	cuda:0 if not given
-#	-t	minutes for all of it (default: 9.5); a part that does not fit any more is skipped, and said
-#	-s	small shapes instead of the true ones: the same commands, on a machine without a GPU with -d cpu
+#	-t	minutes for all of it (default: 9.5); a part that does not fit any more is skipped
+#	-s	small shapes: the same commands, on a machine without a GPU with -d cpu
 #
-# Parts: tests sanitize weights exact hf8 hf40 hf27 soak step compare.  What each printed goes to $OUT/PART.txt ($OUT: here if not
-# set), the verdicts to $OUT/session.txt.  Exit status 1 when a part failed or was skipped.
+# Parts: tests sanitize weights exact hf8 hf40 hf27 soak step compare.  What each printed goes to
+# $OUT/PART.txt ($OUT: here if not set), the verdicts to $OUT/session.txt.  Exit status 1 when a part
+# failed or was skipped.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 99
 pack=build-gpu/pack device=cuda:0 minutes=9.5 small=
@@ -36,7 +38,8 @@ say() { echo "$*" | tee -a "$out/session.txt"; }
 shape() {
 	[ -n "$small" ] || { echo "$1"; return; }
 	mkdir -p "$out/shape-$1"
-	"$python" -c "import sys; sys.path.insert(0, 'tests/golden'); from true_shapes import *; write_config(config_of('small-$1'), '$out/shape-$1')"
+	PYTHONPATH=tests/golden "$python" -c "import true_shapes as t
+t.write_config(t.config_of('small-$1'), '$out/shape-$1')"
 	echo "$out/shape-$1"
 }
 
@@ -55,7 +58,8 @@ part_tests() {
 	for t in "$pack"/tests/gpu/*_test; do
 		timeout 120 "$t" >"$out/one" 2>&1
 		code=$?
-		echo "$(basename "$t"): status $code, $(grep -c '  OK' "$out/one") ok, $(grep -c FAILED "$out/one") failed"
+		echo "$(basename "$t"): status $code, $(grep -c '  OK' "$out/one") ok," \
+			"$(grep -c FAILED "$out/one") failed"
 		grep FAILED "$out/one"
 		[ $code = 0 ] || worst=1
 	done
@@ -63,13 +67,14 @@ part_tests() {
 	return $worst
 }
 
-# Each tool on what is small enough for it; initcheck knows nothing of memory that another kernel left on purpose.
+# Each tool on what is small enough for it.
 part_sanitize() {
 	local worst=0
 	for tool in memcheck racecheck synccheck initcheck; do
 		for t in rows_test gdn_step_test attn_decode_test sample_test device_test; do
 			[ "$tool $t" != "racecheck device_test" ] || continue	# hours
-			timeout 150 compute-sanitizer --error-exitcode 9 --tool $tool "$pack/tests/gpu/$t" >"$out/one" 2>&1
+			timeout 150 compute-sanitizer --error-exitcode 9 --tool $tool \
+				"$pack/tests/gpu/$t" >"$out/one" 2>&1
 			code=$?
 			echo "$tool $t: status $code, $(grep 'ERROR SUMMARY' "$out/one" | tail -1)"
 			[ $code = 0 ] || worst=1
@@ -103,23 +108,27 @@ part_step() {
 	local cells="--context 1024 --steps 512"
 	[ -z "$small" ] || cells="--context 64 --prompt 64 --batch 1,8 --steps 8"
 	for recipe in bf16 fp8 nvfp4 nvfp4-fp8; do
-		all "$bench step --device $device --dummy $recipe --shape $(shape 35b) $cells" || return 1
+		all "$bench step --device $device --dummy $recipe --shape $(shape 35b) $cells" ||
+			return 1
 	done
 }
 
 # Held-out text, where the folder that pack.sh was told of has it: ids.txt, a sequence a line.
-part_compare() { all "$bench compare --device cpu --with-device $device --most-differ 0.5 models/tiny <$pack/ids.txt"; }
+part_compare() {
+	all "$bench compare --with-device $device --most-differ 0.5 models/tiny <$pack/ids.txt"
+}
 
 # Seconds that a part is given; less than it usually needs are not worth a start.
 share() {
 	case $1 in
-	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 300 ;; hf8) echo 120 ;; hf40) echo 240 ;;
-	hf27) echo 150 ;; soak) echo 280 ;; step) echo 420 ;; compare) echo 60 ;; *) echo 0 ;;
+	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 300 ;;
+	hf8) echo 120 ;; hf40) echo 240 ;; hf27) echo 150 ;;
+	soak) echo 280 ;; step) echo 420 ;; compare) echo 60 ;; *) echo 0 ;;
 	esac
 }
 
 mkdir -p "$out"
-say "commit $(cat "$pack/commit" 2>/dev/null || echo unknown), device $device$([ -z "$small" ] || echo ', small shapes'), $budget s"
+say "commit $(cat "$pack/commit" 2>/dev/null || echo unknown), $device${small:+, small shapes}, $budget s"
 for part in "$@"; do
 	want=$(share "$part") left=$((budget - SECONDS))
 	[ "$want" -gt 0 ] || { say "$part: no such part"; exit 64; }
@@ -133,7 +142,9 @@ for part in "$@"; do
 	export out pack device small python bench
 	timeout $((left < 2 * want ? left : 2 * want)) bash -c "part_$part" >"$out/$part.txt" 2>&1
 	code=$?
-	say "$part: $([ $code = 0 ] && echo passed || echo "FAILED ($code)"), $((SECONDS - begin)) s"
+	verdict=passed
+	[ $code = 0 ] || verdict="FAILED ($code)"
+	say "$part: $verdict, $((SECONDS - begin)) s"
 	[ $code = 0 ] || failed=1
 	tail -4 "$out/$part.txt" | cut -c1-300
 done

@@ -1,12 +1,12 @@
-/* dummy_driver.c - made-up weights as kernels/dummy_fill.c makes them, for tests/golden/compare_dummy.py.
+/* dummy_driver.c - made-up weights as kernels/dummy_fill.c makes them, for
+ * tests/golden/compare_dummy.py.
  *
  *	dummy_driver FOLDER RECIPE SEED < lines
  *
- * FOLDER has a config.json.  Each line names rows of a matrix: SLOT LAYER EXPERT FIRST ROWS, SLOT as a number of enum
- * weight_slot, ROWS 0 for all.  Writes for each a line of text, FORMAT ROWS COLS DATA_BYTES SCALE_BYTES GLOBAL, and
- * behind it the bytes; or "none".
+ * FOLDER has a config.json.  Each line names rows of a matrix: SLOT LAYER EXPERT FIRST ROWS, SLOT
+ * as a number of enum weight_slot, ROWS 0 for all.  Writes for each a line of text, FORMAT ROWS
+ * COLS DATA_BYTES SCALE_BYTES GLOBAL, and behind it the bytes; or "none".
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,8 @@ static int answer(struct dummy *d, struct weight_piece *p)
 		return puts("none") < 0;
 	p->rows = p->rows ? p->rows : whole.rows;
 	if (weight_rows(&whole, p->first, p->rows, &rows) < 0) {
-		fprintf(stderr, "dummy_driver: %s: no %u rows at %u\n", whole.name, p->rows, p->first);
+		fprintf(stderr, "dummy_driver: %s: no %u rows at %u\n", whole.name, p->rows,
+			p->first);
 		return 1;
 	}
 	const size_t n = weight_data_bytes(&rows), m = weight_scale_bytes(&rows);
@@ -33,8 +34,8 @@ static int answer(struct dummy *d, struct weight_piece *p)
 
 	if (bytes) {
 		dummy_fill(d, &whole, p, bytes, bytes + n);
-		printf("%s %u %u %zu %zu %.9g\n", weight_format_name(whole.format), p->rows, whole.cols, n, m,
-		       (double)whole.global);
+		printf("%s %u %u %zu %zu %.9g\n", weight_format_name(whole.format), p->rows,
+		       whole.cols, n, m, (double)whole.global);
 		r = fwrite(bytes, 1, n + m, stdout) != n + m;
 	}
 	free(bytes);
@@ -54,7 +55,8 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	if (hf_config_open(argv[1], &config, &e) < 0 || dummy_recipe_of(argv[2], &d.recipe) < 0) {
-		fprintf(stderr, "dummy_driver: %s, %s: no such model or recipe\n", argv[1], argv[2]);
+		fprintf(stderr, "dummy_driver: %s, %s: no such model or recipe\n", argv[1],
+			argv[2]);
 		return 1;
 	}
 	d.shape = config.shape;

@@ -1,6 +1,8 @@
-/* logits_driver.c - raw logits of a model folder, for tests/golden/compare_logits.py and compare_true.py.
+/* logits_driver.c - raw logits of a model folder, for tests/golden/compare_logits.py and
+ * compare_true.py.
  *
- *	logits_driver [-d DEVICE] [-m RECIPE] [-r ROWS] MODEL_DIR f32|bf16 prefill|decode [draft] < ids > logits
+ *	logits_driver [-d DEVICE] [-m RECIPE] [-r ROWS] MODEL_DIR f32|bf16 prefill|decode [draft]
+ *		< ids > logits
  *
  * Reads token ids as text; writes n rows of vocab_rows float32.  `draft` writes instead one
  * line of text for each position: the MTP head's guess after the model's own arg-max there.
@@ -41,10 +43,14 @@ struct options {
 };
 
 /* An open device with weights. */
-static int load(const struct options *o, uint32_t n, struct device **ret, uint32_t *ret_vocab, struct err *e)
+static int load(const struct options *o, uint32_t n, struct device **ret, uint32_t *ret_vocab,
+		struct err *e)
 {
-	const struct device_limits limits = { .n_slots = 1, .max_rows = o->rows, .numerics = o->numerics,
-					      .n_blocks = n / STEP_GRID + 1, .max_context = n + STEP_GRID };
+	const struct device_limits limits = { .n_slots = 1,
+					      .max_rows = o->rows,
+					      .numerics = o->numerics,
+					      .n_blocks = n / STEP_GRID + 1,
+					      .max_context = n + STEP_GRID };
 	struct dummy dummy = { .recipe = DUMMY_BF16, .seed = DUMMY_SEED };
 	struct weight_source source = dummy_source(&dummy);
 	struct hf_config config;
@@ -74,7 +80,8 @@ static int load(const struct options *o, uint32_t n, struct device **ret, uint32
 	return r;
 }
 
-static int run(struct device *d, const struct options *o, const uint32_t *ids, uint32_t n, uint32_t vocab)
+static int run(struct device *d, const struct options *o, const uint32_t *ids, uint32_t n,
+	       uint32_t vocab)
 {
 	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
 	uint32_t n_blocks = (n + STEP_GRID - 1) / STEP_GRID, at = 0;
@@ -86,15 +93,22 @@ static int run(struct device *d, const struct options *o, const uint32_t *ids, u
 		blocks[i] = i;
 	while (rc >= 0 && at < n) {
 		uint32_t left = n - at, part = o->decode ? 1 : left < o->rows ? left : o->rows;
-		struct plan_run r = { .kind = o->decode ? ROW_DECODE : ROW_PREFILL, .pos = at, .n = part,
-				      .tokens = ids + at, .blocks = blocks, .n_blocks = n_blocks,
-				      .sample = o->draft, .draft = o->draft, .logits = o->draft ? NULL : logits };
+		struct plan_run r = { .kind = o->decode ? ROW_DECODE : ROW_PREFILL,
+				      .pos = at,
+				      .n = part,
+				      .tokens = ids + at,
+				      .blocks = blocks,
+				      .n_blocks = n_blocks,
+				      .sample = o->draft,
+				      .draft = o->draft,
+				      .logits = o->draft ? NULL : logits };
 		struct run_result res;
 
 		rc = step(d, &r, &res);
 		if (rc >= 0 && o->draft)
 			printf("%u %u\n", res.token, res.draft);
-		else if (rc >= 0 && fwrite(logits, sizeof(float), (size_t)vocab * part, stdout) != (size_t)vocab * part)
+		else if (rc >= 0 && fwrite(logits, sizeof(float), (size_t)vocab * part, stdout) !=
+					    (size_t)vocab * part)
 			rc = -EIO;
 		at += part;
 	}
@@ -105,7 +119,9 @@ static int run(struct device *d, const struct options *o, const uint32_t *ids, u
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: logits_driver [-d DEVICE] [-m RECIPE] [-r ROWS] MODEL_DIR f32|bf16 prefill|decode [draft]\n");
+	fprintf(stderr,
+		"usage: logits_driver [-d DEVICE] [-m RECIPE] [-r ROWS] MODEL_DIR f32|bf16 "
+		"prefill|decode [draft]\n");
 	return 64;
 }
 

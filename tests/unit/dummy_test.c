@@ -1,4 +1,5 @@
-/* dummy_test.c - made-up weights: known bytes, any cut of a matrix, the stream's rules, and a device that runs with them. */
+/* dummy_test.c - made-up weights: known bytes, any cut of a matrix, the stream's rules, and a
+ * device that runs with them. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -26,15 +27,23 @@ static size_t bytes_of(const struct weight_ref *w)
 }
 
 /* Calls each(ctx, piece that is all of it, ref) for every weight there is; how many. */
-static uint32_t each_weight(struct dummy *d, void (*each)(struct dummy *, const struct weight_piece *, const struct weight_ref *))
+static uint32_t each_weight(struct dummy *d,
+			    void (*each)(struct dummy *, const struct weight_piece *,
+					 const struct weight_ref *))
 {
 	const struct weight_source s = dummy_source(d);
 	uint32_t n = 0;
 
 	for (uint32_t slot = 0; slot < W_N_SLOTS; slot++)
-		for (uint32_t layer = 0; layer < (slot < W_PER_LAYER ? 1 : d->shape.n_layers); layer++)
-			for (uint32_t x = 0; x < (slot >= W_EXPERT_GATE && slot <= W_EXPERT_DOWN ? d->shape.n_experts : 1); x++) {
-				struct weight_piece p = { .slot = (enum weight_slot)slot, .layer = layer, .expert = x };
+		for (uint32_t layer = 0; layer < (slot < W_PER_LAYER ? 1 : d->shape.n_layers);
+		     layer++)
+			for (uint32_t x = 0; x < (slot >= W_EXPERT_GATE && slot <= W_EXPERT_DOWN ?
+							  d->shape.n_experts :
+							  1);
+			     x++) {
+				struct weight_piece p = { .slot = (enum weight_slot)slot,
+							  .layer = layer,
+							  .expert = x };
 				struct weight_ref w;
 
 				if (s.find(s.ctx, p.slot, layer, x, &w) < 0)
@@ -89,7 +98,8 @@ static void cut(struct dummy *d, const struct weight_piece *p, const struct weig
 		dummy_fill(d, w, &q, part, part + weight_data_bytes(&rows));
 		assert_memory_equal(part, rows.data, weight_data_bytes(&rows));
 		if (weight_scale_bytes(&rows))
-			assert_memory_equal(part + weight_data_bytes(&rows), rows.scale, weight_scale_bytes(&rows));
+			assert_memory_equal(part + weight_data_bytes(&rows), rows.scale,
+					    weight_scale_bytes(&rows));
 	}
 	free(whole);
 	free(part);
@@ -98,7 +108,8 @@ static void cut(struct dummy *d, const struct weight_piece *p, const struct weig
 TEST(rows_alone_are_rows_of_the_whole)
 {
 	for (int r = 0; r < DUMMY_N; r++) {
-		struct dummy moe = dummy_of(RANDOM_WHOLE, (enum dummy_recipe)r, 1), dense = dummy_of(RANDOM_DENSE, DUMMY_BF16, 2);
+		struct dummy moe = dummy_of(RANDOM_WHOLE, (enum dummy_recipe)r, 1),
+			     dense = dummy_of(RANDOM_DENSE, DUMMY_BF16, 2);
 
 		assert_true(each_weight(&moe, cut) > 80);
 		assert_true(each_weight(&dense, cut) > 40);
@@ -118,7 +129,8 @@ static void note(struct dummy *d, const struct weight_piece *p, const struct wei
 
 TEST(no_two_weights_begin_alike)
 {
-	struct dummy a = dummy_of(RANDOM_WHOLE, DUMMY_NVFP4, 1), b = dummy_of(RANDOM_WHOLE, DUMMY_NVFP4, 2);
+	struct dummy a = dummy_of(RANDOM_WHOLE, DUMMY_NVFP4, 1),
+		     b = dummy_of(RANDOM_WHOLE, DUMMY_NVFP4, 2);
 
 	n_seen = 0;
 	each_weight(&a, note);
@@ -133,8 +145,8 @@ TEST(no_two_weights_begin_alike)
 static double mean_sum;
 static uint32_t n_means;
 
-/* The mean square of a matrix is gain^2 / cols in every format, and no weight is NaN.  A small matrix of FP8 has one scale
- * or two, which are anywhere in [1, 2) of the least. */
+/* The mean square of a matrix is gain^2 / cols in every format, and no weight is NaN.  A small
+ * matrix of FP8 has one scale or two, which are anywhere in [1, 2) of the least. */
 static void measure(struct dummy *d, const struct weight_piece *p, const struct weight_ref *w)
 {
 	const double gain = p->slot == W_HEAD ? 4 : p->slot == W_ROUTER ? 2 : 1;
@@ -156,8 +168,10 @@ static void measure(struct dummy *d, const struct weight_piece *p, const struct 
 	if ((uint64_t)w->rows * w->cols >= 16384 && p->slot != W_EMBED) {
 		const double mean = sum / w->rows / gain / gain;
 
-		if (!(mean > (w->span_rows > 1 ? 0.4 : 0.85) && mean < (w->span_rows > 1 ? 1.8 : 1.15)))
-			fail_msg("%s in %s: mean square %.3f / cols", w->name, weight_format_name(w->format), mean);
+		if (!(mean > (w->span_rows > 1 ? 0.4 : 0.85) &&
+		      mean < (w->span_rows > 1 ? 1.8 : 1.15)))
+			fail_msg("%s in %s: mean square %.3f / cols", w->name,
+				 weight_format_name(w->format), mean);
 		mean_sum += mean;
 		n_means++;
 	}
@@ -184,7 +198,10 @@ TEST(the_stream_brings_what_fill_makes)
 	struct dummy d = dummy_of(RANDOM_WHOLE, DUMMY_FP8, 9);
 	const struct weight_source s = dummy_source(&d);
 	const struct weight_piece list[] = {
-		{ W_EMBED, 0, 0, 0, 256 }, { W_GDN_QKV, 1, 0, 128, 256 }, { W_EXPERT_DOWN, 3, 2, 0, 128 }, { W_Q_NORM, 3, 0, 0, 1 },
+		{ W_EMBED, 0, 0, 0, 256 },
+		{ W_GDN_QKV, 1, 0, 128, 256 },
+		{ W_EXPERT_DOWN, 3, 2, 0, 128 },
+		{ W_Q_NORM, 3, 0, 0, 1 },
 	};
 	const struct weight_room room = { NULL, 1 << 20 };
 	struct weight_stream *in;
@@ -201,7 +218,8 @@ TEST(the_stream_brings_what_fill_makes)
 		dummy_fill(&d, &whole, &list[i], want, want + weight_data_bytes(&got[i]));
 		assert_memory_equal(want, got[i].data, weight_data_bytes(&got[i]));
 		if (weight_scale_bytes(&got[i]))
-			assert_memory_equal(want + weight_data_bytes(&got[i]), got[i].scale, weight_scale_bytes(&got[i]));
+			assert_memory_equal(want + weight_data_bytes(&got[i]), got[i].scale,
+					    weight_scale_bytes(&got[i]));
 		free(want);
 	}
 	weight_stream_done(in);
@@ -213,9 +231,12 @@ TEST(the_stream_refuses)
 {
 	struct dummy d = dummy_of(RANDOM_WHOLE, DUMMY_FP8, 9);
 	const struct weight_source s = dummy_source(&d);
-	const struct weight_piece none = { W_MLP_UP, 0, 0, 0, 1 }, outside = { W_EMBED, 0, 0, 200, 100 };
+	const struct weight_piece none = { W_MLP_UP, 0, 0, 0, 1 },
+				  outside = { W_EMBED, 0, 0, 200, 100 };
 	const struct weight_piece no_block = { W_GDN_QKV, 0, 0, 64, 128 };
-	const struct weight_piece thrice[] = { { W_EMBED, 0, 0, 0, 64 }, { W_EMBED, 0, 0, 64, 64 }, { W_EMBED, 0, 0, 128, 64 } };
+	const struct weight_piece thrice[] = { { W_EMBED, 0, 0, 0, 64 },
+					       { W_EMBED, 0, 0, 64, 64 },
+					       { W_EMBED, 0, 0, 128, 64 } };
 	const struct weight_room room = { NULL, 2 * 64 * 128 * 2 };
 	struct weight_stream *in;
 	struct weight_ref ref;
@@ -224,7 +245,9 @@ TEST(the_stream_refuses)
 	EQ(weight_stream_open(&s, &none, 1, &room, &in, &e), -EINVAL);
 	EQ(weight_stream_open(&s, &outside, 1, &room, &in, &e), -EINVAL);
 	EQ(weight_stream_open(&s, &no_block, 1, &room, &in, &e), -EINVAL);
-	EQ(weight_stream_open(&s, &(struct weight_piece){ W_EMBED, 0, 0, 0, 65 }, 1, &room, &in, &e), -E2BIG);
+	EQ(weight_stream_open(&s, &(struct weight_piece){ W_EMBED, 0, 0, 0, 65 }, 1, &room, &in,
+			      &e),
+	   -E2BIG);
 	OK(weight_stream_open(&s, thrice, 3, &room, &in, &e));
 	OK(weight_stream_next(in, &ref, &e));
 	OK(weight_stream_next(in, &ref, &e));
@@ -241,14 +264,21 @@ TEST(the_cpu_runs_with_them)
 	static const uint32_t ids[70] = { 3, 1, 4, 1, 5, 9, 2, 6 };
 	const kv_block blocks[2] = { 0, 1 };
 	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
-	const struct device_limits l = { .n_slots = 1, .n_blocks = 2, .max_rows = 128, .max_context = 128, .n_threads = 1 };
+	const struct device_limits l = {
+		.n_slots = 1, .n_blocks = 2, .max_rows = 128, .max_context = 128, .n_threads = 1
+	};
 
 	for (int r = 0; r < DUMMY_N; r++) {
 		struct dummy d = dummy_of(RANDOM_WHOLE, (enum dummy_recipe)r, DUMMY_SEED);
 		const struct weight_source s = dummy_source(&d);
 		float *logits = calloc(70 * d.shape.vocab_rows, sizeof(*logits));
-		struct plan_run run = { .kind = ROW_PREFILL, .n = 70, .tokens = ids, .blocks = blocks, .n_blocks = 2,
-					.sample = true, .logits = logits };
+		struct plan_run run = { .kind = ROW_PREFILL,
+					.n = 70,
+					.tokens = ids,
+					.blocks = blocks,
+					.n_blocks = 2,
+					.sample = true,
+					.logits = logits };
 		struct run_result result;
 		struct device *device;
 		double sum = 0;
@@ -273,9 +303,12 @@ TEST(the_cpu_runs_with_them)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_element_by_hand), cmocka_unit_test(rows_alone_are_rows_of_the_whole),
-		cmocka_unit_test(no_two_weights_begin_alike), cmocka_unit_test(activations_keep_their_size),
-		cmocka_unit_test(the_stream_brings_what_fill_makes), cmocka_unit_test(the_stream_refuses),
+		cmocka_unit_test(an_element_by_hand),
+		cmocka_unit_test(rows_alone_are_rows_of_the_whole),
+		cmocka_unit_test(no_two_weights_begin_alike),
+		cmocka_unit_test(activations_keep_their_size),
+		cmocka_unit_test(the_stream_brings_what_fill_makes),
+		cmocka_unit_test(the_stream_refuses),
 		cmocka_unit_test(the_cpu_runs_with_them),
 	};
 

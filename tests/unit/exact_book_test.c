@@ -1,4 +1,5 @@
-/* exact_book_test.c - the book that `hearth-bench exact` judges by finds what differs, and says where. */
+/* exact_book_test.c - the book that `hearth-bench exact` judges by finds what differs, and says
+ * where. */
 #include <errno.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@
 static uint32_t tokens[8] = { 1, 2, 3, 4, 5 };
 static const struct seq answer = { .id = 2, .tokens = tokens, .n_prompt = 3, .n_tokens = 5 };
 
-static void step(struct exact_book *b, enum row_kind kind, uint32_t pos, uint32_t n, struct step_digest d)
+static void step(struct exact_book *b, enum row_kind kind, uint32_t pos, uint32_t n,
+		 struct step_digest d)
 {
 	const struct run_result result = { .digest = d };
 	const struct sched_run run = { kind, pos, n, &result };
@@ -92,7 +94,9 @@ TEST(other_cuts_other_kernels_other_answers)
 
 TEST(a_request_is_a_function_of_its_number)
 {
-	const struct random_kind k = { .seed = 5, .n_ids = 100, .most_prompt = 130, .least_output = 2, .most_output = 9 };
+	const struct random_kind k = {
+		.seed = 5, .n_ids = 100, .most_prompt = 130, .least_output = 2, .most_output = 9
+	};
 	struct seq *a, *b;
 	uint32_t kinds = 0, edges = 0;
 
@@ -101,7 +105,8 @@ TEST(a_request_is_a_function_of_its_number)
 		OK(random_request(&k, i, 1000 + i, &b));
 		EQ(a->n_prompt, b->n_prompt);
 		EQ(a->max_output, b->max_output);
-		assert_true(a->n_prompt >= 1 && a->n_prompt <= 130 && a->max_output >= 2 && a->max_output <= 9);
+		assert_true(a->n_prompt >= 1 && a->n_prompt <= 130 && a->max_output >= 2 &&
+			    a->max_output <= 9);
 		assert_memory_equal(a->tokens, b->tokens, a->n_prompt * sizeof(uint32_t));
 		for (uint32_t t = 0; t < a->n_prompt; t++)
 			assert_true(a->tokens[t] < 100);
@@ -116,8 +121,10 @@ TEST(a_request_is_a_function_of_its_number)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_same_is_the_same), cmocka_unit_test(every_part_of_a_digest_counts),
-		cmocka_unit_test(other_cuts_other_kernels_other_answers), cmocka_unit_test(a_request_is_a_function_of_its_number),
+		cmocka_unit_test(the_same_is_the_same),
+		cmocka_unit_test(every_part_of_a_digest_counts),
+		cmocka_unit_test(other_cuts_other_kernels_other_answers),
+		cmocka_unit_test(a_request_is_a_function_of_its_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

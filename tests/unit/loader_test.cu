@@ -160,12 +160,15 @@ static int progress(void *, uint64_t done, uint64_t)
 	return 0;
 }
 
-static bool load(const struct model &m, const struct weight_source &s, struct weights *w, struct err *e)
+static bool load(const struct model &m, const struct weight_source &s, struct weights *w,
+		 struct err *e)
 {
-	return weights_load(&m.shape, &s, progress, NULL, w, e) == 0 && w->bytes == weights_bytes(&m.shape, &s);
+	return weights_load(&m.shape, &s, progress, NULL, w, e) == 0 &&
+	       w->bytes == weights_bytes(&m.shape, &s);
 }
 
-static void whole(const char *name, struct model *m, const struct weight_source &s, uint32_t expanded, bool rounded)
+static void whole(const char *name, struct model *m, const struct weight_source &s,
+		  uint32_t expanded, bool rounded)
 {
 	struct weights w = {};
 	struct err e = {};
@@ -197,7 +200,8 @@ static void tall(struct model *m)
 	quantise_fp8(&m->weights.at(std::make_tuple((int)W_HEAD, 0u, 0u)), 128, 128);
 }
 
-/* Weights that come by the stream alone (kernels/dummy.h): the model gets the numbers that the bytes mean. */
+/* Weights that come by the stream alone (kernels/dummy.h): the model gets the numbers that the
+ * bytes mean. */
 static void made_up(enum dummy_recipe recipe)
 {
 	struct model m;
@@ -207,7 +211,8 @@ static void made_up(enum dummy_recipe recipe)
 	const struct weight_source s = dummy_source(&d);
 	for (auto &w : m.weights) {
 		tensor &t = w.second;
-		weight_piece p = { (enum weight_slot)std::get<0>(w.first), std::get<1>(w.first), std::get<2>(w.first), 0, 0 };
+		weight_piece p = { (enum weight_slot)std::get<0>(w.first), std::get<1>(w.first),
+				   std::get<2>(w.first), 0, 0 };
 		weight_ref r = {};
 
 		if (s.find(s.ctx, p.slot, p.layer, p.expert, &r))
@@ -235,16 +240,19 @@ static void refused(void)
 	model_quantise(&m, DUMMY_NVFP4_FP8);
 	tensor &t = m.weights.at(std::make_tuple((int)W_EXPERT_UP, 2u, 3u));
 	t.scale[5] = 0x7f;
-	claim("a NaN scale is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
-							strstr(e.text, "NaN"));
+	claim("a NaN scale is refused by name",
+	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
+		      strstr(e.text, "NaN"));
 	t.scale[5] = 0;
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = 100;
 	e = {};
-	claim("another shape is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_O)));
+	claim("another shape is refused by name",
+	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_O)));
 	m.weights.erase(std::make_tuple((int)W_Q_NORM, 3u, 0u));
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = m.shape.hidden;
 	e = {};
-	claim("a missing weight is refused by name", !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
+	claim("a missing weight is refused by name",
+	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
 }
 
 int main(void)
