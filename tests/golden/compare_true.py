@@ -77,8 +77,9 @@ def describe(want, sizes):
     p = want.double().log_softmax(-1) if want.shape[1] < 10000 else want[::8].double().log_softmax(-1)
     entropy = -(p.exp() * p).sum(-1).mean().item()
     likeliest = 100 * p.max(-1).values.exp().mean().item()
-    print(f"\nfloat32: logits of deviation {want.std().item():.2f}, most likely id {likeliest:.1f} % in the mean, entropy "
-          f"{entropy:.2f} nats, {len(want.argmax(-1).unique())} ids are the most likely somewhere; residual stream {sizes[0]:.2f} behind the first layer, {sizes[-1]:.2f} behind the last")
+    print(f"\nfloat32: logits of deviation {want.std().item():.2f}, most likely id {likeliest:.1f} % in the mean, "
+          f"entropy {entropy:.2f} nats, {len(want.argmax(-1).unique())} ids are the most likely somewhere; "
+          f"residual stream {sizes[0]:.2f} behind the first layer, {sizes[-1]:.2f} behind the last")
 
 
 def bars(f, yard):
@@ -95,7 +96,7 @@ def bars(f, yard):
             if x[key] > max(1.5 * yard[key], 1e-5):
                 missed.append(f"{name}: {key} {x[key]:.2e}, more than 1.5 times {yard[key]:.2e}")
         if x["agree"] < yard["agree"] - 1.5:
-            missed.append(f"{name}: arg-max agrees at {x['agree']:.2f} %, Hugging Face's bfloat16 at {yard['agree']:.2f}")
+            missed.append(f"{name}: arg-max agrees at {x['agree']:.2f} %, Hugging Face's at {yard['agree']:.2f}")
         if x["gap"] > 1.5 * max(yard["gap"], 0.1):
             missed.append(f"{name}: another arg-max across a gap of {x['gap']:.3f}")
     return missed

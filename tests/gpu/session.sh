@@ -10,8 +10,8 @@
 #	-s	small shapes: the same commands, on a machine without a GPU with -d cpu
 #
 # Parts: tests sanitize weights exact hf8 hf40 hf27 soak step compare.  What each printed goes to
-# $OUT/PART.txt ($OUT: here if not set), the verdicts to $OUT/session.txt.  Exit status 1 when a part
-# failed or was skipped.
+# $OUT/PART.txt ($OUT: here if not set), the verdicts to $OUT/session.txt.  Exit status 1 when a
+# part failed or was skipped.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 99
 pack=build-gpu/pack device=cuda:0 minutes=9.5 small=
@@ -128,7 +128,8 @@ share() {
 }
 
 mkdir -p "$out"
-say "commit $(cat "$pack/commit" 2>/dev/null || echo unknown), $device${small:+, small shapes}, $budget s"
+commit=$(cat "$pack/commit" 2>/dev/null || echo unknown)
+say "commit $commit, $device${small:+, small shapes}, $budget s"
 for part in "$@"; do
 	want=$(share "$part") left=$((budget - SECONDS))
 	[ "$want" -gt 0 ] || { say "$part: no such part"; exit 64; }
