@@ -19,37 +19,28 @@
 
 #include "bench/exact_crowd.h"
 #include "bench/number.h"
-#include "bench/step_model.h"
+#include "bench/target.h"
 #include "lib/clock.h"
-#include "lib/opts.h"
 
 enum { MAX_ROWS = 256, MAX_LIST = 16, LEAST_OUTPUT = 12, MORE_OUTPUT = 16, SEED = 20261121 };
 /* In a crowd smaller than this more requests than rows come by, one after the other. */
 enum { LEAST_REQUESTS = 24, CHUNK_ROWS = 4 * STEP_GRID };
 
 struct exact {
-	const char *device, *model, *dummy, *shape;
-	uint32_t rows[MAX_LIST], n_rows, most_prompt, threads;
-	struct step_model m;
+	struct target target;
+	uint32_t rows[MAX_LIST], n_rows, most_prompt;
 	struct device_limits limits;
-	struct device *d;
 	struct random_kind kind;
 	struct exact_book book;
 	bool failed;
 };
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_ROWS, OPT_PROMPT, OPT_THREADS,
-       OPT_DUMP };
+enum { OPT_ROWS = OPTS_LONG_ONLY, OPT_PROMPT, OPT_DUMP };
 
 static const struct opts_row table[] = {
-	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
-	{ OPT_DUMMY, "dummy", "FORMAT",
-	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
-	{ OPT_SHAPE, "shape", "SHAPE",
-	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	TARGET_ROWS,
 	{ OPT_ROWS, "rows", "N,N..", "sequences that decode together (default: 1,3,8,17,64,200)" },
 	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 200)" },
-	{ OPT_THREADS, "threads", "N", "of the CPU back end (default: one a core)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
 	{ 'V', "version", NULL, "the version" },
@@ -70,25 +61,18 @@ static int options(int argc, char **argv, struct exact *x)
 
 	for (int c; ok && (c = opts_next(table, argc, argv)) != -1;) {
 		switch (c) {
-		case OPT_DEVICE: x->device = optarg; break;
-		case OPT_DUMMY: x->dummy = optarg; break;
-		case OPT_SHAPE: x->shape = optarg; break;
 		case OPT_ROWS:
 			ok = number_list(optarg, MAX_ROWS, 1, x->rows, MAX_LIST, &x->n_rows) &&
 			     x->n_rows;
 			break;
 		case OPT_PROMPT: ok = number_of(optarg, 1, 8192, &x->most_prompt); break;
-		case OPT_THREADS: ok = number_of(optarg, 1, 1024, &x->threads); break;
 		case OPT_DUMP: opts_print_dump(table); return 1;
 		case 'h': usage(stdout); return 1;
 		case 'V': puts("hearth-bench " PACKAGE_VERSION); return 1;
-		default: ok = false;
+		default: ok = target_take(&x->target, c);
 		}
 	}
-	if (!ok || optind + (x->dummy ? 0 : 1) != argc)
-		return -EINVAL;
-	x->model = x->dummy ? NULL : argv[optind];
-	return 0;
+	return ok && target_rest(&x->target, argc, argv) ? 0 : -EINVAL;
 }
 
 static uint32_t most_rows(const struct exact *x)
@@ -103,12 +87,12 @@ static uint32_t most_rows(const struct exact *x)
 static int open_all(struct exact *x, struct err *e)
 {
 	const uint32_t context = x->most_prompt + LEAST_OUTPUT + MORE_OUTPUT, n = most_rows(x);
-	int r = step_model_open(x->model, x->dummy, x->shape, &x->m, e);
+	int r = target_find(&x->target, e);
 
 	if (r < 0)
 		return r;
 	x->kind = (struct random_kind){ .seed = SEED,
-					.n_ids = x->m.shape.n_token_ids,
+					.n_ids = x->target.m.shape.n_token_ids,
 					.most_prompt = x->most_prompt,
 					.least_output = LEAST_OUTPUT,
 					.most_output = LEAST_OUTPUT + MORE_OUTPUT };
@@ -116,11 +100,8 @@ static int open_all(struct exact *x, struct err *e)
 					    .n_blocks = n * seq_blocks_for(context),
 					    .max_rows = n + CHUNK_ROWS,
 					    .max_context = context,
-					    .n_threads = x->threads,
 					    .digests = true };
-	r = device_open(x->device, &x->m.shape, &x->limits, &x->d, e);
-	if (r == 0)
-		r = device_load(x->d, &x->m.source, NULL, NULL, e);
+	r = target_open(&x->target, x->limits, e);
 	if (r == 0 && exact_book_new(n, context, &x->book) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	return r;
@@ -148,7 +129,7 @@ static void print_row(struct exact *x, uint32_t rows, enum crowd_how how,
 static int crowd(struct exact *x, uint32_t rows, enum crowd_how how)
 {
 	const uint32_t many = how == CROWD_DECODE || rows > LEAST_REQUESTS ? rows : LEAST_REQUESTS;
-	const struct crowd c = { .device = x->d,
+	const struct crowd c = { .device = x->target.d,
 				 .kind = &x->kind,
 				 .book = &x->book,
 				 .n_slots = rows,
@@ -177,7 +158,7 @@ static int run_all(struct exact *x)
 	       "| rows | how | steps | decode rows of one, most (steps with all) | preempted | "
 	       "replayed | steps compared | differ | s |\n"
 	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|\n",
-	       x->model ? x->model : x->dummy, x->device, device_numeric_text(x->d),
+	       target_name(&x->target), x->target.device, device_numeric_text(x->target.d),
 	       x->book.n_requests, x->most_prompt);
 	r = crowd(x, 1, CROWD_ALONE);
 	exact_book_compare(&x->book);
@@ -189,8 +170,7 @@ static int run_all(struct exact *x)
 
 int bench_exact_main(int argc, char **argv)
 {
-	struct exact x = { .device = "cpu",
-			   .shape = "35b",
+	struct exact x = { .target = TARGET_INIT,
 			   .rows = { 1, 3, 8, 17, 64, 200 },
 			   .n_rows = 6,
 			   .most_prompt = 200 };
@@ -211,7 +191,6 @@ int bench_exact_main(int argc, char **argv)
 		code = EX_SOFTWARE;
 	}
 	exact_book_done(&x.book);
-	device_close(x.d);
-	step_model_close(&x.m);
+	target_close(&x.target);
 	return code ? code : x.failed;
 }

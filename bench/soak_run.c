@@ -8,7 +8,7 @@
 #include "lib/clock.h"
 #include "lib/own.h"
 
-enum { MAX_OPEN = 512, N_KNOWN = 64 };
+enum { MAX_OPEN = 512, N_KNOWN = 16 };
 #define ROUND_NS (10 * NS_PER_S)
 
 /* An answer, to compare with. */
@@ -90,7 +90,7 @@ static void on_done(void *ctx, const struct seq *q, enum seq_end how)
 static int send(struct run *r)
 {
 	const uint32_t which =
-		chance(r, 1, 4) == 0 ? chance(r, 2, N_KNOWN) : N_KNOWN + (uint32_t)r->next_id;
+		chance(r, 1, 3) == 0 ? chance(r, 2, N_KNOWN) : N_KNOWN + (uint32_t)r->next_id;
 	struct seq *q;
 	int rc = random_request(&r->k->kind, which, r->next_id, &q);
 
@@ -116,14 +116,14 @@ static void disturb(struct run *r)
 
 	if (!r->n_open)
 		return;
-	switch (chance(r, 4, 40)) {
+	switch (chance(r, 4, 30)) {
 	case 0:
 		(void)sched_cancel(r->sched, r->open[i].id);
 		break;
-	case 1:
+	case 1: case 2:
 		(void)sched_preempt(r->sched, r->open[i].id);	/* it may be waiting */
 		break;
-	case 2:
+	case 3:
 		if (sched_pause(r->sched, r->open[i].id, !r->open[i].paused) == 0)
 			r->open[i].paused = !r->open[i].paused;
 		break;

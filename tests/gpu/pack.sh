@@ -2,7 +2,7 @@
 # pack.sh - builds, here and without a GPU, what tests/gpu/session.sh runs on a machine that has one
 # and little else.
 #
-#	tests/gpu/pack.sh [ARCH]	90a if not given: an H200
+#	[IDS=FILE] tests/gpu/pack.sh [ARCH]	90a if not given: an H200
 #
 # The engine alone (no router, no wire), CUDA for one chip.  Leaves build-gpu/pack: programs without
 # symbols, and the libraries that such a machine may not have.  A second run builds what changed.
@@ -34,4 +34,5 @@ mkdir -p $pack/lib
 	awk '$2 == "=>" && $3 ~ /jansson|xxhash|uring|pcre|utf8/ { print $3 }' | sort -u |
 	xargs -r cp -L -t $pack/lib
 git rev-parse HEAD >$pack/commit
+[ -z "${IDS:-}" ] || cp "$IDS" $pack/ids.txt	# for the part `compare`
 du -sh $pack
