@@ -161,8 +161,8 @@ static int soak(struct bench *b)
 	const bool short_of = s.least_free < seq_blocks_for(b->prompt + b->output);
 	const bool nothing = !short_of || !s.stats.n_preempted || !s.n_repeated;
 	if (nothing)
-		printf("memory was never short, nothing preempted or nothing asked again: this shows "
-		       "nothing\n");
+		printf("memory was never short, nothing preempted or nothing asked again: "
+		       "this shows nothing\n");
 	return nothing || s.n_other_answer || s.n_failed || s.n_left_behind;
 }
 
