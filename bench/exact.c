@@ -23,23 +23,24 @@
 #include "lib/clock.h"
 
 enum { MAX_ROWS = 256, MAX_LIST = 16, LEAST_OUTPUT = 12, MORE_OUTPUT = 16, SEED = 20261121 };
-/* In a crowd smaller than this more requests than rows come by, one after the other. */
-enum { LEAST_REQUESTS = 24, CHUNK_ROWS = 4 * STEP_GRID };
+enum { CHUNK_ROWS = 4 * STEP_GRID };
 
 struct exact {
 	struct target target;
 	uint32_t rows[MAX_LIST], n_rows, most_prompt;
+	uint32_t requests;	/* in a smaller crowd so many come by, one after the other */
 	struct device_limits limits;
 	struct random_kind kind;
 	struct exact_book book;
 	bool failed;
 };
 
-enum { OPT_ROWS = OPTS_LONG_ONLY, OPT_PROMPT, OPT_DUMP };
+enum { OPT_ROWS = OPTS_LONG_ONLY, OPT_REQUESTS, OPT_PROMPT, OPT_DUMP };
 
 static const struct opts_row table[] = {
 	TARGET_ROWS,
 	{ OPT_ROWS, "rows", "N,N..", "sequences that decode together (default: 1,3,8,17,64,200)" },
+	{ OPT_REQUESTS, "requests", "N", "that come by where fewer are at a time (default: 24)" },
 	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 200)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
@@ -65,6 +66,7 @@ static int options(int argc, char **argv, struct exact *x)
 			ok = number_list(optarg, MAX_ROWS, 1, x->rows, MAX_LIST, &x->n_rows) &&
 			     x->n_rows;
 			break;
+		case OPT_REQUESTS: ok = number_of(optarg, 1, 4096, &x->requests); break;
 		case OPT_PROMPT: ok = number_of(optarg, 1, 8192, &x->most_prompt); break;
 		case OPT_DUMP: opts_print_dump(table); return 1;
 		case 'h': usage(stdout); return 1;
@@ -75,9 +77,10 @@ static int options(int argc, char **argv, struct exact *x)
 	return ok && target_rest(&x->target, argc, argv) ? 0 : -EINVAL;
 }
 
-static uint32_t most_rows(const struct exact *x)
+/* Sequences that there are at most. */
+static uint32_t most_requests(const struct exact *x)
 {
-	uint32_t most = LEAST_REQUESTS;
+	uint32_t most = x->requests;
 
 	for (uint32_t i = 0; i < x->n_rows; i++)
 		most = x->rows[i] > most ? x->rows[i] : most;
@@ -86,7 +89,7 @@ static uint32_t most_rows(const struct exact *x)
 
 static int open_all(struct exact *x, struct err *e)
 {
-	const uint32_t context = x->most_prompt + LEAST_OUTPUT + MORE_OUTPUT, n = most_rows(x);
+	const uint32_t context = x->most_prompt + LEAST_OUTPUT + MORE_OUTPUT, n = most_requests(x);
 	int r = target_find(&x->target, e);
 
 	if (r < 0)
@@ -128,7 +131,7 @@ static void print_row(struct exact *x, uint32_t rows, enum crowd_how how,
 
 static int crowd(struct exact *x, uint32_t rows, enum crowd_how how)
 {
-	const uint32_t many = how == CROWD_DECODE || rows > LEAST_REQUESTS ? rows : LEAST_REQUESTS;
+	const uint32_t many = how == CROWD_DECODE || rows > x->requests ? rows : x->requests;
 	const struct crowd c = { .device = x->target.d,
 				 .kind = &x->kind,
 				 .book = &x->book,
@@ -173,6 +176,7 @@ int bench_exact_main(int argc, char **argv)
 	struct exact x = { .target = TARGET_INIT,
 			   .rows = { 1, 3, 8, 17, 64, 200 },
 			   .n_rows = 6,
+			   .requests = 24,
 			   .most_prompt = 200 };
 	struct err e = { .code = 0 };
 	int r = options(argc, argv, &x), code = 0;
