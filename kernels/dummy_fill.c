@@ -82,23 +82,36 @@ static struct range range_of(enum weight_slot slot, uint32_t cols)
 
 /* ---- plain weights: 16 bits each, eight in four words ------------------------------------ */
 
-static uint16_t plain(const struct noise_words *w, uint64_t i, struct range r)
+/* All eight of a group: the size of a model is made here, so no branch. */
+static void plain_group(const struct noise_words *w, struct range r, uint16_t ret[8])
 {
-	const uint32_t h = w->w[i % 8 / 2] >> 16 * (i % 2) & 0xffff;
-	const float u = (float)(2 * h + 1) * (1.0f / 65536.0f) - 1.0f;
+	for (uint32_t i = 0; i < 8; i++) {
+		const int32_t h = (int32_t)(w->w[i / 2] >> 16 * (i % 2) & 0xffff);
+		const float u = (float)(2 * h + 1) * (1.0f / 65536.0f) - 1.0f;
+		const union {
+			float f;
+			uint32_t u;
+		} x = { .f = r.base + r.spread * u };
 
-	return bf16_bits(r.base + r.spread * u);
+		ret[i] = (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);
+	}
 }
 
 static void fill_plain(const struct spring *s, struct range r, uint64_t begin, uint64_t end,
 		       uint16_t *ret)
 {
-	for (uint64_t i = begin; i < end;) {
-		const struct noise_words w = words(s, i / 8);
-		const uint64_t stop = i / 8 * 8 + 8 < end ? i / 8 * 8 + 8 : end;
+	uint16_t group[8];
 
-		for (; i < stop; i++)
-			*ret++ = plain(&w, i, r);
+	for (uint64_t i = begin, n; i < end; i += n, ret += n) {
+		const struct noise_words w = words(s, i / 8);
+
+		n = 8 - i % 8 < end - i ? 8 - i % 8 : end - i;
+		if (n == 8) {
+			plain_group(&w, r, ret);
+			continue;
+		}
+		plain_group(&w, r, group);
+		memcpy(ret, group + i % 8, n * sizeof(*ret));
 	}
 }
 
