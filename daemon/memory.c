@@ -18,7 +18,7 @@
 #include "lib/log.h"
 #include "lib/own.h"
 
-enum { SLOW_MS = 1000, MAX_FOLDERS = 300, REFRESH_TURNS = 10 };
+enum { SLOW_MS = 1000, MAX_FOLDERS = 300, REFRESH_TURNS = 10, PRESENT_TURNS = 10 };
 
 #define LEAST_HOLDER (128 * BYTES_MIB)
 
@@ -313,6 +313,10 @@ static bool alias_needs(void *arg, const char *alias)
 	for (size_t i = 0; broker_at(m->broker, i); i++)
 		if (!strcmp(broker_at(m->broker, i)->alias, alias))
 			return true;
+	/* In the first moments, leases of an earlier hearthd are still being presented; of an alias
+	 * whose lease was, and is no more, all is known. */
+	if (m->slow_turns <= PRESENT_TURNS && !memory_known(m, alias))
+		return true;
 	/* between two attempts of a worker that is wanted */
 	for (size_t i = 0; m->hooks.alias(m->hooks.arg, i, &row); i++)
 		if (!strcmp(row.alias, alias))
@@ -342,9 +346,7 @@ static void on_slow(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	read_gpus(m);
-	/* not in the first moments: leases of an earlier hearthd are still being presented */
-	if (m->slow_turns > REFRESH_TURNS)
-		workloads_release(m->workloads, alias_needs, m);
+	workloads_release(m->workloads, alias_needs, m);
 	if (m->slow_turns++ % REFRESH_TURNS == 0)
 		workloads_refresh(m->workloads);
 }
