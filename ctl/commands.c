@@ -26,8 +26,8 @@ const struct ctl_command ctl_commands[] = {
 	 "what became of a request: who was asked, when, and why another; or the latest"},
 	{"logs", "ID", 1, 1, ctl_logs,
 	 "what was written about a request, by it and meanwhile by its workers"},
-	{"keys list", NULL, 0, 0, ctl_keys_list, "names of the client keys"},
-	{"keys add", "NAME", 1, 1, ctl_keys_add, "make a client key; it is shown this once"},
+	{"keys list", NULL, 0, 0, ctl_keys_list, "names and roles of the API keys"},
+	{"keys add", "NAME", 1, 1, ctl_keys_add, "make an API key; it is shown this once"},
 	{"keys remove", "NAME", 1, 1, ctl_keys_remove, "its answers under way are finished"},
 	{"pair invite", "BOX", 1, 1, ctl_pair_invite,
 	 "on the router: make a box's keys, let it in; prints the word for pair join"},
@@ -40,7 +40,7 @@ const struct ctl_command ctl_commands[] = {
 
 const struct opts_row ctl_options[] = {
 	{'u', "url", "URL", "the router (default http://127.0.0.1:8080)"},
-	{'k', "key-file", "FILE", "API key, the file's first line"},
+	{'k', "key-file", "FILE", "API key, the file's first line; all but chat wants one of the role admin"},
 	{'m', "model", "NAME", "for chat (default: the first the router has)"},
 	{'b', "box", "NAME", "for load to undrain: of this box; ALIAS may then be '*'"},
 	{'w', "wait", NULL, "for load: until it is ready, with its progress"},
@@ -53,6 +53,8 @@ const struct opts_row ctl_options[] = {
 	{CTL_ETC, "etc", "FOLDER", "the configuration (default /etc/hearth)"},
 	{CTL_ROOT, "root", "FOLDER", "for doctor: look at /proc, /sys and /dev below it"},
 	{CTL_KEYS_FILE, "keys-file", "FILE", "for keys (default: as the router is configured)"},
+	{CTL_ROLE, "role", "ROLE",
+	 "for keys add: client (the default), or admin, which may use load, status and the like"},
 	{CTL_BUS, "bus", "ENDPOINT",
 	 "for pair invite: tcp://HOST:PORT where the box reaches this router"},
 	{CTL_NO_RELOAD, "no-reload", NULL, "for keys and pair: change files only"},
