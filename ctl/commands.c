@@ -40,7 +40,8 @@ const struct ctl_command ctl_commands[] = {
 
 const struct opts_row ctl_options[] = {
 	{'u', "url", "URL", "the router (default http://127.0.0.1:8080)"},
-	{'k', "key-file", "FILE", "API key, the file's first line; all but chat wants one of the role admin"},
+	{'k', "key-file", "FILE",
+	 "API key, the file's first line; all but chat wants one of the role admin"},
 	{'m', "model", "NAME", "for chat (default: the first the router has)"},
 	{'b', "box", "NAME", "for load to undrain: of this box; ALIAS may then be '*'"},
 	{'w', "wait", NULL, "for load: until it is ready, with its progress"},

@@ -1,7 +1,7 @@
 /* keys.c - hearthctl keys list | add | remove: the file of API keys, and the router told of it.
  *
- * A key is shown once, when it is made.  The file keeps lines NAME KEY [ROLE]; what a person wrote into it
- * besides (comments, order) stays.
+ * A key is shown once, when it is made.  The file keeps lines NAME KEY [ROLE]; what a person wrote
+ * into it besides (comments, order) stays.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -259,8 +259,9 @@ static int show_key(const struct ctl *c, const char *name, const char *key, cons
 
 	if (!c->json) {
 		puts(key);
-		fprintf(stderr, "This is the key of '%s', role %s. It will not be shown again.\n", name,
-			role);
+		fflush(stdout);
+		fprintf(stderr, "This is the key of '%s', role %s. It will not be shown again.\n",
+			name, role);
 		return 0;
 	}
 	o = json_object();

@@ -6,7 +6,7 @@
 #include "daemon/memory_int.h"
 #include "lib/clock.h"
 
-enum { PRESENT_TURNS = 10 };	/* seconds: of memory_int.h's slow_turns */
+enum { PRESENT_TURNS = 10 };	/* of the slow clock: this long, leases may still be presented */
 
 static const struct broker_claim *judged(const struct memory *m)
 {

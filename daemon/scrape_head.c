@@ -81,6 +81,7 @@ static bool wants_open(struct span head)
 enum scrape_asks scrape_read_head(const char *p, size_t n, const char *key, bool *ret_open)
 {
 	static const char path[] = "GET /metrics";
+	const size_t n_path = sizeof(path) - 1;
 	struct span head;
 
 	if (!find_head(p, n, &head))
@@ -93,7 +94,7 @@ enum scrape_asks scrape_read_head(const char *p, size_t n, const char *key, bool
 		return SCRAPE_NOT_GET;
 	if (key && !key_right(head, key))
 		return SCRAPE_NO_KEY;
-	if (!begins(head, path) || head.n == sizeof(path) - 1 || !strchr(" ?", head.p[sizeof(path) - 1]))
+	if (!begins(head, path) || head.n == n_path || !strchr(" ?", head.p[n_path]))
 		return SCRAPE_NOT_FOUND;
 	*ret_open = wants_open(head);
 	return SCRAPE_METRICS;

@@ -82,8 +82,8 @@ int link_server_recv(struct link_server *s, struct link_in *ret);
 int link_server_send(struct link_server *s, link_peer peer, enum wire_type t,
 		     const ProtobufCMessage *m);
 /* The allow-list from now on.  Peers that came with a key which is not on it are LINK_GONE with
- * the next link_server_recv().  0, also without CURVE (then it is for the next start); -EINVAL: not a key of 40
- * characters; -ENOMEM. */
+ * the next link_server_recv().  0, also without CURVE (then it is for the next start); -EINVAL:
+ * not a key of 40 characters; -ENOMEM. */
 int link_server_allow(struct link_server *s, const char *const *allowed, size_t n);
 /* Forgets a peer; nothing more is sent to or received from it. */
 void link_server_drop(struct link_server *s, link_peer peer);

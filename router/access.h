@@ -1,7 +1,7 @@
 /* access.h - who may ask for what: API keys, their roles, and callers of this machine.
  *
- * Without http.keys_file there are no keys, and the router listens on loopback only: whoever is there
- * may everything.  With it, a key is asked for; one of the role client does not open /admin.
+ * Without http.keys_file there are no keys, and the router listens on loopback only: whoever is
+ * there may everything.  With it, a key is asked for; one of the role client does not open /admin.
  * A caller of this machine who sends no key may use /admin and /metrics as long as
  * http.trust_local says so, and no proxy says that it speaks for somebody else.
  */

@@ -69,7 +69,9 @@ void admin_get_config(struct router *rt, struct http_call *call, const char *res
 	(void)rest;
 	if (admin_refuse_origin(call))
 		return;
-	buf_printf(&b, "{\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,\"boxes\":%zu,\"values\":[",
+	buf_printf(&b,
+		   "{\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,\"boxes\":%zu,"
+		   "\"values\":[",
 		   rt->generation, rt->settings->n_keys, rt->settings->n_admin_keys,
 		   rt->settings->n_curve_allowed);
 	conf_each(rt->settings->conf, put_value, &p);
@@ -204,7 +206,9 @@ void admin_reload(struct router *rt, struct http_call *call)
 		refuse(call, &e);
 		return;
 	}
-	buf_printf(&b, "{\"ok\":true,\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,\"needs_restart\":",
+	buf_printf(&b,
+		   "{\"ok\":true,\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,"
+		   "\"needs_restart\":",
 		   rt->generation, rt->settings->n_keys, rt->settings->n_admin_keys);
 	jx_put_str(&b, restart.n ? restart.p : "", restart.n);
 	buf_putc(&b, '}');

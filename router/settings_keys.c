@@ -1,8 +1,8 @@
 /* settings_keys.c - the file of API keys: lines NAME KEY, or NAME KEY ROLE.
  *
- * Before there were roles, what stood behind KEY was not looked at, and such files are still read: a
- * word there that is no role makes no admin, and is warned of by its line, not by itself (it may be
- * a secret).
+ * Before there were roles, what stood behind KEY was not looked at, and such files are still read:
+ * a word there that is no role makes no admin, and is warned of by its line, not by itself (it may
+ * be a secret).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -105,9 +105,9 @@ void settings_warn_keys(const struct settings *s)
 	if (!s->n_keys || s->n_admin_keys)
 		return;
 	log_event(LOG_WARN, EVENT_NO_ADMIN_KEY, LOG_FIELDS({ "FILE", file }),
-		  "no key of %s has the role admin: none of them opens /admin (hearthctl from another "
-		  "machine), and %s. To give a key the role, write admin behind it (NAME KEY admin); to "
-		  "make one, hearthctl keys add --role admin NAME; then reload",
+		  "no key of %s has the role admin: none of them opens /admin (hearthctl from "
+		  "another machine), and %s. To give a key the role, write admin behind it (NAME "
+		  "KEY admin); to make one, hearthctl keys add --role admin NAME; then reload",
 		  file, s->trust_local ? "only callers of this machine who send none can use it" :
 					 "with http.trust_local = no nobody can use it");
 }

@@ -170,7 +170,8 @@ def test_a_wrong_line_in_the_list_is_named_and_changes_nothing():
 
 
 def test_usage():
-    code, out, err = ctl("http://127.0.0.1:9", "--etc", "/nonexistent", "--bus", "ipc:///run/hearth/bus", "pair", "invite", "me")
+    code, out, err = ctl("http://127.0.0.1:9", "--etc", "/nonexistent", "--bus", "ipc:///run/hearth/bus",
+                         "pair", "invite", "me")
     assert code == 64 and "needs no invitation" in err, (code, err)
     for args in (["pair", "invite", "b2"], ["--bus", "http://x:1", "pair", "invite", "b2"],
                  ["--bus", "tcp://x:1", "pair", "invite", "a b"], ["pair", "join", "nonsense"]):

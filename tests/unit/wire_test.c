@@ -516,6 +516,8 @@ static bool comes_in(struct link_server *s, const char *at, const struct link_cu
 TEST(with_keys_a_sockets_file_is_guarded_by_its_mode_alone)
 {
 	char sp[41], ss[41], wp[41], ws[41], tcp[64], file[80], abstract[64];
+	const struct link_curve friend = { wp, ws, sp, NULL, 0 };
+	const struct link_curve stranger = { ss, sp, wp, NULL, 0 };
 	const char *e[] = { tcp, file, abstract };
 	const char *allowed[] = { wp };
 	struct link_server *s = NULL;
@@ -535,9 +537,9 @@ TEST(with_keys_a_sockets_file_is_guarded_by_its_mode_alone)
 	assert_false(comes_in(s, abstract, NULL, &c[1], &peer));
 	assert_true(comes_in(s, file, NULL, &c[2], &by_file));
 	/* keys that were configured before are no hindrance, those of a stranger neither */
-	assert_true(comes_in(s, file, &(struct link_curve){ ss, sp, wp, NULL, 0 }, &c[3], &peer));
-	assert_true(comes_in(s, tcp, &(struct link_curve){ wp, ws, sp, NULL, 0 }, &c[4], &by_key));
-	assert_true(comes_in(s, abstract, &(struct link_curve){ wp, ws, sp, NULL, 0 }, &c[5], &peer));
+	assert_true(comes_in(s, file, &stranger, &c[3], &peer));
+	assert_true(comes_in(s, tcp, &friend, &c[4], &by_key));
+	assert_true(comes_in(s, abstract, &friend, &c[5], &peer));
 	/* the list is about keys: those without one stay */
 	OK(link_server_allow(s, NULL, 0));
 	for (int i = 0; i < 2; i++) {
