@@ -65,6 +65,15 @@ static void refuse_role(struct http_call *call, const struct client_key *key, co
 	api_refuse(call, &e, NULL);
 }
 
+/* A page that a browser on this machine shows would come from it, and without a key. */
+static void refuse_page(struct http_call *call)
+{
+	struct oa_error e;
+
+	oa_error_set(&e, 403, NULL, NULL, "not for pages in a browser");
+	api_refuse(call, &e, NULL);
+}
+
 bool access_check(const struct router *rt, struct http_call *call, enum access_need need,
 		  const char *path, const char **ret_name)
 {
@@ -73,6 +82,10 @@ bool access_check(const struct router *rt, struct http_call *call, enum access_n
 	const struct client_key *key = find_key(s, call, &given);
 
 	*ret_name = key ? key->name : NULL;
+	if (need == ACCESS_ADMIN && http_call_header(call, "origin")) {
+		refuse_page(call);
+		return false;
+	}
 	if (need == ACCESS_ADMIN && key && key->role != ROLE_ADMIN) {
 		refuse_role(call, key, path);
 		return false;

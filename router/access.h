@@ -14,10 +14,10 @@ enum access_need {
 	ACCESS_OPEN,		/* anybody */
 	ACCESS_KEY,		/* any key */
 	ACCESS_METRICS,		/* any key, or none from this machine */
-	ACCESS_ADMIN,		/* a key of the role admin, or none from this machine */
+	ACCESS_ADMIN,		/* a key of the role admin, or none from this machine; never a browser's page */
 };
 
-/* False: it may not, and the call is answered (401: no key or a wrong one; 403: not the role).
+/* False: it may not, and the call is answered (401: no key or a wrong one; 403: not the role, a page).
  * *ret_name: the key's, NULL without one; it lives as long as the settings.  path: for the log. */
 bool access_check(const struct router *rt, struct http_call *call, enum access_need need,
 		  const char *path, const char **ret_name);

@@ -156,6 +156,14 @@ def own_address():
         return s.getsockname()[0]
 
 
+def test_a_page_in_a_browser_opens_nothing():
+    for keys in (Router, keyed):
+        with keys() as r:
+            for method, path in ROUTES:
+                assert ask(r, method, path, None, {"Origin": "https://example.org"})[0] == 403, (keys, method, path)
+            assert r.status()["generation"] == 1
+
+
 def test_off_loopback_only_a_key_counts():
     host = own_address()
     with keyed(listen="%s:0 127.0.0.1:0" % host) as r:     # --print-port says the first one's
