@@ -22,12 +22,12 @@
 #include "bench/target.h"
 #include "lib/clock.h"
 
-enum { MAX_ROWS = 256, MAX_LIST = 16, LEAST_OUTPUT = 12, MORE_OUTPUT = 16, SEED = 20261121 };
+enum { MAX_ROWS = 256, MAX_LIST = 16, SEED = 20261121 };
 enum { CHUNK_ROWS = 4 * STEP_GRID };
 
 struct exact {
 	struct target target;
-	uint32_t rows[MAX_LIST], n_rows, most_prompt;
+	uint32_t rows[MAX_LIST], n_rows, most_prompt, most_output;
 	uint32_t requests;	/* in a smaller crowd so many come by, one after the other */
 	struct device_limits limits;
 	struct random_kind kind;
@@ -35,13 +35,14 @@ struct exact {
 	bool failed;
 };
 
-enum { OPT_ROWS = OPTS_LONG_ONLY, OPT_REQUESTS, OPT_PROMPT, OPT_DUMP };
+enum { OPT_ROWS = OPTS_LONG_ONLY, OPT_REQUESTS, OPT_PROMPT, OPT_OUTPUT, OPT_DUMP };
 
 static const struct opts_row table[] = {
 	TARGET_ROWS,
 	{ OPT_ROWS, "rows", "N,N..", "sequences that decode together (default: 1,3,8,17,64,200)" },
 	{ OPT_REQUESTS, "requests", "N", "that come by where fewer are at a time (default: 24)" },
 	{ OPT_PROMPT, "prompt", "N", "tokens of a prompt at most (default: 200)" },
+	{ OPT_OUTPUT, "output", "N", "tokens of an answer at most, half at least (default: 28)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
 	{ 'V', "version", NULL, "the version" },
@@ -67,6 +68,7 @@ static int options(int argc, char **argv, struct exact *x)
 			     x->n_rows;
 			break;
 		case OPT_REQUESTS: ok = number_of(optarg, 1, 4096, &x->requests); break;
+		case OPT_OUTPUT: ok = number_of(optarg, 8, 8192, &x->most_output); break;
 		case OPT_PROMPT: ok = number_of(optarg, 1, 8192, &x->most_prompt); break;
 		case OPT_DUMP: opts_print_dump(table); return 1;
 		case 'h': usage(stdout); return 1;
@@ -89,7 +91,7 @@ static uint32_t most_requests(const struct exact *x)
 
 static int open_all(struct exact *x, struct err *e)
 {
-	const uint32_t context = x->most_prompt + LEAST_OUTPUT + MORE_OUTPUT, n = most_requests(x);
+	const uint32_t context = x->most_prompt + x->most_output, n = most_requests(x);
 	int r = target_find(&x->target, e);
 
 	if (r < 0)
@@ -97,8 +99,8 @@ static int open_all(struct exact *x, struct err *e)
 	x->kind = (struct random_kind){ .seed = SEED,
 					.n_ids = x->target.m.shape.n_token_ids,
 					.most_prompt = x->most_prompt,
-					.least_output = LEAST_OUTPUT,
-					.most_output = LEAST_OUTPUT + MORE_OUTPUT };
+					.least_output = x->most_output / 2,
+					.most_output = x->most_output };
 	x->limits = (struct device_limits){ .n_slots = n,
 					    .n_blocks = n * seq_blocks_for(context),
 					    .max_rows = n + CHUNK_ROWS,
@@ -177,7 +179,8 @@ int bench_exact_main(int argc, char **argv)
 			   .rows = { 1, 3, 8, 17, 64, 200 },
 			   .n_rows = 6,
 			   .requests = 24,
-			   .most_prompt = 200 };
+			   .most_prompt = 200,
+			   .most_output = 28 };
 	struct err e = { .code = 0 };
 	int r = options(argc, argv, &x), code = 0;
 

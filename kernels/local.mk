@@ -16,5 +16,5 @@ libkernels_a_SOURCES = \
 	kernels/cpu/sample.c kernels/cpu/sample.h \
 	kernels/cpu/slab.c kernels/cpu/slab.h
 libkernels_a_SOURCES += kernels/cpu/cpu_measure.c \
-	kernels/dummy.c kernels/dummy.h kernels/dummy_fill.c kernels/dummy_stream.c
+	kernels/crc32c.c kernels/crc32c.h kernels/dummy.c kernels/dummy.h kernels/dummy_fill.c kernels/dummy_stream.c
 kernels_libs = libkernels.a

@@ -1,18 +1,6 @@
 /* cpu_digest.c - CRC-32C of what a run left behind, for tests of exactness. */
 #include "kernels/cpu/cpu.h"
-
-static uint32_t crc32c(uint32_t crc, const void *p, size_t n)
-{
-	const unsigned char *b = p;
-
-	crc = ~crc;
-	for (size_t i = 0; i < n; i++) {
-		crc ^= b[i];
-		for (int k = 0; k < 8; k++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78u : 0);
-	}
-	return ~crc;
-}
+#include "kernels/crc32c.h"
 
 /* The entries of places pos..pos+n-1 in every decoder layer (not MTP: its entries come
  * after the samples).  One element at a time: K lies across the positions. */

@@ -1,23 +1,10 @@
 /* digest.cu - CRC-32C of what a run computed, on the host, for tests of exactness. */
 #include <errno.h>
 
+#include "kernels/crc32c.h"
 #include "kernels/cuda/device_int.h"
 
 namespace {
-
-/* Bitwise: the tables of a fast one would be more text than tests need. */
-uint32_t crc32c(uint32_t crc, const void *data, size_t n)
-{
-	const unsigned char *p = (const unsigned char *)data;
-
-	crc = ~crc;
-	while (n--) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
-	}
-	return ~crc;
-}
 
 /* Adds `bytes` of device memory. */
 int add(uint32_t *crc, const void *device, size_t bytes)

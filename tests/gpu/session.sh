@@ -87,10 +87,11 @@ part_sanitize() {
 part_weights() { all "$python tests/golden/compare_dummy.py $pack"; }
 
 part_exact() {
-	local rows=1,3,8,17,64,200
+	local rows=1,3,8,17,64,200 size="--prompt 130 --output 12"
 	[ -z "$small" ] || rows=1,3,8,17,64
-	all "$bench exact --device $device --dummy bf16 --shape $(shape 35b) --rows $rows" \
-		"$bench exact --device $device --dummy nvfp4-fp8 --shape $(shape 35b) --rows 3,64"
+	all "$bench exact --device $device --dummy bf16 --shape $(shape 35b) $size --rows $rows" \
+		"$bench exact --device $device --dummy nvfp4-fp8 --shape $(shape 35b) $size \
+			--rows 3,64"
 }
 
 hf() { all "$python tests/golden/compare_true.py $pack --device $device $*"; }
@@ -121,7 +122,7 @@ part_compare() {
 # Seconds that a part is given; less than it usually needs are not worth a start.
 share() {
 	case $1 in
-	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 300 ;;
+	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 360 ;;
 	hf8) echo 120 ;; hf40) echo 240 ;; hf27) echo 150 ;;
 	soak) echo 280 ;; step) echo 420 ;; compare) echo 60 ;; *) echo 0 ;;
 	esac

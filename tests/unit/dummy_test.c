@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/cpu/dequant.h"
+#include "kernels/crc32c.h"
 #include "kernels/dummy.h"
 #include "kernels/noise.h"
 #include "kernels/step.h"
@@ -257,6 +258,23 @@ TEST(the_stream_refuses)
 	weight_stream_close(in);
 }
 
+/* ---- the digests of tests -------------------------------------------------------------- */
+
+TEST(a_crc_is_the_same_by_instruction_and_bit_by_bit)
+{
+	unsigned char b[300];
+
+	for (size_t i = 0; i < sizeof(b); i++)
+		b[i] = (unsigned char)(i * 37 + i / 7);
+	EQ(crc32c(0, "123456789", 9), 0xe3069283u);
+	EQ(crc32c_plain(0, "123456789", 9), 0xe3069283u);
+	for (size_t from = 0; from < 9; from++)
+		for (size_t n = 0; n < 40; n++) {
+			EQ(crc32c(7, b + from, n), crc32c_plain(7, b + from, n));
+			EQ(crc32c(crc32c(0, b, from), b + from, n), crc32c_plain(0, b, from + n));
+		}
+}
+
 /* ---- a device ---------------------------------------------------------------------------- */
 
 TEST(the_cpu_runs_with_them)
@@ -309,6 +327,7 @@ int main(void)
 		cmocka_unit_test(activations_keep_their_size),
 		cmocka_unit_test(the_stream_brings_what_fill_makes),
 		cmocka_unit_test(the_stream_refuses),
+		cmocka_unit_test(a_crc_is_the_same_by_instruction_and_bit_by_bit),
 		cmocka_unit_test(the_cpu_runs_with_them),
 	};
 
