@@ -25,6 +25,8 @@ static const struct option_row {
 	{ "device", "DEVICE", TEXT, AT(load.device), 0, 0, "cpu or cuda:N (default: cpu)" },
 	{ "read", "HOW", TEXT, AT(load.read), 0, 0,
 	  "weights from disk by io_uring, threads or mapped (page cache); default: auto, not mapped" },
+	{ "quantize", "WHAT", TEXT, AT(load.quantize), 0, 0,
+	  "convert to FP8 while loading: none, head, dense (projections, no experts), head+dense; default: none" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
 	  "prompt and answer together (default: what the model was made for)" },
 	{ "slots", "N", NUMBER, AT(load.slots), 1, 1024,
@@ -201,6 +203,7 @@ static int take_option(int argc, char **argv, int i, struct serve_args *a, struc
 static int check(const struct serve_args *a, struct err *e)
 {
 	enum read_how how;
+	enum quantize what;
 
 	if (a->help || a->print_sample || a->dump_keys || a->dump)
 		return 0;
@@ -209,6 +212,9 @@ static int check(const struct serve_args *a, struct err *e)
 	if (a->load.read && read_how_parse(a->load.read, &how) < 0)
 		return err_set(e, -EINVAL, "--read: '%s' is not auto, io_uring, threads or mapped",
 			       a->load.read);
+	if (a->load.quantize && quantize_parse(a->load.quantize, &what) < 0)
+		return err_set(e, -EINVAL, "--quantize: '%s' is not none, head, dense or head+dense",
+			       a->load.quantize);
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)

@@ -35,6 +35,19 @@ struct progress {
 
 static int on_alive(void *ctx);
 
+static void tell_quantize(const struct load_budget *b)
+{
+	const struct quantize_facts *f = &b->quantized;
+
+	if (b->quantize && !f->n_matrices)
+		log_warn("quantize %s: the checkpoint has no such matrix that is not quantised already; "
+			 "nothing is converted", quantize_name(b->quantize));
+	else if (b->quantize)
+		log_note("quantize %s: %" PRIu32 " matrices become FP8 (e4m3, a scale a row) while they are "
+			 "loaded, %" PRIu64 " bytes of the checkpoint %" PRIu64 "; part of the numeric class",
+			 quantize_name(b->quantize), f->n_matrices, f->bytes_before, f->bytes_after);
+}
+
 static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 {
 	struct progress *p = ctx;
@@ -50,6 +63,7 @@ static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
 		 b->limits.n_blocks, b->block_bytes, b->limits.n_slots, b->state_bytes,
 		 b->limits.max_context);
+	tell_quantize(b);
 	return serve_memory_ask(p->args, b, on_alive, p, &p->grant, e);
 }
 
@@ -143,6 +157,7 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct gran
 		.numeric_class = l->numeric_class, .version = PACKAGE_VERSION,
 		.grant = grant, .max_running = l->budget.limits.n_slots, .drain_ms = a->drain_ms,
 		.curve = a->curve_public ? &curve : NULL,
+		.quantize = l->budget.quantized.n_matrices ? quantize_name(l->budget.quantize) : NULL,
 	};
 	int r = a->curve_public ? read_secret(a->curve_secret_file, secret, e) : 0;
 

@@ -469,7 +469,7 @@ void list(struct loader *k, const struct piece &p)
 /* The weights of a piece; its row scales, if it has any, to `scales`. */
 int put_piece(struct loader *k, const struct piece &p, char *to, float *scales)
 {
-	const bool made_up = !p.refs[0].data;
+	const bool made_up = !p.refs[0].data && !p.refs[0].streamed;
 	const float factor = made_up && p.format == MATMUL_NVFP4 ? 1 / (sqrtf((float)p.cols) * noise_rms(p.format)) : 1;
 
 	if (!k->slab) {
@@ -575,6 +575,8 @@ int experts_format(struct loader *k, uint32_t layer, uint32_t n, std::vector<par
 const char *nan_name(const std::vector<weight_ref> &refs)
 {
 	for (const weight_ref &r : refs) {
+		if (r.streamed)		/* made from numbers, just now */
+			continue;
 		const bool fp8 = r.format == WF_FP8;
 		const uint8_t *at = (const uint8_t *)(fp8 ? r.data : r.scale);
 		const size_t n = fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);

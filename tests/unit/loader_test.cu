@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "kernels/cuda/weights.h"
+#include "kernels/quantize.h"
 #include "tests/gpu/reference_model.h"
 
 /* ---- a weight from its packed place ----------------------------------------------------- */
@@ -157,21 +158,27 @@ static int progress(void *, uint64_t done, uint64_t)
 	return 0;
 }
 
-static bool load(const struct model &m, struct weights *w, struct err *e)
+static bool load(const struct model &m, struct weights *w, struct err *e, enum quantize what = QUANTIZE_NONE)
 {
 	const struct weight_source s = m.source();
+	struct quantized *q;
+	bool ok = quantized_new(&m.shape, &s, what, &q) == 0;
 
-	return weights_load(&m.shape, &s, 0, progress, NULL, w, e) == 0 && w->bytes == weights_bytes(&m.shape, &s);
+	ok = ok && weights_load(&m.shape, quantized_source(q), 0, progress, NULL, w, e) == 0 &&
+	     w->bytes == weights_bytes(&m.shape, quantized_source(q));
+	quantized_free(q);
+	return ok;
 }
 
-static void whole(const char *name, struct model *m, uint32_t expanded, bool rounded)
+static void whole(const char *name, struct model *m, uint32_t expanded, bool rounded, struct model *from = NULL,
+		  enum quantize what = QUANTIZE_NONE)
 {
 	struct weights w = {};
 	struct err e = {};
 
 	printf("%s\n", name);
 	n_wrong = n_seen = 0;
-	if (!load(*m, &w, &e)) {
+	if (!load(from ? *from : *m, &w, &e, what)) {
 		fprintf(stderr, "%s\n", e.text);
 		claim("loads", false);
 		return;
@@ -196,6 +203,68 @@ static void tall(struct model *m)
 	quantise_fp8(&m->weights.at(std::make_tuple((int)W_HEAD, 0u, 0u)), 128, 128);
 }
 
+/* What a tensor becomes by the rule of kernels/e4m3.h: codes by the nearest value, ties to even, a float32 scale a row. */
+static void convert(tensor *t)
+{
+	tensor q = *t;
+
+	q.wide = true;
+	q.full.resize((size_t)t->rows * t->cols);
+	for (uint32_t r = 0; r < t->rows; r++) {
+		const float s = std::max((float)largest(*t, r, 1, 0, t->cols) / 448, 0x1p-126f);
+
+		for (uint32_t c = 0; c < t->cols; c++) {
+			const size_t at = (size_t)r * t->cols + c;
+			const double x = t->at(at) / (double)s;
+			uint8_t code = nearest(x, 8);
+			const double next = (double)dequant_e4m3((uint8_t)((code & 0x7f) + 1));
+
+			if (code % 2 && fabs(x) - fabs((double)dequant_e4m3(code)) == next - fabs(x))
+				code++;
+			q.full[at] = dequant_e4m3(code) * s;
+		}
+	}
+	*t = q;
+}
+
+/* Converted while it is loaded: the same weights as those of a checkpoint that has what the rule says.  `head` alone,
+ * and all of it, with a head that is read in several pieces. */
+static void converted(void)
+{
+	static const int dense[] = { W_GDN_QKV, W_GDN_Z, W_GDN_OUT, W_Q, W_K, W_V, W_O, W_SHARED_GATE, W_SHARED_UP,
+				     W_SHARED_DOWN };
+
+	for (int what = QUANTIZE_HEAD; what <= QUANTIZE_HEAD_DENSE; what++) {
+		struct model m, want;
+		struct weights plain = {}, small = {};
+		struct err e = {};
+
+		model_fill(&m, 1);
+		if (what == QUANTIZE_HEAD) {
+			m.shape.vocab_rows = 25000;
+			m.put(W_EMBED, 0, 0, m.shape.vocab_rows, m.shape.hidden, 1);
+			m.put(W_HEAD, 0, 0, m.shape.vocab_rows, m.shape.hidden, 0.1f);
+		}
+		want = m;
+		for (auto &w : want.weights) {
+			const int slot = std::get<0>(w.first);
+
+			if ((slot == W_HEAD && (what & QUANTIZE_HEAD)) ||
+			    (std::find(std::begin(dense), std::end(dense), slot) != std::end(dense) && (what & QUANTIZE_DENSE)))
+				convert(&w.second);
+		}
+		whole(quantize_name((enum quantize)what), &want, 0, false, &m, (enum quantize)what);
+		claim("and it is smaller", load(m, &plain, &e) && load(m, &small, &e, (enum quantize)what) &&
+						   small.bytes < plain.bytes && small.step_bytes < plain.step_bytes &&
+						   (small.head.format == MATMUL_FP8) == (what != QUANTIZE_DENSE) &&
+						   (small.layer[3].mixer_out.format == MATMUL_FP8) == (what != QUANTIZE_HEAD) &&
+						   small.layer[0].router.format == MATMUL_BF16 &&
+						   small.layer[0].expert_down.format == MATMUL_BF16);
+		weights_free(&plain);
+		weights_free(&small);
+	}
+}
+
 static void refused(void)
 {
 	struct weights w = {};
@@ -216,6 +285,13 @@ static void refused(void)
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = m.shape.hidden;
 	e = {};
 	claim("a missing weight is refused by name", !load(m, &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
+
+	struct model bf16;
+	model_fill(&bf16, 1);
+	bf16.weights.at(std::make_tuple((int)W_Q, 3u, 0u)).half[5] = 0x7fc0;
+	e = {};
+	claim("a NaN that should become FP8 is refused by name and place",
+	      !load(bf16, &w, &e, QUANTIZE_DENSE) && strstr(e.text, weight_slot_name(W_Q)) && strstr(e.text, "[0, 5]"));
 }
 
 int main(void)
@@ -237,6 +313,7 @@ int main(void)
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_SHARED_UP, 2u, 0u)), 128, 128);
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_GDN_Z, 0u, 0u)), 64, 128);
 	whole("several formats where there can be one", &m, 3, true);
+	converted();
 	refused();
 	return n_failed != 0;
 }
