@@ -32,6 +32,7 @@
 struct side {
 	const char *model, *device;
 	enum quantize quantize;
+	enum kv_format kv;
 	struct device *d;
 	uint32_t vocab, n_ids, n_converted;
 	float *logits;		/* [ROWS][vocab] */
@@ -59,7 +60,7 @@ static int side_load(struct side *s, const struct model_shape *shape, const stru
 static int side_open(struct side *s, struct err *e)
 {
 	const struct device_limits l = { .n_slots = 1, .max_rows = ROWS, .max_context = MAX_TOKENS,
-					 .n_blocks = MAX_TOKENS / STEP_GRID };
+					 .n_blocks = MAX_TOKENS / STEP_GRID, .kv = s->kv };
 	struct checkpoint *c = NULL;
 	struct hf_config config;
 	char *dir = NULL;
@@ -210,7 +211,7 @@ static void print(const char *name, const struct tally *t)
 }
 
 enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_QUANTIZE, OPT_WITH_QUANTIZE,
-       OPT_MOST_DIFFER, OPT_DUMP };
+       OPT_KV, OPT_WITH_KV, OPT_MOST_DIFFER, OPT_DUMP };
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
@@ -220,6 +221,8 @@ static const struct opts_row rows[] = {
 	{ OPT_QUANTIZE, "quantize", "WHAT",
 	  "of MODEL becomes FP8 while loading: none, head, dense, head+dense (default: none)" },
 	{ OPT_WITH_QUANTIZE, "with-quantize", "WHAT", "the same of what it is compared with (default: none)" },
+	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
+	{ OPT_WITH_KV, "with-kv", "FORMAT", "the same of what it is compared with (default: bf16)" },
 	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
 	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
@@ -247,6 +250,10 @@ static int options(int argc, char **argv, struct side side[2], double *bar)
 		case OPT_WITH_MODEL: side[1].model = optarg; break;
 		case OPT_QUANTIZE: case OPT_WITH_QUANTIZE:
 			if (quantize_parse(optarg, &side[c == OPT_WITH_QUANTIZE].quantize) < 0)
+				return -EINVAL;
+			break;
+		case OPT_KV: case OPT_WITH_KV:
+			if (kv_format_parse(optarg, &side[c == OPT_WITH_KV].kv) < 0)
 				return -EINVAL;
 			break;
 		case OPT_MOST_DIFFER: *bar = strtod(optarg, NULL); break;

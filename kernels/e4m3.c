@@ -14,6 +14,8 @@
 #define MOST	0x7eu				/* 448 */
 
 #define LEAST_SCALE 0x1p-126f
+#define LEAST_POWER 10u				/* 2^-117: times the least code, 2^-126 */
+#define INFINITE 0x7f800000u
 
 static inline double from_bits(uint64_t bits)
 {
@@ -45,19 +47,27 @@ uint8_t e4m3_from(double x)
 	return code_of(x);
 }
 
-size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale)
+/* The bits of the largest |x|; INFINITE or more: it is none that can be counted on. */
+static uint32_t most_of(const float *x, size_t n)
 {
 	uint32_t most = 0, bits;
-	float max, scale;
 
 	for (size_t i = 0; i < n; i++) {
 		memcpy(&bits, &x[i], sizeof(bits));
 		bits &= UINT32_MAX >> 1;
 		most = bits > most ? bits : most;
 	}
-	for (size_t i = 0; most >= 0x7f800000u && i < n; i++) {	/* an infinity or more: a NaN */
+	return most;
+}
+
+size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale)
+{
+	uint32_t most = most_of(x, n), bits;
+	float max, scale;
+
+	for (size_t i = 0; most >= INFINITE && i < n; i++) {
 		memcpy(&bits, &x[i], sizeof(bits));
-		if ((bits & 0x7f800000u) == 0x7f800000u)
+		if ((bits & INFINITE) == INFINITE)
 			return i;
 	}
 	memcpy(&max, &most, sizeof(max));
@@ -69,4 +79,35 @@ size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale)
 		ret_codes[i] = code_of((double)x[i] / (double)scale);
 	*ret_scale = scale;
 	return n;
+}
+
+float e4m3_power(uint8_t b)
+{
+	uint32_t bits = b ? (uint32_t)b << 23 : 1u << 22;
+	float x;
+
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+/* 448 is 1.75 x 2^8: a number of exponent e fits with 2^(e - 8), or, above 1.75, with the next power. */
+static uint32_t power_for(uint32_t most)
+{
+	uint32_t e = (most >> 23) + ((most & 0x7fffff) > 0x600000);
+
+	return e > LEAST_POWER + 8 ? e - 8 : LEAST_POWER;
+}
+
+uint8_t e4m3_head(const float *x, size_t n, uint8_t *ret_codes)
+{
+	uint32_t most = most_of(x, n), b = power_for(most);
+	double inverse = 1 / (double)e4m3_power((uint8_t)b);	/* exact, and so is what it gives */
+
+	if (most >= INFINITE) {
+		memset(ret_codes, 0x7f, n);
+		return LEAST_POWER;
+	}
+	for (size_t i = 0; i < n; i++)
+		ret_codes[i] = code_of((double)x[i] * inverse);
+	return (uint8_t)b;
 }

@@ -8,7 +8,7 @@ libkernels_a_SOURCES = \
 	kernels/quantize.c kernels/quantize.h \
 	kernels/weight_stream.c kernels/weight_stream.h \
 	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
-	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c kernels/cpu/cpu_pack.c \
+	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_kv.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c kernels/cpu/cpu_pack.c \
 	kernels/cpu/cpu_room.c kernels/cpu/cpu_scale.c kernels/cpu/cpu_step.c \
 	kernels/cpu/dequant.c kernels/cpu/dequant.h \
 	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \

@@ -33,6 +33,7 @@ struct check {
 	uint32_t context, streams;	/* 0: not given */
 	bool all;			/* read every byte */
 	enum quantize quantize;
+	enum kv_format kv;
 	char *dir;
 	struct hf_config config;
 	struct checkpoint *weights;
@@ -152,20 +153,21 @@ static uint64_t needed(const struct check *c, uint64_t weights)
 {
 	const struct model_shape *s = &c->config.shape;
 
-	return weights + (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, true) +
+	return weights + (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, c->kv, true) +
 						  traffic_state_bytes(s));
 }
 
 static void print_budget(const struct check *c)
 {
 	const struct model_shape *s = &c->config.shape;
-	uint64_t kv = (uint64_t)c->streams * c->context * traffic_kv_bytes(s, true);
+	uint64_t kv = (uint64_t)c->streams * c->context * traffic_kv_bytes(s, c->kv, true);
 	uint64_t state = c->streams * traffic_state_bytes(s);
 
 	printf("\nmemory for %u streams of %u tokens\n", c->streams, c->context);
 	printf("  weights   %12.1f MB in the %s formats\n", mb(c->traffic.bytes),
 	       quantized_facts(c->quantized)->n_matrices ? "converted" : "checkpoint's");
-	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, BF16\n", mb(kv), traffic_kv_bytes(s, true));
+	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, %s\n", mb(kv), traffic_kv_bytes(s, c->kv, true),
+	       c->kv == KV_FP8 ? "FP8" : "BF16");
 	printf("  states    %12.1f MB, %" PRIu64 " bytes a stream\n", mb(state), traffic_state_bytes(s));
 	printf("  together  %12.1f MB; the workspace of a step comes on top, the worker prints it\n",
 	       mb(needed(c, c->traffic.bytes)));
@@ -188,7 +190,7 @@ static void print_chip(const struct check *c, const struct chip *chip)
 		return;
 	}
 	for (int i = 0; i < (c->streams > 1 ? 2 : 1); i++) {
-		double bytes = traffic_step(&c->traffic, s, rows[i], c->context, each);
+		double bytes = traffic_step(&c->traffic, s, c->kv, rows[i], c->context, each);
 		double roof = chip->bytes_per_s / bytes * rows[i];
 
 		printf("  %9.1f %9.1f", roof, 0.75 * roof);
@@ -231,7 +233,7 @@ static int read_everything(const struct check *c, struct err *e)
 
 /* ---- the program ------------------------------------------------------------------------------ */
 
-enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_QUANTIZE, OPT_ALL, OPT_DUMP };
+enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_QUANTIZE, OPT_KV, OPT_ALL, OPT_DUMP };
 
 static const struct opts_row rows[] = {
 	{ OPT_CONTEXT, "context", "TOKENS",
@@ -240,6 +242,7 @@ static const struct opts_row rows[] = {
 	  "answers at the same time (default: " TEXT_OF(DEFAULT_STREAMS) ")" },
 	{ OPT_QUANTIZE, "quantize", "WHAT",
 	  "as if a worker converted to FP8: none, head, dense or head+dense (default: none)" },
+	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
 	{ OPT_ALL, "all", NULL, "read every byte and look for what is no finite number" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
@@ -277,6 +280,7 @@ static int parse(int argc, char **argv, struct check *c)
 		case OPT_ALL: c->all = true; break;
 		case OPT_CONTEXT: ok = number(optarg, 1u << 30, &c->context); break;
 		case OPT_STREAMS: ok = number(optarg, 1024, &c->streams); break;
+		case OPT_KV: ok = kv_format_parse(optarg, &c->kv) == 0; break;
 		case OPT_QUANTIZE: ok = quantize_parse(optarg, &c->quantize) == 0; break;
 		default: ok = false;
 		}

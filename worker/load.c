@@ -24,12 +24,14 @@ struct opening {
 	uint64_t dropped;	/* bytes loaded when the page cache was cleared behind last */
 };
 
-static int check_options(const struct load_options *o, enum quantize *ret_quantize, struct err *e)
+static int check_options(const struct load_options *o, struct load_budget *ret, struct err *e)
 {
+	if (o->kv && kv_format_parse(o->kv, &ret->limits.kv) < 0)
+		return err_set(e, -EINVAL, "kv %s: not bf16 or fp8", o->kv);
 	if (o->chunk % STEP_GRID)
 		return err_set(e, -EINVAL, "chunk %" PRIu32 " is not a multiple of %d", o->chunk,
 			       STEP_GRID);
-	if (o->quantize && quantize_parse(o->quantize, ret_quantize) < 0)
+	if (o->quantize && quantize_parse(o->quantize, &ret->quantize) < 0)
 		return err_set(e, -EINVAL, "quantize %s: not none, head, dense or head+dense", o->quantize);
 	if (o->rows && o->rows < o->slots + STEP_GRID)
 		return err_set(e, -EINVAL, "rows %" PRIu32 ": %" PRIu32 " slots need %" PRIu32
@@ -76,7 +78,8 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 
 	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
 					    .max_rows = o->rows ? o->rows : SPARE_ROWS + o->slots,
-					    .numerics = NUMERICS_BF16, .digests = o->digests };
+					    .numerics = NUMERICS_BF16, .kv = b->limits.kv,
+					    .digests = o->digests };
 	r = choose_context(o, shape, &b->limits.max_context, e);
 	if (r == 0)
 		r = ask_sizes(op, shape, b, e);
@@ -249,7 +252,7 @@ int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 {
 	struct loaded l = { 0 };
 	struct opening op = { o, &l, 0 };
-	int r = check_options(o, &l.budget.quantize, e);
+	int r = check_options(o, &l.budget, e);
 
 	if (r == 0)
 		r = open_files(o, &l, e);

@@ -29,6 +29,7 @@ struct load_options {
 	const char *device;
 	const char *read;	/* auto, io_uring, threads, mapped (worker/weights/reader.h); NULL: auto */
 	const char *quantize;	/* kernels/quantize.h: none, head, dense, head+dense; NULL: none */
+	const char *kv;		/* keys and values: bf16, fp8; NULL: bf16 */
 	uint32_t context;	/* 0 in any of these: worked out */
 	uint32_t slots, queue, rows, chunk, threads;
 	uint64_t kv_bytes;

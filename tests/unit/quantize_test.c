@@ -36,6 +36,14 @@ static uint8_t slow_code(float x, float scale)
 	return signbit(x) ? best | 0x80 : best;
 }
 
+static uint32_t bits_of(float x)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	return bits;
+}
+
 /* max / 448 to nearest: no other float is nearer, in integers a last bit away. */
 static void scale_is_right(float max, float scale)
 {
@@ -178,6 +186,33 @@ TEST(what_is_no_number_is_found_where_it_is)
 			x[at] = bad[i];
 			assert_true(e4m3_row(x, 9, codes, &scale) == at);
 		}
+}
+
+/* Keys and values: the least power of two with which the largest still fits, down to 2^-117. */
+TEST(a_head_has_the_least_power_of_two_that_fits)
+{
+	uint8_t codes[3];
+
+	for (int e = -133; e < 127; e++)
+		for (int man = 0; man < 8; man++) {
+			float x[3] = { ldexpf(1 + (float)man / 8, e), -ldexpf(1, e - 3), 0 };
+			uint8_t b = e4m3_head(x, 3, codes);
+			float scale = e4m3_power(b);
+
+			assert_true(scale == ldexpf(1, b - 127));
+			assert_true(x[0] <= 448 * scale || isinf(448 * scale));
+			if (b > 10)
+				assert_true(x[0] > 224 * scale);
+			for (int i = 0; i < 3; i++)
+				EQ(codes[i], slow_code(x[i], scale));
+			/* what is read back is exact in bfloat16 */
+			EQ((uint16_t)(bits_of(dequant_e4m3(codes[0]) * scale)), 0);
+		}
+	EQ(e4m3_head((float[]){ 1, NAN, 2 }, 3, codes), 10);
+	assert_memory_equal(codes, "\x7f\x7f\x7f", 3);
+	e4m3_head((float[]){ -INFINITY, 0, 2 }, 3, codes);
+	assert_memory_equal(codes, "\x7f\x7f\x7f", 3);
+	assert_true(e4m3_power(0) == 0x1p-127f && e4m3_power(127) == 1);
 }
 
 /* ---- the source -------------------------------------------------------------------------------- */
@@ -516,6 +551,7 @@ int main(void)
 		cmocka_unit_test(float32_rows_are_rounded_once_from_the_exact_quotient),
 		cmocka_unit_test(zeros_and_the_ends_of_the_range),
 		cmocka_unit_test(what_is_no_number_is_found_where_it_is),
+		cmocka_unit_test(a_head_has_the_least_power_of_two_that_fits),
 		cmocka_unit_test(the_words),
 		cmocka_unit_test(a_worker_that_converts_answers_as_one_whose_checkpoint_has_these_bytes),
 		cmocka_unit_test(pieces_are_the_rows_of_the_whole_whatever_is_held),
