@@ -30,8 +30,9 @@ static uint8_t slow_code(float x, float scale)
 		long double middle = ((long double)ref_e4m3((uint8_t)(i - 1)) + (long double)ref_e4m3(i)) / 2 *
 				     (long double)scale;
 
-		if (size > middle || (size == middle && i % 2 == 0))
-			best = i;
+		if (size < middle || (size == middle && i % 2))
+			break;
+		best = i;
 	}
 	return signbit(x) ? best | 0x80 : best;
 }
