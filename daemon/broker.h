@@ -46,9 +46,10 @@ struct broker_policy {
 	uint64_t gpu_reserve;		/* of each GPU with memory of its own */
 	uint64_t yellow, red;		/* MemAvailable below: red < yellow <= reserve */
 	uint64_t limit;			/* the box counts as no larger than this; 0: as it is */
-	uint32_t yellow_psi, red_psi;	/* % of the time in which all tasks waited; 0: not looked at */
+	/* % of the time in which all tasks waited; 0: not looked at */
+	uint32_t yellow_psi, red_psi;
 	uint32_t calm_ms;		/* quiet for so long before a level is left */
-	uint32_t back_ms;		/* wait so long for a dead worker's memory, or a stopped unit's */
+	uint32_t back_ms;	/* wait so long for a dead worker's memory, or a stopped unit's */
 	enum broker_drop drop;
 	enum broker_judge judge;
 };
@@ -97,7 +98,8 @@ enum broker_level { LEVEL_GREEN, LEVEL_YELLOW, LEVEL_RED };
 
 enum broker_what {
 	BROKER_DROP = 1,	/* drop caches, measure, broker_dropped() */
-	BROKER_MAKE_ROOM,	/* stop a workload for claim->alias: broker_stopping() or broker_no_room() */
+	/* stop a workload for claim->alias: broker_stopping() or broker_no_room() */
+	BROKER_MAKE_ROOM,
 	BROKER_LOOK,		/* list the holders of memory: broker_holders() */
 	BROKER_WAIT,		/* nothing now: memory is on its way back (say so; asked once) */
 	BROKER_GRANT,		/* claim is a lease now */
@@ -139,11 +141,12 @@ void broker_gone(struct broker *b, uint64_t id, uint64_t now);
 /* ---- what the owner did --------------------------------------------------------------- */
 /* At least every 250 ms, and before an answer to an action that changed something. */
 void broker_measure(struct broker *b, const struct broker_measure *m, uint64_t now);
-/* helped: caches were dropped.  Where that cannot be done, a claim on the CPU (`measured`) is judged
- * by MemAvailable alone: the kernel gives cache up as a CPU worker touches its memory. */
+/* helped: caches were dropped.  Where that cannot be done, a claim on the CPU (`measured`) is
+ * judged by MemAvailable alone: the kernel gives cache up as a CPU worker touches its memory. */
 void broker_dropped(struct broker *b, uint64_t id, bool helped);
-void broker_stopping(struct broker *b, uint64_t id, uint64_t now);	/* one is being stopped */
-void broker_stopped(struct broker *b, uint64_t id, uint64_t now);	/* it is, its memory may be back */
+void broker_stopping(struct broker *b, uint64_t id);	/* one is being stopped */
+/* it is, its memory may be back */
+void broker_stopped(struct broker *b, uint64_t id, uint64_t now);
 void broker_no_room(struct broker *b, uint64_t id);	/* nobody is left to stop */
 void broker_holders(struct broker *b, uint64_t id, const struct broker_holder *h, size_t n);
 

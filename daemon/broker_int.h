@@ -31,6 +31,32 @@ struct broker {
 	uint64_t shed_ns;		/* red: not before */
 };
 
+/* a - b, and 0 where that would be less. */
+static inline uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* broker_books.c */
+uint64_t broker_taken_sum(const struct broker *b);	/* of the box's memory, by all leases */
+/* Bytes that are missing for this claim, of the box and in all; 0: it fits. */
+uint64_t broker_lacks_host(const struct broker *b, const struct broker_claim *c);
 uint64_t broker_lacks(const struct broker *b, const struct broker_claim *c);
+/* What an ended process held is on its way back for back_ms.  seen: struct broker_dead. */
+void broker_await(struct broker *b, uint64_t bytes, uint64_t seen, uint64_t now);
+
+/* broker_claims.c */
+struct broker_claim *broker_claim_of(struct broker *b, uint64_t id);	/* NULL: not known */
+/* Takes c out of the list; pointers to those behind it are stale afterwards. */
+void broker_forget(struct broker *b, struct broker_claim *c);
+
+/* broker_level.c */
+void broker_watch(struct broker *b, uint64_t now);	/* after each measurement */
+/* True: a level was entered, or red needs somebody to go; a says which. */
+bool broker_guard(struct broker *b, uint64_t now, struct broker_action *a);
+
+/* broker.c: fills a, answers true. */
+bool broker_say(struct broker_action *a, enum broker_what what, const struct broker_claim *c,
+		uint64_t lack);
 
 #endif

@@ -60,8 +60,8 @@ static void put_box(struct line *l, const struct broker *b, const struct broker_
 static void put_done(struct line *l, const struct broker *b, const struct broker_claim *c)
 {
 	if (c->hopeless)
-		put(l, "; the box is too small for it beside its other leases, so nothing was dropped or "
-		    "stopped");
+		put(l, "; the box is too small for it beside its other leases, so nothing was "
+		       "dropped or stopped");
 	else if (c->undroppable)
 		put(l, "; caches could not be dropped (see hearthd's log)");
 	else if (c->dropped)

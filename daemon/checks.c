@@ -40,8 +40,10 @@ static void check_meminfo(const struct meminfo *m, struct checks *c)
 		checks_add(c, "swap holds %s of %s: memory was short before; find the cause, then "
 			   "`swapoff -a && swapon -a`", BYTES(used), BYTES(m->swap_total));
 	if (m->hugetlb > BYTES_GIB)
-		checks_add(c, "%s are reserved as huge pages, which nothing else can use; unless "
-			   "something of yours needs them, set vm.nr_hugepages=0", BYTES(m->hugetlb));
+		checks_add(c,
+			   "%s are reserved as huge pages, which nothing else can use; unless "
+			   "something of yours needs them, set vm.nr_hugepages=0",
+			   BYTES(m->hugetlb));
 }
 
 /* kexec-handover keeps a scratch area for the next kernel, as CMA. */
@@ -82,7 +84,8 @@ static void check_pressure(const char *root, struct checks *c)
 	struct meminfo_psi p;
 
 	if (meminfo_psi_read(root, &p) < 0)
-		checks_add(c, "this kernel counts no memory pressure: the watchdog has MemAvailable "
+		checks_add(c,
+			   "this kernel counts no memory pressure: the watchdog has MemAvailable "
 			   "only; boot with psi=1");
 }
 

@@ -221,8 +221,8 @@ int desk_open(struct event_base *base, const char *path, const struct desk_hooks
 	d->hooks = *h;
 	if (strlen(path) >= sizeof(d->path) || *path != '/') {
 		free(d);
-		return err_set(e, -EINVAL, "memory.socket: %s is too long, or does not begin with /",
-			       path);
+		return err_set(e, -EINVAL,
+			       "memory.socket: %s is too long, or does not begin with /", path);
 	}
 	strcpy(d->path, path);
 	r = bind_at(d, e);

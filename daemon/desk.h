@@ -20,7 +20,7 @@ struct visitor {
 	struct visitor *next;
 	struct desk *desk;
 	int pid;
-	uint64_t id;		/* its claim or lease with the broker; 0: none.  The owner's to set */
+	uint64_t id;	/* its claim or lease with the broker; 0: none.  The owner's to set */
 	bool leased;		/* the owner's to set */
 	char alias[BOX_MAX_NAME];
 	char *model;		/* its folder, or NULL */

@@ -130,9 +130,12 @@ static void finish(struct drop *d, bool helped, const char *why)
 		close(d->fd);
 	d->fd = -1;
 	(void)meminfo_read(NULL, &now, NULL);
-	snprintf(text, sizeof(text), "%s%s after %llu ms: MemFree %s -> %s, MemAvailable %s -> %s, "
-		 "Cached %s -> %s", helped ? "done" : "not complete: ", helped ? "" : why, (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS),
-		 BYTES(d->was.free), BYTES(now.free), BYTES(d->was.available), BYTES(now.available),
+	snprintf(text, sizeof(text),
+		 "%s%s after %llu ms: MemFree %s -> %s, MemAvailable %s -> %s, "
+		 "Cached %s -> %s",
+		 helped ? "done" : "not complete: ", helped ? "" : why,
+		 (unsigned long long)((clock_ns() - d->began_ns) / NS_PER_MS), BYTES(d->was.free),
+		 BYTES(now.free), BYTES(d->was.available), BYTES(now.available),
 		 BYTES(d->was.cached), BYTES(now.cached));
 	free_files(d);
 	d->busy = false;
@@ -169,7 +172,8 @@ static void on_reply(evutil_socket_t fd, short what, void *arg)
 	log_line(strstr(line, " error=") ? LOG_WARN : LOG_NOTE, "drop: %s", line);
 }
 
-/* bin/hearthd has ../libexec/hearth/hearth-dropcaches, a build tree has it in libexec/ or beside. */
+/* bin/hearthd has ../libexec/hearth/hearth-dropcaches, a build tree has it in libexec/ or
+ * beside. */
 static int find_helper(char *path, size_t size)
 {
 	static const char *const places[] = { "../libexec/hearth/hearth-dropcaches",
@@ -273,7 +277,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	ask_helper(d);
 }
 
-/* ---- the door --------------------------------------------------------------------------------- */
+/* ---- the door ------------------------------------------------------------------------ */
 
 int drop_new(struct event_base *base, const char *socket, struct drop **ret)
 {

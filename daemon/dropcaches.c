@@ -2,14 +2,15 @@
  *
  * It takes no options and reads no files but the kernel's figures of memory.  Descriptor 3 is
  * its listening socket (socket activation, Accept=no) or one connection (hearthd started it
- * itself).  A packet "drop" from root, or from who runs it, makes it do four steps, each answered by a line
+ * itself).  A packet "drop" from root, or from who runs it, makes it do four steps, each answered
+ * by a line
  *
  *	step=NAME ms=N free=A>B available=A>B cached=A>B [error=TEXT]
  *
  * and at last "done": a sync that is waited for 30 s at most (dropping takes clean pages only),
  * then 1 and then 3 into /proc/sys/vm/drop_caches, then the lists of free pages that each CPU keeps
- * for itself are emptied: what was dropped may lie there, and is not in MemFree.  After 10 s without a
- * question it ends.
+ * for itself are emptied: what was dropped may lie there, and is not in MemFree.  After 10 s
+ * without a question it ends.
  */
 #include "config.h"
 
@@ -119,10 +120,11 @@ static int run_step(const struct step *s, char *line, size_t n)
 	(void)meminfo_read(NULL, &was, NULL);
 	r = s->run();
 	(void)meminfo_read(NULL, &now, NULL);
-	used = snprintf(line, n, "step=%s ms=%" PRIu64 " free=%" PRIu64 ">%" PRIu64 " available=%"
-			PRIu64 ">%" PRIu64 " cached=%" PRIu64 ">%" PRIu64, s->name,
-			(uint64_t)((clock_ns() - begin) / NS_PER_MS), was.free, now.free, was.available,
-			now.available, was.cached, now.cached);
+	used = snprintf(line, n,
+			"step=%s ms=%" PRIu64 " free=%" PRIu64 ">%" PRIu64 " available=%" PRIu64
+			">%" PRIu64 " cached=%" PRIu64 ">%" PRIu64,
+			s->name, (uint64_t)((clock_ns() - begin) / NS_PER_MS), was.free, now.free,
+			was.available, now.available, was.cached, now.cached);
 	if (r < 0 && used > 0 && (size_t)used < n)
 		snprintf(line + used, n - (size_t)used, " error=%s", strerror(-r));
 	return r;

@@ -1,6 +1,7 @@
-/* launcher.c - see launcher.h: states, what happened to a process, time. */
+/* launcher.c - see launcher.h: the models, their states, what happened to a process. */
 #include "daemon/launcher.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,13 +76,20 @@ uint64_t launcher_version(const struct launcher *l)
 	return l->version;
 }
 
-/* ---- states ---------------------------------------------------------------------- */
+bool launch_state_has_process(enum launch_state s)
+{
+	return s == LAUNCH_STARTING || s == LAUNCH_LOADING || s == LAUNCH_READY ||
+	       s == LAUNCH_RETIRING || s == LAUNCH_STOPPING;
+}
 
 bool launch_has_process(const struct launch_model *m)
 {
-	return m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING ||
-	       m->state == LAUNCH_READY || m->state == LAUNCH_RETIRING ||
-	       m->state == LAUNCH_STOPPING;
+	return launch_state_has_process(m->state);
+}
+
+bool launch_loads(const struct launch_model *m)
+{
+	return m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING;
 }
 
 void launch_enter(struct launcher *l, struct launch_model *m, enum launch_state s, uint64_t now)
@@ -119,7 +127,7 @@ void launch_want(struct launcher *l, struct launch_model *m, uint64_t now)
 	l->asked_last = m->wanted_ns;
 }
 
-static void stop(struct launcher *l, struct launch_model *m, uint64_t now)
+void launch_stop(struct launcher *l, struct launch_model *m, uint64_t now)
 {
 	launch_enter(l, m, LAUNCH_STOPPING, now);
 	m->todo = (m->todo & ~(unsigned)(LAUNCH_ASK | LAUNCH_START)) | LAUNCH_STOP;
@@ -130,12 +138,12 @@ void launch_retire(struct launcher *l, struct launch_model *m, uint64_t now)
 	switch (m->state) {
 	case LAUNCH_STARTING:
 	case LAUNCH_LOADING:
-		stop(l, m, now);
+		launch_stop(l, m, now);
 		break;
 	case LAUNCH_READY:
 		launch_enter(l, m, LAUNCH_RETIRING, now);
 		if (m->in_flight == 0 || !l->router)
-			stop(l, m, now);
+			launch_stop(l, m, now);
 		break;
 	case LAUNCH_WAITING:
 	case LAUNCH_BACKOFF:
@@ -146,7 +154,21 @@ void launch_retire(struct launcher *l, struct launch_model *m, uint64_t now)
 	}
 }
 
-/* ---- what a process does ------------------------------------------------------------ */
+void launch_forget(struct launcher *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->model[i].gone && !launch_has_process(&l->model[i]) && !l->model[i].todo) {
+			l->version++;
+			continue;
+		}
+		if (n != i)
+			l->model[n] = l->model[i];
+		n++;
+	}
+	l->n = n;
+}
 
 static struct launch_model *find_instance(struct launcher *l, const char *alias, uint32_t instance)
 {
@@ -176,7 +198,7 @@ void launcher_progress(struct launcher *l, const char *alias, uint32_t instance,
 {
 	struct launch_model *m = find_instance(l, alias, instance);
 
-	if (!m || (m->state != LAUNCH_STARTING && m->state != LAUNCH_LOADING))
+	if (!m || !launch_loads(m))
 		return;
 	if (m->state == LAUNCH_STARTING)
 		launch_enter(l, m, LAUNCH_LOADING, now);
@@ -203,7 +225,7 @@ void launcher_ready(struct launcher *l, const char *alias, uint32_t instance, ui
 {
 	struct launch_model *m = find_instance(l, alias, instance);
 
-	if (!m || (m->state != LAUNCH_STARTING && m->state != LAUNCH_LOADING))
+	if (!m || !launch_loads(m))
 		return;
 	learn_speed(l, m, now);
 	*m->reason = '\0';
@@ -297,106 +319,6 @@ void launcher_exited(struct launcher *l, const char *alias, uint32_t instance, e
 	m->in_flight = 0;
 	launch_forget(l);
 	launch_place(l, now);
-}
-
-/* ---- time ---------------------------------------------------------------------------- */
-
-static uint64_t ttl_end(const struct launcher *l, const struct launch_model *m)
-{
-	bool counts = m->state == LAUNCH_READY && m->ttl_s && !m->pin && l->router &&
-		      !m->in_flight && !m->waiting;
-
-	return counts ? m->used_ns + m->ttl_s * NS_PER_S : UINT64_MAX;
-}
-
-static uint64_t stall_end(const struct launcher *l, const struct launch_model *m)
-{
-	bool loads = m->state == LAUNCH_STARTING || m->state == LAUNCH_LOADING;
-
-	return loads ? m->moved_ns + l->policy.stall_ms * NS_PER_MS : UINT64_MAX;
-}
-
-static uint64_t retire_end(const struct launcher *l, const struct launch_model *m)
-{
-	return m->state == LAUNCH_RETIRING ? m->since_ns + l->policy.retire_ms * NS_PER_MS :
-					     UINT64_MAX;
-}
-
-static uint64_t healthy_at(const struct launcher *l, const struct launch_model *m)
-{
-	return m->state == LAUNCH_READY && m->failures ?
-		       m->since_ns + l->policy.healthy_ms * NS_PER_MS : UINT64_MAX;
-}
-
-static void give_up(struct launcher *l, struct launch_model *m, uint64_t now)
-{
-	launch_say(l, m, "no progress for %u s while %s", l->policy.stall_ms / 1000,
-		   launch_state_name(m->state));
-	m->stuck = true;
-	m->todo = LAUNCH_KILL;
-	launch_enter(l, m, LAUNCH_STOPPING, now);
-}
-
-static void tick_one(struct launcher *l, struct launch_model *m, uint64_t now)
-{
-	if (now >= stall_end(l, m)) {
-		give_up(l, m, now);
-	} else if (now >= retire_end(l, m)) {
-		stop(l, m, now);
-	} else if (now >= ttl_end(l, m)) {
-		m->wanted = false;
-		launch_retire(l, m, now);
-	} else if (m->state == LAUNCH_BACKOFF && now >= m->due_ns) {
-		launch_enter(l, m, m->wanted ? LAUNCH_WAITING : LAUNCH_UNLOADED, now);
-	}
-	if (now >= healthy_at(l, m)) {
-		m->failures = 0;
-		l->version++;
-	}
-}
-
-void launch_forget(struct launcher *l)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->n; i++) {
-		if (l->model[i].gone && !launch_has_process(&l->model[i]) && !l->model[i].todo) {
-			l->version++;
-			continue;
-		}
-		if (n != i)
-			l->model[n] = l->model[i];
-		n++;
-	}
-	l->n = n;
-}
-
-void launcher_tick(struct launcher *l, uint64_t now)
-{
-	for (size_t i = 0; i < l->n; i++)
-		tick_one(l, &l->model[i], now);
-	launch_forget(l);
-	launch_place(l, now);
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-uint64_t launcher_due(const struct launcher *l)
-{
-	uint64_t at = launch_place_due(l);
-
-	for (size_t i = 0; i < l->n; i++) {
-		const struct launch_model *m = &l->model[i];
-
-		at = earlier(at, earlier(stall_end(l, m), retire_end(l, m)));
-		at = earlier(at, earlier(ttl_end(l, m), healthy_at(l, m)));
-		if (m->state == LAUNCH_BACKOFF)
-			at = earlier(at, m->due_ns);
-	}
-	return at;
 }
 
 bool launcher_next(struct launcher *l, struct launch_action *ret)

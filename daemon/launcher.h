@@ -15,8 +15,9 @@
  *
  * Who goes when two models do not fit together: never a pinned one, never one that came less
  * than keep_ms ago or has not yet taken in those that waited for it; of the others an idle one
- * before a busy one, then the one whose last use is longest ago.  It takes nothing new, its running answers get retire_ms, and what is asked
- * of it meanwhile waits its turn.  Those that wait are served in the order they were asked for.
+ * before a busy one, then the one whose last use is longest ago.  It takes nothing new, its running
+ * answers get retire_ms, and what is asked of it meanwhile waits its turn.  Those that wait are
+ * served in the order they were asked for.
  *
  * One thread; allocates only in launcher_new() and launcher_set().
  */
@@ -42,6 +43,7 @@ enum launch_state {	/* the numbers of hw.ModelState */
 };
 
 const char *launch_state_name(enum launch_state s);	/* "waiting" */
+bool launch_state_has_process(enum launch_state s);
 
 enum { LAUNCH_MAX_MODELS = 256, LAUNCH_NAME = 128, LAUNCH_REASON = 256 };
 

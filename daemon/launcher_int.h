@@ -1,5 +1,5 @@
-/* launcher_int.h - the launcher's own, shared by launcher.c (what happened), launcher_place.c
- * (who may start, who must go) and launcher_ask.c (what people want). */
+/* launcher_int.h - the launcher's own, shared by launcher.c (what happened), launcher_time.c (what
+ * is due), launcher_place.c (who may start, who must go) and launcher_ask.c (what people want). */
 #ifndef HEARTH_DAEMON_LAUNCHER_INT_H
 #define HEARTH_DAEMON_LAUNCHER_INT_H
 
@@ -24,7 +24,10 @@ void launch_say(struct launcher *l, struct launch_model *m, const char *fmt, ...
 void launch_want(struct launcher *l, struct launch_model *m, uint64_t now);
 /* READY -> RETIRING, or whatever takes a process down from where it is. */
 void launch_retire(struct launcher *l, struct launch_model *m, uint64_t now);
+/* STOPPING now, whatever it does. */
+void launch_stop(struct launcher *l, struct launch_model *m, uint64_t now);
 bool launch_has_process(const struct launch_model *m);
+bool launch_loads(const struct launch_model *m);	/* its process is not ready yet */
 /* Drops those that are gone; what points at a model is stale afterwards. */
 void launch_forget(struct launcher *l);
 /* Starts those that wait, as far as places and memory go. */

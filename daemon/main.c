@@ -74,20 +74,13 @@ static void print_help(void)
 {
 	struct buf b = BUF_INIT;
 
-	buf_puts(&b, "hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
-		     "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
+	buf_puts(&b,
+		 "hearthd - the box's daemon: starts and stops workers, reports to the router\n\n"
+		 "usage: hearthd [-c FILE] [-o SECTION.KEY=VALUE]...\n\n");
 	opts_put_help(rows, &b);
-	buf_puts(&b, "\nSignals: TERM ends, a second one at once; HUP reads the configuration again.\n\n"
-		     "Configuration, section.key=default:\n");
+	buf_puts(&b, "\nSignals: TERM ends, a second one at once; HUP reads the configuration "
+		     "again.\n\nConfiguration, section.key=default:\n");
 	conf_put_help(&table, &b);
-	opts_print(&b);
-}
-
-static void print_dump(void)
-{
-	struct buf b = BUF_INIT;
-
-	opts_put_dump(rows, &b);
 	opts_print(&b);
 }
 
@@ -116,7 +109,7 @@ static int parse_options(int argc, char **argv)
 		case OPT_SAMPLE: app.print_sample = true; break;
 		case OPT_KEYS: app.dump_keys = true; break;
 		case OPT_METRICS: print_metrics(); exit(0);
-		case OPT_DUMP: print_dump(); exit(0);
+		case OPT_DUMP: opts_print_dump(rows); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearthd " PACKAGE_VERSION); exit(0);
 		default: return EX_USAGE;
@@ -262,7 +255,7 @@ static int watch_signals(void)
 	return 0;
 }
 
-/* ---- start and stop ----------------------------------------------------------------------------- */
+/* ---- start and stop ------------------------------------------------------------------ */
 
 static void on_ask(void *arg, struct life *l, const char *alias, uint64_t bytes)
 {
@@ -334,7 +327,8 @@ static int start(struct loaded *l, struct err *e)
 		l->box = NULL;
 	if (r == 0 && life_conf(app.life)->metrics)
 		r = scrape_open(app.base, life_conf(app.life)->metrics,
-				life_conf(app.life)->metrics_key_file, on_scrape, NULL, &app.scrape, e);
+				life_conf(app.life)->metrics_key_file, on_scrape, NULL, &app.scrape,
+				e);
 	app.started_ns = clock_ns();
 	app.conf = TAKE(l->conf);
 	unload(l);

@@ -22,7 +22,8 @@ struct memory_alias {			/* a row of `hearthctl memory` */
 };
 
 struct memory_hooks {
-	/* Red, and this worker is the youngest: stop it.  False: it is not yours; it gets a signal. */
+	/* Red, and this worker is the youngest: stop it.  False: it is not yours; it gets a
+	 * signal. */
 	bool (*stop)(void *arg, const char *alias, int pid, const char *why);
 	/* The i-th alias of this box; false past the end. */
 	bool (*alias)(void *arg, size_t i, struct memory_alias *ret);

@@ -2,12 +2,14 @@
 if SERVING
 noinst_LIBRARIES += libmemory.a
 libmemory_a_SOURCES = \
-	daemon/broker.c daemon/broker.h daemon/broker_int.h daemon/broker_text.c \
+	daemon/broker.c daemon/broker.h daemon/broker_books.c daemon/broker_claims.c \
+	daemon/broker_int.h daemon/broker_level.c daemon/broker_text.c \
 	daemon/checks.c daemon/checks.h \
 	daemon/desk.c daemon/desk.h \
 	daemon/drop.c daemon/drop.h \
 	daemon/holders.c daemon/holders.h \
-	daemon/memory.c daemon/memory.h daemon/memory_int.h \
+	daemon/memory.c daemon/memory.h daemon/memory_act.c daemon/memory_int.h \
+	daemon/memory_measure.c daemon/memory_workload.c \
 	daemon/memory_conf.c daemon/memory_conf.h \
 	daemon/memory_desk.c daemon/memory_metrics.c daemon/memory_table.c \
 	daemon/nvml.c daemon/nvml.h \

@@ -51,13 +51,17 @@ static int load_workload(const struct conf *c, const char *name, struct workload
 	const char *aliases = conf_text(c, "workload", name, "stop-for");
 
 	if (!unit || !unit_ok(unit))
-		return err_set(e, -EINVAL, "[workload %s]: unit must name a service, scope, slice or "
-			       "target of systemd's", name);
+		return err_set(e, -EINVAL,
+			       "[workload %s]: unit must name a service, scope, slice or "
+			       "target of systemd's",
+			       name);
 	if (!size || bytes_parse(size, &w->memory) < 0)
 		return err_set(e, -EINVAL, "[workload %s]: memory must be a size, as 14G", name);
 	if (!aliases)
-		return err_set(e, -EINVAL, "[workload %s]: stop-for is missing, so it would never be "
-			       "stopped", name);
+		return err_set(e, -EINVAL,
+			       "[workload %s]: stop-for is missing, so it would never be "
+			       "stopped",
+			       name);
 	w->restart = conf_bool(c, "workload", name, "restart");
 	if (copy(&w->name, name, e) < 0 || copy(&w->unit, unit, e) < 0)
 		return -ENOMEM;

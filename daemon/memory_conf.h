@@ -67,8 +67,10 @@ struct memory_conf {
 	size_t n_workloads;
 };
 
-/* run_dir: of sockets and state.  c stays the caller's and may go.  0; -EINVAL with what is wrong; -ENOMEM. */
-int memory_conf_load(const struct conf *c, const char *run_dir, struct memory_conf **ret, struct err *e);
+/* run_dir: of sockets and state.  c stays the caller's and may go.  0; -EINVAL with what is wrong;
+ * -ENOMEM. */
+int memory_conf_load(const struct conf *c, const char *run_dir, struct memory_conf **ret,
+		     struct err *e);
 struct memory_conf *memory_conf_free(struct memory_conf *m);	/* NULL ok; returns NULL */
 /* The policy for a box of this size, every number in it. */
 struct broker_policy memory_conf_policy(const struct memory_conf *m, uint64_t total);

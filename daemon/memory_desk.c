@@ -154,7 +154,8 @@ static int judge(struct memory *m, struct visitor *v, const Hb__Present *p, stru
 	if (memory_pool(m, p->device, &pool, &measured) < 0)
 		return err_set(e, -EINVAL, "device '%s' is neither cpu nor cuda:N", p->device);
 	if (!p->has_lease || !p->lease) {
-		r = broker_claim(m->broker, p->alias, v->pid, pool, measured, &need, now, &v->id, e);
+		r = broker_claim(m->broker, p->alias, v->pid, pool, measured, &need, now, &v->id,
+				 e);
 		if (r == 0)
 			log_debug("%s (process %d) presents %" PRIu64 " bytes", p->alias, v->pid,
 				  broker_need_total(&need));
@@ -165,8 +166,8 @@ static int judge(struct memory *m, struct visitor *v, const Hb__Present *p, stru
 	if (r < 0)
 		return r;
 	if (!v->leased)
-		log_note("%s (process %d) presents its lease of %s again: it holds", p->alias, v->pid,
-			 BYTES(broker_need_total(&need)));
+		log_note("%s (process %d) presents its lease of %s again: it holds", p->alias,
+			 v->pid, BYTES(broker_need_total(&need)));
 	v->id = p->lease;
 	v->leased = true;
 	send_granted(m, v, NULL);

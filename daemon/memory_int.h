@@ -1,6 +1,8 @@
-/* memory_int.h - what memory.c, memory_desk.c and memory_table.c share. */
+/* memory_int.h - what the memory*.c share. */
 #ifndef HEARTH_DAEMON_MEMORY_INT_H
 #define HEARTH_DAEMON_MEMORY_INT_H
+
+#include <event2/util.h>
 
 #include "daemon/checks.h"
 #include "daemon/desk.h"
@@ -48,10 +50,23 @@ struct memory {
 };
 
 /* memory.c */
-void memory_soon(struct memory *m);
-void memory_measure(struct memory *m);
-size_t memory_holders(struct memory *m, struct broker_holder *ret, size_t n);
+void memory_soon(struct memory *m);	/* the broker is asked again, in this turn of the loop */
 uint64_t memory_known(const struct memory *m, const char *alias);
+
+/* memory_measure.c */
+void memory_measure(struct memory *m);
+void memory_read_gpus(struct memory *m);	/* those with memory of their own */
+size_t memory_holders(struct memory *m, struct broker_holder *ret, size_t n);
+
+/* memory_act.c: an event's callback, which asks the broker until it has nothing to say. */
+void memory_on_turn(evutil_socket_t fd, short what, void *arg);
+
+/* memory_workload.c: the hooks of workload.h, and whether a worker of this alias is there or
+ * wanted. */
+void memory_on_stopping(void *arg, const struct workload *w);
+void memory_on_stopped(void *arg, const struct workload *w);
+void memory_on_none(void *arg);
+bool memory_alias_needed(void *arg, const char *alias);
 
 /* memory_desk.c: what visitors want, what they are told. */
 void memory_on_present(void *arg, struct visitor *v, const Hb__Present *p);

@@ -51,7 +51,8 @@ static void put_watchdog(const struct memory *m, struct expo *x)
 
 	expo_begin(x, &metric_table[METRIC_LEVEL]);
 	for (int i = 0; i < 3; i++)
-		expo_put(x, broker_level(m->broker) == (enum broker_level)i, "level", names[i], NULL);
+		expo_put(x, broker_level(m->broker) == (enum broker_level)i, "level", names[i],
+			 NULL);
 	expo_begin(x, &metric_table[METRIC_LEVELS]);
 	for (int i = 0; i < 3; i++)
 		expo_put(x, (double)m->counts.levels[i], "level", names[i], NULL);
@@ -112,7 +113,8 @@ static void put_grants(const struct memory *m, struct expo *x)
 	expo_begin(x, &metric_table[METRIC_GRANT_TAKEN]);
 	for (size_t i = 0; (c = broker_at(m->broker, i)); i++)
 		if (is_shown(m, i))
-			expo_put(x, (double)(c->taken_host + c->taken_device), "alias", c->alias, NULL);
+			expo_put(x, (double)(c->taken_host + c->taken_device), "alias", c->alias,
+				 NULL);
 }
 
 static void put_counts(const struct memory *m, struct expo *x)

@@ -42,7 +42,8 @@ int pid_file_write(const char *dir, const char *alias, int pid, bool ready)
 	path_of(dir, alias, "", path);
 	path_of(dir, alias, ".new", fresh);
 	f = fopen(fresh, "we");
-	if (!f || fprintf(f, "%d %llu %s\n", pid, start_time(pid), ready ? "ready" : "loading") < 0 ||
+	if (!f ||
+	    fprintf(f, "%d %llu %s\n", pid, start_time(pid), ready ? "ready" : "loading") < 0 ||
 	    fflush(f) != 0 || rename(fresh, path) < 0)
 		return -errno;
 	return 0;

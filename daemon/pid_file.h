@@ -8,7 +8,8 @@
 int pid_file_write(const char *dir, const char *alias, int pid, bool ready);
 /* The process, if it is still the one that was written down (its start time says so): *ret_pidfd
  * is the caller's.  -ENOENT, -ESRCH: there is none. */
-int pid_file_find(const char *dir, const char *alias, int *ret_pid, int *ret_pidfd, bool *ret_ready);
+int pid_file_find(const char *dir, const char *alias, int *ret_pid, int *ret_pidfd,
+		  bool *ret_ready);
 void pid_file_remove(const char *dir, const char *alias);
 
 #endif

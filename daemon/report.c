@@ -52,7 +52,8 @@ static void fill_telemetry(Hw__BoxReport *r)
 	struct telemetry t;
 
 	telemetry_read(&t);
-	r->has_memory_total = r->has_memory_free = r->has_memory_available = r->has_memory_cached = 1;
+	r->has_memory_total = r->has_memory_free = r->has_memory_available = r->has_memory_cached =
+		1;
 	r->memory_total = t.memory_total;
 	r->memory_free = t.memory_free;
 	r->memory_available = t.memory_available;
@@ -104,8 +105,10 @@ void report_line(const struct launcher *l, uint32_t by_hand, bool router, char *
 		while (at < n && ret[at])
 			at++;
 		if (m->state == LAUNCH_LOADING)
-			snprintf(ret + at, n - at, ", %s loading %u %%", m->alias, m->permille / 10);
+			snprintf(ret + at, n - at, ", %s loading %u %%", m->alias,
+				 m->permille / 10);
 		else if (m->state != LAUNCH_READY && m->state != LAUNCH_UNLOADED)
-			snprintf(ret + at, n - at, ", %s %s", m->alias, launch_state_name(m->state));
+			snprintf(ret + at, n - at, ", %s %s", m->alias,
+				 launch_state_name(m->state));
 	}
 }

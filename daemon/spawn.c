@@ -122,7 +122,8 @@ static void on_ended(evutil_socket_t fd, short what, void *arg)
 static void kill_child(const struct child *c, int sig)
 {
 	if (pidfd_send_signal(c->pidfd, sig, NULL, 0) < 0 && errno != ESRCH)
-		log_warn("worker %s (pid %d): signal %d: %s", c->alias, c->pid, sig, strerror(errno));
+		log_warn("worker %s (pid %d): signal %d: %s", c->alias, c->pid, sig,
+			 strerror(errno));
 }
 
 static void on_kill_time(evutil_socket_t fd, short what, void *arg)
@@ -224,7 +225,8 @@ static int run(const char *program, char **argv, char **env, int out)
 }
 
 /* argv without a program's name before it. */
-static int run_worker(struct spawn *s, const struct box_conf *b, const struct model_conf *m, int out)
+static int run_worker(struct spawn *s, const struct box_conf *b, const struct model_conf *m,
+		      int out)
 {
 	CLEANUP(freep) char **words = model_conf_argv(b, m);
 	CLEANUP(freep) char **env = make_env(s);
@@ -350,8 +352,12 @@ static void spawn_close(struct runner *r)
 	free(s);
 }
 
-static const struct runner_ops ops = { .start = spawn_start, .stop = spawn_stop, .pid = spawn_pid,
-				       .adopt = spawn_adopt, .close = spawn_close, .name = "spawn" };
+static const struct runner_ops ops = { .start = spawn_start,
+				       .stop = spawn_stop,
+				       .pid = spawn_pid,
+				       .adopt = spawn_adopt,
+				       .close = spawn_close,
+				       .name = "spawn" };
 
 int spawn_open(struct event_base *base, const struct box_conf *b, const struct runner_hooks *h,
 	       struct runner **ret, struct err *e)

@@ -190,7 +190,8 @@ int uplink_open(struct event_base *base, const char *endpoint, const struct link
 	r = link_client_open(endpoint, curve, &u->link, e);
 	if (r < 0)
 		return r;
-	u->readable = event_new(base, link_client_fd(u->link), EV_READ | EV_PERSIST, on_readable, u);
+	u->readable =
+		event_new(base, link_client_fd(u->link), EV_READ | EV_PERSIST, on_readable, u);
 	u->drain = event_new(base, -1, 0, on_readable, u);
 	u->tick = event_new(base, -1, EV_PERSIST, on_tick, u);
 	if (!u->readable || !u->drain || !u->tick)

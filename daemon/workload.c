@@ -85,7 +85,7 @@ static void tell(const struct entry *en, bool good, const char *what, const char
 		  en->w.conf->unit, what, *of ? " " : "", of);
 }
 
-/* ---- what systemd said -------------------------------------------------------------------------- */
+/* ---- what systemd said --------------------------------------------------------------- */
 
 void workload_set(struct workloads *w, struct entry *en, enum workload_state s)
 {
@@ -174,7 +174,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 		workload_next(w);
 }
 
-/* ---- the door -------------------------------------------------------------------------------------- */
+/* ---- the door ------------------------------------------------------------------------ */
 
 static int take_conf(struct workloads *w, const struct memory_conf *conf)
 {

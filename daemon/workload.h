@@ -1,6 +1,8 @@
 /* workload.h - foreign workloads: units that may be stopped to make room, and started again.
  *
- *	RUNNING --make_room--> STOPPING --job done--> STOPPED for ALIAS --release--> STARTING --> RUNNING
+ *	RUNNING --make_room--> STOPPING --job done--> STOPPED for ALIAS
+ *	   ^                                              | release
+ *	   +----------------- STARTING <------------------+
  *
  * Only a unit that was active is stopped, so that nothing is started that its owner had
  * stopped.  Which ones we stopped is kept in STATE_DIR/workloads: a later hearthd starts them
@@ -48,6 +50,7 @@ void workloads_release(struct workloads *w, bool (*needs)(void *arg, const char 
 uint64_t workloads_stoppable(const struct workloads *w, const char *alias);
 /* Asks systemd how they are; the answer comes later. */
 void workloads_refresh(struct workloads *w);
-const struct workload *workloads_at(const struct workloads *w, size_t i);	/* NULL past the end */
+/* NULL past the end */
+const struct workload *workloads_at(const struct workloads *w, size_t i);
 
 #endif

@@ -186,7 +186,7 @@ static int connect_bus(struct workloads *w)
 	return 0;
 }
 
-/* ---- questions ----------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------- */
 
 int workload_query(struct workloads *w, struct entry *en)
 {

@@ -11,7 +11,8 @@
 
 struct backend {
 	struct device *(*close)(struct device *d);
-	void (*budget)(const struct device *d, const struct weight_source *w, struct device_budget *ret);
+	void (*budget)(const struct device *d, const struct weight_source *w,
+		       struct device_budget *ret);
 	const char *(*numeric_text)(const struct device *d);
 	const char *(*lost_text)(struct device *d);	/* NULL: it never has anything to say */
 	int (*load)(struct device *d, const struct weight_source *w, device_progress *progress,

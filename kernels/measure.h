@@ -16,8 +16,9 @@
 
 /* What is asked for; each fills the fields named below and leaves the others alone. */
 enum measure {
-	MEASURE_DEVICE,		/* `device`, `driver`, `free`, `prompt_rows`; also before device_load() */
-	MEASURE_ROOF,		/* `read_roof`; takes memory for some tenths of a second: before device_load() */
+	MEASURE_DEVICE,	/* `device`, `driver`, `free`, `prompt_rows`; also before device_load() */
+	/* `read_roof`; takes memory for some tenths of a second: before device_load() */
+	MEASURE_ROOF,
 	MEASURE_READS,		/* `step_bytes`, `expert_bytes`; after device_load() */
 	MEASURE_STEPS,		/* `experts_active`, `n_classes`, `classes`: since the last time */
 };
@@ -33,13 +34,15 @@ struct device_measures {
 	uint64_t free;		/* memory that a device of this kind could take now */
 	uint32_t prompt_rows;	/* rows of a prompt that it likes in one step */
 	double read_roof;	/* bytes a second: the best of some plain reads */
-	/* What a decode step reads of the matrices, as the device keeps them: always, and for each distinct expert
-	 * of a layer, in the mean over layers. */
+	/* What a decode step reads of the matrices, as the device keeps them: always, and for each
+	 * distinct expert of a layer, in the mean over layers. */
 	uint64_t step_bytes, expert_bytes;
-	uint64_t experts_active;	/* distinct experts, summed over decoder layers and passes; some back ends
-					 * count in profiled steps alone */
+	/* distinct experts, summed over decoder layers and passes; some back ends count in profiled
+	 * steps alone */
+	uint64_t experts_active;
 	uint32_t n_classes;		/* 0: it does not tell classes apart */
-	struct device_class classes[MEASURE_MAX_CLASSES];	/* time in profiled steps; sums over steps */
+	/* time in profiled steps; sums over steps */
+	struct device_class classes[MEASURE_MAX_CLASSES];
 };
 
 /* 0, -ENOTSUP, -EINVAL (not at this time), -ENOMEM, -ENODEV. */

@@ -21,7 +21,8 @@
 enum expo_kind { EXPO_GAUGE, EXPO_COUNTER, EXPO_INFO };
 
 struct expo_row {
-	const char *name;	/* of the samples: a counter's ends with _total, an info's with _info */
+	/* of the samples: a counter's ends with _total, an info's with _info */
+	const char *name;
 	enum expo_kind kind;
 	const char *help;	/* one line */
 };

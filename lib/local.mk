@@ -18,6 +18,7 @@ liblib_a_SOURCES = \
 liblib_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 lib_libs = liblib.a $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 if SERVING
-liblib_a_SOURCES += lib/conf.c lib/conf.h
+liblib_a_SOURCES += \
+	lib/conf.c lib/conf.h lib/conf_check.c lib/conf_diff.c lib/conf_file.c lib/conf_int.h lib/conf_put.c
 lib_libs += $(INIH_LIBS)
 endif

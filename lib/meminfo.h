@@ -28,9 +28,9 @@ int meminfo_read(const char *root, struct meminfo *ret, struct err *e);
 /* What dropping caches could turn into free memory at most: clean file pages and slab. */
 uint64_t meminfo_droppable(const struct meminfo *m);
 
-/* Free pages on the CPUs' own lists, which neither MemFree nor MemAvailable counts: since Linux 6.7 up to an
- * eighth of the box, for half a minute after a large process ended.  The kernel takes them back
- * before it refuses an allocation.  0 where /proc/zoneinfo cannot be read. */
+/* Free pages on the CPUs' own lists, which neither MemFree nor MemAvailable counts: since Linux 6.7
+ * up to an eighth of the box, for half a minute after a large process ended.  The kernel takes them
+ * back before it refuses an allocation.  0 where /proc/zoneinfo cannot be read. */
 uint64_t meminfo_percpu(const char *root);
 
 struct meminfo_psi {

@@ -131,6 +131,7 @@ int svc_path(const char *value, char *ret, size_t n, struct err *e)
 		return err_set(e, -EINVAL, "%.64s...: longer than %zu bytes", value, n - 1);
 	/* SetCredential= puts an empty one where a unit's LoadCredential= found nothing */
 	if (name != value && (stat(ret, &st) < 0 || st.st_size == 0))
-		return err_set(e, -ENOENT, "%s: there is no such credential, or it is empty", value);
+		return err_set(e, -ENOENT, "%s: there is no such credential, or it is empty",
+			       value);
 	return 0;
 }

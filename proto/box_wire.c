@@ -150,7 +150,8 @@ int box_unpack(enum box_side from, const void *packet, size_t n, struct box_msg 
 			       BOX_VERSION);
 	k = kind_of(h[3]);
 	if (!k || !(k->from & from))
-		return err_set(e, -EPROTO, "message type %u is unknown or from the wrong side", h[3]);
+		return err_set(e, -EPROTO, "message type %u is unknown or from the wrong side",
+			       h[3]);
 	body = h[4] | (size_t)h[5] << 8 | (size_t)h[6] << 16 | (size_t)h[7] << 24;
 	if (body != n - BOX_HEADER_BYTES)
 		return err_set(e, -EPROTO, "%s: header says %zu bytes, packet has %zu", k->name,

@@ -208,8 +208,8 @@ int grant_ask(const struct grant_request *q, struct grant **ret, struct err *e)
 		if (!may_come_back(r))
 			return r;
 		if (clock_ns() - heard > PATIENCE_NS)
-			return err_set(e, -ETIMEDOUT, "hearthd at %s does not answer: %s", q->socket,
-				       strerror(-r));
+			return err_set(e, -ETIMEDOUT, "hearthd at %s does not answer: %s",
+				       q->socket, strerror(-r));
 		poll(NULL, 0, TELL_MS);
 		r = say(q, NULL);
 		if (r)

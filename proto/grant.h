@@ -38,7 +38,8 @@ struct grant_request {
  * socket; -EACCES: it is not ours to use; -ETIMEDOUT: nobody answers there; -EPROTO; or what wait()
  * said.  The strings are copied. */
 int grant_ask(const struct grant_request *q, struct grant **ret, struct err *e);
-struct grant *grant_free(struct grant *g);	/* NULL ok.  The lease stays until the process ends */
+/* NULL ok.  The lease stays until the process ends */
+struct grant *grant_free(struct grant *g);
 
 /* Whether `more` bytes can be taken without touching the reserve.  -EDQUOT with the numbers. */
 int grant_room(const struct grant *g, uint64_t more, struct err *e);

@@ -1,8 +1,11 @@
-/* link_keys.c - CURVE keys as texts: made, checked, and shown to people (link.h). */
+/* link_keys.c - CURVE keys as texts: made, read, checked, and shown to people (link.h). */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/own.h"
+#include "lib/svc.h"
 #include "proto/link_int.h"
 
 int link_make_keys(char ret_public[LINK_KEY], char ret_secret[LINK_KEY])
@@ -18,6 +21,24 @@ int link_public_of(const char *secret, char ret_public[LINK_KEY])
 		return -EINVAL;
 	explicit_bzero(raw, sizeof(raw));
 	return zmq_curve_public(ret_public, secret) < 0 ? -errno : 0;
+}
+
+int link_read_secret(const char *file, char ret[LINK_KEY], struct err *e)
+{
+	CLEANUP(fclosep) FILE *f = NULL;
+	char path[PATH_MAX];
+	int r = svc_path(file, path, sizeof(path), e);
+
+	if (r < 0)
+		return r;
+	f = fopen(path, "re");
+	if (!f)
+		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+	if (fread(ret, 1, LINK_KEY - 1, f) != LINK_KEY - 1)
+		return err_set(e, -EINVAL, "%s: not a secret key of %d characters", path,
+			       LINK_KEY - 1);
+	ret[LINK_KEY - 1] = '\0';
+	return 0;
 }
 
 /* The first half of the key itself: whoever wants another one with the same half has 2^128 to try.

@@ -76,7 +76,7 @@ bool boxes_retires(const struct boxes *b, const char *worker);
 /* The name of the box that reports a worker of this name; NULL: none does. */
 const char *boxes_of_worker(const struct boxes *b, const char *worker);
 
-/* ---- what people want -------------------------------------------------------------------------- */
+/* ---- what people want ---------------------------------------------------------------- */
 
 /* Sends a command; `done` is called once, later: ok false when the box refused or is lost.
  * box NULL: the one that has the alias, loaded or not.  0; -ENOENT: no such box or alias;

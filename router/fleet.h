@@ -41,7 +41,8 @@ struct fleet_settings {
 	size_t n_endpoints;
 	const struct link_curve *curve;
 	uint32_t beat_ms, dead_ms;
-	/* Worth another look: a worker or a box came, went or changed.  From the loop, once a turn. */
+	/* Worth another look: a worker or a box came, went or changed.  From the loop, once a
+	 * turn. */
 	void (*changed)(void *arg);
 	void *arg;
 };
@@ -57,7 +58,8 @@ int fleet_allow(struct fleet *f, const char *const *allowed, size_t n, struct er
 const struct worker *fleet_workers(const struct fleet *f);
 struct boxes *fleet_boxes(struct fleet *f);
 struct worker *fleet_worker(struct fleet *f, uint64_t uid);	/* NULL: gone */
-/* Whether a worker ever served this model, or a box has it: gone is not the same as never heard of. */
+/* Whether a worker ever served this model, or a box has it: gone is not the same as never heard
+ * of. */
 bool fleet_knows_model(const struct fleet *f, const char *model);
 
 /* Gives g (its `request` is filled in here) to w.  0; otherwise nothing was begun. */

@@ -187,7 +187,7 @@ static uint64_t new_seed(void)
 		arc4random_buf(pool, sizeof(pool));
 		left = sizeof(pool) / sizeof(*pool);
 	}
-	return pool[--left] >> 11;		/* 53 bits: a client in JavaScript can send it back */
+	return pool[--left] >> 11;	/* 53 bits: a client in JavaScript can send it back */
 }
 
 static struct job *job_new(struct router *rt, struct http_call *call)
@@ -229,7 +229,8 @@ static int job_read(struct job *j, enum oa_kind kind, struct oa_error *e)
 	r = oa_request_parse(kind, j->body, j->n_body, &j->req, e);
 	if (r < 0)
 		return r;
-	text_add(id, sizeof(id), text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
+	text_add(id, sizeof(id),
+		 text_add(id, sizeof(id), 0, kind == OA_CHAT ? "chatcmpl-" : "cmpl-"),
 		 j->id + strlen("req-"));
 	j->client_seed = j->req.sampling.has_seed;
 	j->seed = j->client_seed ? j->req.sampling.seed : new_seed();

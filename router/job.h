@@ -8,7 +8,8 @@
  * is still walked until the first token.  After it a lost worker's stream goes on exactly,
  * on another worker of the same numeric class, or ends with the dialect's error event and
  * without [DONE].  A request whose only target is a local model that is not loaded has its box
- * load it and waits, as far as what the box measures lets it hope.  A reply that is not streamed is sent when it is whole.
+ * load it and waits, as far as what the box measures lets it hope.  A reply that is not streamed is
+ * sent when it is whole.
  */
 #ifndef HEARTH_ROUTER_JOB_H
 #define HEARTH_ROUTER_JOB_H

@@ -1,5 +1,7 @@
-/* job_int.h - a job's parts, shared by job.c (its life), job_try.c (its tries) and
- * job_say.c (what the client is sent). */
+/* job_int.h - a job's parts, shared by job.c (its life), job_target.c (who may answer it),
+ * job_begin.c, job_try.c (its tries), job_wait.c, job_say.c and job_error.c (what the client is
+ * sent).
+ */
 #ifndef HEARTH_ROUTER_JOB_INT_H
 #define HEARTH_ROUTER_JOB_INT_H
 
@@ -13,7 +15,7 @@ enum job_phase {	/* also the second letter of a log line's termination code */
 	JOB_DATA,	/* tokens come */
 };
 
-struct job_target {		/* what job_try.c makes of alias and fleet */
+struct job_target {		/* what job_target.c makes of alias and fleet */
 	uint64_t worker_uid;	/* 0: an upstream */
 	const struct chain_step *step;
 	const struct upstream_conf *upstream;
@@ -88,6 +90,26 @@ void job_free(struct job *j);
 void job_arm(struct job *j, uint64_t at_ns);	/* the timer, no later than this */
 /* Ends the job with this answer or event, whatever the client already has. */
 void job_fail(struct job *j, const struct oa_error *e, char who);
+
+/* job_target.c */
+struct job_table {		/* route[i] is what routing is to know of target[i] */
+	struct route_target route[JOB_MAX_TARGETS];
+	struct job_target target[JOB_MAX_TARGETS];
+	size_t n;
+	uint32_t step;
+	bool unprobed;		/* an upstream waits for a probe that was just sent */
+};
+/* Fills the table anew and answers which of its targets is next, or why none is. */
+struct route_answer job_choose(struct job *j, struct job_table *t);
+
+/* job_begin.c */
+int job_begin_try(struct job *j, const struct job_target *t);	/* -errno: on to the next */
+/* "worker:w1=lost", and its metric */
+void job_note_attempt(struct job *j, const char *result);
+
+/* job_error.c */
+void job_last_error(const struct job *j, struct oa_error *e);	/* of the last try */
+void job_no_target(struct job *j, const struct route_answer *a);	/* ends the job */
 
 /* job_try.c */
 void job_next_try(struct job *j);	/* the job may be gone afterwards */

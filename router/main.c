@@ -68,14 +68,6 @@ static void print_help(void)
 	opts_print(&b);
 }
 
-static void print_dump(void)
-{
-	struct buf b = BUF_INIT;
-
-	opts_put_dump(rows, &b);
-	opts_print(&b);
-}
-
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	int c;
@@ -93,7 +85,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_SAMPLE: o->print_sample = true; break;
 		case OPT_KEYS: o->dump_keys = true; break;
 		case OPT_PORT: o->print_port = true; break;
-		case OPT_DUMP: print_dump(); exit(0);
+		case OPT_DUMP: opts_print_dump(rows); exit(0);
 		case 'h': print_help(); exit(0);
 		case 'V': puts("hearth-router " PACKAGE_VERSION); exit(0);
 		default: return EXIT_USAGE;

@@ -161,8 +161,8 @@ static void put_histogram(const struct series *s, struct buf *out)
 
 static void put_head(const char *name, bool timed, const char *help, struct buf *out)
 {
-	buf_printf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, timed ? "_seconds" : "", help, name,
-		   timed ? "_seconds" : "", timed ? "histogram" : "counter");
+	buf_printf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, timed ? "_seconds" : "", help,
+		   name, timed ? "_seconds" : "", timed ? "histogram" : "counter");
 }
 
 static void put_series(const struct series *s, struct buf *out)

@@ -17,8 +17,8 @@ struct metrics;
 int metrics_new(struct metrics **ret);
 struct metrics *metrics_free(struct metrics *m);
 
-/* name: one of the table in metrics.c.  labels: `alias="tiny",outcome="ok"`, or "".  Values in them must be clean: names of
- * the configuration, of workers, or constants. */
+/* name: one of the table in metrics.c.  labels: `alias="tiny",outcome="ok"`, or "".  Values in them
+ * must be clean: names of the configuration, of workers, or constants. */
 void metrics_add(struct metrics *m, const char *name, const char *labels, uint64_t n);
 /* A time, into the histogram name_seconds. */
 void metrics_time(struct metrics *m, const char *name, const char *labels, uint64_t ns);

@@ -88,7 +88,8 @@ int reload_ask(struct err *e)
 	int r;
 
 	if (pid <= 1 || file_path(path, "") < 0)
-		return err_set(e, -ENOTSUP, "MAINPID and RUNTIME_DIRECTORY are missing: this is for "
+		return err_set(e, -ENOTSUP,
+			       "MAINPID and RUNTIME_DIRECTORY are missing: this is for "
 			       "the unit's ExecReload=; use systemctl reload hearth-router");
 	r = stamp(path, &before);
 	if (r < 0)

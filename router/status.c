@@ -139,8 +139,8 @@ void status_put_json(struct router *rt, struct buf *out)
 		   "{\"version\":\"" PACKAGE_VERSION "\",\"up_s\":%" PRIu64
 		   ",\"time\":%lld.%03ld,\"draining\":%s,\"generation\":%u,"
 		   "\"connections\":%u,\"requests\":%u,\"workers\":[",
-		   (uint64_t)((clock_ns() - rt->started_ns) / NS_PER_S),
-		   (long long)now.tv_sec, now.tv_nsec / 1000000, rt->draining ? "true" : "false", rt->generation,
+		   (uint64_t)((clock_ns() - rt->started_ns) / NS_PER_S), (long long)now.tv_sec,
+		   now.tv_nsec / 1000000, rt->draining ? "true" : "false", rt->generation,
 		   http_server_connections(rt->http), rt->n_jobs);
 	for (const struct worker *w = fleet_workers(rt->fleet); w; w = w->next, comma = ",") {
 		buf_puts(out, comma);
@@ -224,7 +224,8 @@ static void put_breakers(struct router *rt, struct buf *out)
 {
 	char labels[160];
 
-	metrics_put_head(out, "hearth_breaker_open", "1 while an upstream is passed over after failures");
+	metrics_put_head(out, "hearth_breaker_open",
+			 "1 while an upstream is passed over after failures");
 	for (size_t i = 0; i < rt->settings->n_upstreams; i++) {
 		struct upstream_state *s = cloud_state(rt->cloud, rt->settings->upstreams[i].name);
 
@@ -238,7 +239,8 @@ void status_put_metrics(struct router *rt, struct buf *out)
 {
 	metrics_put(rt->metrics, out);
 	put_worker_gauge(rt, out, "hearth_worker_up", "1 while a worker takes requests", get_up);
-	put_worker_gauge(rt, out, "hearth_worker_running", "answers that a worker makes now", get_running);
+	put_worker_gauge(rt, out, "hearth_worker_running", "answers that a worker makes now",
+			 get_running);
 	put_worker_gauge(rt, out, "hearth_worker_queue_depth", "answers that wait at a worker",
 			 get_waiting);
 	put_worker_gauge(rt, out, "hearth_worker_inflight",

@@ -2,8 +2,8 @@
 # check-arm64.sh ROOT - cross-compiles for arm64 and runs the unit tests under qemu-user.
 #
 # ROOT is a Debian 12 root made by debootstrap (root needed); it gets the cross compiler, the arm64
-# libraries and qemu-user-static.  What this shows: the code builds and the unit tests pass on arm64's
-# memory and char rules; nothing about speed.  DGX Spark itself is arm64.
+# libraries and qemu-user-static.  What this shows: the code builds and the unit tests pass on
+# arm64's memory and char rules; nothing about speed.  DGX Spark itself is arm64.
 set -eu
 root=${1:?usage: check-arm64.sh ROOT}
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,10 +13,11 @@ set -e
 export DEBIAN_FRONTEND=noninteractive
 dpkg --add-architecture arm64
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu g++-aarch64-linux-gnu make autoconf automake \
-	pkg-config xz-utils protobuf-c-compiler qemu-user-static libzmq3-dev:arm64 libprotobuf-c-dev:arm64 \
-	libevent-dev:arm64 libhttp-parser-dev:arm64 libjansson-dev:arm64 libinih-dev:arm64 libcurl4-openssl-dev:arm64 \
-	libsystemd-dev:arm64 libsmartcols-dev:arm64 libxxhash-dev:arm64 liburing-dev:arm64 libcmocka-dev:arm64 >/dev/null
+apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu g++-aarch64-linux-gnu make \
+	autoconf automake pkg-config xz-utils protobuf-c-compiler qemu-user-static \
+	libzmq3-dev:arm64 libprotobuf-c-dev:arm64 libevent-dev:arm64 libhttp-parser-dev:arm64 \
+	libjansson-dev:arm64 libinih-dev:arm64 libcurl4-openssl-dev:arm64 libsystemd-dev:arm64 \
+	libsmartcols-dev:arm64 libxxhash-dev:arm64 liburing-dev:arm64 libcmocka-dev:arm64 >/dev/null
 END
 chroot "$root" sh /root/setup.sh
 

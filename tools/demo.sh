@@ -1,5 +1,6 @@
 #!/bin/sh
-# demo.sh BUILD PORT ONCE - router and worker on the tiny model, two questions over HTTP, then serve.
+# demo.sh BUILD PORT ONCE - router and worker on the tiny model, two questions over HTTP; then it
+# serves.
 #
 # Called by ./bootstrap demo.  Everything it starts ends with it.
 set -eu
@@ -32,8 +33,8 @@ listen = ipc://$dir/bus
 END
 "$build/bin/hearth-router" -c "$dir/hearth.conf" >"$dir/router.log" 2>&1 &
 pids=$!
-"$build/bin/hearth-worker" serve "$top/models/tiny" --connect "ipc://$dir/bus" --alias tiny --context 16384 \
-	>"$dir/worker.log" 2>&1 &
+"$build/bin/hearth-worker" serve "$top/models/tiny" --connect "ipc://$dir/bus" --alias tiny \
+	--context 16384 >"$dir/worker.log" 2>&1 &
 pids="$pids $!"
 
 n=0
@@ -75,7 +76,8 @@ ask() {	# body, as JSON
 	took=$((($(date +%s%N) - began) / 1000000))
 	tokens=$(cat "$dir/tokens")
 	[ "${tokens:-0}" -gt 0 ] || fail "no answer"
-	echo "    ($tokens tokens in $took ms, $((tokens * 1000 / (took > 0 ? took : 1))) tok/s, prompt included)"
+	rate=$((tokens * 1000 / (took > 0 ? took : 1)))
+	echo "    ($tokens tokens in $took ms, $rate tok/s, prompt included)"
 	echo
 }
 

@@ -125,8 +125,9 @@ bool chip_cpu_here(struct chip *ret)
 		return false;
 	memset(room, 1, n * READ_BYTES);
 	for (; started < n; started++) {
-		r[started] = (struct reader){ .words = (uint64_t *)(void *)(room + started * READ_BYTES),
-					      .best_ns = UINT64_MAX };
+		r[started] =
+			(struct reader){ .words = (uint64_t *)(void *)(room + started * READ_BYTES),
+					 .best_ns = UINT64_MAX };
 		if (pthread_create(&thread[started], NULL, read_some, &r[started]) != 0)
 			break;
 	}
@@ -136,8 +137,12 @@ bool chip_cpu_here(struct chip *ret)
 		if (r[i].sum)
 			speed += (double)READ_BYTES / (double)r[i].best_ns * 1e9;
 	}
-	*ret = (struct chip){ .bytes_per_s = speed, .measured = true, .cpu = true,
-			      .memory = page > 0 ? (uint64_t)page * (uint64_t)sysconf(_SC_PAGESIZE) : 0 };
+	*ret = (struct chip){ .bytes_per_s = speed,
+			      .measured = true,
+			      .cpu = true,
+			      .memory = page > 0 ?
+						(uint64_t)page * (uint64_t)sysconf(_SC_PAGESIZE) :
+						0 };
 	snprintf(ret->name, sizeof(ret->name), "this processor (%zu threads)", started);
 	return speed > 0;
 }

@@ -15,7 +15,8 @@ struct chip {
 
 /* Chip i of the list that is always shown; false behind the last. */
 bool chip_known(uint32_t i, struct chip *ret);
-/* The GPU that the driver of this machine names; false when there is none, or none that is known. */
+/* The GPU that the driver of this machine names; false when there is none, or none that is
+ * known. */
 bool chip_gpu_here(struct chip *ret);
 /* This machine's processor: reads memory with all its cores for some tenths of a second.
  * False when there is no memory for that. */

@@ -202,11 +202,13 @@ static void tell_lost(struct engine *e, int code)
 	char what[256];
 
 	if (code == -EDOM)
-		snprintf(what, sizeof(what), "the model gives no numbers any more (NaN or infinite logits)");
+		snprintf(what, sizeof(what),
+			 "the model gives no numbers any more (NaN or infinite logits)");
 	else if (code == -ENOMEM)
 		snprintf(what, sizeof(what), "the engine has no memory to go on");
 	else
-		snprintf(what, sizeof(what), "the device was lost: %s", *said ? said : strerror(-code));
+		snprintf(what, sizeof(what), "the device was lost: %s",
+			 *said ? said : strerror(-code));
 	events_add(e, &ev);
 	pthread_mutex_lock(&e->lock);
 	if (!e->lost) {		/* else the guard has told already */

@@ -32,7 +32,7 @@ enum engine_event_kind {
 	ENGINE_PROGRESS,	/* prompt_done positions are prefilled */
 	ENGINE_TOKEN,		/* a sample; not for known output */
 	ENGINE_DONE,		/* the last word about a sequence */
-	ENGINE_LOST,		/* nothing more comes, end the process; engine_why_lost() has the words */
+	ENGINE_LOST,	/* nothing more comes, end the process; engine_why_lost() has the words */
 };
 
 struct engine_event {
@@ -54,8 +54,9 @@ struct engine_event {
 			enum seq_end end;
 			uint32_t slot, pos;	/* SEQ_END_NO_NUMBER: where */
 		};
-		int code;	/* -ETIMEDOUT: a step does not finish, and engine_stop() would not either; -EDOM: no
-				 * numbers; else the device's code */
+		/* -ETIMEDOUT: a step does not finish, and engine_stop() would not either; -EDOM: no
+		 * numbers; else the device's code */
+		int code;
 	};
 };
 
@@ -72,28 +73,32 @@ int engine_fd(const struct engine *e);
 size_t engine_take(struct engine *e, const struct engine_event **ret);
 
 /* ---- the guard: a device that hangs ----------------------------------------------------
- * A thread of its own (watchdog.h) that needs the engine's only to move.  From engine_guard() to the end of
- * engine_stop(): a step that is not collected, or any other call of the device that does not return, within
- * step_ms (and more for steps of many rows: flights_bound_ms()) is said, told as ENGINE_LOST, and after
- * grace_ms for those last words `leave` ends the process, whether or not the owner still does. */
+ * A thread of its own (watchdog.h) that needs the engine's only to move.  From engine_guard() to
+ * the end of engine_stop(): a step that is not collected, or any other call of the device that does
+ * not return, within step_ms (and more for steps of many rows: flights_bound_ms()) is said, told as
+ * ENGINE_LOST, and after grace_ms for those last words `leave` ends the process, whether or not the
+ * owner still does. */
 struct engine_guard {
 	uint32_t step_ms;
 	uint32_t grace_ms;
-	uint32_t no_numbers;	/* rows without a number in a row that end the engine; 0: any number of
-				 * them is survived.  Without a guard: 3 */
+	/* rows without a number in a row that end the engine; 0: any number of them is survived.
+	 * Without a guard: 3 */
+	uint32_t no_numbers;
 	void *ctx;
 	/* Both in the guard's thread. */
 	void (*say)(void *ctx, const char *text);
 	void (*leave)(void *ctx);
 };
 
-/* Once, by the owner.  The engine is loaded by then, so a load is never timed.  0, -ENOMEM, -EAGAIN. */
+/* Once, by the owner.  The engine is loaded by then, so a load is never timed.  0, -ENOMEM,
+ * -EAGAIN. */
 int engine_guard(struct engine *e, const struct engine_guard *g);
 /* After ENGINE_LOST: its code, and a line that says what was in flight.  0: it is not lost. */
 int engine_why_lost(struct engine *e, struct err *ret);
 
-/* For the service manager's watchdog.  True: the loop sleeps because there is nothing to do.  Otherwise it is in
- * a turn, the *ret_turns-th: when that number stands still for long, the device hangs. */
+/* For the service manager's watchdog.  True: the loop sleeps because there is nothing to do.
+ * Otherwise it is in a turn, the *ret_turns-th: when that number stands still for long, the device
+ * hangs. */
 bool engine_pulse(struct engine *e, uint64_t *ret_turns);
 
 void engine_stats(struct engine *e, struct sched_stats *ret);

@@ -44,17 +44,20 @@ static void post_lost(struct engine *e, int code)
 static void bite(void *ctx, uint64_t stood_ms)
 {
 	struct engine *e = ctx;
-	const struct timespec grace = { e->guard.grace_ms / 1000, e->guard.grace_ms % 1000 * 1000000L };
+	const struct timespec grace = { e->guard.grace_ms / 1000,
+					e->guard.grace_ms % 1000 * 1000000L };
 	bool told;
 	char what[96];
 
-	snprintf(what, sizeof(what), "the device hangs: nothing was finished for %" PRIu64 " ms", stood_ms);
+	snprintf(what, sizeof(what), "the device hangs: nothing was finished for %" PRIu64 " ms",
+		 stood_ms);
 	pthread_mutex_lock(&e->lock);
 	told = e->lost;		/* then it was closing the lost device that hangs */
 	if (!told)
 		engine_set_why(e, -ETIMEDOUT, what);
 	pthread_mutex_unlock(&e->lock);
-	e->guard.say(e->guard.ctx, told ? "the lost device hangs while it is closed" : e->why_lost.text);
+	e->guard.say(e->guard.ctx,
+		     told ? "the lost device hangs while it is closed" : e->why_lost.text);
 	if (!told)
 		post_lost(e, -ETIMEDOUT);
 	nanosleep(&grace, NULL);
@@ -70,7 +73,11 @@ int engine_guard(struct engine *e, const struct engine_guard *g)
 	e->numbers.limit = g->no_numbers;
 	pthread_mutex_unlock(&e->lock);
 	e->guard = *g;
-	return watchdog_start(&hooks, tick_ms < 10 ? 10 : tick_ms > 1000 ? 1000 : tick_ms, &e->watchdog);
+	return watchdog_start(&hooks,
+			      tick_ms < 10   ? 10 :
+			      tick_ms > 1000 ? 1000 :
+					       tick_ms,
+			      &e->watchdog);
 }
 
 int engine_why_lost(struct engine *e, struct err *ret)

@@ -11,7 +11,8 @@ static const char *const kind_name[] = {
 };
 
 /* snprintf() that goes on where the last one ended; what does not fit is cut. */
-#define ADD(...) (at += at < FLIGHT_TEXT ? (size_t)snprintf(ret + at, FLIGHT_TEXT - at, __VA_ARGS__) : 0)
+#define ADD(...) \
+	(at += at < FLIGHT_TEXT ? (size_t)snprintf(ret + at, FLIGHT_TEXT - at, __VA_ARGS__) : 0)
 
 static size_t one_text(const struct step_flight *f, size_t at, char *ret)
 {

@@ -23,15 +23,16 @@ void flights_text(const struct step_flight *f, uint32_t n, char ret[FLIGHT_TEXT]
 uint64_t flights_bound_ms(const struct step_flight *f, uint32_t n, uint64_t base_ms);
 
 /* ---- rows without numbers -------------------------------------------------------------
- * One such row may be the request's: a bug that only its prompt reaches.  Several in a row, or a step
- * of several rows that has nothing else, are the device's or the model's. */
+ * One such row may be the request's: a bug that only its prompt reaches.  Several in a row, or a
+ * step of several rows that has nothing else, are the device's or the model's. */
 struct number_watch {
 	uint32_t limit;		/* rows in a row within a minute */
 	uint32_t n;
 	uint64_t since_ns;	/* of the first of them */
 };
 
-/* A step was collected, n_bad of its n_sampled samples without a number.  True: it must not go on. */
+/* A step was collected, n_bad of its n_sampled samples without a number.  True: it must not go
+ * on. */
 bool number_watch_step(struct number_watch *w, uint32_t n_sampled, uint32_t n_bad, uint64_t now_ns);
 
 #endif

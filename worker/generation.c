@@ -295,7 +295,8 @@ int generation_known(struct generation *g, const uint32_t *ids, size_t n, size_t
 		r = generation_push(g, &token);
 		gen_out_clear(&g->out);
 	}
-	/* what the first worker sampled them with is not known here: better none than a wrong one */
+	/* what the first worker sampled them with is not known here: better none than a wrong
+	 * one */
 	g->undecided.n = 0;
 	*ret_used = i;
 	return r;

@@ -43,12 +43,13 @@ static bool of_expert(enum weight_slot s)
 	return s == W_EXPERT_GATE || s == W_EXPERT_UP || s == W_EXPERT_DOWN;
 }
 
-static struct sample *sample_of(const struct numeric_watch *x, enum weight_slot slot, uint32_t layer,
-				uint32_t expert)
+static struct sample *sample_of(const struct numeric_watch *x, enum weight_slot slot,
+				uint32_t layer, uint32_t expert)
 {
 	size_t each = W_N_SLOTS + 3 * (size_t)x->shape.n_experts;
-	size_t i = layer * each + (of_expert(slot) ? W_N_SLOTS + 3 * (size_t)expert + slot - W_EXPERT_GATE :
-						     (size_t)slot);
+	size_t i = layer * each + (of_expert(slot) ?
+					   W_N_SLOTS + 3 * (size_t)expert + slot - W_EXPERT_GATE :
+					   (size_t)slot);
 
 	return i < x->n ? &x->samples[i] : NULL;
 }
@@ -79,8 +80,8 @@ static void sample_rows(const void *p, size_t row_bytes, uint32_t rows, uint32_t
 		}
 }
 
-static void sample_part(const struct weight_ref *whole, const struct weight_ref *part, uint32_t first,
-			struct sample *s)
+static void sample_part(const struct weight_ref *whole, const struct weight_ref *part,
+			uint32_t first, struct sample *s)
 {
 	size_t row = weight_row_bytes(part->format, part->cols);
 
@@ -89,7 +90,8 @@ static void sample_part(const struct weight_ref *whole, const struct weight_ref 
 		return;
 	row = weight_row_bytes(part->scale_format, weight_scale_cols(part));
 	first = whole->span_rows >= whole->rows ? 0 : first / whole->span_rows;
-	sample_rows(part->scale, row, weight_scale_rows(whole), first, weight_scale_rows(part), s, 3);
+	sample_rows(part->scale, row, weight_scale_rows(whole), first, weight_scale_rows(part), s,
+		    3);
 }
 
 /* ---- the watch ------------------------------------------------------------------------------- */
@@ -193,7 +195,7 @@ const struct weight_source *numeric_watch_source(const struct numeric_watch *x)
 	return &x->source;
 }
 
-/* ---- the class --------------------------------------------------------------------------------- */
+/* ---- the class ----------------------------------------------------------------------- */
 
 static void hash_text(XXH3_state_t *x, const char *s, size_t n)
 {
@@ -235,8 +237,9 @@ static int hash_weight(XXH3_state_t *x, const struct numeric_watch *watch, enum 
 	n = snprintf(text, sizeof(text), "%d %" PRIu32 " %" PRIu32 " %d %" PRIu32 " %" PRIu32,
 		     (int)slot, layer, expert, (int)w.format, w.rows, w.cols);
 	if (!weight_is_plain(w.format))
-		n += snprintf(text + n, sizeof(text) - (size_t)n, " scale %d %" PRIu32 " %" PRIu32 " %a",
-			      (int)w.scale_format, w.span_rows, w.span_cols, (double)w.global);
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      " scale %d %" PRIu32 " %" PRIu32 " %a", (int)w.scale_format,
+			      w.span_rows, w.span_cols, (double)w.global);
 	hash_text(x, text, (size_t)n);
 	struct sample s = { .seen = 0 };
 	uint8_t all = weight_is_plain(w.format) ? 7 : 63;

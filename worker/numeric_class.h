@@ -9,8 +9,8 @@
  * first, middle and last row count, and so do those of its scales (of a row longer than 12 KiB its
  * first, middle and last 4 KiB), so a fine-tune, another quantisation or a swapped
  * shard is another class; two files that differ in a few bytes somewhere else are not told
- * apart.  A watch takes the samples as the weights pass by on their way to a device: then nothing is read
- * for them.
+ * apart.  A watch takes the samples as the weights pass by on their way to a device: then nothing
+ * is read for them.
  */
 #ifndef HEARTH_WORKER_NUMERIC_CLASS_H
 #define HEARTH_WORKER_NUMERIC_CLASS_H

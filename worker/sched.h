@@ -48,10 +48,11 @@ struct sched_sink {
 	void (*ran)(void *ctx, const struct seq *s, const struct sched_run *run);
 	/* The last word; s is freed on return. */
 	void (*done)(void *ctx, const struct seq *s, enum seq_end end);
-	/* What the device has from now on, oldest first: told before it is given a step, and after one was
-	 * collected.  NULL ok, as the next. */
+	/* What the device has from now on, oldest first: told before it is given a step, and after
+	 * one was collected.  NULL ok, as the next. */
 	void (*flying)(void *ctx, const struct step_flight *f, uint32_t n);
-	/* A step was collected and its runs were told: n_bad of its n_sampled samples had no number. */
+	/* A step was collected and its runs were told: n_bad of its n_sampled samples had no
+	 * number. */
 	void (*collected)(void *ctx, uint32_t n_sampled, uint32_t n_bad);
 };
 

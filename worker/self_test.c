@@ -55,7 +55,8 @@ static int add_twin(struct test *t, uint32_t i, struct err *e)
 		if (r < 0)
 			seq_free(seq);
 	}
-	return r < 0 ? err_set(e, r, "self-test: the engine does not take it: %s", strerror(-r)) : 0;
+	return r < 0 ? err_set(e, r, "self-test: the engine does not take it: %s", strerror(-r)) :
+		       0;
 }
 
 static int on_token(struct test *t, const struct engine_event *ev, struct err *e)
@@ -87,8 +88,11 @@ static int on_event(struct test *t, const struct engine_event *ev, struct err *e
 	if (ev->kind == ENGINE_TOKEN)
 		return on_token(t, ev, e);
 	if (ev->kind == ENGINE_DONE && ev->end == SEQ_END_NO_NUMBER)
-		return err_set(e, -EBADMSG, "self-test: a NaN or an infinity among the logits at position %" PRIu32
-			       ": the weights or the device are damaged", ev->pos);
+		return err_set(
+			e, -EBADMSG,
+			"self-test: a NaN or an infinity among the logits at position %" PRIu32
+			": the weights or the device are damaged",
+			ev->pos);
 	if (ev->kind == ENGINE_DONE && ev->end == SEQ_END_FAILED)
 		return err_set(e, -ENOMEM, "self-test: the engine gave it up");
 	t->twin[ev->id].over |= ev->kind == ENGINE_DONE;

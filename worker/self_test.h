@@ -1,7 +1,7 @@
 /* self_test.h - one question to a model that was just loaded, before anybody else may ask.
  *
- * The same prompt runs twice, the second beside the first; both must give the same tokens, all of them the
- * model's, with log-probabilities that are numbers.  A broken file, a wrong kernel or a
+ * The same prompt runs twice, the second beside the first; both must give the same tokens, all of
+ * them the model's, with log-probabilities that are numbers.  A broken file, a wrong kernel or a
  * failing device shows here, and not in somebody's answer.
  */
 #ifndef HEARTH_WORKER_SELF_TEST_H

@@ -178,7 +178,8 @@ static void measure(struct serve *s, uint64_t now)
 
 	engine_stats(s->engine, &st);
 	if (s->last_stats_ns && seconds > 0) {
-		s->decode_s = (double)(st.n_output_tokens - s->last_stats.n_output_tokens) / seconds;
+		s->decode_s =
+			(double)(st.n_output_tokens - s->last_stats.n_output_tokens) / seconds;
 		s->prefill_s = (double)(st.n_prompt_tokens - s->last_stats.n_prompt_tokens) /
 			       seconds;
 	}
@@ -285,14 +286,16 @@ static void turn(struct serve *s)
 		read_engine(s);
 		on_time(s);
 		jobs_flush(s);
-		/* What was computed is sent, and nothing is ended: the goodbye leaves the requests to the router as
-		 * if this process had been killed.  It continues them elsewhere to the bit, or has this model loaded
-		 * again for them, or ends them with an error; a Done that failed would only be the last. */
+		/* What was computed is sent, and nothing is ended: the goodbye leaves the requests
+		 * to the router as if this process had been killed.  It continues them elsewhere to
+		 * the bit, or has this model loaded again for them, or ends them with an error; a
+		 * Done that failed would only be the last. */
 		if (s->lost)
 			s->quit = true;
 		if (s->link_failed) {
 			lose_router(s, "a message could not be sent");
-			(void)link_client_renew(s->link);	/* failed: the next recv tries again */
+			/* failed: the next recv tries again */
+			(void)link_client_renew(s->link);
 		}
 	} while (busy && !s->quit);
 	if (s->draining && !s->n_jobs)

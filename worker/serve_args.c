@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/bytes.h"
+
 enum kind { TEXT, NUMBER, SIZE, SWITCH };
 
 static const struct option_row {
@@ -118,25 +120,6 @@ void serve_args_dump(FILE *f)
 			options[i].value ? options[i].value : "", options[i].help);
 }
 
-int size_parse(const char *text, uint64_t *ret)
-{
-	static const char units[] = "KMGT";
-	char *end;
-	double x = strtod(text, &end);
-	const char *unit = *end ? strchr(units, *end) : NULL;
-
-	if (end == text || !(x >= 0))
-		return -EINVAL;
-	if (unit) {
-		x *= (double)(UINT64_C(1) << (10 * (unit - units + 1)));
-		end++;
-	}
-	if (*end || x > 1e18)
-		return -EINVAL;
-	*ret = (uint64_t)x;
-	return 0;
-}
-
 static int set_number(const struct option_row *o, const char *value, uint32_t *ret, struct err *e)
 {
 	char *end;
@@ -160,7 +143,7 @@ static int set(const struct option_row *o, const char *value, struct serve_args 
 	case NUMBER:
 		return set_number(o, value, (uint32_t *)(void *)at, e);
 	case SIZE:
-		if (size_parse(value, (uint64_t *)(void *)at) < 0)
+		if (bytes_parse(value, (uint64_t *)(void *)at) < 0)
 			return err_set(e, -EINVAL, "--%s: '%s' is not a size (as 512M or 11.5G)",
 				       o->name, value);
 		return 0;

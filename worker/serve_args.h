@@ -34,7 +34,4 @@ const struct conf_table *serve_conf_table(void);
 void serve_args_help(FILE *f);
 void serve_args_dump(FILE *f);	/* lines NAME<TAB>ARG<TAB>TEXT */
 
-/* "4096", "64K", "2M", "11.5G": bytes, powers of 1024.  0; -EINVAL. */
-int size_parse(const char *text, uint64_t *ret);
-
 #endif

@@ -23,7 +23,8 @@ static void say(const char *alias, const char *text)
 	else
 		snprintf(line, sizeof(line), "%s", text);
 	svc_status("%s", line);
-	log_event(LOG_ERROR, EVENT_DEVICE_LOST, LOG_FIELDS({ "ALIAS", alias }, { "REASON", line }), "%s", line);
+	log_event(LOG_ERROR, EVENT_DEVICE_LOST, LOG_FIELDS({ "ALIAS", alias }, { "REASON", line }),
+		  "%s", line);
 }
 
 static void on_hang(void *ctx, const char *text)
@@ -37,10 +38,15 @@ static void leave(void *ctx)
 	_exit(EX_SOFTWARE);
 }
 
-int serve_guard(struct engine *engine, const char *alias, uint32_t step_s, uint32_t no_numbers, struct err *e)
+int serve_guard(struct engine *engine, const char *alias, uint32_t step_s, uint32_t no_numbers,
+		struct err *e)
 {
-	const struct engine_guard g = { .step_ms = step_s * 1000, .grace_ms = GRACE_MS, .no_numbers = no_numbers,
-					.ctx = (void *)(uintptr_t)alias, .say = on_hang, .leave = leave };
+	const struct engine_guard g = { .step_ms = step_s * 1000,
+					.grace_ms = GRACE_MS,
+					.no_numbers = no_numbers,
+					.ctx = (void *)(uintptr_t)alias,
+					.say = on_hang,
+					.leave = leave };
 	int r = engine_guard(engine, &g);
 
 	return r < 0 ? err_set(e, r, "no thread to guard the device: %d", r) : 0;

@@ -133,11 +133,13 @@ static void log_no_number(const struct serve *s, const struct job *j, const stru
 	snprintf(pos, sizeof(pos), "%" PRIu32, ev->pos);
 	log_event(LOG_ERROR, EVENT_NO_NUMBER,
 		  LOG_FIELDS({ "ALIAS", s->o->alias }, { "SLOT", slot }, { "POSITION", pos }),
-		  "%s: a NaN or an infinity among the logits of slot %s at position %s (prompt of %" PRIu32
-		  " tokens); this answer is ended", s->o->alias, slot, pos, j->n_prompt);
+		  "%s: a NaN or an infinity among the logits of slot %s at position %s (prompt of "
+		  "%" PRIu32 " tokens); this answer is ended",
+		  s->o->alias, slot, pos, j->n_prompt);
 }
 
-static void on_engine_done(struct serve *s, struct job *j, struct choice *c, const struct engine_event *ev)
+static void on_engine_done(struct serve *s, struct job *j, struct choice *c,
+			   const struct engine_event *ev)
 {
 	const enum seq_end how = ev->end;
 

@@ -1,7 +1,6 @@
 /* serve_main.c - hearth-worker serve: the start-up sequence, top to bottom. */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -129,27 +128,10 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int read_secret(const char *name, char ret[41], struct err *e)
-{
-	CLEANUP(fclosep) FILE *f = NULL;
-	char path[PATH_MAX];
-	int r = svc_path(name, path, sizeof(path), e);
-
-	if (r < 0)
-		return r;
-	f = fopen(path, "re");
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (fread(ret, 1, 40, f) != 40)
-		return err_set(e, -EINVAL, "%s: not a secret key of 40 characters", path);
-	ret[40] = '\0';
-	return 0;
-}
-
 static int serve(const struct serve_args *a, const struct loaded *l, struct grant *grant,
 		 struct err *e)
 {
-	char host[64] = "worker", name[128], secret[41] = "";
+	char host[64] = "worker", name[128], secret[LINK_KEY] = "";
 	struct link_curve curve = { .own_public = a->curve_public, .own_secret = secret,
 				    .server_public = a->curve_server };
 	struct serve_options o = {
@@ -159,7 +141,7 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct gran
 		.curve = a->curve_public ? &curve : NULL,
 		.quantize = l->budget.quantized.n_matrices ? quantize_name(l->budget.quantize) : NULL,
 	};
-	int r = a->curve_public ? read_secret(a->curve_secret_file, secret, e) : 0;
+	int r = a->curve_public ? link_read_secret(a->curve_secret_file, secret, e) : 0;
 
 	if (r < 0)
 		return r;

@@ -165,8 +165,10 @@ static size_t cut_text(const char *p, size_t n, size_t max)
 static void fill_piece(const struct gen_out *out, struct gen_piece *from, Hw__Piece *to, size_t n)
 {
 	static const Hw__Channel channels[] = {
-		[GEN_CONTENT] = HW__CHANNEL__CONTENT, [GEN_REASONING] = HW__CHANNEL__REASONING,
-		[GEN_CALL_BEGIN] = HW__CHANNEL__CALL_BEGIN, [GEN_CALL_ARGS] = HW__CHANNEL__CALL_ARGS,
+		[GEN_CONTENT] = HW__CHANNEL__CONTENT,
+		[GEN_REASONING] = HW__CHANNEL__REASONING,
+		[GEN_CALL_BEGIN] = HW__CHANNEL__CALL_BEGIN,
+		[GEN_CALL_ARGS] = HW__CHANNEL__CALL_ARGS,
 	};
 
 	hw__piece__init(to);

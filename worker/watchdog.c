@@ -23,7 +23,8 @@ struct watchdog {
 static bool tick(struct watchdog *w)
 {
 	const uint64_t end = clock_ns() + w->tick_ms * NS_PER_MS;
-	const struct timespec t = { .tv_sec = (time_t)(end / NS_PER_S), .tv_nsec = (long)(end % NS_PER_S) };
+	const struct timespec t = { .tv_sec = (time_t)(end / NS_PER_S),
+				    .tv_nsec = (long)(end % NS_PER_S) };
 	bool go;
 
 	pthread_mutex_lock(&w->lock);

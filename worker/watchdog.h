@@ -1,9 +1,9 @@
 /* watchdog.h - a thread that sees whether something else moves.
  *
  * It counts its own ticks and looks at no clock: a tick in which nothing moved while there was work
- * counts as tick_ms, however long it took.  A process that was stopped (SIGSTOP, a debugger) or a machine
- * that slept has lost one tick, not the hours between; a machine that is too busy to run the thread is given
- * more time, not less.
+ * counts as tick_ms, however long it took.  A process that was stopped (SIGSTOP, a debugger) or a
+ * machine that slept has lost one tick, not the hours between; a machine that is too busy to run
+ * the thread is given more time, not less.
  */
 #ifndef HEARTH_WORKER_WATCHDOG_H
 #define HEARTH_WORKER_WATCHDOG_H
@@ -28,6 +28,7 @@ struct watch_hooks {
 
 /* 0; -EAGAIN (no thread), -ENOMEM.  Signals are blocked in the thread. */
 int watchdog_start(const struct watch_hooks *h, uint32_t tick_ms, struct watchdog **ret);
-struct watchdog *watchdog_stop(struct watchdog *w);	/* waits for its thread; NULL ok; returns NULL */
+/* waits for its thread; NULL ok; returns NULL */
+struct watchdog *watchdog_stop(struct watchdog *w);
 
 #endif

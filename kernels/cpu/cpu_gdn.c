@@ -208,8 +208,9 @@ static void head_task(void *ctx, uint32_t task)
 			chunk_run(g, S, row, left < STEP_GRID ? left : STEP_GRID, h, work);
 			continue;
 		}
-		g->d->path->gdn_step(S, dim, qkv(g, row, h, 0), qkv(g, row, h, 1), qkv(g, row, h, 2),
-				     decay(0, head_g(g, row, h)), head_beta(g, row, h),
+		g->d->path->gdn_step(S, dim, qkv(g, row, h, 0), qkv(g, row, h, 1),
+				     qkv(g, row, h, 2), decay(0, head_g(g, row, h)),
+				     head_beta(g, row, h),
 				     g->d->room.mix + (size_t)row * g->vd + h * dim);
 	}
 }
@@ -223,7 +224,8 @@ static void out_task(void *ctx, uint32_t row)
 		size_t at = (size_t)row * g->vd + h * s->gdn_head_dim;
 
 		g->d->path->gated_norm(g->d->room.mix + at, g->l->gdn_norm, g->d->room.p1 + at,
-				       s->gdn_head_dim, s->norm_eps, g->d->round, g->d->room.mix + at);
+				       s->gdn_head_dim, s->norm_eps, g->d->round,
+				       g->d->room.mix + at);
 	}
 }
 

@@ -1,8 +1,8 @@
 /* cpu_load.c - weights into the layout of path.h.
  *
- * One walk over the shape serves twice: the first time it looks at every weight's shape and lists the pieces
- * it will want, nothing large being taken; the second time it takes them from the stream, one by
- * one, while those that follow are read.
+ * One walk over the shape serves twice: the first time it looks at every weight's shape and lists
+ * the pieces it will want, nothing large being taken; the second time it takes them from the
+ * stream, one by one, while those that follow are read.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -49,8 +49,8 @@ static bool find(struct loader *l, enum weight_slot slot, uint32_t expert, uint3
 	if (l->r < 0) {
 		l->r = err_set(l->e, -EINVAL, "layer %u: no %s", l->layer, weight_slot_name(slot));
 	} else if (ret->rows != rows || ret->cols != cols) {
-		l->r = err_set(l->e, -EINVAL, "%s: expected [%u, %u], found [%u, %u]", ret->name, rows,
-			       cols, ret->rows, ret->cols);
+		l->r = err_set(l->e, -EINVAL, "%s: expected [%u, %u], found [%u, %u]", ret->name,
+			       rows, cols, ret->rows, ret->cols);
 	}
 	return l->r == 0;
 }
@@ -72,13 +72,16 @@ static void list_piece(struct loader *l, const struct weight_piece *p)
 }
 
 /* All of w, in pieces. */
-static void list(struct loader *l, enum weight_slot slot, uint32_t expert, const struct weight_ref *w)
+static void list(struct loader *l, enum weight_slot slot, uint32_t expert,
+		 const struct weight_ref *w)
 {
 	uint32_t each = weight_piece_rows(w, WEIGHT_PIECE), left;
 
 	for (uint32_t first = 0; l->r == 0 && first < w->rows; first += each) {
 		left = w->rows - first;
-		list_piece(l, &(struct weight_piece){ .slot = slot, .expert = expert, .first = first,
+		list_piece(l, &(struct weight_piece){ .slot = slot,
+						      .expert = expert,
+						      .first = first,
 						      .layer = slot < W_PER_LAYER ? 0 : l->layer,
 						      .rows = left < each ? left : each });
 	}
@@ -122,8 +125,8 @@ static bool find_plain(struct loader *l, enum weight_slot slot, uint32_t rows, u
 }
 
 /* All elements of a plain weight as float32, or (to16) as bfloat16. */
-static void take_plain(struct loader *l, enum weight_slot slot, const struct weight_ref *w, float *to,
-		       uint16_t *to16)
+static void take_plain(struct loader *l, enum weight_slot slot, const struct weight_ref *w,
+		       float *to, uint16_t *to16)
 {
 	struct weight_ref part;
 	uint32_t first = 0;
@@ -137,7 +140,8 @@ static void take_plain(struct loader *l, enum weight_slot slot, const struct wei
 			memcpy(to16 + at, part.data, n * sizeof(*to16));
 		else if (to16)
 			for (size_t i = 0; i < n; i++)
-				to16[at + i] = bf16_bits(dequant_element(part.data, part.format, i));
+				to16[at + i] =
+					bf16_bits(dequant_element(part.data, part.format, i));
 		else
 			for (size_t i = 0; i < n; i++)
 				to[at + i] = dequant_element(part.data, part.format, i);
@@ -323,7 +327,9 @@ int cpu_load_weights(struct cpu_device *d, const struct weight_source *w,
 {
 	const struct model_shape *s = &d->base.shape;
 	const struct weight_room room = { NULL, WEIGHT_ROOM };
-	struct loader l = { .d = d, .w = w, .progress = progress, .ctx = ctx, .e = e, .listing = true };
+	struct loader l = {
+		.d = d, .w = w, .progress = progress, .ctx = ctx, .e = e, .listing = true
+	};
 
 	d->layers = cpu_alloc(d, s->n_layers + s->n_mtp_layers, sizeof(d->layers[0]));
 	if (!d->layers)

@@ -1,4 +1,5 @@
-/* cpu_measure.c - kernels/measure.h on the CPU: memory read by all threads, matrices, experts in use. */
+/* cpu_measure.c - kernels/measure.h on the CPU: memory read by all threads, matrices, experts in
+ * use. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,9 @@ static int read_roof(struct cpu_device *d, double *ret)
 static uint64_t mat_bytes(const struct mat *m)
 {
 	uint64_t row = m->f32 ? m->cols : (m->cols + 1) / 2;	/* words */
-	uint64_t factors = !m->factor ? 0 : !m->block_cols ? LANES : (m->cols + m->block_cols - 1) / m->block_cols;
+	uint64_t factors = !m->factor	  ? 0 :
+			   !m->block_cols ? LANES :
+					    (m->cols + m->block_cols - 1) / m->block_cols;
 
 	return (uint64_t)m->groups * (LANES * row + factors) * 4;
 }
@@ -71,7 +74,8 @@ static uint64_t mat_bytes(const struct mat *m)
 static uint64_t mixer_bytes(const struct layer *l)
 {
 	return mat_bytes(&l->qkv) + mat_bytes(&l->z) + mat_bytes(&l->a) + mat_bytes(&l->b) +
-	       mat_bytes(&l->out) + mat_bytes(&l->q) + mat_bytes(&l->k) + mat_bytes(&l->v) + mat_bytes(&l->o);
+	       mat_bytes(&l->out) + mat_bytes(&l->q) + mat_bytes(&l->k) + mat_bytes(&l->v) +
+	       mat_bytes(&l->o);
 }
 
 static uint64_t mlp_bytes(const struct layer *l, uint32_t i)
@@ -88,7 +92,8 @@ static void count_reads(const struct cpu_device *d, struct device_measures *ret)
 		const struct layer *l = &d->layers[i];
 
 		/* place n: the shared expert, or the dense part */
-		always += mixer_bytes(l) + mat_bytes(&l->router) + mat_bytes(&l->score) + mlp_bytes(l, n);
+		always += mixer_bytes(l) + mat_bytes(&l->router) + mat_bytes(&l->score) +
+			  mlp_bytes(l, n);
 		for (uint32_t x = 0; x < n; x++)
 			experts += mlp_bytes(l, x);
 	}
@@ -125,7 +130,8 @@ static int describe(const struct cpu_device *d, struct device_measures *ret)
 	if (r < 0)
 		return r;
 	processor_name(name, sizeof(name));
-	snprintf(ret->device, sizeof(ret->device), "%s, %u threads, %s", name, pool_threads(d->pool), d->path->name);
+	snprintf(ret->device, sizeof(ret->device), "%s, %u threads, %s", name,
+		 pool_threads(d->pool), d->path->name);
 	ret->driver[0] = '\0';
 	ret->free = m.available;
 	ret->prompt_rows = PROMPT_ROWS;

@@ -36,8 +36,8 @@ static void matmul_share(void *ctx, uint32_t t)
 			uint64_t g0 = lo > at ? (lo - at + c - 1) / c : 0;
 			uint64_t g1 = hi < end ? (hi - at + c - 1) / c : j->w->groups;
 
-			cpu_matmul_groups(m->d->path, j->w, (uint32_t)g0, (uint32_t)g1, j->x, j->ldx,
-					  j->n, j->out, j->ldo);
+			cpu_matmul_groups(m->d->path, j->w, (uint32_t)g0, (uint32_t)g1, j->x,
+					  j->ldx, j->n, j->out, j->ldo);
 		}
 		at = end;
 	}
@@ -59,7 +59,8 @@ void cpu_norm_rows(struct cpu_device *d, const float *x, const float *w, uint32_
 	uint32_t h = d->base.shape.hidden;
 
 	for (uint32_t r = 0; r < n; r++)
-		d->path->norm(x + (size_t)r * h, w, h, d->base.shape.norm_eps, d->round, out + r * ldo);
+		d->path->norm(x + (size_t)r * h, w, h, d->base.shape.norm_eps, d->round,
+			      out + r * ldo);
 }
 
 void cpu_embed_row(const struct cpu_device *d, uint32_t token, float *out)
@@ -158,8 +159,9 @@ static void down_jobs(struct cpu_device *d, const struct layer *l, uint32_t *n_j
 		struct mm_job *j = &o->jobs[i];
 		size_t first = (size_t)(j->out - o->eg) / in;
 
-		o->jobs[n++] = (struct mm_job){ &l->down[j->w - l->gate], o->eg + first * in, in, j->n,
-						o->ey + first * s->hidden, s->hidden };
+		o->jobs[n++] =
+			(struct mm_job){ &l->down[j->w - l->gate],  o->eg + first * in, in, j->n,
+					 o->ey + first * s->hidden, s->hidden };
 	}
 	*n_jobs = n;
 }

@@ -1,8 +1,8 @@
 /* cpu_pack.c - rows of a checkpoint into the layout of path.h.
  *
- * dequant.h says what each number is; the formats that checkpoints are made of have a short way here that
- * gives the same bits, since a disk brings gigabytes a second.  Tasks are runs of whole groups of 16 rows:
- * each writes words of its own.
+ * dequant.h says what each number is; the formats that checkpoints are made of have a short way
+ * here that gives the same bits, since a disk brings gigabytes a second.  Tasks are runs of whole
+ * groups of 16 rows: each writes words of its own.
  */
 #include <math.h>
 #include <string.h>
@@ -20,7 +20,7 @@ struct place {
 
 struct packing {
 	const struct weight_ref *w;	/* some rows ... */
-	uint32_t first;			/* ... from this one of the matrix on; a multiple of LANES */
+	uint32_t first;	/* ... from this one of the matrix on; a multiple of LANES */
 	struct mat *m;
 	uint32_t groups, n_tasks;
 	uint16_t fp8[256];		/* e4m3 as bfloat16 */
@@ -29,7 +29,7 @@ struct packing {
 	struct place place[MAX_TASKS];	/* the first NaN of each task */
 };
 
-/* ---- rows to bfloat16 ------------------------------------------------------------------------- */
+/* ---- rows to bfloat16 ---------------------------------------------------------------- */
 
 static void make_tables(struct packing *k)
 {
@@ -37,7 +37,8 @@ static void make_tables(struct packing *k)
 		k->fp8[i] = bf16_bits(dequant_e4m3((uint8_t)i));
 	for (unsigned i = 0; k->w->format == WF_NVFP4 && i < 256; i++)
 		for (uint8_t code = 0; code < 16; code++)
-			k->nvfp4[i][code] = bf16_bits(dequant_e2m1(code) * dequant_e4m3((uint8_t)i));
+			k->nvfp4[i][code] =
+				bf16_bits(dequant_e2m1(code) * dequant_e4m3((uint8_t)i));
 }
 
 static void row_fp8(const struct packing *k, const uint8_t *p, uint16_t *ret)
@@ -46,7 +47,8 @@ static void row_fp8(const struct packing *k, const uint8_t *p, uint16_t *ret)
 		ret[c] = k->fp8[p[c]];
 }
 
-static void row_nvfp4(const struct packing *k, const uint8_t *p, const uint8_t *scale, uint16_t *ret)
+static void row_nvfp4(const struct packing *k, const uint8_t *p, const uint8_t *scale,
+		      uint16_t *ret)
 {
 	for (uint32_t c = 0; c < k->w->cols; c += 16, scale++) {
 		const uint16_t *bits = k->nvfp4[*scale];
@@ -61,8 +63,8 @@ static void row_nvfp4(const struct packing *k, const uint8_t *p, const uint8_t *
 static bool is_short(const struct weight_ref *w)
 {
 	return w->format == WF_BF16 || w->format == WF_FP8 ||
-	       (w->format == WF_NVFP4 && w->span_rows == 1 && w->span_cols == 16 && w->cols % 16 == 0 &&
-		w->scale_format == WF_FP8);
+	       (w->format == WF_NVFP4 && w->span_rows == 1 && w->span_cols == 16 &&
+		w->cols % 16 == 0 && w->scale_format == WF_FP8);
 }
 
 /* A row as bfloat16; `room` when it is not so in the checkpoint. */
@@ -80,7 +82,7 @@ static const void *short_row(const struct packing *k, uint32_t r, uint16_t *room
 	return room;
 }
 
-/* ---- groups ------------------------------------------------------------------------------------ */
+/* ---- groups -------------------------------------------------------------------------- */
 
 /* Sixteen rows side by side, two columns a word: a row's two neighbours are that word already. */
 static void put_group(const uint8_t *const row[LANES], uint32_t cols, uint32_t *out)
@@ -156,7 +158,8 @@ static void pack_task(void *ctx, uint32_t task)
 	uint32_t begin = (uint32_t)((uint64_t)k->groups * task / k->n_tasks);
 	uint32_t end = (uint32_t)((uint64_t)k->groups * (task + 1) / k->n_tasks);
 	bool is_bf16 = !k->m->f32 && is_short(k->w);
-	CLEANUP(freep) void *room = malloc((size_t)k->w->cols * (is_bf16 ? LANES * 2 : sizeof(float)));
+	const size_t each = is_bf16 ? LANES * 2 : sizeof(float);
+	CLEANUP(freep) void *room = malloc((size_t)k->w->cols * each);
 
 	k->no_memory[task] = !room;
 	for (uint32_t g = begin; room && g < end; g++) {
@@ -167,7 +170,7 @@ static void pack_task(void *ctx, uint32_t task)
 	}
 }
 
-/* ---- the factors of a quantised matrix, as path.h wants them ----------------------------------- */
+/* ---- the factors of a quantised matrix, as path.h wants them ------------------------- */
 
 uint32_t cpu_factors(const struct weight_ref *w)
 {
@@ -183,18 +186,20 @@ static int put_factors(const struct weight_ref *w, uint32_t first, struct mat *m
 	float *out = m->factor + (size_t)(first / LANES) * n;
 
 	if (!per_row && (w->span_rows % LANES || w->span_cols % 2))
-		return err_set(e, -ENOTSUP, "%s: scales for blocks of %u x %u", w->name, w->span_rows,
-			       w->span_cols);
+		return err_set(e, -ENOTSUP, "%s: scales for blocks of %u x %u", w->name,
+			       w->span_rows, w->span_cols);
 	m->block_cols = per_row ? 0 : w->span_cols;
 	for (uint32_t i = 0; i < groups * n; i++) {
-		uint32_t row = per_row ? i : i / n * LANES, col = per_row ? 0 : i % n * w->span_cols;
+		uint32_t row = per_row ? i : i / n * LANES,
+			 col = per_row ? 0 : i % n * w->span_cols;
 
 		if (row >= w->rows)
 			break;
 		out[i] = dequant_factor(w, row, col);
 		if (!isfinite(out[i]))
-			return err_set(e, -EINVAL, "%s: the scale of [%u, %u] is not a finite number",
-				       w->name, first + row, col);
+			return err_set(e, -EINVAL,
+				       "%s: the scale of [%u, %u] is not a finite number", w->name,
+				       first + row, col);
 	}
 	return 0;
 }
@@ -202,7 +207,9 @@ static int put_factors(const struct weight_ref *w, uint32_t first, struct mat *m
 int cpu_pack(struct cpu_device *d, const struct weight_ref *part, uint32_t first, struct mat *m,
 	     struct err *e)
 {
-	struct packing k = { .w = part, .first = first, .m = m, .groups = pad16(part->rows) / LANES };
+	struct packing k = {
+		.w = part, .first = first, .m = m, .groups = pad16(part->rows) / LANES
+	};
 
 	k.n_tasks = k.groups < MAX_TASKS ? k.groups : MAX_TASKS;
 	make_tables(&k);

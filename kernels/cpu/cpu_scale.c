@@ -65,6 +65,7 @@ void cpu_matmul_groups(const struct cpu_path *p, const struct mat *w, uint32_t g
 	}
 	for (uint32_t g = g0; g < g1; g++)
 		for (uint32_t r = 0; r < n_rows; r += STRIP)
-			strip_blocks(p, w, g, x + r * ldx, ldx, n_rows - r < STRIP ? n_rows - r : STRIP,
+			strip_blocks(p, w, g, x + r * ldx, ldx,
+				     n_rows - r < STRIP ? n_rows - r : STRIP,
 				     out + r * ldo + (size_t)g * LANES, ldo);
 }

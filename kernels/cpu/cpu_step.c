@@ -80,8 +80,8 @@ static void sample_run(struct cpu_device *d, const struct run_rows *r, const flo
 {
 	struct slot *slot = &d->slots[r->p.slot];
 
-	sampler_pick(slot->sampler, logits, d->base.shape.n_token_ids, r->p.pos + r->p.n, &d->sample,
-		     ret);
+	sampler_pick(slot->sampler, logits, d->base.shape.n_token_ids, r->p.pos + r->p.n,
+		     &d->sample, ret);
 	slot->last = ret->token;
 	sampler_count(slot->sampler, ret->token);
 }

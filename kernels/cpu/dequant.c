@@ -109,7 +109,8 @@ void dequant_row(const struct weight_ref *w, uint32_t row, float *ret)
 {
 	/* the product of the two fits a double, so this rounds once */
 	for (uint32_t c = 0; c < w->cols; c++)
-		ret[c] = (float)((double)dequant_operand(w, row, c) * (double)dequant_factor(w, row, c));
+		ret[c] = (float)((double)dequant_operand(w, row, c) *
+				 (double)dequant_factor(w, row, c));
 }
 
 bool dequant_factor_per_row(const struct weight_ref *w)

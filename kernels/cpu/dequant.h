@@ -1,14 +1,15 @@
 /* dequant.h - a quantised matrix as numbers, element by element.
  *
- * The plain statement of every format of kernels/model.h, read from the checkpoint's own bytes: what
- * the CPU back end loads with and what each kernel that knows a format is tested against.
+ * The plain statement of every format of kernels/model.h, read from the checkpoint's own bytes:
+ * what the CPU back end loads with and what each kernel that knows a format is tested against.
  * A weight is
  *
  *	operand * factor
  *
- * The operand is what a matrix product multiplies: the weight itself when it is plain, e4m3(byte) in
- * FP8, e2m1(code) * block scale in NVFP4; exact in bfloat16 unless the weight is F32 or F16.  The
- * factor is what may be applied to a float32 sum afterwards: 1, the FP8 scale, or NVFP4's global.
+ * The operand is what a matrix product multiplies: the weight itself when it is plain, e4m3(byte)
+ * in FP8, e2m1(code) * block scale in NVFP4; exact in bfloat16 unless the weight is F32 or F16.
+ * The factor is what may be applied to a float32 sum afterwards: 1, the FP8 scale, or NVFP4's
+ * global.
  *
  * Works on any host, allocates nothing.  Not fast.
  */

@@ -21,8 +21,8 @@
  * f32: a float each.  Rows are padded to the group with zeros.
  *
  * A quantised matrix keeps its operands here (dequant.h) and what they lack in `factor`:
- * one for each row, padded as the rows; or, when block_cols is not 0 (then it is even), one for each
- * block of K of each group: [groups][ceil(cols / block_cols)].  The loops know nothing of
+ * one for each row, padded as the rows; or, when block_cols is not 0 (then it is even), one for
+ * each block of K of each group: [groups][ceil(cols / block_cols)].  The loops know nothing of
  * either; cpu_matmul_groups() does. */
 struct mat {
 	uint32_t rows, cols, groups;
@@ -54,10 +54,10 @@ struct cpu_path {
 	void (*scale)(float *x, float a, uint32_t n);
 	void (*round)(float *x, uint32_t n);
 	void (*widen)(const uint16_t *from, size_t n, float *to);
-	/* One block of 64 scores of one query: s = exp(s scale - max) for first <= j < valid, else 0.
-	 * m, l: running maximum and sum; *ret_corr is what the sum so far was multiplied by. */
-	void (*softmax64)(float *s, uint32_t first, uint32_t valid, float scale, bool round, float *m,
-			  float *l, float *ret_corr);
+	/* One block of 64 scores of one query: s = exp(s scale - max) for first <= j < valid, else
+	 * 0. m, l: running maximum and sum; *ret_corr is what the sum so far was multiplied by. */
+	void (*softmax64)(float *s, uint32_t first, uint32_t valid, float scale, bool round,
+			  float *m, float *l, float *ret_corr);
 	/* out[c] = silu(sum_j w[j][c] u[j][c]), u: `taps` pointers to rows */
 	void (*conv)(const float *const *u, const float *w, size_t ldw, uint32_t taps, uint32_t n,
 		     bool round, float *out);
@@ -65,7 +65,8 @@ struct cpu_path {
 	void (*gdn_step)(float *s, uint32_t dim, const float *q, const float *k, const float *v,
 			 float decay, float beta, float *out);
 	/* x[r] -= sum_{c<r} a[r][c] x[c], r ascending: forward substitution. */
-	void (*solve)(uint32_t n_rows, const float *a, size_t lda, float *x, size_t ldx, uint32_t n);
+	void (*solve)(uint32_t n_rows, const float *a, size_t lda, float *x, size_t ldx,
+		      uint32_t n);
 };
 
 /* The best path of this machine, or the one named (NULL when it cannot run here). */

@@ -223,7 +223,8 @@ static void report(const struct sampler *s, const float *raw, uint32_t n, uint32
 	}
 }
 
-/* Copies n logits; true: one of them is NaN or infinite.  A look at the exponents of what is copied anyway. */
+/* Copies n logits; true: one of them is NaN or infinite.  A look at the exponents of what is copied
+ * anyway. */
 static bool take_logits(const float *from, uint32_t n, float *to)
 {
 	uint32_t bad = 0;

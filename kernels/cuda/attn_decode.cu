@@ -1,14 +1,14 @@
 /* attn_decode.cu - see attn_decode.h.
  *
- * One block has one split of one KV head of one row.  Keys are the 16-row operand of the mma and the
- * queries of the group its 8 columns, so a group of 8 wastes nothing:
+ * One block has one split of one KV head of one row.  Keys are the 16-row operand of the mma and
+ * the queries of the group its 8 columns, so a group of 8 wastes nothing:
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
- * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this one
- * is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.
+ * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this
+ * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.
  *
- * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in order,
- * normalises and applies the gate.
+ * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in
+ * order, normalises and applies the gate.
  */
 #include "kernels/cuda/attn_decode.h"
 
@@ -46,8 +46,8 @@ __device__ uint32_t smem_address(const void *p)
 /* Asynchronous 16 bytes; zeros when !valid (what lies beyond the length may be NaN). */
 __device__ void copy16(void *dst, const void *src, bool valid)
 {
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(dst)), "l"(src),
-		     "r"(valid ? 16 : 0));
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(dst)),
+		     "l"(src), "r"(valid ? 16 : 0));
 }
 
 __device__ void copy_commit(void)
@@ -164,7 +164,8 @@ __device__ void accumulate(const shared &s, float o[4][4])
 #pragma unroll
 	for (int step = 0; step < TILE / 16; step++) {
 		const uint32_t *b = (const uint32_t *)&s.p[g][step * 16];
-		/* matrices of the trans load: keys 0-7 | 0-7 | 8-15 | 8-15, dims 0-7 | 8-15 | 0-7 | 8-15 */
+		/* matrices of the trans load: keys 0-7 | 0-7 | 8-15 | 8-15, dims 0-7 | 8-15 | 0-7 |
+		 * 8-15 */
 		const int key = step * 16 + lane % 8 + lane / 16 * 8;
 
 #pragma unroll
@@ -178,31 +179,36 @@ __device__ void accumulate(const shared &s, float o[4][4])
 	}
 }
 
-__device__ const char *page(const attn_decode_args &a, const void *pool, const attn_row &row, uint32_t first_key,
-			    uint32_t kv_head)
+__device__ const char *page(const attn_decode_args &a, const void *pool, const attn_row &row,
+			    uint32_t first_key, uint32_t kv_head)
 {
 	uint32_t block = a.blocks[row.table + first_key / ATTN_PAGE];
 
-	return (const char *)pool + ((size_t)block * a.kv_heads + kv_head) * ATTN_PAGE * ATTN_DIM * 2;
+	return (const char *)pool +
+	       ((size_t)block * a.kv_heads + kv_head) * ATTN_PAGE * ATTN_DIM * 2;
 }
 
-__device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head, uint32_t group)
+__device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head,
+		       uint32_t group)
 {
 	const uint4 *q = (const uint4 *)a.q + ((size_t)row * a.q_heads + kv_head * group) * CHUNKS;
 
 	for (int i = threadIdx.x; i < ATTN_MAX_GROUP * CHUNKS; i += THREADS) {
 		int h = i / CHUNKS;
 
-		*(uint4 *)&s.q[h][i % CHUNKS * 8] = (uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
+		*(uint4 *)&s.q[h][i % CHUNKS * 8] =
+			(uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
 	}
 }
 
-__device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head, uint32_t split, uint32_t max_splits)
+__device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head, uint32_t split,
+			  uint32_t max_splits)
 {
 	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
 }
 
-__global__ void __launch_bounds__(THREADS) attn_split_kernel(attn_decode_args a, uint32_t max_splits)
+__global__ void __launch_bounds__(THREADS)
+	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
@@ -244,14 +250,16 @@ __global__ void __launch_bounds__(THREADS) attn_split_kernel(attn_decode_args a,
 			int dim = warp * 64 + i * 16 + g + j / 2 * 8;
 
 			if (h < group)
-				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits)[dim] = o[i][j];
+				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x,
+					max_splits)[dim] = o[i][j];
 		}
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
 		uint32_t h = (uint32_t)(warp * 2 + i);
 
 		if (lane == 0 && h < group) {
-			float *p = partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits);
+			float *p =
+				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits);
 
 			p[ATTN_DIM] = m[i];
 			p[ATTN_DIM + 1] = l[i];
@@ -260,7 +268,8 @@ __global__ void __launch_bounds__(THREADS) attn_split_kernel(attn_decode_args a,
 }
 
 /* A block per (head, row), a thread per dim: splits in order. */
-__global__ void __launch_bounds__(ATTN_DIM) attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
+__global__ void __launch_bounds__(ATTN_DIM)
+	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	const uint32_t head = blockIdx.x, row = blockIdx.y, dim = threadIdx.x;
 	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
@@ -312,15 +321,16 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	uint32_t splits;
 	int rc;
 
-	if (!a->n_rows || a->n_rows > 65535 || !a->max_length || !a->kv_heads || a->q_heads % a->kv_heads ||
-	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
+	if (!a->n_rows || a->n_rows > 65535 || !a->max_length || !a->kv_heads ||
+	    a->q_heads % a->kv_heads || a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
 		return -EINVAL;
 	splits = attn_max_splits(a->max_length);
-	if (cudaFuncSetAttribute(attn_split_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
-	    cudaSuccess)
+	if (cudaFuncSetAttribute(attn_split_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
-	rc = chain_launch(attn_split_kernel, dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes, 1, (cudaStream_t)stream,
-			  *a, splits);
-	return rc ? rc : chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, 1,
-				      (cudaStream_t)stream, *a, splits);
+	rc = chain_launch(attn_split_kernel, dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes,
+			  1, (cudaStream_t)stream, *a, splits);
+	return rc ? rc :
+		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, 1,
+				 (cudaStream_t)stream, *a, splits);
 }

@@ -5,8 +5,8 @@
  * (attn_split_keys); splits are merged in order.  So a row's bits do not depend on the other rows,
  * on how many there are, or on the longest of them.  Replayed rows of one sequence are just rows.
  *
- * Plain C.  Device pointers, borrowed until the stream has passed the call.  Enqueues two kernels on
- * `stream` (a cudaStream_t), waits for nothing.
+ * Plain C.  Device pointers, borrowed until the stream has passed the call.  Enqueues two kernels
+ * on `stream` (a cudaStream_t), waits for nothing.
  */
 #ifndef HEARTH_KERNELS_CUDA_ATTN_DECODE_H
 #define HEARTH_KERNELS_CUDA_ATTN_DECODE_H

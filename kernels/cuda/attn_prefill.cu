@@ -33,10 +33,13 @@ __device__ uint32_t smem_address(const void *p)
 }
 
 /* Keys first .. first + 31 of the sequence. */
-__device__ void load_tile(uint4 (*dst)[CHUNKS], const attn_prefill_args &a, const void *pool, const work &w, uint32_t first)
+__device__ void load_tile(uint4 (*dst)[CHUNKS], const attn_prefill_args &a, const void *pool,
+			  const work &w, uint32_t first)
 {
 	const size_t block = a.blocks[w.tile.table + first / ATTN_PAGE];
-	const uint4 *src = (const uint4 *)pool + ((block * a.kv_heads + w.kv_head) * ATTN_PAGE + first % ATTN_PAGE) * CHUNKS;
+	const uint4 *src =
+		(const uint4 *)pool +
+		((block * a.kv_heads + w.kv_head) * ATTN_PAGE + first % ATTN_PAGE) * CHUNKS;
 
 #pragma unroll
 	for (int i = (int)threadIdx.x; i < KEYS * CHUNKS; i += THREADS) {
@@ -100,8 +103,8 @@ __device__ void accumulate(const shared &s, const float (&p)[KEYS / 2], float (&
 #pragma unroll
 	for (int step = 0; step < KEYS / 16; step++) {
 		const float *x = p + 8 * step;
-		const uint32_t a[4] = { pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]),
-					pack_bf16(x[6], x[7]) };
+		const uint32_t a[4] = { pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]),
+					pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]) };
 		const int key = step * 16 + lane % 16;
 
 #pragma unroll
@@ -121,7 +124,9 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
 	const uint32_t first = threadIdx.x / 32 * 16, mine = threadIdx.x % 32 / 4;
-	const auto place_in = [&](int row, int chunk) { return &s.q[first + row][chunk ^ (row & 7)]; };
+	const auto place_in = [&](int row, int chunk) {
+		return &s.q[first + row][chunk ^ (row & 7)];
+	};
 	float o[ATTN_DIM / 2] = {}, c[KEYS / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
 	uint32_t place[2], f;
@@ -168,9 +173,11 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 }
 
 /* A warp per row: segments in order, gate, one rounding. */
-__global__ void __launch_bounds__(MERGE_WARPS * 32, 4) attn_prefill_merge_kernel(attn_prefill_args a)
+__global__ void __launch_bounds__(MERGE_WARPS * 32, 4)
+	attn_prefill_merge_kernel(attn_prefill_args a)
 {
-	const uint32_t group = a.q_heads / a.kv_heads, blocks = group * ATTN_PAGE / MERGE_WARPS, lane = threadIdx.x % 32;
+	const uint32_t group = a.q_heads / a.kv_heads, blocks = group * ATTN_PAGE / MERGE_WARPS,
+		       lane = threadIdx.x % 32;
 	const uint32_t f = blockIdx.x % blocks * MERGE_WARPS + threadIdx.x / 32;
 	float o[8] = {}, l = 0, top = -INFINITY, inverse;
 	work w = {};
@@ -185,15 +192,18 @@ __global__ void __launch_bounds__(MERGE_WARPS * 32, 4) attn_prefill_merge_kernel
 	if (n == 1 || w.tile.segment + 1 < n || !row_exists(w, f))
 		return;
 	for (uint32_t i = 0; i < n; i++) {
-		const float *p = partial_of(a, w.tile.slot + 1 - n + i, w.kv_head, f / BLOCK_ROWS) + BLOCK_ROWS * ATTN_DIM;
+		const float *p = partial_of(a, w.tile.slot + 1 - n + i, w.kv_head, f / BLOCK_ROWS) +
+				 BLOCK_ROWS * ATTN_DIM;
 
 		top = fmaxf(top, p[f % BLOCK_ROWS * 2]);
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		const float *p = partial_of(a, w.tile.slot + 1 - n + i, w.kv_head, f / BLOCK_ROWS);
 		const float2 ml = ((const float2 *)(p + BLOCK_ROWS * ATTN_DIM))[f % BLOCK_ROWS];
-		const float4 *x = (const float4 *)(p + f % BLOCK_ROWS * ATTN_DIM) + 2 * lane, x0 = x[0], x1 = x[1];
-		const float in[8] = { x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w }, scale = exp2_fast(__fsub_rn(ml.x, top));
+		const float4 *x = (const float4 *)(p + f % BLOCK_ROWS * ATTN_DIM) + 2 * lane,
+			     x0 = x[0], x1 = x[1];
+		const float in[8] = { x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w },
+			    scale = exp2_fast(__fsub_rn(ml.x, top));
 
 #pragma unroll
 		for (int j = 0; j < 8; j++)
@@ -201,7 +211,8 @@ __global__ void __launch_bounds__(MERGE_WARPS * 32, 4) attn_prefill_merge_kernel
 		l = __fmaf_rn(ml.y, scale, l);
 	}
 	inverse = __fdiv_rn(1.0f, l);
-	const uint4 packed = ((const uint4 *)((const __nv_bfloat16 *)a.qg + query_at(a, w, f) + ATTN_DIM))[lane];
+	const uint4 packed =
+		((const uint4 *)((const __nv_bfloat16 *)a.qg + query_at(a, w, f) + ATTN_DIM))[lane];
 	const uint32_t gate[4] = { packed.x, packed.y, packed.z, packed.w };
 	uint32_t out[4];
 
@@ -209,19 +220,23 @@ __global__ void __launch_bounds__(MERGE_WARPS * 32, 4) attn_prefill_merge_kernel
 	for (int j = 0; j < 4; j++) {
 		const float2 g = __bfloat1622float2(*(const __nv_bfloat162 *)&gate[j]);
 
-		out[j] = pack_bf16(gated(o[2 * j], inverse, g.x), gated(o[2 * j + 1], inverse, g.y));
+		out[j] =
+			pack_bf16(gated(o[2 * j], inverse, g.x), gated(o[2 * j + 1], inverse, g.y));
 	}
-	((uint4 *)a.out)[output_at(a, w, f) / 8 + lane] = make_uint4(out[0], out[1], out[2], out[3]);
+	((uint4 *)a.out)[output_at(a, w, f) / 8 + lane] =
+		make_uint4(out[0], out[1], out[2], out[3]);
 }
 
 int launch_mma(const attn_prefill_args *a, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
 
-	if (cudaFuncSetAttribute(attn_prefill_mma_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) !=
-	    cudaSuccess)
+	if (cudaFuncSetAttribute(attn_prefill_mma_kernel,
+				 cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_prefill_mma_kernel, dim3(blocks_of(a)), THREADS, bytes, 1, stream, *a);
+	return chain_launch(attn_prefill_mma_kernel, dim3(blocks_of(a)), THREADS, bytes, 1, stream,
+			    *a);
 }
 
 /* A turn: all its tiles, and what they left to merge. */
@@ -235,10 +250,12 @@ int launch_turn(attn_prefill_args a, uint32_t first, uint32_t n, bool hopper, cu
 		merge = merge || a.plan[i].segment;
 	a.tiles += first;
 	a.n_tiles = n;
-	rc = a.form == ATTN_FORM_MMA || !hopper ? launch_mma(&a, stream) : attn_prefill_wgmma(&a, stream);
+	rc = a.form == ATTN_FORM_MMA || !hopper ? launch_mma(&a, stream) :
+						  attn_prefill_wgmma(&a, stream);
 	if (rc || !merge)
 		return rc;
-	return chain_launch(attn_prefill_merge_kernel, dim3(warps / MERGE_WARPS), MERGE_WARPS * 32, 0, 1, stream, a);
+	return chain_launch(attn_prefill_merge_kernel, dim3(warps / MERGE_WARPS), MERGE_WARPS * 32,
+			    0, 1, stream, a);
 }
 
 /* Answers 10 * major + minor of the current device, 0 when there is none. */
@@ -247,8 +264,10 @@ int chip(void)
 	int device, major, minor;
 
 	if (cudaGetDevice(&device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
+	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+		    cudaSuccess ||
+	    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) !=
+		    cudaSuccess)
 		return 0;
 	return 10 * major + minor;
 }
@@ -267,12 +286,14 @@ uint64_t attn_prefill_slot_floats(uint32_t slots, uint32_t q_heads, uint32_t kv_
 	return (uint64_t)slots * kv_heads * blocks_of_tile(q_heads / kv_heads) * PARTIAL_FLOATS;
 }
 
-uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32_t slots, struct attn_tile *ret)
+uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32_t slots,
+			    struct attn_tile *ret)
 {
 	uint32_t n = 0, turn = 0, used = 0, target = 0;
 	uint64_t total = 0;
 	const auto keys = [](const attn_tile &t) {
-		return std::min<uint32_t>(t.pos + ATTN_PAGE - t.segment * ATTN_PREFILL_SEGMENT, ATTN_PREFILL_SEGMENT);
+		return std::min<uint32_t>(t.pos + ATTN_PAGE - t.segment * ATTN_PREFILL_SEGMENT,
+					  ATTN_PREFILL_SEGMENT);
 	};
 
 	for (uint32_t i = 0; i < n_runs; i++)
@@ -284,14 +305,16 @@ uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32
 			total += need;
 			target = std::max(target, need);
 		}
-	if (total) {	/* equal turns, and none so full that a tile would have to leave one early */
+	/* equal turns, and none so full that a tile would have to leave one early */
+	if (total) {
 		const uint32_t turns = (uint32_t)((total - 1) / (slots - target + 1)) + 1;
 
 		target = (uint32_t)((total - 1) / turns) + 1;
 	}
 	for (uint32_t i = 0; i < n_runs; i++)
 		for (uint32_t at = 0; at < runs[i].n; at += ATTN_PAGE) {
-			const uint32_t pos = runs[i].pos + at, rows = std::min<uint32_t>(runs[i].n - at, ATTN_PAGE);
+			const uint32_t pos = runs[i].pos + at,
+				       rows = std::min<uint32_t>(runs[i].n - at, ATTN_PAGE);
 			const uint32_t need = slots_for(pos);
 
 			if (need && used >= target) {
@@ -299,7 +322,8 @@ uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32
 				used = 0;
 			}
 			for (uint32_t s = 0; s < attn_prefill_segments(pos); s++)
-				ret[n++] = { runs[i].row + at, pos, rows, runs[i].table, s, need ? used + s : 0, turn };
+				ret[n++] = { runs[i].row + at,	  pos, rows, runs[i].table, s,
+					     need ? used + s : 0, turn };
 			used += need;
 		}
 	std::stable_sort(ret, ret + n, [&](const attn_tile &x, const attn_tile &y) {
@@ -313,9 +337,11 @@ int attn_prefill(const struct attn_prefill_args *a, void *stream)
 	const bool hopper = chip() == 90;
 
 	if (!a->n_tiles || !a->kv_heads || !a->q_heads || a->q_heads % a->kv_heads ||
-	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP || a->ld % 8 || a->ld < a->q_heads * 2 * ATTN_DIM || !a->n_blocks ||
+	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP || a->ld % 8 ||
+	    a->ld < a->q_heads * 2 * ATTN_DIM || !a->n_blocks ||
 	    a->n_blocks > UINT32_MAX / (a->kv_heads * ATTN_PAGE) ||
-	    a->n_tiles > INT32_MAX / (a->kv_heads * ATTN_MAX_GROUP) || (a->form == ATTN_FORM_WGMMA && !hopper))
+	    a->n_tiles > INT32_MAX / (a->kv_heads * ATTN_MAX_GROUP) ||
+	    (a->form == ATTN_FORM_WGMMA && !hopper))
 		return -EINVAL;
 	for (uint32_t i = 0; i < a->n_tiles; i++)
 		if (a->plan[i].segment && !a->scratch)

@@ -1,9 +1,10 @@
-/* attn_prefill.cuh - what both kernels of prefill attention share: which rows a block has, the softmax
- * of a tile of scores, and the end.
+/* attn_prefill.cuh - what both kernels of prefill attention share: which rows a block has, the
+ * softmax of a tile of scores, and the end.
  *
- * The rows of a KV head in one chunk of 64 positions are numbered f = place * group + head of the group;
- * a block has 128 of them.  A warp has 16, and a thread of it the rows lane / 4 and lane / 4 + 8, in the
- * layout of an mma accumulator: element 4 i + j is column 8 i + 2 (lane % 4) + j % 2 of row j / 2.
+ * The rows of a KV head in one chunk of 64 positions are numbered f = place * group + head of the
+ * group; a block has 128 of them.  A warp has 16, and a thread of it the rows lane / 4 and lane / 4
+ * + 8, in the layout of an mma accumulator: element 4 i + j is column 8 i + 2 (lane % 4) + j % 2 of
+ * row j / 2.
  */
 #ifndef HEARTH_KERNELS_CUDA_ATTN_PREFILL_CUH
 #define HEARTH_KERNELS_CUDA_ATTN_PREFILL_CUH
@@ -20,7 +21,8 @@ constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a row */
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr float SCALE_LOG2 = 0.0625f * LOG2E;	/* 256^-0.5, base-2 exponent */
 
-constexpr int PARTIAL_FLOATS = BLOCK_ROWS * (ATTN_DIM + 2);	/* o of all rows; then maximum and sum of each */
+/* o of all rows; then maximum and sum of each */
+constexpr int PARTIAL_FLOATS = BLOCK_ROWS * (ATTN_DIM + 2);
 
 struct work {
 	attn_tile tile;
@@ -41,7 +43,8 @@ inline uint32_t blocks_of(const attn_prefill_args *a)
 }
 
 /* Where block `part` of a tile's KV head leaves the result of the segment in `slot`. */
-__device__ inline float *partial_of(const attn_prefill_args &a, uint32_t slot, uint32_t kv_head, uint32_t part)
+__device__ inline float *partial_of(const attn_prefill_args &a, uint32_t slot, uint32_t kv_head,
+				    uint32_t part)
 {
 	const uint32_t parts = blocks_of_tile(a.q_heads / a.kv_heads);
 
@@ -77,18 +80,23 @@ __device__ inline bool row_exists(const work &w, uint32_t f)
 
 __device__ inline size_t query_at(const attn_prefill_args &a, const work &w, uint32_t f)
 {
-	return (size_t)(w.tile.row + place_of(w, f)) * a.ld + (w.kv_head * w.group + f % w.group) * 2 * ATTN_DIM;
+	return (size_t)(w.tile.row + place_of(w, f)) * a.ld +
+	       (w.kv_head * w.group + f % w.group) * 2 * ATTN_DIM;
 }
 
 __device__ inline size_t output_at(const attn_prefill_args &a, const work &w, uint32_t f)
 {
-	return ((size_t)(w.tile.row + place_of(w, f)) * a.q_heads + w.kv_head * w.group + f % w.group) * ATTN_DIM;
+	return ((size_t)(w.tile.row + place_of(w, f)) * a.q_heads + w.kv_head * w.group +
+		f % w.group) *
+	       ATTN_DIM;
 }
 
 /* Asynchronous copy of 16 bytes to shared memory. */
 __device__ inline void copy16(void *dst, const void *src)
 {
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(dst)), "l"(src)
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+			     (uint32_t)__cvta_generic_to_shared(dst)),
+		     "l"(src)
 		     : "memory");
 }
 
@@ -102,17 +110,20 @@ template <int PENDING> __device__ inline void copy_wait(void)
 	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* Starts to copy what lies `offset` elements behind the beginning of their head, for the 16 rows of this warp; f: the
- * first of them.  `place(r, c)` is where chunk c of row r of the 16 goes; zeros where there is no row. */
+/* Starts to copy what lies `offset` elements behind the beginning of their head, for the 16 rows of
+ * this warp; f: the first of them.  `place(r, c)` is where chunk c of row r of the 16 goes; zeros
+ * where there is no row. */
 template <typename F>
-__device__ inline void copy_rows(const attn_prefill_args &a, const work &w, uint32_t f, uint32_t offset, F place)
+__device__ inline void copy_rows(const attn_prefill_args &a, const work &w, uint32_t f,
+				 uint32_t offset, F place)
 {
 	const int lane = threadIdx.x % 32;
 
 #pragma unroll 4
 	for (int r = 0; r < 16; r++) {
 		if (row_exists(w, f + r))
-			copy16(place(r, lane), (const __nv_bfloat16 *)a.qg + query_at(a, w, f + r) + offset + lane * 8);
+			copy16(place(r, lane), (const __nv_bfloat16 *)a.qg + query_at(a, w, f + r) +
+						       offset + lane * 8);
 		else
 			*place(r, lane) = make_uint4(0, 0, 0, 0);
 	}
@@ -139,7 +150,8 @@ struct running {
 	float m[2], l[2];
 };
 
-/* Scores become probabilities; scale[] is what the output so far is multiplied by.  KEYS: of the tile. */
+/* Scores become probabilities; scale[] is what the output so far is multiplied by.  KEYS: of the
+ * tile. */
 template <int KEYS> __device__ inline void softmax(float (&s)[KEYS / 2], running &r, float scale[2])
 {
 #pragma unroll
@@ -166,7 +178,8 @@ template <int KEYS> __device__ inline void softmax(float (&s)[KEYS / 2], running
 }
 
 /* Keys behind a row's own place; `key0` is the tile's first key in the chunk. */
-template <int KEYS> __device__ inline void mask(float (&s)[KEYS / 2], const uint32_t place[2], uint32_t key0)
+template <int KEYS>
+__device__ inline void mask(float (&s)[KEYS / 2], const uint32_t place[2], uint32_t key0)
 {
 	const uint32_t t = threadIdx.x % 4;
 
@@ -176,7 +189,8 @@ template <int KEYS> __device__ inline void mask(float (&s)[KEYS / 2], const uint
 			s[i] = -INFINITY;
 }
 
-/* o *= scale.  Multiplying by one changes no bit, so that warps in which no maximum rose skip it. */
+/* o *= scale.  Multiplying by one changes no bit, so that warps in which no maximum rose skip
+ * it. */
 __device__ inline void rescale(float (&o)[ATTN_DIM / 2], const float scale[2])
 {
 	if (!__any_sync(0xffffffffu, scale[0] != 1.0f || scale[1] != 1.0f))
@@ -203,8 +217,8 @@ __device__ inline float gated(float o, float inverse, float gate)
 }
 
 /* The result of one segment of several.  row: of the block, this thread's first. */
-__device__ inline void leave_partial(const attn_prefill_args &a, const work &w, uint32_t row, const float (&o)[ATTN_DIM / 2],
-				     const running &run)
+__device__ inline void leave_partial(const attn_prefill_args &a, const work &w, uint32_t row,
+				     const float (&o)[ATTN_DIM / 2], const running &run)
 {
 	float *p = partial_of(a, w.tile.slot, w.kv_head, w.first / BLOCK_ROWS);
 	const uint32_t t = threadIdx.x % 4;
@@ -218,15 +232,17 @@ __device__ inline void leave_partial(const attn_prefill_args &a, const work &w, 
 		for (int i = 0; i < ATTN_DIM / 8; i++)
 			to[4 * i] = make_float2(o[4 * i + 2 * h], o[4 * i + 2 * h + 1]);
 		if (t == 0)
-			((float2 *)(p + BLOCK_ROWS * ATTN_DIM))[row + 8 * h] = make_float2(run.m[h], l);
+			((float2 *)(p + BLOCK_ROWS * ATTN_DIM))[row + 8 * h] =
+				make_float2(run.m[h], l);
 	}
 }
 
-/* Sums over the four threads of a row, gate, one rounding.  f: the warp's first row; the gates lie at place(r, c), as
- * copy_rows() put them for this warp, and are overwritten with the result on its way out. */
+/* Sums over the four threads of a row, gate, one rounding.  f: the warp's first row; the gates lie
+ * at place(r, c), as copy_rows() put them for this warp, and are overwritten with the result on its
+ * way out. */
 template <typename F>
-__device__ inline void finish(const attn_prefill_args &a, const work &w, uint32_t f, const float (&o)[ATTN_DIM / 2],
-			      const running &run, F place)
+__device__ inline void finish(const attn_prefill_args &a, const work &w, uint32_t f,
+			      const float (&o)[ATTN_DIM / 2], const running &run, F place)
 {
 	const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 

@@ -1,6 +1,6 @@
-/* attn_prefill_in.cu - see attn_prefill.h.  A warp has one head of one row, a lane 8 neighbouring dims of it,
- * so everything moves in 16-byte pieces and nothing meets in shared memory.  A head's sum of squares:
- * a lane's 8 in order, then lanes in halves 16, 8, 4, 2, 1. */
+/* attn_prefill_in.cu - see attn_prefill.h.  A warp has one head of one row, a lane 8 neighbouring
+ * dims of it, so everything moves in 16-byte pieces and nothing meets in shared memory.  A head's
+ * sum of squares: a lane's 8 in order, then lanes in halves 16, 8, 4, 2, 1. */
 #include "kernels/cuda/attn_prefill.h"
 
 #include <cuda_bf16.h>
@@ -37,7 +37,8 @@ __device__ void store(void *p, const piece &x)
 	*(uint4 *)p = u;
 }
 
-/* Which axis turns frequency j: T H W T H W .. while the sections last (qwen3_vl's interleaving). */
+/* Which axis turns frequency j: T H W T H W .. while the sections last (qwen3_vl's
+ * interleaving). */
 __device__ int axis_of(uint32_t j, uint32_t section_h, uint32_t section_w)
 {
 	if (j % 3 == 1 && j < 3 * section_h)
@@ -66,7 +67,8 @@ __device__ rotation rotation_of(const attn_prefill_in_args &a, const qk_row &row
 #pragma unroll
 	for (int i = 0; i < EACH; i++) {
 		const uint32_t j = lane % lanes * EACH + i;
-		const size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
+		const size_t at =
+			(size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
 		const float s = __bfloat162float(((const bf16 *)a.sin)[at]);
 
 		t.cos[i] = __bfloat162float(((const bf16 *)a.cos)[at]);
@@ -76,7 +78,8 @@ __device__ rotation rotation_of(const attn_prefill_in_args &a, const qk_row &row
 }
 
 /* This lane's 8 dims of a head: norm, rotation, one rounding. */
-__device__ piece norm_rotate(const attn_prefill_in_args &a, const rotation &t, const piece &in, const piece &w)
+__device__ piece norm_rotate(const attn_prefill_in_args &a, const rotation &t, const piece &in,
+			     const piece &w)
 {
 	float v[EACH], sum = 0, r;
 	piece out;
@@ -97,17 +100,21 @@ __device__ piece norm_rotate(const attn_prefill_in_args &a, const rotation &t, c
 	for (int i = 0; i < EACH; i++) {
 		const float other = __shfl_sync(0xffffffffu, v[i], t.from);
 
-		out.x[i] = __float2bfloat16_rn(t.turns ? __fmaf_rn(other, t.sin[i], __fmul_rn(v[i], t.cos[i])) : v[i]);
+		out.x[i] = __float2bfloat16_rn(
+			t.turns ? __fmaf_rn(other, t.sin[i], __fmul_rn(v[i], t.cos[i])) : v[i]);
 	}
 	return out;
 }
 
-__device__ size_t cache_at(const attn_prefill_in_args &a, const qk_row &row, uint32_t head, uint32_t offset)
+__device__ size_t cache_at(const attn_prefill_in_args &a, const qk_row &row, uint32_t head,
+			   uint32_t offset)
 {
-	return (((size_t)row.block * a.kv_heads + head) * ATTN_PAGE + offset) * ATTN_DIM + threadIdx.x % 32 * EACH;
+	return (((size_t)row.block * a.kv_heads + head) * ATTN_PAGE + offset) * ATTN_DIM +
+	       threadIdx.x % 32 * EACH;
 }
 
-/* A warp's heads: every WARPS-th of the queries, then of the keys; the next is loaded before this one is worked on. */
+/* A warp's heads: every WARPS-th of the queries, then of the keys; the next is loaded before this
+ * one is worked on. */
 __device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
 {
 	const uint32_t warp = threadIdx.x / 32, mine = threadIdx.x % 32 * EACH;
@@ -116,7 +123,8 @@ __device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
 	const size_t first = (size_t)row * a.ld + mine;
 	bf16 *q = (bf16 *)a.qg + first;
 	const bf16 *k = (const bf16 *)a.k + first, *v = (const bf16 *)a.v + first;
-	piece w = load((const bf16 *)a.q_norm + mine), next = load(q + (warp < a.q_heads ? warp : 0) * 2 * ATTN_DIM);
+	piece w = load((const bf16 *)a.q_norm + mine),
+	      next = load(q + (warp < a.q_heads ? warp : 0) * 2 * ATTN_DIM);
 
 	for (uint32_t h = warp; h < a.q_heads; h += WARPS) {
 		const piece x = next;
@@ -140,7 +148,8 @@ __device__ void zero_tail(const attn_prefill_in_args &a, const attn_tile &tile)
 {
 	const qk_row at = a.rows[tile.row];
 
-	for (uint32_t i = tile.n * a.kv_heads + threadIdx.x / 32; i < ATTN_PAGE * a.kv_heads; i += WARPS) {
+	for (uint32_t i = tile.n * a.kv_heads + threadIdx.x / 32; i < ATTN_PAGE * a.kv_heads;
+	     i += WARPS) {
 		const size_t to = cache_at(a, at, i % a.kv_heads, i / a.kv_heads);
 
 		*(uint4 *)((bf16 *)a.k_cache + to) = make_uint4(0, 0, 0, 0);
@@ -163,8 +172,10 @@ __global__ void __launch_bounds__(WARPS * 32) attn_prefill_in_kernel(attn_prefil
 
 int attn_prefill_in(const struct attn_prefill_in_args *a, void *stream)
 {
-	if (!a->n_rows || !a->n_tiles || a->n_rows > INT32_MAX - a->n_tiles || !a->q_heads || !a->kv_heads || a->ld % 8 ||
-	    !a->rotary || a->rotary % (2 * EACH) || a->rotary > ATTN_DIM)
+	if (!a->n_rows || !a->n_tiles || a->n_rows > INT32_MAX - a->n_tiles || !a->q_heads ||
+	    !a->kv_heads || a->ld % 8 || !a->rotary || a->rotary % (2 * EACH) ||
+	    a->rotary > ATTN_DIM)
 		return -EINVAL;
-	return chain_launch(attn_prefill_in_kernel, dim3(a->n_rows + a->n_tiles), WARPS * 32, 0, 1, (cudaStream_t)stream, *a);
+	return chain_launch(attn_prefill_in_kernel, dim3(a->n_rows + a->n_tiles), WARPS * 32, 0, 1,
+			    (cudaStream_t)stream, *a);
 }

@@ -1,11 +1,11 @@
 /* attn_prefill_wgmma.cu - see attn_prefill.h; the kernel for compute capability 9.0.
  *
- * A producer warp copies K and V of whole KV blocks (64 keys) with the tensor copy engine into two stages
- * each; two warpgroups of 64 rows multiply:
+ * A producer warp copies K and V of whole KV blocks (64 keys) with the tensor copy engine into two
+ * stages each; two warpgroups of 64 rows multiply:
  *	S [64][64 keys]   = q K^T	both from shared memory
  *	O [64][256 dims] += P V		P from registers
- * The scores of the next block are computed while the probabilities of this one are multiplied with V.
- * Only the last block of keys needs the mask: chunks of rows and blocks of keys lie on one grid.
+ * The scores of the next block are computed while the probabilities of this one are multiplied with
+ * V. Only the last block of keys needs the mask: chunks of rows and blocks of keys lie on one grid.
  */
 #include <cuda.h>
 #include <errno.h>
@@ -35,20 +35,24 @@ constexpr size_t SHARED_BYTES = sizeof(shared) + 1024;
 constexpr uint32_t COLUMN_BYTES = ATTN_PAGE * 128;	/* 64 rows of 64 dims, 128-byte swizzle */
 constexpr int PRODUCER_REGISTERS = 24, CONSUMER_REGISTERS = 240;
 
-__device__ void produce(shared &s, const attn_prefill_args &a, const work &w, const CUtensorMap *k, const CUtensorMap *v)
+__device__ void produce(shared &s, const attn_prefill_args &a, const work &w, const CUtensorMap *k,
+			const CUtensorMap *v)
 {
-	const uint32_t n = (w.end - w.key0) / ATTN_PAGE, *table = a.blocks + w.tile.table + w.key0 / ATTN_PAGE;
+	const uint32_t n = (w.end - w.key0) / ATTN_PAGE,
+		       *table = a.blocks + w.tile.table + w.key0 / ATTN_PAGE;
 
 	for (uint32_t i = 0; i <= n; i++) {	/* K runs one block ahead of V */
 		if (i < n) {
-			const uint32_t stage = i % STAGES, row = (table[i] * a.kv_heads + w.kv_head) * ATTN_PAGE;
+			const uint32_t stage = i % STAGES,
+				       row = (table[i] * a.kv_heads + w.kv_head) * ATTN_PAGE;
 
 			barrier_wait(&s.k_empty[stage], (i / STAGES & 1) ^ 1);
 			barrier_expect(&s.k_full[stage], TILE_BYTES);
 			tensor_copy(s.k[stage], k, row, &s.k_full[stage]);
 		}
 		if (i > 0) {
-			const uint32_t j = i - 1, stage = j % STAGES, row = (table[j] * a.kv_heads + w.kv_head) * ATTN_PAGE;
+			const uint32_t j = i - 1, stage = j % STAGES,
+				       row = (table[j] * a.kv_heads + w.kv_head) * ATTN_PAGE;
 
 			barrier_wait(&s.v_empty[stage], (j / STAGES & 1) ^ 1);
 			barrier_expect(&s.v_full[stage], TILE_BYTES);
@@ -69,12 +73,14 @@ __device__ __forceinline__ void scores(float (&c)[ATTN_PAGE / 2], uint32_t q, ui
 	wgmma_commit();
 }
 
-__device__ __forceinline__ void accumulate(float (&o)[ATTN_DIM / 2], const uint32_t (&p)[ATTN_PAGE / 4], uint32_t v)
+__device__ __forceinline__ void accumulate(float (&o)[ATTN_DIM / 2],
+					   const uint32_t (&p)[ATTN_PAGE / 4], uint32_t v)
 {
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < ATTN_PAGE / 16; i++)	/* 16 keys: two groups of 8 rows */
-		wgmma_64x256x16(o, p + 4 * i, descriptor(v + (uint32_t)i * 2048, COLUMN_BYTES, 1024));
+		wgmma_64x256x16(o, p + 4 * i,
+				descriptor(v + (uint32_t)i * 2048, COLUMN_BYTES, 1024));
 	wgmma_commit();
 }
 
@@ -92,8 +98,9 @@ __device__ __forceinline__ void group_wait(uint32_t group)
 
 /* The mask, and the gates in the place of the queries, which nobody reads any more. */
 template <typename F>
-__device__ __forceinline__ void last_scores(const attn_prefill_args &a, const work &w, uint32_t f, uint32_t group,
-					    float (&c)[ATTN_PAGE / 2], const uint32_t place[2], F place_in)
+__device__ __forceinline__ void last_scores(const attn_prefill_args &a, const work &w, uint32_t f,
+					    uint32_t group, float (&c)[ATTN_PAGE / 2],
+					    const uint32_t place[2], F place_in)
 {
 	if (w.whole) {
 		group_wait(group);
@@ -103,15 +110,18 @@ __device__ __forceinline__ void last_scores(const attn_prefill_args &a, const wo
 		mask<ATTN_PAGE>(c, place, 0);
 }
 
-__device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, const work &w, uint32_t group)
+__device__ __forceinline__ void consume(shared &s, const attn_prefill_args &a, const work &w,
+					uint32_t group)
 {
 	const uint32_t n = (w.end - w.key0) / ATTN_PAGE;
 	const uint32_t first = threadIdx.x / 32 % 4 * 16, f = w.first + group * 64 + first;
-	const uint32_t place[2] = { place_of(w, f + threadIdx.x % 32 / 4), place_of(w, f + threadIdx.x % 32 / 4 + 8) };
+	const uint32_t place[2] = { place_of(w, f + threadIdx.x % 32 / 4),
+				    place_of(w, f + threadIdx.x % 32 / 4 + 8) };
 	const uint32_t q = smem_address(s.q[group]);
 	/* swizzled as the copy engine would */
 	const auto place_in = [&](int row, int chunk) {
-		return (uint4 *)(s.q[group] + chunk / 8 * COLUMN_BYTES + (first + row) * 128 + ((chunk ^ row) & 7) * 16);
+		return (uint4 *)(s.q[group] + chunk / 8 * COLUMN_BYTES + (first + row) * 128 +
+				 ((chunk ^ row) & 7) * 16);
 	};
 	float o[ATTN_DIM / 2] = {}, c[ATTN_PAGE / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
@@ -198,8 +208,9 @@ attn_prefill_wgmma_kernel(const attn_prefill_args a, const __grid_constant__ CUt
 #endif
 }
 
-typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
-			      const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+			      const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+			      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
 			      CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
 /* The driver's encoder, found at run time: the tree does not link libcuda. */
@@ -209,8 +220,9 @@ encode_tiled *encoder(void)
 	cudaDriverEntryPointQueryResult result;
 	void *p = NULL;
 
-	if (!found && cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault, &result) ==
-			      cudaSuccess &&
+	if (!found &&
+	    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault,
+					     &result) == cudaSuccess &&
 	    result == cudaDriverEntryPointSuccess)
 		found = (encode_tiled *)p;
 	return found;
@@ -219,16 +231,20 @@ encode_tiled *encoder(void)
 /* The cache as [4 columns of 64 dims][rows][64 dims], a box of 64 rows and all columns. */
 int map_cache(const attn_prefill_args *a, const void *pool, CUtensorMap *ret)
 {
-	const cuuint64_t dims[3] = { 64, (cuuint64_t)a->n_blocks * a->kv_heads * ATTN_PAGE, ATTN_DIM / 64 };
+	const cuuint64_t dims[3] = { 64, (cuuint64_t)a->n_blocks * a->kv_heads * ATTN_PAGE,
+				     ATTN_DIM / 64 };
 	const cuuint64_t strides[2] = { ATTN_DIM * 2, 128 };
 	const cuuint32_t box[3] = { 64, ATTN_PAGE, ATTN_DIM / 64 }, step[3] = { 1, 1, 1 };
 	encode_tiled *encode = encoder();
 
 	if (!encode)
 		return -ENODEV;
-	return encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)pool, dims, strides, box, step,
-		      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-		      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS ? 0 : -EINVAL;
+	return encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)pool, dims, strides, box,
+		      step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+		      CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+		      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS ?
+		       0 :
+		       -EINVAL;
 }
 
 } /* namespace */
@@ -241,9 +257,10 @@ int attn_prefill_wgmma(const struct attn_prefill_args *a, cudaStream_t stream)
 	rc = rc ? rc : map_cache(a, a->v, &v);
 	if (rc)
 		return rc;
-	if (cudaFuncSetAttribute(attn_prefill_wgmma_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	if (cudaFuncSetAttribute(attn_prefill_wgmma_kernel,
+				 cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)SHARED_BYTES) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_prefill_wgmma_kernel, dim3(blocks_of(a)), THREADS, SHARED_BYTES, 1, stream,
-			    *a, k, v);
+	return chain_launch(attn_prefill_wgmma_kernel, dim3(blocks_of(a)), THREADS, SHARED_BYTES, 1,
+			    stream, *a, k, v);
 }

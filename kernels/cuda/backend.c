@@ -1,7 +1,7 @@
 /* backend.c - the CUDA back end behind kernels/device.c: every call passed on.
  *
- * device.c knows cuda_backend_open() as a weak symbol, so that a program that is linked without this
- * library runs on the CPU alone; one that wants CUDA links with -u cuda_backend_open. */
+ * device.c knows cuda_backend_open() as a weak symbol, so that a program that is linked without
+ * this library runs on the CPU alone; one that wants CUDA links with -u cuda_backend_open. */
 #include <stdlib.h>
 
 #include "kernels/backend.h"
@@ -24,7 +24,8 @@ static struct device *hook_close(struct device *d)
 	return NULL;
 }
 
-static void hook_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret)
+static void hook_budget(const struct device *d, const struct weight_source *w,
+			struct device_budget *ret)
 {
 	cuda_device_budget(inner(d), w, ret);
 }

@@ -30,11 +30,13 @@ static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy, enum ma
 
 bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 {
-	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows &&
-	       a->n_rows <= max_rows && shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
-	       (unsigned)a->format < MATMUL_N_FORMATS && (a->format != MATMUL_BF16 || !a->row_scale) &&
-	       (!a->n_swiglu || (a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
-				 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
+	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows &&
+	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
+	       (unsigned)a->format < MATMUL_N_FORMATS &&
+	       (a->format != MATMUL_BF16 || !a->row_scale) &&
+	       (!a->n_swiglu ||
+		(a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
+		 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
 }
 
 /* Rows of W and where they go; plain ones first. */
@@ -76,15 +78,18 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 
 /* ---- narrow ---------------------------------------------------------------- */
 
-/* Warps along K: a power of two that leaves no warp without a slice.  Twice as many, in two blocks, where
- * a block a tile would leave places empty. */
+/* Warps along K: a power of two that leaves no warp without a slice.  Twice as many, in two blocks,
+ * where a block a tile would leave places empty. */
 static void narrow_split(struct matmul_params *p, bool clusters)
 {
 	p->k_warps = NARROW_WARPS;
 	while (p->k_warps / 2 >= p->n_slices)
 		p->k_warps /= 2;
 	p->m_warps = NARROW_WARPS / p->k_warps;
-	p->k_blocks = clusters && p->n_slices >= 2 * NARROW_WARPS && p->n_tiles <= (uint32_t)device_sms() ? 2 : 1;
+	p->k_blocks = clusters && p->n_slices >= 2 * NARROW_WARPS &&
+				      p->n_tiles <= (uint32_t)device_sms() ?
+			      2 :
+			      1;
 	p->k_warps *= p->k_blocks;
 	p->groups = (p->n_tiles + p->m_warps - 1) / p->m_warps;
 	p->groups_inverse = (uint32_t)(((1ull << 32) + p->groups - 1) / p->groups);
@@ -102,7 +107,8 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 	const size_t shared = narrow_shared(&p, NT);
 	/* GB10 and RTX PRO have 100 KB of shared memory in all: what does not fit twice
 	 * queues, which is only slower. */
-	const uint32_t blocks = min(most_items, (uint32_t)(device_sms() * BLOCKS) / p.k_blocks) * p.k_blocks;
+	const uint32_t blocks =
+		min(most_items, (uint32_t)(device_sms() * BLOCKS) / p.k_blocks) * p.k_blocks;
 
 	if (shared > SHARED_MAX)
 		return -EINVAL;
@@ -112,7 +118,8 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 		return -ENODEV;
 	if (!blocks)
 		return -ENODEV;
-	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, p.k_blocks, stream, p);
+	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, p.k_blocks, stream,
+			    p);
 }
 
 /* Units in flight a warp and blocks an SM: what the registers of units and x allow without
@@ -158,12 +165,15 @@ static size_t packed_bytes(const struct matmul_params *p, enum matmul_format f)
 	return (size_t)p->n_tiles * p->n_slices * matmul_unit_bytes(f);
 }
 
-/* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are more items than places. */
+/* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are
+ * more items than places. */
 template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
-static int pair_launch(struct matmul_params p, uint32_t p_items, size_t p_bytes, struct matmul_params q, cudaStream_t stream)
+static int pair_launch(struct matmul_params p, uint32_t p_items, size_t p_bytes,
+		       struct matmul_params q, cudaStream_t stream)
 {
 	auto kernel = narrow_pair_kernel<F, EXPERTS, F2>;
-	const size_t shared = max(narrow_shared(&p, 1), narrow_shared(&q, 1)), q_bytes = packed_bytes(&q, F2);
+	const size_t shared = max(narrow_shared(&p, 1), narrow_shared(&q, 1)),
+		     q_bytes = packed_bytes(&q, F2);
 	const uint32_t places = (uint32_t)device_sms() * 2;
 	uint32_t q_blocks = q.groups;
 
@@ -174,13 +184,16 @@ static int pair_launch(struct matmul_params p, uint32_t p_items, size_t p_bytes,
 	if (p_items + q_blocks > places)
 		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
 	p_items = min(p_items, places - q_blocks);
-	if (shared > 48 * 1024 && cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) !=
-					  cudaSuccess)
+	if (shared > 48 * 1024 &&
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1, stream, p, q, p_items);
+	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
+			    stream, p, q, p_items);
 }
 
-int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b, void *stream)
+int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
+		       void *stream)
 {
 	struct matmul_params p, q;
 	int rc;
@@ -188,8 +201,9 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS) || !matmul_args_ok(b, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (a->format == MATMUL_BF16)
-		return b->format == MATMUL_BF16 ? decode_matmul(a, stream) ?: decode_matmul(b, stream) :
-						  decode_matmul_pair(b, a, stream);
+		return b->format == MATMUL_BF16 ?
+			       decode_matmul(a, stream) ?: decode_matmul(b, stream) :
+			       decode_matmul_pair(b, a, stream);
 	if (b->format != MATMUL_BF16 || a->n_rows > 8 || b->n_rows > 8) {
 		rc = decode_matmul(a, stream);
 		return rc ? rc : decode_matmul(b, stream);
@@ -199,10 +213,10 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 	narrow_split(&p, false);
 	narrow_split(&q, false);
 	if (a->format == MATMUL_FP8)
-		return pair_launch<MATMUL_FP8, false, MATMUL_BF16>(p, p.groups, packed_bytes(&p, MATMUL_FP8), q,
-								   (cudaStream_t)stream);
-	return pair_launch<MATMUL_NVFP4, false, MATMUL_BF16>(p, p.groups, packed_bytes(&p, MATMUL_NVFP4), q,
-							     (cudaStream_t)stream);
+		return pair_launch<MATMUL_FP8, false, MATMUL_BF16>(
+			p, p.groups, packed_bytes(&p, MATMUL_FP8), q, (cudaStream_t)stream);
+	return pair_launch<MATMUL_NVFP4, false, MATMUL_BF16>(
+		p, p.groups, packed_bytes(&p, MATMUL_NVFP4), q, (cudaStream_t)stream);
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
@@ -225,13 +239,15 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 
 bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 {
-	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows && a->n_slots &&
-	       a->n_slots <= 16 && a->n_experts && a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows &&
+	       a->n_slots && a->n_slots <= 16 && a->n_experts &&
+	       a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
 	       (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
-struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list)
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
+					      const struct expert_list *list)
 {
 	struct matmul_params p = {};
 
@@ -280,7 +296,8 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	return -EINVAL;
 }
 
-int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b, void *stream)
+int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b,
+			  void *stream)
 {
 	const uint32_t pairs = a->n_rows * a->n_slots;
 	struct matmul_params p, q;
@@ -289,7 +306,8 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16 ||
 	    !matmul_args_ok(b, MATMUL_MAX_ROWS))
 		return -EINVAL;
-	if (a->format != MATMUL_NVFP4 || b->format != MATMUL_FP8 || b->n_rows > 8 || pairs >= 5 * a->n_experts) {
+	if (a->format != MATMUL_NVFP4 || b->format != MATMUL_FP8 || b->n_rows > 8 ||
+	    pairs >= 5 * a->n_experts) {
 		rc = decode_experts(a, stream);
 		return rc ? rc : decode_matmul(b, stream);
 	}
@@ -297,7 +315,7 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 	q = matmul_params_of(b);
 	narrow_split(&p, false);
 	narrow_split(&q, false);
-	return pair_launch<MATMUL_NVFP4, true, MATMUL_FP8>(p, p.groups * min(pairs, a->n_experts),
-							   packed_bytes(&p, MATMUL_NVFP4) * min(pairs, a->n_experts), q,
-							   (cudaStream_t)stream);
+	return pair_launch<MATMUL_NVFP4, true, MATMUL_FP8>(
+		p, p.groups * min(pairs, a->n_experts),
+		packed_bytes(&p, MATMUL_NVFP4) * min(pairs, a->n_experts), q, (cudaStream_t)stream);
 }

@@ -58,16 +58,19 @@ struct decode_matmul_args {
 	 * MATMUL_OUT_SWIGLU wants them, whose outputs go to y_swiglu.  0: nothing does. */
 	uint32_t n_swiglu, ldy_swiglu;
 	void *y_swiglu;
-	/* device, one for each row of W as it is packed (padding and n_swiglu's rows included), or NULL: 1.
-	 * Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or tensor; BF16 has none. */
+	/* device, one for each row of W as it is packed (padding and n_swiglu's rows included), or
+	 * NULL: 1. Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or
+	 * tensor; BF16 has none. */
 	const float *row_scale;
 	enum matmul_format format;
 	enum matmul_out out;
 	enum matmul_form form;
 };
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
-/* The same for two products that do not need each other: of few rows, one BF16 and the other not, in one launch. */
-int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b, void *stream);
+/* The same for two products that do not need each other: of few rows, one BF16 and the other not,
+ * in one launch. */
+int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
+		       void *stream);
 
 /* ---- experts ----------------------------------------------------------------- */
 
@@ -103,8 +106,10 @@ struct decode_experts_args {
 	enum matmul_out out;	/* F32 or SWIGLU */
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
-/* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch; else one after the other. */
-int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b, void *stream);
+/* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch;
+ * else one after the other. */
+int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b,
+			  void *stream);
 
 /* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
  * order, starting from the product of slot 0. */

@@ -27,7 +27,7 @@ struct matmul_params {
 	uint32_t n_tiles, n_slices;	/* of W: all tiles, ceil(k / 256) */
 	enum matmul_out out;		/* of the plain tiles */
 	uint32_t k_warps, m_warps;	/* warps along K x tiles side by side */
-	uint32_t k_blocks;		/* narrow: blocks of a cluster that share the warps along K */
+	uint32_t k_blocks;	/* narrow: blocks of a cluster that share the warps along K */
 	uint32_t groups;		/* narrow: of m_warps tiles, ceil(n_tiles / m_warps) */
 	uint32_t groups_inverse;	/* ceil(2^32 / groups): item / groups is the upper half of
 					 * item * this, exact while item * groups < 2^32 */
@@ -53,7 +53,8 @@ static __device__ __forceinline__ float fold(float total, float slice)
 }
 
 /* Whether row r of a tile has an output of its own: the second half of a tile in turns has none. */
-static __device__ __forceinline__ bool has_output(const struct matmul_params &p, uint32_t tile, uint32_t r)
+static __device__ __forceinline__ bool has_output(const struct matmul_params &p, uint32_t tile,
+						  uint32_t r)
 {
 	if (tile < p.n_plain)
 		return tile * MATMUL_TILE + r < p.n;
@@ -62,23 +63,26 @@ static __device__ __forceinline__ bool has_output(const struct matmul_params &p,
 
 /* The 16 row scales of a tile; NULL: all are 1. */
 template <enum matmul_format F>
-static __device__ __forceinline__ const float *tile_scales(const struct matmul_params &p, uint32_t expert, uint32_t tile)
+static __device__ __forceinline__ const float *tile_scales(const struct matmul_params &p,
+							   uint32_t expert, uint32_t tile)
 {
 	if (F == MATMUL_BF16 || !p.row_scale)
 		return NULL;
 	return p.row_scale + ((size_t)expert * p.n_tiles + tile) * MATMUL_TILE;
 }
 
-/* What the finished sum of row r is multiplied by: what the fragments leave out, times the row's scale. */
-template <enum matmul_format F> static __device__ __forceinline__ float scale_of(const float *scales, uint32_t r)
+/* What the finished sum of row r is multiplied by: what the fragments leave out, times the row's
+ * scale. */
+template <enum matmul_format F>
+static __device__ __forceinline__ float scale_of(const float *scales, uint32_t r)
 {
 	return scales ? __fmul_rn(fragment_factor<F>, scales[r]) : fragment_factor<F>;
 }
 
-/* Writes the output of row r of a tile, column `col` of the product; `up` counts in tiles in turns: the sum eight rows
- * further down. */
-static __device__ __forceinline__ void store_out(const struct matmul_params &p, uint32_t tile, uint32_t r, uint32_t col,
-						 float v, float up)
+/* Writes the output of row r of a tile, column `col` of the product; `up` counts in tiles in turns:
+ * the sum eight rows further down. */
+static __device__ __forceinline__ void store_out(const struct matmul_params &p, uint32_t tile,
+						 uint32_t r, uint32_t col, float v, float up)
 {
 	const size_t row = col;
 
@@ -88,7 +92,8 @@ static __device__ __forceinline__ void store_out(const struct matmul_params &p, 
 		((__nv_bfloat16 *)p.y_swiglu)[row * p.ldy_swiglu + (tile - p.n_plain) * 8 + r] =
 			__float2bfloat16_rn(__fmul_rn(__fmul_rn(v, sigmoid), up));
 	} else if (p.out == MATMUL_OUT_BF16) {
-		((__nv_bfloat16 *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] = __float2bfloat16_rn(v);
+		((__nv_bfloat16 *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] =
+			__float2bfloat16_rn(v);
 	} else {
 		((float *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] = v;
 	}
@@ -105,7 +110,8 @@ struct wide_layout {
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
-struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a, const struct expert_list *list);
+struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
+					      const struct expert_list *list);
 bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows);
 bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows);
 

@@ -71,7 +71,8 @@ template <int NT> struct narrow_x {
 #pragma unroll
 			for (int t = 0; t < NT; t++) {
 				b[t][j] = make_uint4(0, 0, 0, 0);
-				/* Not the read-only path: x may have been written after this kernel began. */
+				/* Not the read-only path: x may have been written after this kernel
+				 * began. */
 				if (from[t] && k + 32 * j < p.k)
 					b[t][j] = from[t][4 * j];
 			}
@@ -137,10 +138,13 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 			continue;
 		const float sum = narrow_sum(p, from, stride);
 		const float up = tile < p.n_plain ? 0 : narrow_sum(p, from + 8, stride);
-		/* Asked late, when sums no longer take registers; narrow_block() has made them near. */
-		const float *scales = tile_scales<F>(p, c.pair ? p.list.active[expert_index] : 0, tile);
+		/* Asked late, when sums no longer take registers; narrow_block() has made them
+		 * near. */
+		const float *scales =
+			tile_scales<F>(p, c.pair ? p.list.active[expert_index] : 0, tile);
 
-		store_out(p, tile, r, c.pair ? c.pair[col] : col, __fmul_rn(sum, scale_of<F>(scales, r)),
+		store_out(p, tile, r, c.pair ? c.pair[col] : col,
+			  __fmul_rn(sum, scale_of<F>(scales, r)),
 			  __fmul_rn(up, scale_of<F>(scales, r % 8 + 8)));
 	}
 }
@@ -222,7 +226,8 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 
 /* What narrow_finish() will ask for, on its way while the tiles are multiplied. */
 template <enum matmul_format F, bool EXPERTS>
-static __device__ __forceinline__ void narrow_call_scales(const struct matmul_params &p, uint32_t item, uint32_t index)
+static __device__ __forceinline__ void narrow_call_scales(const struct matmul_params &p,
+							  uint32_t item, uint32_t index)
 {
 	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + threadIdx.x;
 
@@ -231,10 +236,11 @@ static __device__ __forceinline__ void narrow_call_scales(const struct matmul_pa
 			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile)));
 }
 
-/* Block `block` of `blocks` that share the product (SPLIT: a cluster is one).  DEPTH units are in flight; units[turn] is
- * next, and is refilled for the position `ahead`. */
+/* Block `block` of `blocks` that share the product (SPLIT: a cluster is one).  DEPTH units are in
+ * flight; units[turn] is next, and is refilled for the position `ahead`. */
 template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, bool SPLIT>
-static __device__ __forceinline__ void narrow_block(const struct matmul_params &p, uint32_t block, uint32_t blocks)
+static __device__ __forceinline__ void narrow_block(const struct matmul_params &p, uint32_t block,
+						    uint32_t blocks)
 {
 	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
 	float *meeting = sums;
@@ -331,9 +337,10 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
 			if (!SPLIT || rank == 0)
-				narrow_finish<F, NT>(p, columns_of<EXPERTS>(p, index), sums + flip * buffer,
-					  item_group<EXPERTS>(p, item) * p.m_warps,
-					  chunk * 8 * NT, index);
+				narrow_finish<F, NT>(p, columns_of<EXPERTS>(p, index),
+						     sums + flip * buffer,
+						     item_group<EXPERTS>(p, item) * p.m_warps,
+						     chunk * 8 * NT, index);
 		}
 	}
 }
@@ -351,13 +358,14 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 /* Two products of few columns at once, the first blocks at the first. */
 template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
-	narrow_pair_kernel(const __grid_constant__ struct matmul_params p, const __grid_constant__ struct matmul_params q,
-			   uint32_t p_blocks)
+	narrow_pair_kernel(const __grid_constant__ struct matmul_params p,
+			   const __grid_constant__ struct matmul_params q, uint32_t p_blocks)
 {
 	if (blockIdx.x < p_blocks)
 		narrow_block<F, 1, EXPERTS, 1, false>(p, blockIdx.x, p_blocks);
 	else
-		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks, gridDim.x - p_blocks);
+		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks,
+						     gridDim.x - p_blocks);
 }
 
 #endif

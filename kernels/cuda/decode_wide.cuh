@@ -190,8 +190,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 				if (quarter % 2)
 #pragma unroll
 					for (int m = 0; m < MT; m++)
-						join_halves<4 * NT>(quarter / 2, w[m], &sum[m][0][0],
-								    &part[m][0][0]);
+						join_halves<4 * NT>(quarter / 2, w[m],
+								    &sum[m][0][0], &part[m][0][0]);
 		}
 #pragma unroll
 		for (int m = 0; m < MT; m++)
@@ -225,7 +225,8 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 #pragma unroll 1
 	for (uint32_t i = threadIdx.x; i < rows * 8 * NT; i += blockDim.x) {
 		const uint32_t m = i % rows / 16, r = i % 16, c = i / rows;
-		const uint32_t tile = blockIdx.y * p.m_warps * MT + m, col = blockIdx.x * 8 * NT + c;
+		const uint32_t tile = blockIdx.y * p.m_warps * MT + m,
+			       col = blockIdx.x * 8 * NT + c;
 		/* As wide_walk()'s lanes hold it: [row tile][column tile][lane][4]. */
 		const uint32_t at = ((m * NT + c / 8) * WARP + r % 8 * 4 + c % 8 / 2) * 4 + c % 2;
 		const float *from = (const float *)total + at;
@@ -233,7 +234,8 @@ static __device__ __forceinline__ void wide_finish(const struct matmul_params &p
 		if (has_output(p, tile, r) && col < p.n_cols) {
 			const float *scales = tile_scales<F>(p, 0, tile);
 
-			store_out(p, tile, r, col, __fmul_rn(from[r / 8 * 2], scale_of<F>(scales, r)),
+			store_out(p, tile, r, col,
+				  __fmul_rn(from[r / 8 * 2], scale_of<F>(scales, r)),
 				  __fmul_rn(from[2], scale_of<F>(scales, r % 8 + 8)));
 		}
 	}

@@ -1,8 +1,6 @@
-/* device.cu - see device.h: opening, memory, slots, steps in flight. */
+/* device.cu - see device.h: opening, memory, closing; a device that is lost; measurements. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include <algorithm>
 
@@ -13,10 +11,8 @@ extern "C" {
 #include "lib/err.h"
 }
 
-namespace {
-
 /* A call that must not fail while the device is there. */
-int code_of(struct cuda_device *d, cudaError_t e)
+int device_code(struct cuda_device *d, cudaError_t e)
 {
 	if (e == cudaSuccess)
 		return 0;
@@ -26,7 +22,7 @@ int code_of(struct cuda_device *d, cudaError_t e)
 	return -ENODEV;
 }
 
-int shape_check(const struct model_shape *m, const struct device_limits *l, struct err *e)
+static int shape_check(const struct model_shape *m, const struct device_limits *l, struct err *e)
 {
 	uint32_t n_attention = 0;
 
@@ -60,7 +56,7 @@ int shape_check(const struct model_shape *m, const struct device_limits *l, stru
 	return 0;
 }
 
-void sizes(struct cuda_device *d)
+static void sizes(struct cuda_device *d)
 {
 	const struct model_shape *m = &d->m;
 	const struct device_limits *l = &d->limits;
@@ -85,20 +81,11 @@ void sizes(struct cuda_device *d)
 }
 
 /* What there is of a slot besides its recurrent state. */
-size_t slot_bytes(const struct cuda_device *d)
+static size_t slot_bytes(const struct cuda_device *d)
 {
 	return sizeof(struct sample_params) + SAMPLE_MAX_BIAS * sizeof(struct sample_bias) +
 	       (size_t)d->m.vocab_rows * 4 + 4;
 }
-
-size_t rotation_bytes(const struct cuda_device *d)
-{
-	return (size_t)d->limits.max_context * (d->m.rotary_dim / 2) * 2;
-}
-
-} /* namespace */
-
-/* ---- opening ------------------------------------------------------------------- */
 
 int cuda_device_open(const char *name, const struct model_shape *shape, const struct device_limits *limits,
 		     struct cuda_device **ret, struct err *e)
@@ -148,58 +135,6 @@ const char *cuda_device_numeric_text(const struct cuda_device *d)
 {
 	return d->numeric_text.c_str();
 }
-
-/* ---- rotation tables ----------------------------------------------------------- */
-
-/* Frequencies of pairs, with YaRN's blend (Peng, Quesnelle, Fan, Shippole, "YaRN", 2023, section 3.2;
- * beta 32 and 1). */
-static std::vector<double> rotary_frequencies(const struct model_shape *m)
-{
-	const double two_pi = 6.283185307179586, dim = m->rotary_dim, original = m->yarn_original;
-	std::vector<double> f(m->rotary_dim / 2);
-	double low = 0, high = 0;
-
-	if (m->yarn_factor > 1) {
-		low = std::max(0.0, floor(dim * log(original / (32 * two_pi)) / (2 * log(m->rope_theta))));
-		high = std::min(dim - 1, ceil(dim * log(original / two_pi) / (2 * log(m->rope_theta))));
-		high = high == low ? low + 0.001 : high;
-	}
-	for (size_t i = 0; i < f.size(); i++) {
-		double plain = pow(m->rope_theta, -2.0 * (double)i / dim), ramp;
-
-		ramp = std::min(1.0, std::max(0.0, ((double)i - low) / (high - low)));
-		f[i] = m->yarn_factor > 1 ? plain / m->yarn_factor * ramp + plain * (1 - ramp) : plain;
-	}
-	return f;
-}
-
-static uint16_t round_bf16(double x)
-{
-	float f = (float)x;
-	uint32_t bits;
-
-	memcpy(&bits, &f, 4);
-	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-static int rotation_load(struct cuda_device *d)
-{
-	const std::vector<double> f = rotary_frequencies(&d->m);
-	const double factor = d->m.yarn_factor > 1 ? d->m.yarn_attention_factor : 1;
-	std::vector<uint16_t> c(rotation_bytes(d) / 2), s(c.size());
-
-	for (uint32_t pos = 0; pos < d->limits.max_context; pos++)
-		for (size_t i = 0; i < f.size(); i++) {
-			c[pos * f.size() + i] = round_bf16(cos(pos * f[i]) * factor);
-			s[pos * f.size() + i] = round_bf16(sin(pos * f[i]) * factor);
-		}
-	if (c.empty())
-		return 0;
-	return code_of(d, cudaMemcpy(d->cos, c.data(), c.size() * 2, cudaMemcpyHostToDevice)) ?:
-	       code_of(d, cudaMemcpy(d->sin, s.data(), s.size() * 2, cudaMemcpyHostToDevice));
-}
-
-/* ---- memory -------------------------------------------------------------------- */
 
 static bool take(void *ret, size_t bytes)
 {
@@ -338,291 +273,6 @@ struct cuda_device *cuda_device_close(struct cuda_device *d)
 	return NULL;
 }
 
-/* ---- slots --------------------------------------------------------------------- */
-
-static bool in_range(float x, float low, float high)
-{
-	return x >= low && x <= high;
-}
-
-static bool sampling_ok(const struct cuda_device *d, const struct sampling *s)
-{
-	if (!in_range(s->temperature, 0, 1e6f) || !in_range(s->top_p, 0, 1) || s->top_p <= 0 ||
-	    !in_range(s->min_p, 0, 1) || !in_range(s->repetition, 1e-6f, 1e6f) || !in_range(s->presence, -1e6f, 1e6f) ||
-	    !in_range(s->frequency, -1e6f, 1e6f) || s->n_top > STEP_MAX_TOP || s->n_bias > STEP_MAX_BIAS ||
-	    s->n_never > SAMPLE_MAX_BIAS - STEP_MAX_BIAS)
-		return false;
-	for (uint32_t i = 0; i < s->n_bias; i++)
-		if (s->bias[i].id >= d->m.vocab_rows || s->bias[i].bias != s->bias[i].bias)
-			return false;
-	for (uint32_t i = 0; i < s->n_never; i++)
-		if (s->never[i] >= d->m.vocab_rows)
-			return false;
-	return true;
-}
-
-/* Ids once each, sums of several entries in the order given. */
-static uint32_t bias_merge(const struct sampling *s, struct sample_bias *ret)
-{
-	std::vector<struct sample_bias> all;
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < s->n_bias; i++)
-		all.push_back({ s->bias[i].id, s->bias[i].bias });
-	for (uint32_t i = 0; i < s->n_never; i++)
-		all.push_back({ s->never[i], -INFINITY });
-	std::stable_sort(all.begin(), all.end(),
-			 [](const struct sample_bias &a, const struct sample_bias &b) { return a.id < b.id; });
-	for (const struct sample_bias &b : all) {
-		if (n && ret[n - 1].id == b.id)
-			ret[n - 1].bias = b.bias == -INFINITY ? b.bias : ret[n - 1].bias + b.bias;
-		else
-			ret[n++] = b;
-	}
-	return n;
-}
-
-static int state_clear(struct cuda_device *d, uint32_t slot)
-{
-	d->side[slot] = 0;
-	for (uint32_t l = 0; l < d->n_gdn; l++)
-		if (cudaMemsetAsync(state_at(d, l, slot), 0, d->state_slot, d->stream) != cudaSuccess ||
-		    cudaMemsetAsync(window_at(d, l, slot, 0), 0, 2 * d->window_side, d->stream) != cudaSuccess)
-			return -ENODEV;
-	return 0;
-}
-
-/* The prompt's marks and the biases, from pinned memory: copied (or read) in the stream's own time. */
-static int slot_tables(struct cuda_device *d, uint32_t slot, const struct sampling *s, const uint32_t *prompt,
-		       uint32_t n_prompt, struct sample_params *p)
-{
-	uint32_t *counts = d->counts + (size_t)slot * d->m.vocab_rows;
-	const unsigned i = d->begin_next;
-	int rc = 0;
-
-	if (cudaEventSynchronize(d->begin_done[i]) != cudaSuccess)
-		return -ENODEV;
-	d->begin_next = 1 - i;
-	p->n_bias = bias_merge(s, d->begin_bias[i]);
-	if (p->n_bias && cudaMemcpyAsync(d->bias + (size_t)slot * SAMPLE_MAX_BIAS, d->begin_bias[i],
-					 p->n_bias * sizeof(struct sample_bias), cudaMemcpyHostToDevice,
-					 d->stream) != cudaSuccess)
-		return -ENODEV;
-	if (p->penalise) {
-		const struct count_args c = { counts, d->begin_ids[i], n_prompt, d->m.vocab_rows, 1 };
-
-		if (n_prompt)
-			memcpy(d->begin_ids[i], prompt, n_prompt * 4);
-		if (cudaMemsetAsync(counts, 0, (size_t)d->m.vocab_rows * 4, d->stream) != cudaSuccess)
-			return -ENODEV;
-		rc = sample_count(&c, d->stream);
-	}
-	return rc ? rc : cudaEventRecord(d->begin_done[i], d->stream) == cudaSuccess ? 0 : -ENODEV;
-}
-
-int cuda_slot_begin(struct cuda_device *d, uint32_t slot, const struct sampling *s, const uint32_t *prompt,
-		    uint32_t n_prompt)
-{
-	struct sample_params p = {};
-	int rc;
-
-	if (!d->loaded || slot >= d->limits.n_slots || !sampling_ok(d, s) || n_prompt > d->limits.max_context ||
-	    (n_prompt && !prompt))
-		return -EINVAL;
-	if (d->lost)
-		return -ENODEV;
-	p.seed = s->seed;
-	p.temperature = s->temperature;
-	p.top_p = s->top_p;
-	p.min_p = s->min_p;
-	p.repetition = s->repetition;
-	p.presence = s->presence;
-	p.frequency = s->frequency;
-	p.top_k = s->top_k;
-	p.choice = s->choice;
-	p.n_top = s->n_top;
-	p.logprob = s->logprob;
-	p.penalise = s->repetition < 1 || s->repetition > 1 || s->presence < 0 || s->presence > 0 || s->frequency < 0 ||
-		     s->frequency > 0;
-	d->penalise[slot] = (uint8_t)p.penalise;
-	rc = state_clear(d, slot);
-	rc = rc ? rc : slot_tables(d, slot, s, prompt, n_prompt, &p);
-	rc = rc ? rc : sample_set(d->params + slot, &p, d->stream);
-	d->lost |= rc == -ENODEV;
-	return rc;
-}
-
-/* ---- steps --------------------------------------------------------------------- */
-
-/* What kernels read about a pass, on its way; then the pass. */
-static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const struct staging *s)
-{
-	if (pass->prefill) {
-		if (cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes, cudaMemcpyHostToDevice,
-				    d->stream) != cudaSuccess)
-			return -ENODEV;
-		return prefill_forward(d, pass, s);
-	}
-	if (cudaMemcpyAsync(d->ws.meta, s->meta, sizeof(*s->meta), cudaMemcpyHostToDevice, d->stream) != cudaSuccess ||
-	    cudaMemcpyAsync(d->ws.table, s->table, pass->n_table * 4, cudaMemcpyHostToDevice, d->stream) != cudaSuccess)
-		return -ENODEV;
-	return pass_forward(d, pass);
-}
-
-static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *s,
-		       struct flight *f)
-{
-	int rc = pass_describe(d, p, pass, s);
-
-	rc = rc ? rc : pass_enqueue(d, pass, s);
-	if (rc)
-		return rc;
-	for (const struct piece &piece : pass->pieces)
-		d->side[piece.slot] ^= 1;
-	if (d->limits.digests)
-		rc = pass_digest(d, pass, f->results.data());
-	if (!rc && pass->n_sample &&
-	    cudaMemcpyAsync(s->out, d->ws.out, pass->n_sample * sizeof(*s->out), cudaMemcpyDeviceToHost, d->stream) !=
-		    cudaSuccess)
-		rc = -ENODEV;
-	return rc;
-}
-
-int cuda_device_submit(struct cuda_device *d, const struct plan *p)
-{
-	struct flight *f = &d->flights[(d->oldest + d->n_flights) % STEP_AHEAD];
-	std::vector<struct pass> passes;
-	int rc;
-
-	if (!d->loaded)
-		return -EINVAL;
-	if (d->lost)
-		return -ENODEV;
-	rc = plan_cut(d, p, &passes);
-	if (rc)
-		return rc;
-	if (d->n_flights == STEP_AHEAD)
-		return -EAGAIN;
-	f->passes.swap(passes);
-	f->results.assign(p->n_runs, {});
-	for (uint32_t i = 0; i < p->n_runs; i++)
-		f->results[i].slot = p->runs[i].slot;
-	for (size_t i = 0; !rc && i < f->passes.size(); i++)
-		rc = pass_submit(d, p, &f->passes[i], &f->staging[i], f);
-	if (!rc && cudaEventRecord(f->done, d->stream) != cudaSuccess)
-		rc = -ENODEV;
-	if (rc) {	/* part of a step was enqueued: states can no longer be trusted */
-		d->lost = true;
-		return -ENODEV;
-	}
-	d->n_flights++;
-	return 0;
-}
-
-static void result_take(const struct sample_out *from, struct run_result *r)
-{
-	r->sampled = true;
-	r->no_number = from->no_number;
-	r->token = from->token;
-	r->logprob = from->logprob;
-	r->n_top = std::min(from->n_top, (uint32_t)STEP_MAX_TOP);
-	for (uint32_t i = 0; i < r->n_top; i++) {
-		r->top[i].id = from->top_id[i];
-		r->top[i].logprob = from->top_logprob[i];
-	}
-}
-
-int cuda_device_collect(struct cuda_device *d, struct run_result *ret, uint32_t n)
-{
-	struct flight *f = &d->flights[d->oldest];
-
-	if (!d->n_flights)
-		return d->lost ? -ENODEV : -ENOENT;
-	if (n < f->results.size())
-		return -EINVAL;
-	if (code_of(d, cudaEventSynchronize(f->done)))
-		return -ENODEV;
-	for (size_t i = 0; i < f->passes.size(); i++)
-		for (uint32_t j = 0; j < f->passes[i].n_sample; j++)
-			result_take(&f->staging[i].out[j], &f->results[f->passes[i].sample_run[j]]);
-	std::copy(f->results.begin(), f->results.end(), ret);
-	d->oldest = (d->oldest + 1) % STEP_AHEAD;
-	d->n_flights--;
-	return (int)f->results.size();
-}
-
-/* ---- state and blocks, out and in ------------------------------------------------ */
-
-size_t cuda_state_bytes(const struct cuda_device *d)
-{
-	return d->n_gdn * (d->state_slot + d->window_side);
-}
-
-size_t cuda_block_bytes(const struct cuda_device *d)
-{
-	return d->n_attn * 2 * (d->kv_half / d->limits.n_blocks);
-}
-
-/* On the stream and waited for: a plain cudaMemcpy() in may return before it has arrived. */
-static int copy(struct cuda_device *d, void *device, void *host, size_t bytes, bool save)
-{
-	return code_of(d, cudaMemcpyAsync(save ? host : device, save ? device : host, bytes,
-					  save ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, d->stream)) ?:
-	       code_of(d, cudaStreamSynchronize(d->stream));
-}
-
-static int state_copy(struct cuda_device *d, uint32_t slot, char *host, bool save)
-{
-	if (!d->loaded || slot >= d->limits.n_slots)
-		return -EINVAL;
-	if (d->lost)
-		return -ENODEV;
-	for (uint32_t l = 0; l < d->n_gdn; l++) {
-		if (copy(d, state_at(d, l, slot), host, d->state_slot, save) ||
-		    copy(d, window_at(d, l, slot, d->side[slot]), host + d->state_slot, d->window_side, save))
-			return -ENODEV;
-		host += d->state_slot + d->window_side;
-	}
-	return 0;
-}
-
-static int block_copy(struct cuda_device *d, kv_block b, char *host, bool save)
-{
-	const size_t each = d->kv_half / d->limits.n_blocks;
-
-	if (!d->loaded || b >= d->limits.n_blocks)
-		return -EINVAL;
-	if (d->lost)
-		return -ENODEV;
-	for (uint32_t l = 0; l < d->n_attn; l++)
-		for (int half = 0; half < 2; half++, host += each)
-			if (copy(d, kv_at(d, l, half) + each * b, host, each, save))
-				return -ENODEV;
-	return 0;
-}
-
-int cuda_state_save(struct cuda_device *d, uint32_t slot, void *ret)
-{
-	return state_copy(d, slot, (char *)ret, true);
-}
-
-int cuda_state_restore(struct cuda_device *d, uint32_t slot, const void *from)
-{
-	return state_copy(d, slot, (char *)from, false);
-}
-
-int cuda_block_save(struct cuda_device *d, kv_block b, void *ret)
-{
-	return block_copy(d, b, (char *)ret, true);
-}
-
-int cuda_block_restore(struct cuda_device *d, kv_block b, const void *from)
-{
-	return block_copy(d, b, (char *)from, false);
-}
-
-/* ---- a device that is lost --------------------------------------------------------- */
-
 /* An error that breaks the context sticks: every later call answers it too, so where the first word was not
  * kept the stream is asked again. */
 const char *cuda_device_lost_text(struct cuda_device *d)
@@ -643,8 +293,6 @@ const char *cuda_device_lost_text(struct cuda_device *d)
 	return d->lost_text;
 }
 
-/* ---- measurements ---------------------------------------------------------------- */
-
 void cuda_device_profile(struct cuda_device *d, bool on)
 {
 	d->profile = on;
@@ -652,9 +300,9 @@ void cuda_device_profile(struct cuda_device *d, bool on)
 
 int cuda_device_stats(struct cuda_device *d, struct cuda_stats *ret)
 {
-	if (code_of(d, cudaStreamSynchronize(d->stream)) ||
-	    code_of(d, cudaMemcpy(&d->stats.experts_active, d->ws.active, 8, cudaMemcpyDeviceToHost)) ||
-	    code_of(d, cudaMemset(d->ws.active, 0, 8)))
+	if (device_code(d, cudaStreamSynchronize(d->stream)) ||
+	    device_code(d, cudaMemcpy(&d->stats.experts_active, d->ws.active, 8, cudaMemcpyDeviceToHost)) ||
+	    device_code(d, cudaMemset(d->ws.active, 0, 8)))
 		return -ENODEV;
 	for (size_t i = 0; i < d->marks.size(); i++) {
 		float ms = 0;

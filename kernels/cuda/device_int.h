@@ -1,10 +1,11 @@
-/* device_int.h - the inside of the CUDA back end, shared by device.cu, plan.cu, forward.cu, prefill.cu and
- * digest.cu.
+/* device_int.h - the inside of the CUDA back end, shared by device.cu, slot.cu, submit.cu, plan.cu,
+ * forward.cu, prefill.cu and their like.
  *
- * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most, by the decode kernels
- * (forward.cu), and of prompt rows, PREFILL_ROWS at most, by the prefill kernels (prefill.cu).  A decode pass is
- * described by fixed arrays (struct pass_meta) that travel in one copy; kernels find all that changes from step to step
- * there, at places that do not, so that a pass can be replayed as a graph.
+ * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most,
+ * by the decode kernels (forward.cu), and of prompt rows, PREFILL_ROWS at most, by the prefill
+ * kernels (prefill.cu).  A decode pass is described by fixed arrays (struct pass_meta) that travel
+ * in one copy; kernels find all that changes from step to step there, at places that do not, so
+ * that a pass can be replayed as a graph.
  */
 #ifndef HEARTH_KERNELS_CUDA_DEVICE_INT_H
 #define HEARTH_KERNELS_CUDA_DEVICE_INT_H
@@ -28,7 +29,7 @@
 #include "kernels/cuda/weights.h"
 
 #define PASS_ROWS MATMUL_MAX_ROWS
-#define PREFILL_ROWS 8192	/* rows of a prefill pass; what they need of workspace is reserved */
+#define PREFILL_ROWS 8192	/* of a prefill pass; what they need of workspace is reserved */
 #define PREFILL_RUNS PASS_ROWS
 #define PREFILL_SLOTS 128	/* partial results of attention over long contexts */
 
@@ -149,21 +150,31 @@ struct cuda_device {
 	struct cuda_stats stats;
 };
 
+/* device.cu: 0, or -ENODEV: a call that must not fail while the device is there did; it is lost. */
+int device_code(struct cuda_device *d, cudaError_t e);
+
+/* rotation.cu: of one of the two tables; both, into d->cos and d->sin. */
+size_t rotation_bytes(const struct cuda_device *d);
+int rotation_load(struct cuda_device *d);
+
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);
 /* Writes what the kernels read about a pass; of a prefill pass also n_chunks and n_tiles. */
-int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *to);
+int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass,
+		  const struct staging *to);
 /* Lays the arrays out from `blob` on (NULL: only the size). */
 void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill_meta *ret);
 
-/* forward.cu: enqueues a pass from embedding to sample. */
+/* pass.cu: enqueues a pass from embedding to sample. */
 int pass_forward(struct cuda_device *d, const struct pass *pass);
 /* prefill.cu: the same for a prefill pass; `from` is what pass_describe() wrote. */
 int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct staging *from);
 
-/* forward.cu: what both use. */
-void pass_mark(struct cuda_device *d, enum cuda_class c);	/* after work of a class was enqueued */
-uint32_t gdn_width(const struct cuda_device *d);	/* what a mixer's first matrix gives, side by side: q k v z b a */
+/* forward.cu, forward_experts.cu, pass.cu: what both use. */
+/* after work of a class was enqueued */
+void pass_mark(struct cuda_device *d, enum cuda_class c);
+/* what a mixer's first matrix gives, side by side: q k v z b a */
+uint32_t gdn_width(const struct cuda_device *d);
 uint32_t gdn_ld(const struct cuda_device *d);		/* its rows are so far apart */
 uint32_t attention_width(const struct cuda_device *d);	/* q with gates, k, v */
 uint32_t slots_of(const struct cuda_device *d);		/* experts of a row, the shared one last */
@@ -179,8 +190,10 @@ struct strided shared_act(const struct cuda_device *d);
 /* One product gives both what the router says and the shared expert's activations. */
 static inline bool shared_in_follows(const struct layer_weights *w)
 {
-	return w->shared_in.n && w->router.format == MATMUL_BF16 && w->shared_in.format == MATMUL_BF16;
+	return w->shared_in.n && w->router.format == MATMUL_BF16 &&
+	       w->shared_in.format == MATMUL_BF16;
 }
+/* workspace.cu: lays the arrays out from `slab` on (NULL: only the size). */
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 
 /* digest.cu: waits for the stream, then adds a pass to its runs' digests. */
@@ -191,7 +204,9 @@ static inline uint32_t attn_slots(const struct cuda_device *d)
 {
 	const uint32_t segments = attn_prefill_segments(d->limits.max_context);
 
-	return !d->n_attn || segments == 1 ? 0 : segments > PREFILL_SLOTS ? segments : PREFILL_SLOTS;
+	return !d->n_attn || segments == 1 ? 0 :
+	       segments > PREFILL_SLOTS	   ? segments :
+					     PREFILL_SLOTS;
 }
 
 static inline char *kv_at(const struct cuda_device *d, uint32_t layer, int half)
@@ -204,7 +219,8 @@ static inline char *state_at(const struct cuda_device *d, uint32_t layer, uint32
 	return d->state + ((size_t)layer * d->limits.n_slots + slot) * d->state_slot;
 }
 
-static inline char *window_at(const struct cuda_device *d, uint32_t layer, uint32_t slot, uint32_t side)
+static inline char *window_at(const struct cuda_device *d, uint32_t layer, uint32_t slot,
+			      uint32_t side)
 {
 	return d->window + (((size_t)layer * d->limits.n_slots + slot) * 2 + side) * d->window_side;
 }

@@ -31,7 +31,8 @@ int add(uint32_t *crc, const void *device, size_t bytes)
 }
 
 /* Position after position, so that a run's digest is that of its parts in a row. */
-int kv_digest(struct cuda_device *d, const struct piece &p, const std::vector<struct qk_row> &rows, uint32_t *crc)
+int kv_digest(struct cuda_device *d, const struct piece &p, const std::vector<struct qk_row> &rows,
+	      uint32_t *crc)
 {
 	const size_t each = ATTN_DIM * 2;
 
@@ -39,7 +40,10 @@ int kv_digest(struct cuda_device *d, const struct piece &p, const std::vector<st
 		for (uint32_t l = 0; l < d->n_attn; l++)
 			for (uint32_t h = 0; h < 2 * d->m.n_kv_heads; h++) {
 				const struct qk_row &r = rows[p.row + i];
-				size_t at = (((size_t)r.block * d->m.n_kv_heads + h / 2) * STEP_GRID + r.offset) * each;
+				size_t at =
+					(((size_t)r.block * d->m.n_kv_heads + h / 2) * STEP_GRID +
+					 r.offset) *
+					each;
 
 				if (add(crc, kv_at(d, l, (int)(h % 2)) + at, each))
 					return -ENODEV;
@@ -63,8 +67,8 @@ int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_resul
 	std::vector<struct qk_row> rows(pass->n_rows);
 
 	if (cudaStreamSynchronize(d->stream) != cudaSuccess ||
-	    cudaMemcpy(rows.data(), pass->prefill ? d->ws.prefill.qk : d->ws.meta->qk, rows.size() * sizeof(struct qk_row),
-		       cudaMemcpyDeviceToHost) != cudaSuccess)
+	    cudaMemcpy(rows.data(), pass->prefill ? d->ws.prefill.qk : d->ws.meta->qk,
+		       rows.size() * sizeof(struct qk_row), cudaMemcpyDeviceToHost) != cudaSuccess)
 		return -ENODEV;
 	for (const struct piece &p : pass->pieces) {
 		struct step_digest *g = &results[p.run].digest;

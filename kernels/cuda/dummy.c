@@ -10,7 +10,8 @@ const char *dummy_recipe_name(enum dummy_recipe r)
 	return (unsigned)r < DUMMY_N ? names[r] : "?";
 }
 
-static void size_of(const struct model_shape *m, enum weight_slot slot, uint32_t *rows, uint32_t *cols)
+static void size_of(const struct model_shape *m, enum weight_slot slot, uint32_t *rows,
+		    uint32_t *cols)
 {
 	const uint32_t value = m->gdn_v_heads * m->gdn_head_dim, head = m->head_dim;
 	const uint32_t channels = 2 * m->gdn_k_heads * m->gdn_head_dim + value;
@@ -37,12 +38,24 @@ static void size_of(const struct model_shape *m, enum weight_slot slot, uint32_t
 	case W_SHARED_DOWN: *rows = m->hidden; *cols = m->shared_inter; break;
 	case W_MLP_GATE: case W_MLP_UP: *rows = m->dense_inter; break;
 	case W_MLP_DOWN: *rows = m->hidden; *cols = m->dense_inter; break;
-	case W_FINAL_NORM: case W_MTP_EMBED_NORM: case W_MTP_HIDDEN_NORM: case W_MTP_NORM: case W_PER_LAYER:
+	case W_FINAL_NORM:
+	case W_MTP_EMBED_NORM:
+	case W_MTP_HIDDEN_NORM:
+	case W_MTP_NORM:
+	case W_PER_LAYER:
 	case W_POST_NORM: case W_SHARED_SCORE: case W_N_SLOTS: *rows = 1; break;
 	}
 }
 
-enum group { GROUP_PLAIN, GROUP_HEAD, GROUP_GDN, GROUP_ATTENTION, GROUP_EXPERT, GROUP_SHARED, GROUP_DENSE };
+enum group {
+	GROUP_PLAIN,
+	GROUP_HEAD,
+	GROUP_GDN,
+	GROUP_ATTENTION,
+	GROUP_EXPERT,
+	GROUP_SHARED,
+	GROUP_DENSE
+};
 
 static enum group group_of(enum weight_slot slot)
 {
@@ -93,15 +106,18 @@ static bool has(const struct model_shape *m, enum weight_slot slot, uint32_t lay
 	return slot < W_MLP_GATE || !m->n_experts;
 }
 
-static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
+static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		struct weight_ref *ret)
 {
 	const struct dummy *d = ctx;
 
 	(void)expert;
 	if ((unsigned)slot >= W_N_SLOTS || !has(&d->shape, slot, layer))
 		return -ENOENT;
-	*ret = (struct weight_ref){ .name = weight_slot_name(slot), .format = format_of(d->recipe, group_of(slot)),
-				    .scale_format = WF_BF16, .global = 1 };
+	*ret = (struct weight_ref){ .name = weight_slot_name(slot),
+				    .format = format_of(d->recipe, group_of(slot)),
+				    .scale_format = WF_BF16,
+				    .global = 1 };
 	size_of(&d->shape, slot, &ret->rows, &ret->cols);
 	if (ret->format == WF_FP8) {
 		ret->span_rows = d->recipe == DUMMY_FP8 ? 128 : 1;

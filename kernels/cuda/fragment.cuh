@@ -196,9 +196,11 @@ template <> struct unit<MATMUL_NVFP4> {
 };
 
 /* After the last step of a half: the first half's sums move to `part`, scaled; the second
- * half's take them up: sum = fma(scale1, sum1, scale0 * sum0).  N accumulators, four of a lane's after the other. */
+ * half's take them up: sum = fma(scale1, sum1, scale0 * sum0).  N accumulators, four of a lane's
+ * after the other. */
 template <int N>
-static __device__ __forceinline__ void join_halves(int half, const struct unit<MATMUL_FP8> &w, float *sum, float *part)
+static __device__ __forceinline__ void join_halves(int half, const struct unit<MATMUL_FP8> &w,
+						   float *sum, float *part)
 {
 #pragma unroll
 	for (int i = 0; i < N; i++) {
@@ -214,6 +216,7 @@ static __device__ __forceinline__ void join_halves(int half, const struct unit<M
 }
 
 /* What a finished sum is multiplied by for what the fragments leave out: a power of two. */
-template <enum matmul_format F> constexpr float fragment_factor = F == MATMUL_NVFP4 ? 0x1p52f : 1.0f;
+template <enum matmul_format F>
+constexpr float fragment_factor = F == MATMUL_NVFP4 ? 0x1p52f : 1.0f;
 
 #endif

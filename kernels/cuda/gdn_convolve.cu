@@ -1,7 +1,8 @@
 /* gdn_convolve.cu - convolution, SiLU and normalisation: a block per chunk and head (of q, k or v).
  *
- * A thread goes down eight rows of eight channels, all eleven inputs asked for at once, and a row's 128 channels are with 16 lanes.
- * q and k leave as fp16 of norm 1, v as bf16 with the largest of each value dimension, all in the order of the room.
+ * A thread goes down eight rows of eight channels, all eleven inputs asked for at once, and a row's
+ * 128 channels are with 16 lanes. q and k leave as fp16 of norm 1, v as bf16 with the largest of
+ * each value dimension, all in the order of the room.
  */
 #include "kernels/cuda/gdn_prefill.cuh"
 
@@ -18,7 +19,8 @@ constexpr int WINDOW = GDN_TAPS - 1;
 
 /* Eight channels of one token before the convolution; t counts from the chunk's first row. */
 struct column {
-	const __nv_bfloat16 *u, *window;	/* the chunk's first row; the window if the chunk is its run's first, else NULL */
+	/* the chunk's first row; the window if the chunk is its run's first, else NULL */
+	const __nv_bfloat16 *u, *window;
 	int ld, channels, n;
 
 	__device__ uint4 at(int t) const
@@ -79,7 +81,8 @@ __device__ uint4 slide(const float w[GDN_TAPS][8], float past[WINDOW][8], uint4 
 		past[1][c] = past[2][c];
 		past[2][c] = now[c];
 	}
-	return make_uint4(pack_bf16(y[0], y[1]), pack_bf16(y[2], y[3]), pack_bf16(y[4], y[5]), pack_bf16(y[6], y[7]));
+	return make_uint4(pack_bf16(y[0], y[1]), pack_bf16(y[2], y[3]), pack_bf16(y[4], y[5]),
+			  pack_bf16(y[6], y[7]));
 }
 
 /* The row by its norm, fp16. */
@@ -98,22 +101,25 @@ __device__ uint4 normalise(uint4 bf16)
 #pragma unroll
 	for (int c = 0; c < 8; c++)
 		y[c] = __fmul_rn(y[c], r);
-	return make_uint4(pack_f16(y[0], y[1]), pack_f16(y[2], y[3]), pack_f16(y[4], y[5]), pack_f16(y[6], y[7]));
+	return make_uint4(pack_f16(y[0], y[1]), pack_f16(y[2], y[3]), pack_f16(y[4], y[5]),
+			  pack_f16(y[6], y[7]));
 }
 
 /* The three tokens before the next run, into the other side. */
 __device__ void store_window(const gdn_prefill_args &a, const gdn_prefill_run &run, size_t channels)
 {
 	const size_t ch = blockIdx.x * D + threadIdx.x;
-	__nv_bfloat16 *slot = (__nv_bfloat16 *)a.window + (size_t)run.slot * 2 * WINDOW * channels + ch;
+	__nv_bfloat16 *slot =
+		(__nv_bfloat16 *)a.window + (size_t)run.slot * 2 * WINDOW * channels + ch;
 	const __nv_bfloat16 *past = slot + run.side * WINDOW * channels;
 	__nv_bfloat16 *next = slot + (1 - run.side) * WINDOW * channels;
 
 	for (int j = 0; j < WINDOW; j++) {
 		const int t = (int)run.n - WINDOW + j;
 
-		next[j * channels] = t >= 0 ? ((const __nv_bfloat16 *)a.u)[(size_t)(run.row + t) * a.ld + ch]
-					    : past[(t + WINDOW) * channels];
+		next[j * channels] =
+			t >= 0 ? ((const __nv_bfloat16 *)a.u)[(size_t)(run.row + t) * a.ld + ch] :
+				 past[(t + WINDOW) * channels];
 	}
 }
 
@@ -124,18 +130,22 @@ __global__ void __launch_bounds__(THREADS, 4) convolve_kernel(gdn_prefill_args a
 	const gdn_chunk chunk = a.chunks[blockIdx.y];
 	const gdn_prefill_run run = a.runs[chunk.run];
 	const place p = place_of(a, chunk, run, blockIdx.y);
-	const int channels = (int)gridDim.x * D, piece = threadIdx.x % PIECES, t0 = threadIdx.x / PIECES * GROUP;
+	const int channels = (int)gridDim.x * D, piece = threadIdx.x % PIECES,
+		  t0 = threadIdx.x / PIECES * GROUP;
 	const size_t first = (size_t)blockIdx.x * D + 8 * piece;
 	const bool values = blockIdx.x >= 2 * a.k_heads;
 	const column in = { (const __nv_bfloat16 *)a.u + (size_t)p.row * a.ld + first,
-			    p.first ? (const __nv_bfloat16 *)a.window +
-					      ((size_t)run.slot * 2 + run.side) * WINDOW * channels + first
-				    : NULL,
+			    p.first ?
+				    (const __nv_bfloat16 *)a.window +
+					    ((size_t)run.slot * 2 + run.side) * WINDOW * channels +
+					    first :
+				    NULL,
 			    (int)a.ld, channels, (int)p.n };
 	float w[GDN_TAPS][8], past[WINDOW][8];
 	uint4 x[GROUP + WINDOW];
 
-	static_assert(THREADS == D, "a thread clears and stores one maximum, and one channel of the window");
+	static_assert(THREADS == D,
+		      "a thread clears and stores one maximum, and one channel of the window");
 	v_max[threadIdx.x] = 0;
 	load_taps(w, (const __nv_bfloat16 *)a.conv_w + first * GDN_TAPS);
 	chain_wait();
@@ -154,7 +164,8 @@ __global__ void __launch_bounds__(THREADS, 4) convolve_kernel(gdn_prefill_args a
 		for (int i = 0; i < GROUP; i++) {
 			const uint4 y = normalise(slide(w, past, x[WINDOW + i]));
 
-			*(uint4 *)(tile + wide_at(t0 + i, piece)) = t0 + i < (int)p.n ? y : make_uint4(0, 0, 0, 0);
+			*(uint4 *)(tile + wide_at(t0 + i, piece)) =
+				t0 + i < (int)p.n ? y : make_uint4(0, 0, 0, 0);
 		}
 	} else {
 		const size_t head = blockIdx.x - 2 * a.k_heads;
@@ -189,7 +200,8 @@ __global__ void __launch_bounds__(THREADS, 4) convolve_kernel(gdn_prefill_args a
 
 int convolve(const struct gdn_prefill_args *a, cudaStream_t stream)
 {
-	return chain_launch(convolve_kernel, dim3(2 * a->k_heads + a->v_heads, a->n_chunks), THREADS, 0, 1, stream, *a);
+	return chain_launch(convolve_kernel, dim3(2 * a->k_heads + a->v_heads, a->n_chunks),
+			    THREADS, 0, 1, stream, *a);
 }
 
 } /* namespace gdn */

@@ -1,12 +1,12 @@
-/* gdn_prefill.cuh - what the three kernels of gdn_prefill.h share: the layout of the room between them,
- * and the few instructions that have no name in CUDA C++.
+/* gdn_prefill.cuh - what the three kernels of gdn_prefill.h share: the layout of the room between
+ * them, and the few instructions that have no name in CUDA C++.
  *
- * Everything in the room is already in the order in which shared memory wants it, so a chunk comes in by
- * linear bulk copies.  Two kinds of tile:
+ * Everything in the room is already in the order in which shared memory wants it, so a chunk comes
+ * in by linear bulk copies.  Two kinds of tile:
  *  - wide, [64][128] of 2 bytes: the 16 byte piece p of row r lies at r 256 + (p ^ r % 8) 16;
  *  - narrow, [rows][16] of 2 bytes: the piece p of row r at r 32 + (p ^ r / 4 % 2) 16.
- * Either way the eight rows of an ldmatrix lie in different banks.  A lower triangle [64][64] is ten narrow tiles of 16
- * rows, (i, j) at place i (i + 1) / 2 + j.
+ * Either way the eight rows of an ldmatrix lie in different banks.  A lower triangle [64][64] is
+ * ten narrow tiles of 16 rows, (i, j) at place i (i + 1) / 2 + j.
  */
 #ifndef HEARTH_KERNELS_CUDA_GDN_PREFILL_CUH
 #define HEARTH_KERNELS_CUDA_GDN_PREFILL_CUH
@@ -32,7 +32,7 @@ struct solve_record {
 	unsigned char T[TRIANGLE];
 	float decay[C];			/* exp(G_r) */
 	float rest[C];			/* exp(G_last - G_r) */
-	float v_max[D];			/* largest |v| of each value dimension; from the convolution */
+	float v_max[D];	/* largest |v| of each value dimension; from the convolution */
 };
 /* Per chunk and value head: P_rc = (q_r . k_c) exp(G_r - G_c), c <= r, fp16. */
 struct score_record {
@@ -46,10 +46,14 @@ struct room {
 
 	__host__ __device__ size_t qk_bytes() const { return n_chunks * k_heads * 2 * WIDE; }
 	__host__ __device__ size_t v_bytes() const { return n_chunks * v_heads * WIDE; }
-	__host__ __device__ size_t solve_bytes() const { return n_chunks * v_heads * sizeof(solve_record); }
+	__host__ __device__ size_t solve_bytes() const
+	{
+		return n_chunks * v_heads * sizeof(solve_record);
+	}
 	__host__ __device__ size_t bytes() const
 	{
-		return qk_bytes() + v_bytes() + solve_bytes() + n_chunks * v_heads * sizeof(score_record);
+		return qk_bytes() + v_bytes() + solve_bytes() +
+		       n_chunks * v_heads * sizeof(score_record);
 	}
 	/* which: 0 q, 1 k; fp16, normalised, q not scaled */
 	__device__ unsigned char *qk(size_t chunk, size_t k_head, int which) const
@@ -67,7 +71,8 @@ struct room {
 	}
 	__device__ score_record *score(size_t chunk, size_t head) const
 	{
-		return (score_record *)(base + qk_bytes() + v_bytes() + solve_bytes()) + chunk * v_heads + head;
+		return (score_record *)(base + qk_bytes() + v_bytes() + solve_bytes()) +
+		       chunk * v_heads + head;
 	}
 };
 
@@ -83,11 +88,13 @@ int scan(const struct gdn_prefill_args *a, cudaStream_t stream);	/* gdn_scan.cu 
 
 #ifdef __CUDACC__
 
-static __device__ __forceinline__ place place_of(const gdn_prefill_args &a, const gdn_chunk &chunk, const gdn_prefill_run &run, uint32_t at)
+static __device__ __forceinline__ place place_of(const gdn_prefill_args &a, const gdn_chunk &chunk,
+						 const gdn_prefill_run &run, uint32_t at)
 {
 	const uint32_t done = chunk.index * C;
 
-	return { at, run.row + done, run.n - done < C ? run.n - done : C, done == 0, run.n - done <= C };
+	return { at, run.row + done, run.n - done < C ? run.n - done : C, done == 0,
+		 run.n - done <= C };
 }
 
 static __device__ __forceinline__ int wide_at(int row, int piece)
@@ -122,14 +129,17 @@ static __device__ __forceinline__ void load4_trans(uint32_t r[4], uint32_t at)
 		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
 }
 
-static __device__ __forceinline__ void store4_trans(uint32_t at, uint32_t r0, uint32_t r1, uint32_t r2, uint32_t r3)
+static __device__ __forceinline__ void store4_trans(uint32_t at, uint32_t r0, uint32_t r1,
+						    uint32_t r2, uint32_t r3)
 {
 	asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};"
 		     :: "r"(at), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
 }
 
-/* acc (16 x 8, f32) += a (16 x 16, fp16) b (16 x 8): lane (g, q) has columns 2q, 2q + 1 of the rows g and g + 8. */
-static __device__ __forceinline__ void mma_f16(float acc[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+/* acc (16 x 8, f32) += a (16 x 16, fp16) b (16 x 8): lane (g, q) has columns 2q, 2q + 1 of the rows
+ * g and g + 8. */
+static __device__ __forceinline__ void mma_f16(float acc[4], const uint32_t a[4], uint32_t b0,
+					       uint32_t b1)
 {
 	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
 		     "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -170,7 +180,8 @@ static __device__ __forceinline__ void operand(uint32_t a[4], const float x[4], 
 	a[3] = pack_f16(y[2], y[3]);
 }
 
-/* exp and the reciprocal as the hardware has them, each within 2^-22 of its value; denormals are 0. */
+/* exp and the reciprocal as the hardware has them, each within 2^-22 of its value; denormals are
+ * 0. */
 static __device__ __forceinline__ float fast_exp(float x)
 {
 	float e;
@@ -195,8 +206,10 @@ static __device__ __forceinline__ void copy_fence(void)
 
 static __device__ __forceinline__ void store_bulk(void *to, const void *from, uint32_t bytes)
 {
-	asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
-		     :: "l"(__cvta_generic_to_global(to)), "r"(shared_address(from)), "r"(bytes) : "memory");
+	asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+			     __cvta_generic_to_global(to)),
+		     "r"(shared_address(from)), "r"(bytes)
+		     : "memory");
 }
 
 static __device__ __forceinline__ void store_bulk_commit(void)
@@ -211,12 +224,16 @@ static __device__ __forceinline__ void store_bulk_wait(void)
 
 static __device__ __forceinline__ void barrier_init(uint64_t *b, uint32_t count)
 {
-	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(shared_address(b)), "r"(count) : "memory");
+	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count)
+		     : "memory");
 }
 
 static __device__ __forceinline__ void expect(uint64_t *b, uint32_t bytes)
 {
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(shared_address(b)), "r"(bytes) : "memory");
+	asm volatile(
+		"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
+		"r"(bytes)
+		: "memory");
 }
 
 static __device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
@@ -229,11 +246,15 @@ static __device__ __forceinline__ void wait(uint64_t *b, uint32_t parity)
 }
 
 /* Bytes on their way to shared memory, counted by a barrier of this block. */
-static __device__ __forceinline__ void fetch_own(void *to, const void *from, uint32_t bytes, uint64_t *b)
+static __device__ __forceinline__ void fetch_own(void *to, const void *from, uint32_t bytes,
+						 uint64_t *b)
 {
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-		     :: "r"(shared_address(to)), "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(b))
-		     : "memory");
+	asm volatile(
+		"cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+		"[%0], [%1], %2, [%3];" ::
+			"r"(shared_address(to)),
+		"l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(b))
+		: "memory");
 }
 
 #endif

@@ -1,12 +1,13 @@
 /* gdn_prepare.cu - the part of a chunk that needs no state: a block per chunk and key head.
  *
- * K K^T and Q K^T once for all value heads of the key head, and for each of them the gates, the decays, P and
- * T = (I + A)^-1 diag(beta).
+ * K K^T and Q K^T once for all value heads of the key head, and for each of them the gates, the
+ * decays, P and T = (I + A)^-1 diag(beta).
  *
  * T by blocks of 16: the diagonal blocks by forward substitution in float32, a column a lane; below
- * them T_ij = -T_ii sum_k A_ik T_kj on the tensor core, fp16 operands, a column of blocks a warp.  It goes transposed,
- * because the accumulators of T_kj^T are then the A operand of the next product as they stand.
- * Keys have norm <= 1 and beta <= 1, so I - beta k k^T shrinks everything and |T_rc| <= 1: fp16 holds it.
+ * them T_ij = -T_ii sum_k A_ik T_kj on the tensor core, fp16 operands, a column of blocks a warp.
+ * It goes transposed, because the accumulators of T_kj^T are then the A operand of the next product
+ * as they stand. Keys have norm <= 1 and beta <= 1, so I - beta k k^T shrinks everything and |T_rc|
+ * <= 1: fp16 holds it.
  */
 #include "kernels/cuda/gdn_prefill.cuh"
 
@@ -52,7 +53,8 @@ __device__ float softplus(float x)
 	return x > 20.0f ? x : log1pf(expf(x));
 }
 
-/* beta and the running sum of g: a warp per value head, two rows a lane.  Rows past the end: beta 0, g 0. */
+/* beta and the running sum of g: a warp per value head, two rows a lane.  Rows past the end: beta
+ * 0, g 0. */
 __device__ void gates(shared &s, const gdn_prefill_args &a, const place &p, int k_head, int ratio)
 {
 	const int lane = threadIdx.x % 32;
@@ -69,8 +71,15 @@ __device__ void gates(shared &s, const gdn_prefill_args &a, const place &p, int 
 
 			g[i] = 0;
 			if (t < p.n) {
-				beta = __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-__bfloat162float(((const __nv_bfloat16 *)a.b)[at]))));
-				g[i] = __fmul_rn(decay, softplus(__fadd_rn(__bfloat162float(((const __nv_bfloat16 *)a.a)[at]), bias)));
+				beta = __fdiv_rn(
+					1.0f,
+					__fadd_rn(1.0f, expf(-__bfloat162float((
+								(const __nv_bfloat16 *)a.b)[at]))));
+				g[i] = __fmul_rn(
+					decay,
+					softplus(__fadd_rn(
+						__bfloat162float(((const __nv_bfloat16 *)a.a)[at]),
+						bias)));
 			}
 			s.beta[h][t] = beta;
 		}
@@ -120,7 +129,8 @@ __device__ void products(const shared &s, const job &job, float acc[2][4])
 }
 
 /* One head's share of a job: decays, then A or P. */
-__device__ void decayed(head_shared &s, const float *G, const float *beta, const job &job, const float acc[2][4])
+__device__ void decayed(head_shared &s, const float *G, const float *beta, const job &job,
+			const float acc[2][4])
 {
 	const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
 
@@ -128,24 +138,29 @@ __device__ void decayed(head_shared &s, const float *G, const float *beta, const
 	for (int t = 0; t < 2; t++) {
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
-			const int row = g + 8 * half, r = 16 * job.i + row, c = 16 * job.j + 8 * t + 2 * q;
+			const int row = g + 8 * half, r = 16 * job.i + row,
+				  c = 16 * job.j + 8 * t + 2 * q;
 			const int at = narrow_at(row, t) + 4 * q;
 			float x[2];
 
 			for (int e = 0; e < 2; e++) {
 				const bool in = job.score ? c + e <= r : c + e < r;
-				const float d = in ? fast_exp(fminf(__fsub_rn(G[r], G[c + e]), 0)) : 0;
+				const float d =
+					in ? fast_exp(fminf(__fsub_rn(G[r], G[c + e]), 0)) : 0;
 
 				x[e] = in ? __fmul_rn(acc[t][2 * half + e], d) : 0;
 				if (!job.score)
 					x[e] = __fmul_rn(x[e], beta[r]);
 			}
 			if (job.score)
-				*(uint32_t *)(s.score.P + triangle_at(job.i, job.j) + at) = pack_f16(x[0], x[1]);
+				*(uint32_t *)(s.score.P + triangle_at(job.i, job.j) + at) =
+					pack_f16(x[0], x[1]);
 			else if (job.i == job.j)
-				*(float2 *)&s.diag[job.i][row][8 * t + 2 * q] = make_float2(x[0], x[1]);
+				*(float2 *)&s.diag[job.i][row][8 * t + 2 * q] =
+					make_float2(x[0], x[1]);
 			else
-				*(uint32_t *)(s.A + below(job.i, job.j) + at) = pack_f16(x[0], x[1]);
+				*(uint32_t *)(s.A + below(job.i, job.j) + at) =
+					pack_f16(x[0], x[1]);
 		}
 	}
 }
@@ -178,7 +193,8 @@ __device__ void invert_diagonal(head_shared &s, const float *beta, int block)
 		const int at = narrow_at(r, c / 8) + c % 8 * 2;
 
 		*(__half *)(s.T + block * TILE + at) = __float2half_rn(x[r]);
-		*(__half *)(s.solve.T + triangle_at(block, block) + at) = __float2half_rn(__fmul_rn(x[r], b));
+		*(__half *)(s.solve.T + triangle_at(block, block) + at) =
+			__float2half_rn(__fmul_rn(x[r], b));
 	}
 }
 
@@ -196,9 +212,11 @@ __device__ void times_tile(float acc[2][4], const uint32_t a[4], uint32_t tile)
 /* T_ij for one j and all i > j. */
 __device__ void invert_below(head_shared &s, const float *beta, int j)
 {
-	const int lane = threadIdx.x % 32, m = lane / 8, at = narrow_at((m >> 1) * 8 + lane % 8, m & 1);
+	const int lane = threadIdx.x % 32, m = lane / 8,
+		  at = narrow_at((m >> 1) * 8 + lane % 8, m & 1);
 	const float b0 = beta[16 * j + lane / 4], b1 = beta[16 * j + 8 + lane / 4];
-	const uint32_t A = shared_address(s.A), T = shared_address(s.T), out = shared_address(s.solve.T);
+	const uint32_t A = shared_address(s.A), T = shared_address(s.T),
+		       out = shared_address(s.solve.T);
 	uint32_t t[3][4];
 
 	load4_trans(t[0], T + j * TILE + at);
@@ -222,7 +240,8 @@ __device__ void invert_below(head_shared &s, const float *beta, int j)
 				x[n][e] = -x[n][e];
 		if (d < 3)
 			operand(t[d], x[0], x[1]);
-		store4_trans(out + triangle_at(i, j) + at, pack_f16(__fmul_rn(x[0][0], b0), __fmul_rn(x[0][1], b0)),
+		store4_trans(out + triangle_at(i, j) + at,
+			     pack_f16(__fmul_rn(x[0][0], b0), __fmul_rn(x[0][1], b0)),
 			     pack_f16(__fmul_rn(x[0][2], b1), __fmul_rn(x[0][3], b1)),
 			     pack_f16(__fmul_rn(x[1][0], b0), __fmul_rn(x[1][1], b0)),
 			     pack_f16(__fmul_rn(x[1][2], b1), __fmul_rn(x[1][3], b1)));
@@ -230,14 +249,16 @@ __device__ void invert_below(head_shared &s, const float *beta, int j)
 }
 
 /* n <= PAIR value heads from h0 on; `first` is the key head's first. */
-__device__ void solve(shared &s, const room &room, size_t chunk, size_t first, int n, int h0, const float acc[JOBS_PER_WARP][2][4])
+__device__ void solve(shared &s, const room &room, size_t chunk, size_t first, int n, int h0,
+		      const float acc[JOBS_PER_WARP][2][4])
 {
 	const int warp = threadIdx.x / 32, h = warp / 4;
 
 #pragma unroll
 	for (int i = 0; i < JOBS_PER_WARP; i++)
 		for (int k = 0; k < n && warp + WARPS * i < JOBS; k++)
-			decayed(s.head[k], s.G[h0 + k], s.beta[h0 + k], job(warp + WARPS * i), acc[i]);
+			decayed(s.head[k], s.G[h0 + k], s.beta[h0 + k], job(warp + WARPS * i),
+				acc[i]);
 	__syncthreads();
 	if (h < n)
 		invert_diagonal(s.head[h], s.beta[h0 + h], warp % 4);
@@ -256,8 +277,10 @@ __device__ void solve(shared &s, const room &room, size_t chunk, size_t first, i
 	if (threadIdx.x)
 		return;
 	for (int k = 0; k < n; k++) {
-		store_bulk(room.solve(chunk, first + h0 + k), &s.head[k].solve, offsetof(solve_record, v_max));
-		store_bulk(room.score(chunk, first + h0 + k), &s.head[k].score, sizeof(score_record));
+		store_bulk(room.solve(chunk, first + h0 + k), &s.head[k].solve,
+			   offsetof(solve_record, v_max));
+		store_bulk(room.score(chunk, first + h0 + k), &s.head[k].score,
+			   sizeof(score_record));
 	}
 	store_bulk_commit();
 }
@@ -267,7 +290,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) prepare_kernel(gdn_prefill_ar
 	extern __shared__ __align__(128) unsigned char memory[];
 	shared &s = *(shared *)memory;
 	const room room = { (unsigned char *)a.room, a.n_chunks, a.k_heads, a.v_heads };
-	const int k_head = (int)blockIdx.x, ratio = (int)(a.v_heads / a.k_heads), warp = threadIdx.x / 32;
+	const int k_head = (int)blockIdx.x, ratio = (int)(a.v_heads / a.k_heads),
+		  warp = threadIdx.x / 32;
 	const gdn_chunk chunk = a.chunks[blockIdx.y];
 	const place p = place_of(a, chunk, a.runs[chunk.run], blockIdx.y);
 	float acc[JOBS_PER_WARP][2][4];
@@ -306,11 +330,14 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) prepare_kernel(gdn_prefill_ar
 
 int prepare(const struct gdn_prefill_args *a, cudaStream_t stream)
 {
-	if (cudaFuncSetAttribute(prepare_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared)) != cudaSuccess)
+	if (cudaFuncSetAttribute(prepare_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 sizeof(shared)) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(prepare_kernel, dim3(a->k_heads, a->n_chunks), THREADS, sizeof(shared), 1, stream, *a);
+	return chain_launch(prepare_kernel, dim3(a->k_heads, a->n_chunks), THREADS, sizeof(shared),
+			    1, stream, *a);
 }
 
-static_assert(sizeof(shared) <= 75 * 1024, "three blocks to a multiprocessor of an H200; the others have 99 KB for one");
+static_assert(sizeof(shared) <= 75 * 1024,
+	      "three blocks to a multiprocessor of an H200; the others have 99 KB for one");
 
 } /* namespace gdn */

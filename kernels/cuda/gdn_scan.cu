@@ -1,16 +1,19 @@
 /* gdn_scan.cu - the chunks of a run in order; the state never leaves the registers.
  *
- * A block owns 32 value dimensions of a head of a run, four blocks (a cluster) the head.  All products are
- * transposed, values x tokens, so that what one product gives is the A operand of the next without leaving the registers:
+ * A block owns 32 value dimensions of a head of a run, four blocks (a cluster) the head.  All
+ * products are transposed, values x tokens, so that what one product gives is the A operand of the
+ * next without leaving the registers:
  *	X = V - exp(G) (S K^T),   V' = X T^T,   S <- exp(G_last) S + (V' exp(G_last - G)) K
  *	O = exp(G) (S Q^T) + V' P^T
- * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.  S and V' go
- * as fragments through shared memory: two output warps, 32 tokens each, make O, the norm's sum over the head's 128 values (through
- * the cluster), and the rows of the result, a chunk behind.  One lane of two of them drives the copies.
+ * A state warp owns 16 value dimensions x 128 keys of S and waits for nobody but the copy engine.
+ * S and V' go as fragments through shared memory: two output warps, 32 tokens each, make O, the
+ * norm's sum over the head's 128 values (through the cluster), and the rows of the result, a chunk
+ * behind.  One lane of two of them drives the copies.
  *
- * Operands are fp16.  T, P and the keys are at most 1; S and V are as they are while their largest in a row of
- * S lies in [2^-10, 2^9], which leaves fp16 both its 11 bits and room for the sums; a chunk where some row's does not has those
- * rows multiplied by a power of two first and divided after.  This looks at S at the chunk's start and at the chunk's V alone.
+ * Operands are fp16.  T, P and the keys are at most 1; S and V are as they are while their largest
+ * in a row of S lies in [2^-10, 2^9], which leaves fp16 both its 11 bits and room for the sums; a
+ * chunk where some row's does not has those rows multiplied by a power of two first and divided
+ * after.  This looks at S at the chunk's start and at the chunk's V alone.
  */
 #include <cooperative_groups.h>
 #include <errno.h>
@@ -45,12 +48,14 @@ __device__ void init(shared &s)
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-__global__ void __launch_bounds__(THREADS, HOPPER ? 2 : 1) scan_kernel(const __grid_constant__ scan_args g)
+__global__ void __launch_bounds__(THREADS, HOPPER ? 2 : 1)
+	scan_kernel(const __grid_constant__ scan_args g)
 {
 	extern __shared__ __align__(128) unsigned char memory[];
 	shared &s = *(shared *)memory;
 	const gdn_prefill_run run = g.a.runs[blockIdx.y];
-	const work o = { g, run, (run.n + C - 1) / C, (int)blockIdx.x / SLICES, (int)blockIdx.x % SLICES };
+	const work o = { g, run, (run.n + C - 1) / C, (int)blockIdx.x / SLICES,
+			 (int)blockIdx.x % SLICES };
 	const int warp = threadIdx.x / 32;
 
 	if (threadIdx.x == 0)
@@ -63,7 +68,8 @@ __global__ void __launch_bounds__(THREADS, HOPPER ? 2 : 1) scan_kernel(const __g
 	else
 		output_warp(s, o, { (warp - PAIRS) / HALVES, (warp - PAIRS) % HALVES });
 	__syncwarp();
-	cg::this_cluster().sync();	/* nobody leaves while the others copy to it or arrive there */
+	/* nobody leaves while the others copy to it or arrive there */
+	cg::this_cluster().sync();
 }
 
 static_assert(sizeof(shared) <= 99 * 1024, "every GPU that Hearth is for has 99 KB");
@@ -75,14 +81,17 @@ int scan(const struct gdn_prefill_args *a, cudaStream_t stream)
 	int device, major;
 
 	if (cudaGetDevice(&device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-	    cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared)) != cudaSuccess)
+	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+		    cudaSuccess ||
+	    cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 sizeof(shared)) != cudaSuccess)
 		return -ENODEV;
 	if (a->form == GDN_SCAN_TOGETHER && major != 9)
 		return -EINVAL;
 	const scan_args args = { *a, a->form ? a->form == GDN_SCAN_TOGETHER : major == 9 };
 
-	return chain_launch(scan_kernel, dim3(a->v_heads * SLICES, a->n_runs), THREADS, sizeof(shared), SLICES, stream, args);
+	return chain_launch(scan_kernel, dim3(a->v_heads * SLICES, a->n_runs), THREADS,
+			    sizeof(shared), SLICES, stream, args);
 }
 
 } /* namespace gdn */

@@ -1,5 +1,5 @@
-/* gdn_scan_int.cuh - what both kinds of warp of gdn_scan.cu use: the block's shared memory and its barriers, the copies, the
- * products.  Included by that one file. */
+/* gdn_scan_int.cuh - what both kinds of warp of gdn_scan.cu use: the block's shared memory and its
+ * barriers, the copies, the products.  Included by that one file. */
 #ifndef HEARTH_KERNELS_CUDA_GDN_SCAN_INT_CUH
 #define HEARTH_KERNELS_CUDA_GDN_SCAN_INT_CUH
 
@@ -18,12 +18,14 @@ namespace {
 constexpr int SLICE = 32, SLICES = D / SLICE;	/* value dimensions of a block; blocks of a head */
 constexpr int PAIRS = 2;			/* of 16 value dimensions: a state warp each, */
 constexpr int HALVES = 2;			/* and two output warps */
-constexpr int THREADS = PAIRS * (1 + HALVES) * 32;	/* six warps: three on a scheduler with two blocks, 168 registers */
+/* six warps: three on a scheduler with two blocks, 168 registers */
+constexpr int THREADS = PAIRS * (1 + HALVES) * 32;
 constexpr int AHEAD = 4;				/* chunks, into L2 */
 constexpr int HEAD_PAIRS = PAIRS * SLICES;
 constexpr int HALF = C / HALVES, TILES = HALF / 8;
 constexpr int WIDE_PART = WIDE / SLICES;
-constexpr int SOLVE_PART = sizeof(solve_record) / SLICES, SCORE_PART = sizeof(score_record) / SLICES;
+constexpr int SOLVE_PART = sizeof(solve_record) / SLICES,
+	      SCORE_PART = sizeof(score_record) / SLICES;
 constexpr float Q_SCALE = 0.08838834764831845f;	/* 128^-0.5 */
 constexpr float SMALLEST = 1.0f / 1024, LARGEST = 512;
 
@@ -36,7 +38,7 @@ struct shared {
 	solve_record solve[2];
 	score_record score[2];
 	unsigned char V[2][PAIRS * V_TILE];
-	uint4 S[PAIRS][8][32], W[PAIRS][4][32];		/* fragments of S and V' for the output warp */
+	uint4 S[PAIRS][8][32], W[PAIRS][4][32];	/* fragments of S and V' for the output warp */
 	unsigned char turn[PAIRS][V_TILE];		/* z and out, between rows and fragments */
 	float squares[2][HEAD_PAIRS][C];
 	float scale[PAIRS][16];
@@ -74,7 +76,8 @@ __device__ __forceinline__ void arrive(uint64_t *b)
 {
 	__syncwarp();
 	if (threadIdx.x % 32 == 0)
-		asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(shared_address(b)) : "memory");
+		asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b))
+			     : "memory");
 }
 
 __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
@@ -85,8 +88,9 @@ __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
 	return to;
 }
 
-/* ... in every block of the cluster.  It hands back room that was read, no data, so the default scope does: a release at
- * cluster scope would be a fence of the whole GPU, about a microsecond, three times a chunk. */
+/* ... in every block of the cluster.  It hands back room that was read, no data, so the default
+ * scope does: a release at cluster scope would be a fence of the whole GPU, about a microsecond,
+ * three times a chunk. */
 __device__ __forceinline__ void arrive_all(uint64_t *b)
 {
 	const uint32_t lane = threadIdx.x % 32;
@@ -109,18 +113,23 @@ __device__ void fetch(const work &o, void *to, const void *from, uint32_t part, 
 #if HOPPER
 	const uint32_t skip = part * (uint32_t)o.slice;
 
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-		     "[%0], [%1], %2, [%3], %4;"
-		     :: "r"(shared_address(to) + skip), "l"(__cvta_generic_to_global((const char *)from + skip)), "r"(part),
-			"r"(shared_address(b)), "h"((uint16_t)((1 << SLICES) - 1))
-		     : "memory");
+	asm volatile(
+		"cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+		".multicast::cluster "
+		"[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to) + skip),
+		"l"(__cvta_generic_to_global((const char *)from + skip)), "r"(part),
+		"r"(shared_address(b)), "h"((uint16_t)((1 << SLICES) - 1))
+		: "memory");
 #endif
 }
 
 /* Memory is further away than a chunk is long: it is asked for AHEAD chunks early, to be in L2. */
 __device__ void announce(const void *from, uint32_t bytes)
 {
-	asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
+	asm volatile(
+		"cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),
+		"r"(bytes)
+		: "memory");
 }
 
 __device__ const unsigned char *part_of(const void *p, uint32_t part, const work &o)
@@ -177,8 +186,11 @@ __device__ void copy_queries(shared &s, const work &o, uint32_t i)
 
 /* ---- products ------------------------------------------------------------------ */
 
-/* acc = S (fragments) times N tiles of 8 tokens, from `first` on, of a wide tile [token][key], transposed. */
-template <int N> __device__ __forceinline__ void times_wide(float acc[N][4], const uint32_t S[8][4], const unsigned char *tile, int first)
+/* acc = S (fragments) times N tiles of 8 tokens, from `first` on, of a wide tile [token][key],
+ * transposed. */
+template <int N>
+__device__ __forceinline__ void times_wide(float acc[N][4], const uint32_t S[8][4],
+					   const unsigned char *tile, int first)
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, r = first + (m >> 1) * 8 + lane % 8;
 	const uint32_t at = shared_address(tile);
@@ -200,8 +212,11 @@ template <int N> __device__ __forceinline__ void times_wide(float acc[N][4], con
 		}
 }
 
-/* acc += x (fragments, values x tokens) times N / 2 rows of blocks, from `first` on, of a lower triangle, transposed. */
-template <int N> __device__ __forceinline__ void times_triangle(float acc[N][4], const uint32_t x[4][4], const unsigned char *triangle, int first)
+/* acc += x (fragments, values x tokens) times N / 2 rows of blocks, from `first` on, of a lower
+ * triangle, transposed. */
+template <int N>
+__device__ __forceinline__ void times_triangle(float acc[N][4], const uint32_t x[4][4],
+					       const unsigned char *triangle, int first)
 {
 	const int lane = threadIdx.x % 32, m = lane / 8;
 	const uint32_t at = shared_address(triangle) + narrow_at((m >> 1) * 8 + lane % 8, m & 1);
@@ -220,9 +235,10 @@ template <int N> __device__ __forceinline__ void times_triangle(float acc[N][4],
 		}
 }
 
-/* N tiles of 8 tokens, from `first` on, of a narrow tile [64][16] as accumulators lie, values x tokens: pairs of bf16, [tile][half
- * of values]. */
-template <int N> __device__ __forceinline__ void load_turned(uint32_t x[N][2], const unsigned char *tile, int first)
+/* N tiles of 8 tokens, from `first` on, of a narrow tile [64][16] as accumulators lie, values x
+ * tokens: pairs of bf16, [tile][half of values]. */
+template <int N>
+__device__ __forceinline__ void load_turned(uint32_t x[N][2], const unsigned char *tile, int first)
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, r = first + (m >> 1) * 8 + lane % 8;
 

@@ -38,7 +38,8 @@ __device__ __forceinline__ bool fits(const uint32_t S[8][4], float v0, float v1)
 		x = max_abs(max_abs(x, S[k][0]), S[k][2]);
 		y = max_abs(max_abs(y, S[k][1]), S[k][3]);
 	}
-	x = __halves2half2(__hmax(__low2half(x), __high2half(x)), __hmax(__low2half(y), __high2half(y)));
+	x = __halves2half2(__hmax(__low2half(x), __high2half(x)),
+			   __hmax(__low2half(y), __high2half(y)));
 	most0 = fmaxf(quad_max(__low2float(x)), v0);
 	most1 = fmaxf(quad_max(__high2float(x)), v1);
 	return !__any_sync(0xffffffffu, !in_range(most0) || !in_range(most1));
@@ -69,8 +70,8 @@ __device__ void bring_into_range(float S[16][4], range &f, float v0, float v1)
 }
 
 /* X as fragments, from acc = S K^T. */
-__device__ __forceinline__ void residual(uint32_t x[4][4], float acc[8][4], const unsigned char *V, const float *decay,
-					 const float factor[2])
+__device__ __forceinline__ void residual(uint32_t x[4][4], float acc[8][4], const unsigned char *V,
+					 const float *decay, const float factor[2])
 {
 	const int q = threadIdx.x % 4;
 	uint32_t v[8][2];
@@ -82,8 +83,10 @@ __device__ __forceinline__ void residual(uint32_t x[4][4], float acc[8][4], cons
 
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
-			acc[j][2 * h] = __fmaf_rn(-d.x, acc[j][2 * h], __fmul_rn(low_bf16(v[j][h]), factor[h]));
-			acc[j][2 * h + 1] = __fmaf_rn(-d.y, acc[j][2 * h + 1], __fmul_rn(high_bf16(v[j][h]), factor[h]));
+			acc[j][2 * h] = __fmaf_rn(-d.x, acc[j][2 * h],
+						  __fmul_rn(low_bf16(v[j][h]), factor[h]));
+			acc[j][2 * h + 1] = __fmaf_rn(-d.y, acc[j][2 * h + 1],
+						      __fmul_rn(high_bf16(v[j][h]), factor[h]));
 		}
 	}
 #pragma unroll
@@ -92,7 +95,8 @@ __device__ __forceinline__ void residual(uint32_t x[4][4], float acc[8][4], cons
 }
 
 /* S <- last S + (V' rest) K */
-__device__ __forceinline__ void update(float S[16][4], float V[8][4], const unsigned char *K, const float *rest, float last)
+__device__ __forceinline__ void update(float S[16][4], float V[8][4], const unsigned char *K,
+				       const float *rest, float last)
 {
 	const int lane = threadIdx.x % 32, m = lane / 8, q = lane % 4, r = (m & 1) * 8 + lane % 8;
 	const uint32_t at = shared_address(K);
@@ -128,7 +132,8 @@ __device__ __forceinline__ void update(float S[16][4], float V[8][4], const unsi
 			}
 }
 
-__device__ void hand_over_state(shared &s, int pair, uint32_t turn, const uint32_t S[8][4], const range &f)
+__device__ void hand_over_state(shared &s, int pair, uint32_t turn, const uint32_t S[8][4],
+				const range &f)
 {
 	const int lane = threadIdx.x % 32;
 
@@ -198,12 +203,17 @@ __device__ void state_chunk(shared &s, int slice, int pair, uint32_t i, float S[
 __device__ void state_warp(shared &s, const work &o, int pair)
 {
 	const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-	float *state = o.g.a.state + (((size_t)o.run.slot * o.g.a.v_heads + o.head) * D + o.slice * SLICE + pair * 16 + g) * D + 2 * q;
+	float *state =
+		o.g.a.state +
+		(((size_t)o.run.slot * o.g.a.v_heads + o.head) * D + o.slice * SLICE + pair * 16 +
+		 g) * D +
+		2 * q;
 	float S[16][4];
 
 #pragma unroll
 	for (int j = 0; j < 16; j++) {
-		const float2 x = *(const float2 *)(state + 8 * j), y = *(const float2 *)(state + 8 * D + 8 * j);
+		const float2 x = *(const float2 *)(state + 8 * j),
+			     y = *(const float2 *)(state + 8 * D + 8 * j);
 
 		S[j][0] = x.x;
 		S[j][1] = x.y;

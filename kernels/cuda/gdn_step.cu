@@ -1,11 +1,12 @@
 /* gdn_step.cu - see gdn_step.h.
  *
- * A block owns one head of one run: 16 warps, each with 8 rows of the transposed state, a row being 128 keys = 32 lanes
- * x float4.  The state comes to shared memory while the kernel before still runs, and is read once and written once:
- * with p = S_v.k and s = S_v.q taken from the same registers,
+ * A block owns one head of one run: 16 warps, each with 8 rows of the transposed state, a row being
+ * 128 keys = 32 lanes x float4.  The state comes to shared memory while the kernel before still
+ * runs, and is read once and written once: with p = S_v.k and s = S_v.q taken from the same
+ * registers,
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
- * is the recurrence of the contract with the decay multiplied out, so both products of four rows share one shuffle
- * reduction.
+ * is the recurrence of the contract with the decay multiplied out, so both products of four rows
+ * share one shuffle reduction.
  */
 #include "kernels/cuda/gdn_step.h"
 
@@ -38,8 +39,8 @@ __device__ float warp_sum(float x)
 	return x;
 }
 
-/* What a run reads its convolution inputs from: rows of this call, before them the window.  Addresses are computed
- * where they are used: registers belong to the state. */
+/* What a run reads its convolution inputs from: rows of this call, before them the window.
+ * Addresses are computed where they are used: registers belong to the state. */
 struct inputs {
 	const gdn_step_args &a;
 	const gdn_run &run;
@@ -52,8 +53,12 @@ struct inputs {
 
 	__device__ float at(int t, int ch) const
 	{
-		return __bfloat162float(t >= 0 ? ((const __nv_bfloat16 *)a.u)[(size_t)(run.row + (uint32_t)t) * a.ld + (size_t)ch]
-					       : ((const __nv_bfloat16 *)a.window)[window(run.side, t + WINDOW) + (size_t)ch]);
+		return __bfloat162float(
+			t >= 0 ?
+				((const __nv_bfloat16 *)
+					 a.u)[(size_t)(run.row + (uint32_t)t) * a.ld + (size_t)ch] :
+				((const __nv_bfloat16 *)
+					 a.window)[window(run.side, t + WINDOW) + (size_t)ch]);
 	}
 
 	/* token t of the run, one channel: bf16(silu(sum of taps)) */
@@ -80,7 +85,8 @@ struct shared {
 __device__ void load_gates(shared &s, const gdn_step_args &a, size_t row, int head)
 {
 	const size_t at = row * a.ld + head;
-	const float x = __bfloat162float(((const __nv_bfloat16 *)a.a)[at]), b = __bfloat162float(((const __nv_bfloat16 *)a.b)[at]);
+	const float x = __bfloat162float(((const __nv_bfloat16 *)a.a)[at]),
+		    b = __bfloat162float(((const __nv_bfloat16 *)a.b)[at]);
 
 	s.beta = __fdiv_rn(1.0f, 1.0f + expf(-b));
 	s.alpha = expf(__fmul_rn(-expf(a.a_log[head]), softplus(__fadd_rn(x, a.dt_bias[head]))));
@@ -93,7 +99,9 @@ __device__ void load_qkv(shared &s, const inputs &in, int t, int k_head, int k_h
 	float x = 0, sum;
 
 	if (part < 3)
-		x = in.conv(t, (part == 2 ? 2 * k_heads + head : part * k_heads + k_head) * GDN_DIM + d);
+		x = in.conv(t,
+			    (part == 2 ? 2 * k_heads + head : part * k_heads + k_head) * GDN_DIM +
+				    d);
 	if (part == 2)
 		s.v[d] = x;
 	if (part < 2) {
@@ -112,7 +120,8 @@ __device__ void load_qkv(shared &s, const inputs &in, int t, int k_head, int k_h
 	__syncthreads();
 }
 
-/* Eight sums over the warp at once: lanes 4i .. 4i + 3 get that of v[i].  Each step halves what a lane carries. */
+/* Eight sums over the warp at once: lanes 4i .. 4i + 3 get that of v[i].  Each step halves what a
+ * lane carries. */
 __device__ float warp_sum8(float (&v)[8])
 {
 	const uint32_t lane = threadIdx.x % 32;
@@ -171,13 +180,15 @@ __device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, 
 		sum = __fmaf_rn(o[i], o[i], sum);
 	r = __frsqrt_rn(__fadd_rn(__fdiv_rn(warp_sum(sum), (float)GDN_DIM), a.eps));
 	for (int i = 0; i < 4; i++)
-		out[i] = __float2bfloat16_rn(__fmul_rn(__fmul_rn(__bfloat162float(w[i]), __fmul_rn(o[i], r)),
-						       silu(__bfloat162float(z[i]))));
+		out[i] = __float2bfloat16_rn(
+			__fmul_rn(__fmul_rn(__bfloat162float(w[i]), __fmul_rn(o[i], r)),
+				  silu(__bfloat162float(z[i]))));
 	if (a.o)
 		((float4 *)a.o)[(row * a.v_heads + head) * (GDN_DIM / 4) + lane] = o4;
 }
 
-/* One token through a warp's rows of the state, which stay in shared memory or, after the last one, go to `out`. */
+/* One token through a warp's rows of the state, which stay in shared memory or, after the last one,
+ * go to `out`. */
 __device__ void step_rows(shared &s, float4 *out)
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -219,8 +230,9 @@ __device__ void load_state(shared &s, const float4 *from)
 	for (int r = 0; r < ROWS; r++) {
 		const int row = threadIdx.x / 32 * ROWS + r, lane = threadIdx.x % 32;
 
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::
-			     "r"((uint32_t)__cvta_generic_to_shared(&s.S[row][lane])), "l"(from + row * (GDN_DIM / 4) + lane));
+		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+				     (uint32_t)__cvta_generic_to_shared(&s.S[row][lane])),
+			     "l"(from + row * (GDN_DIM / 4) + lane));
 	}
 }
 
@@ -231,7 +243,8 @@ __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 	const gdn_run run = a.runs[blockIdx.y];
 	const int head = blockIdx.x, k_head = head / (int)(a.v_heads / a.k_heads);
 	const inputs in = { a, run, (int)(2 * a.k_heads + a.v_heads) * GDN_DIM };
-	float4 *state = (float4 *)a.state + ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
+	float4 *state =
+		(float4 *)a.state + ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
 
 	load_state(s, state);
 	chain_wait();	/* state and runs are older than the kernel before; u is not */
@@ -260,11 +273,12 @@ __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 
 int gdn_step(const struct gdn_step_args *a, void *stream)
 {
-	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads || a->v_heads % a->k_heads ||
-	    a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
+	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads ||
+	    a->v_heads % a->k_heads || a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
 		return -EINVAL;
-	if (cudaFuncSetAttribute(gdn_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared)) != cudaSuccess)
+	if (cudaFuncSetAttribute(gdn_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 sizeof(shared)) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(gdn_step_kernel, dim3(a->v_heads, a->n_runs), THREADS, sizeof(shared), 1,
-			    (cudaStream_t)stream, *a);
+	return chain_launch(gdn_step_kernel, dim3(a->v_heads, a->n_runs), THREADS, sizeof(shared),
+			    1, (cudaStream_t)stream, *a);
 }

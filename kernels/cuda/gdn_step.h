@@ -1,6 +1,6 @@
 /* gdn_step.h - Gated DeltaNet, decode form: convolution, normalisation, gates, one pass over the
- * recurrent state for every row, and the gated output norm (docs/numerics.md; recurrence: Yang, Kautz, Hatamizadeh, "Gated Delta
- * Networks", 2024, eq. 10).
+ * recurrent state for every row, and the gated output norm (docs/numerics.md; recurrence: Yang,
+ * Kautz, Hatamizadeh, "Gated Delta Networks", 2024, eq. 10).
  *
  * Rows come in runs: consecutive positions of one sequence.  A decode step has runs of one row, a
  * replay has longer ones; a run of n rows gives the bits of n runs of one row, because a run's rows
@@ -35,18 +35,20 @@ struct gdn_step_args {
 	uint32_t n_runs;
 	uint32_t k_heads, v_heads;	/* v_heads a multiple of k_heads */
 	uint32_t ld;		/* elements between rows of u, a, b and z */
-	const void *u;		/* bf16 [rows][ld], (2 k_heads + v_heads) 128 each: q, k, v before the convolution */
+	/* bf16 [rows][ld], (2 k_heads + v_heads) 128 each: q, k, v before the convolution */
+	const void *u;
 	const void *a, *b;	/* bf16 [rows][ld], v_heads each */
 	const void *z;		/* bf16 [rows][ld], v_heads 128 each: the gate */
 	const void *conv_w;	/* bf16 [channels][4]; tap 3 is the current token */
 	const float *a_log, *dt_bias;	/* [v_heads] */
-	void *window;		/* bf16 [n_slots][2 sides][3][channels]: the three tokens before, oldest
+	void *window; /* bf16 [n_slots][2 sides][3][channels]: the three tokens before, oldest
 				 * first; in and out */
 	float *state;		/* [n_slots][v_heads][128 value][128 key]; in and out */
 	const void *norm_w;	/* bf16 [128], plain */
 	float eps;
-	float *o;		/* NULL, or out [rows][v_heads][128], before the gated norm: for tests */
-	void *out;		/* out bf16 [rows][v_heads][128]: bf16((w o r) silu(z)), r over the head's 128 */
+	float *o;	/* NULL, or out [rows][v_heads][128], before the gated norm: for tests */
+	/* out bf16 [rows][v_heads][128]: bf16((w o r) silu(z)), r over the head's 128 */
+	void *out;
 };
 
 /* 0; -EINVAL: a shape that this kernel does not take, nothing enqueued; -ENODEV: launch failed. */

@@ -1,9 +1,11 @@
-/* launch.cuh - launches that overlap: programmatic dependent launch (CUDA C++ Programming Guide, same name).
+/* launch.cuh - launches that overlap: programmatic dependent launch (CUDA C++ Programming Guide,
+ * same name).
  *
- * A chained kernel may start while the one before it in the stream still runs.  Until chain_wait() it may read only
- * weights, and what was written two or more kernels before it; everything else after.  The rule that makes
- * "two or more" true: chain_release() comes after chain_wait() everywhere, so when a kernel starts, the one before it
- * has waited, and the one before that has ended.  A kernel that never releases does so by ending.
+ * A chained kernel may start while the one before it in the stream still runs.  Until chain_wait()
+ * it may read only weights, and what was written two or more kernels before it; everything else
+ * after.  The rule that makes "two or more" true: chain_release() comes after chain_wait()
+ * everywhere, so when a kernel starts, the one before it has waited, and the one before that has
+ * ended.  A kernel that never releases does so by ending.
  */
 #ifndef HEARTH_KERNELS_CUDA_LAUNCH_CUH
 #define HEARTH_KERNELS_CUDA_LAUNCH_CUH
@@ -25,8 +27,8 @@ static __device__ __forceinline__ void chain_release(void)
 
 /* cluster: blocks along x that share a cluster; 1 for none.  0 or -ENODEV. */
 template <typename... Params, typename... Args>
-static int chain_launch(void (*kernel)(Params...), dim3 grid, uint32_t threads, size_t shared, uint32_t cluster,
-			cudaStream_t stream, const Args &...args)
+static int chain_launch(void (*kernel)(Params...), dim3 grid, uint32_t threads, size_t shared,
+			uint32_t cluster, cudaStream_t stream, const Args &...args)
 {
 	cudaLaunchAttribute attribute[2] = {};
 	cudaLaunchConfig_t c = {};

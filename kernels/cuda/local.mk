@@ -11,6 +11,8 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/dummy.h kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 EXTRA_DIST += $(cuda_headers)
+EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
+	kernels/cuda/sample_keys.cuh
 
 .cu.o:
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(NVCC) -I$(top_srcdir) -I$(top_builddir) $(NVCCFLAGS) -MD -MF $@.d -c -o $@ $<
@@ -29,23 +31,30 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
 	kernels/cuda/forward.cu \
+	kernels/cuda/forward_experts.cu \
 	kernels/cuda/gdn_convolve.cu \
 	kernels/cuda/gdn_prefill.cu \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \
 	kernels/cuda/gdn_step.cu \
 	kernels/cuda/pack.c \
+	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
 	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
+	kernels/cuda/rotation.cu \
 	kernels/cuda/route.cu \
 	kernels/cuda/rows.cu \
 	kernels/cuda/sample.cu \
+	kernels/cuda/slot.cu \
+	kernels/cuda/state_copy.cu \
+	kernels/cuda/submit.cu \
 	kernels/cuda/loader.cu \
 	kernels/cuda/measure.cu \
-	kernels/cuda/weights.cu
+	kernels/cuda/weights.cu \
+	kernels/cuda/workspace.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open
 cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)

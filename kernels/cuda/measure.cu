@@ -1,4 +1,5 @@
-/* measure.cu - kernels/measure.h on a GPU: a plain read kernel for the roof, the rest from device.cu's counts. */
+/* measure.cu - kernels/measure.h on a GPU: a plain read kernel for the roof, the rest from
+ * device.cu's counts. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +39,8 @@ double read_once(const char *p, size_t bytes, int blocks, cudaEvent_t t0, cudaEv
 	cudaEventRecord(t0);
 	read_kernel<<<blocks, 512>>>((const uint4 *)p, bytes / 16, (uint32_t *)p);
 	cudaEventRecord(t1);
-	if (cudaEventSynchronize(t1) != cudaSuccess || cudaEventElapsedTime(&ms, t0, t1) != cudaSuccess)
+	if (cudaEventSynchronize(t1) != cudaSuccess ||
+	    cudaEventElapsedTime(&ms, t0, t1) != cudaSuccess)
 		return -1;
 	return (double)ms / 1e3;
 }
@@ -72,7 +74,8 @@ int read_roof(struct cuda_device *d, double *ret)
 	char *p;
 
 	if (cudaMemGetInfo(&free, &total) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, d->ordinal) != cudaSuccess)
+	    cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount, d->ordinal) !=
+		    cudaSuccess)
 		return -ENODEV;
 	bytes = std::min(READ_MOST, free / 2) & ~(size_t)4095;
 	if (bytes < READ_LEAST)
@@ -94,7 +97,8 @@ void driver_text(char *ret, size_t room)
 	int cuda = 0;
 
 	if (f && fgets(line, sizeof(line), f))
-		for (char *save = NULL, *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		for (char *save = NULL, *word = strtok_r(line, " ", &save); word;
+		     word = strtok_r(NULL, " ", &save))
 			if (word[0] >= '0' && word[0] <= '9' && strchr(word, '.')) {
 				snprintf(release, sizeof(release), "%s", word);
 				break;
@@ -110,9 +114,11 @@ int describe(const struct cuda_device *d, struct device_measures *ret)
 	size_t free = 0, total = 0;
 	cudaDeviceProp prop;
 
-	if (cudaGetDeviceProperties(&prop, d->ordinal) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess)
+	if (cudaGetDeviceProperties(&prop, d->ordinal) != cudaSuccess ||
+	    cudaMemGetInfo(&free, &total) != cudaSuccess)
 		return -ENODEV;
-	snprintf(ret->device, sizeof(ret->device), "%.60s, %d multiprocessors", prop.name, prop.multiProcessorCount);
+	snprintf(ret->device, sizeof(ret->device), "%.60s, %d multiprocessors", prop.name,
+		 prop.multiProcessorCount);
 	driver_text(ret->driver, sizeof(ret->driver));
 	ret->free = free;
 	ret->prompt_rows = PREFILL_ROWS;

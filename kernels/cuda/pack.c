@@ -1,4 +1,5 @@
-/* pack.c - row-major weights to mma fragments.  The layout is in pack.h, a lane's part of it in pack_lane.h. */
+/* pack.c - row-major weights to mma fragments.  The layout is in pack.h, a lane's part of it in
+ * pack_lane.h. */
 #include "kernels/cuda/pack.h"
 
 #include <errno.h>
@@ -41,10 +42,12 @@ size_t matmul_packed_bytes(enum matmul_format f, uint32_t n, uint32_t k)
 
 /* Calls pack(ctx, tile, slice, out) for every unit. */
 static int each_unit(enum matmul_format f, uint32_t n, uint32_t k, uint8_t *out,
-		     int (*pack)(const void *ctx, uint32_t tile, uint32_t slice, uint8_t *out), const void *ctx)
+		     int (*pack)(const void *ctx, uint32_t tile, uint32_t slice, uint8_t *out),
+		     const void *ctx)
 {
 	for (uint32_t tile = 0; tile < ceil_div(n, MATMUL_TILE); tile++)
-		for (uint32_t slice = 0; slice < ceil_div(k, MATMUL_SLICE); slice++, out += matmul_unit_bytes(f)) {
+		for (uint32_t slice = 0; slice < ceil_div(k, MATMUL_SLICE);
+		     slice++, out += matmul_unit_bytes(f)) {
 			int rc = pack(ctx, tile, slice, out);
 
 			if (rc)
@@ -95,8 +98,8 @@ static int fp8_unit(const void *ctx, uint32_t tile, uint32_t slice, uint8_t *out
 	const uint32_t row = tile * MATMUL_TILE, col = slice * MATMUL_SLICE;
 	/* A tile lies in one block of rows. */
 	const float half[2] = { fp8_scale_at(m, row, col), fp8_scale_at(m, row, col + 128) };
-	const float tail[4] = { pack_fp8_scale(half[0]), pack_fp8_scale(half[1]), pack_fp8_scale(half[0]),
-				pack_fp8_scale(half[1]) };
+	const float tail[4] = { pack_fp8_scale(half[0]), pack_fp8_scale(half[1]),
+				pack_fp8_scale(half[0]), pack_fp8_scale(half[1]) };
 
 	if (!isfinite(half[0]) || !isfinite(half[1]))
 		return -EINVAL;

@@ -1,8 +1,9 @@
-/* pack_lane.h - which weights a lane holds, and how its bits are scattered: the layouts of pack.h, one lane at a time.
+/* pack_lane.h - which weights a lane holds, and how its bits are scattered: the layouts of pack.h,
+ * one lane at a time.
  *
- * Plain inline functions for host and device: pack.c packs a matrix with them, and the loader's kernels do the same on
- * the GPU.  Values outside of the matrix are zero weights.  Nothing here fails: who packs looks for NaN first
- * (pack_e4m3_nan()).
+ * Plain inline functions for host and device: pack.c packs a matrix with them, and the loader's
+ * kernels do the same on the GPU.  Values outside of the matrix are zero weights.  Nothing here
+ * fails: who packs looks for NaN first (pack_e4m3_nan()).
  */
 #ifndef HEARTH_KERNELS_CUDA_PACK_LANE_H
 #define HEARTH_KERNELS_CUDA_PACK_LANE_H
@@ -28,7 +29,8 @@ PACK_FN uint32_t pack_source_row(const struct pack_rows *m, uint32_t row)
 	return m->turns ? row / 16 * 8 + row % 8 + row % 16 / 8 * (m->n / 2) : row;
 }
 
-/* Where the pairs of a lane's fragment stand: pair p is columns col[p] and col[p] + 1 of row[p], in packed order. */
+/* Where the pairs of a lane's fragment stand: pair p is columns col[p] and col[p] + 1 of row[p], in
+ * packed order. */
 struct pack_place {
 	uint32_t row[4], col[4];
 };
@@ -67,7 +69,8 @@ PACK_FN void pack_bf16_lane(const struct pack_rows *m, const struct pack_place *
 	for (int p = 0; p < 4; p++) {
 		ret[p] = 0;
 		if (pack_inside(m, at->row[p], at->col[p])) {
-			const uint16_t *from = (const uint16_t *)m->data + pack_index(m, at->row[p], at->col[p]);
+			const uint16_t *from =
+				(const uint16_t *)m->data + pack_index(m, at->row[p], at->col[p]);
 
 			ret[p] = from[0] | (uint32_t)from[1] << 16;
 		}
@@ -91,14 +94,16 @@ PACK_FN float pack_fp8_scale(float scale)
 }
 
 /* scale: of the lane's rows g and g + 8 in these columns.  -1 when a weight is NaN, else 0. */
-PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at, const float scale[2], uint32_t ret[2])
+PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at,
+			  const float scale[2], uint32_t ret[2])
 {
 	uint8_t v[8] = { 0 };
 	int bad = 0;
 
 	for (int p = 0; p < 4; p++)
 		if (pack_inside(m, at->row[p], at->col[p])) {
-			const uint8_t *from = (const uint8_t *)m->data + pack_index(m, at->row[p], at->col[p]);
+			const uint8_t *from =
+				(const uint8_t *)m->data + pack_index(m, at->row[p], at->col[p]);
 
 			if (scale[p % 2] < 0 || scale[p % 2] > 0) {
 				v[2 * p] = from[0];
@@ -147,13 +152,15 @@ PACK_FN uint32_t pack_fp4_scatter(const uint8_t v[4], int high)
 }
 
 /* m->data: nibbles, m->k of them a row; scale: [n, k / 16] e4m3, rows as m->data's. */
-PACK_FN uint8_t pack_nvfp4_scale(const struct pack_rows *m, const uint8_t *scale, uint32_t row, uint32_t col)
+PACK_FN uint8_t pack_nvfp4_scale(const struct pack_rows *m, const uint8_t *scale, uint32_t row,
+				 uint32_t col)
 {
 	return pack_inside(m, row, col) ? scale[pack_index(m, row, col) / 16] : 0;
 }
 
 /* The nibble at [row, col], with what the scale cannot say moved into it. */
-PACK_FN uint8_t pack_nvfp4_code(const struct pack_rows *m, const uint8_t *scale, uint32_t row, uint32_t col)
+PACK_FN uint8_t pack_nvfp4_code(const struct pack_rows *m, const uint8_t *scale, uint32_t row,
+				uint32_t col)
 {
 	uint8_t byte, s;
 
@@ -166,7 +173,8 @@ PACK_FN uint8_t pack_nvfp4_code(const struct pack_rows *m, const uint8_t *scale,
 	return (uint8_t)((col % 2 ? byte >> 4 : byte & 15) ^ (s & 0x80 ? 8 : 0));
 }
 
-PACK_FN uint32_t pack_nvfp4_lane(const struct pack_rows *m, const uint8_t *scale, const struct pack_place *at)
+PACK_FN uint32_t pack_nvfp4_lane(const struct pack_rows *m, const uint8_t *scale,
+				 const struct pack_place *at)
 {
 	uint8_t low[4], high[4];
 
@@ -177,10 +185,11 @@ PACK_FN uint32_t pack_nvfp4_lane(const struct pack_rows *m, const uint8_t *scale
 	return pack_fp4_scatter(low, 0) | pack_fp4_scatter(high, 1);
 }
 
-/* Byte i (0..255) of a unit's scales: for the lanes (g, q) with q / 2 == half, for each 32 columns, those of rows g and
- * g + 8 in the 16-column block that the lanes' columns lie in.  The e4m3 itself: pack_scale_code() of it is stored. */
-PACK_FN uint8_t pack_nvfp4_unit_scale(const struct pack_rows *m, const uint8_t *scale, uint32_t tile, uint32_t slice,
-				      uint32_t i)
+/* Byte i (0..255) of a unit's scales: for the lanes (g, q) with q / 2 == half, for each 32 columns,
+ * those of rows g and g + 8 in the 16-column block that the lanes' columns lie in.  The e4m3
+ * itself: pack_scale_code() of it is stored. */
+PACK_FN uint8_t pack_nvfp4_unit_scale(const struct pack_rows *m, const uint8_t *scale,
+				      uint32_t tile, uint32_t slice, uint32_t i)
 {
 	const uint32_t g = i / 32, half = i / 16 % 2, in = i % 16;
 

@@ -13,10 +13,11 @@ int run_check(const struct cuda_device *d, const struct plan_run *r)
 		return -EINVAL;
 	if (r->kind != ROW_PREFILL && r->kind != ROW_DECODE && r->kind != ROW_REPLAY)
 		return -EINVAL;
-	if ((r->kind == ROW_PREFILL && r->pos % STEP_GRID) || (r->kind == ROW_DECODE && r->n != 1) ||
-	    (r->count && r->kind != ROW_REPLAY))
+	if ((r->kind == ROW_PREFILL && r->pos % STEP_GRID) ||
+	    (r->kind == ROW_DECODE && r->n != 1) || (r->count && r->kind != ROW_REPLAY))
 		return -EINVAL;
-	if (r->input == IN_LAST_SAMPLE ? r->kind != ROW_DECODE : r->input != IN_TOKENS || !r->tokens)
+	if (r->input == IN_LAST_SAMPLE ? r->kind != ROW_DECODE :
+					 r->input != IN_TOKENS || !r->tokens)
 		return -EINVAL;
 	for (uint32_t i = 0; r->input == IN_TOKENS && i < r->n; i++)
 		if (r->tokens[i] >= d->m.vocab_rows)
@@ -47,8 +48,8 @@ int plan_check(const struct cuda_device *d, const struct plan *p)
 	return rows > d->limits.max_rows ? -EINVAL : 0;
 }
 
-void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_run *r, uint32_t run, uint32_t from,
-	      uint32_t n)
+void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_run *r,
+	      uint32_t run, uint32_t from, uint32_t n)
 {
 	struct piece p = {};
 	const uint32_t end = r->pos + from + n;
@@ -62,7 +63,9 @@ void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_
 	p.last = from + n == r->n;
 	p.logits = r->logits ? r->logits + (size_t)from * d->m.vocab_rows : NULL;
 	p.count = r->count;
-	p.n_head = r->logits && !pass->prefill ? n : p.last && (r->sample || d->limits.digests) ? 1 : 0;
+	p.n_head = r->logits && !pass->prefill		      ? n :
+		   p.last && (r->sample || d->limits.digests) ? 1 :
+								0;
 	p.head = p.n_head ? (int32_t)pass->n_head : -1;
 	pass->n_head += p.n_head;
 	if (p.last && r->sample) {
@@ -77,7 +80,8 @@ void pass_add(const struct cuda_device *d, struct pass *pass, const struct plan_
 
 } /* namespace */
 
-/* How many of the `left` rows of a run fit the last pass of its kind; a prompt is cut on the grid only. */
+/* How many of the `left` rows of a run fit the last pass of its kind; a prompt is cut on the grid
+ * only. */
 static uint32_t fits(const struct cuda_device *d, const struct pass *pass, uint32_t left)
 {
 	const uint32_t room = (pass->prefill ? d->prefill_rows : d->pass_rows) - pass->n_rows;
@@ -89,7 +93,8 @@ static uint32_t fits(const struct cuda_device *d, const struct pass *pass, uint3
 	return pass->pieces.size() == PREFILL_RUNS ? 0 : room / STEP_GRID * STEP_GRID;
 }
 
-static void cut_kind(const struct cuda_device *d, const struct plan *p, bool prefill, std::vector<struct pass> *passes)
+static void cut_kind(const struct cuda_device *d, const struct plan *p, bool prefill,
+		     std::vector<struct pass> *passes)
 {
 	bool fresh = true;
 
@@ -125,8 +130,8 @@ int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<stru
 	return 0;
 }
 
-static void row_describe(const struct plan_run *r, const struct piece *p, uint32_t i, uint32_t table,
-			 const struct staging *to)
+static void row_describe(const struct plan_run *r, const struct piece *p, uint32_t i,
+			 uint32_t table, const struct staging *to)
 {
 	const uint32_t row = p->row + i, pos = p->pos + i;
 	struct pass_meta *m = to->meta;
@@ -142,8 +147,8 @@ static void row_describe(const struct plan_run *r, const struct piece *p, uint32
 	m->attn[row] = { pos + 1, table };
 }
 
-static void decode_describe(const struct cuda_device *d, const struct plan *plan, const struct pass *pass,
-			    const struct staging *to)
+static void decode_describe(const struct cuda_device *d, const struct plan *plan,
+			    const struct pass *pass, const struct staging *to)
 {
 	uint32_t table = 0, sample = 0, run = 0;
 
@@ -159,7 +164,8 @@ static void decode_describe(const struct cuda_device *d, const struct plan *plan
 		for (uint32_t i = 0; i < p.n_head; i++)
 			to->meta->head[(uint32_t)p.head + i] = p.row + p.n - p.n_head + i;
 		if (p.last && r->sample)
-			to->meta->sample[sample++] = { p.slot, p.pos + p.n, (uint32_t)p.head + p.n_head - 1, 0 };
+			to->meta->sample[sample++] = { p.slot, p.pos + p.n,
+						       (uint32_t)p.head + p.n_head - 1, 0 };
 	}
 }
 
@@ -177,7 +183,9 @@ static int prefill_describe(const struct cuda_device *d, const struct plan *plan
 			const uint32_t pos = p.pos + i;
 
 			m->embed[p.row + i] = { r->tokens[pos - r->pos], EMBED_TOKEN };
-			m->qk[p.row + i] = { { pos, pos, pos }, r->blocks[pos / STEP_GRID], pos % STEP_GRID };
+			m->qk[p.row + i] = { { pos, pos, pos },
+					     r->blocks[pos / STEP_GRID],
+					     pos % STEP_GRID };
 		}
 		runs.push_back({ p.row, p.pos, p.n, table });
 		for (uint32_t i = 0; i < blocks; i++)
@@ -188,12 +196,14 @@ static int prefill_describe(const struct cuda_device *d, const struct plan *plan
 		if (p.last && r->sample)
 			m->sample[sample++] = { p.slot, p.pos + p.n, (uint32_t)p.head, 0 };
 	}
-	pass->n_chunks = gdn_prefill_plan(m->gdn, n, m->chunk, d->prefill_rows / GDN_CHUNK + PREFILL_RUNS);
+	pass->n_chunks =
+		gdn_prefill_plan(m->gdn, n, m->chunk, d->prefill_rows / GDN_CHUNK + PREFILL_RUNS);
 	pass->n_tiles = d->n_attn ? attn_prefill_tiles(runs.data(), n, attn_slots(d), m->tile) : 0;
 	return d->n_attn && !pass->n_tiles ? -EINVAL : 0;
 }
 
-int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass, const struct staging *to)
+int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass *pass,
+		  const struct staging *to)
 {
 	if (pass->prefill)
 		return prefill_describe(d, p, pass, &to->prefill);

@@ -1,8 +1,9 @@
 /* prefill.cu - a pass of prompt rows through the layers (docs/numerics.md 7).
  *
- * What experts give is rounded to bfloat16 before it is weighed and added; all else is rounded where the decode kernels
- * round it.  Matrices take x in prefill order: the norms and SwiGLU write it so, what comes out of attention and of the
- * DeltaNet is put into it.  Thousands of rows make every kernel long, so there are no graphs here. */
+ * What experts give is rounded to bfloat16 before it is weighed and added; all else is rounded
+ * where the decode kernels round it.  Matrices take x in prefill order: the norms and SwiGLU write
+ * it so, what comes out of attention and of the DeltaNet is put into it.  Thousands of rows make
+ * every kernel long, so there are no graphs here. */
 #include <errno.h>
 
 #include <algorithm>
@@ -43,22 +44,27 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 }
 
 /* The products of a stack, side by side in bf16 rows of `ld`. */
-int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x, void *y, uint32_t ld)
+int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x,
+		   void *y, uint32_t ld)
 {
 	uint16_t *to = (uint16_t *)y;
 	int rc = 0;
 
 	for (uint32_t i = 0; !rc && i < s.n_parts; to += s.part[i++].n)
-		rc = multiply(d, rows, s.part[i], { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+		rc = multiply(d, rows, s.part[i],
+			      { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
 	return rc;
 }
 
 /* y = W_out x, x as the mixer left it. */
-int mixer_out(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, void *x, uint32_t width)
+int mixer_out(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, void *x,
+	      uint32_t width)
 {
 	int rc = prefill_order(x, rows, width, d->stream);
 
-	return rc ? rc : multiply(d, rows, w->mixer_out, { x, d->ws.y, width, width, d->m.hidden, MATMUL_OUT_F32 });
+	return rc ? rc :
+		    multiply(d, rows, w->mixer_out,
+			     { x, d->ws.y, width, width, d->m.hidden, MATMUL_OUT_F32 });
 }
 
 int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
@@ -99,7 +105,8 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	return rc;
 }
 
-int attend(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan, uint32_t index)
+int attend(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan,
+	   uint32_t index)
 {
 	const struct workspace *s = &d->ws;
 	struct attn_prefill_args a = {};
@@ -120,12 +127,14 @@ int attend(struct cuda_device *d, const struct pass *pass, const struct attn_til
 	return attn_prefill(&a, d->stream);
 }
 
-int attention_layer(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan, uint32_t layer)
+int attention_layer(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan,
+		    uint32_t layer)
 {
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t index = d->index[layer], q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM;
+	const uint32_t index = d->index[layer], q = m->n_q_heads * ATTN_DIM,
+		       kv = m->n_kv_heads * ATTN_DIM;
 	const uint32_t ld = attention_width(d);
 	char *u = (char *)s->u;
 	struct attn_prefill_in_args r = {};
@@ -161,7 +170,8 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, const struct
 }
 
 /* x += the sum, h = norm of it; in prefill order where a matrix follows. */
-int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered, struct residual_add_args a)
+int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered,
+	struct residual_add_args a)
 {
 	int rc;
 
@@ -177,20 +187,25 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered, st
 	return rc;
 }
 
-int dense_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, struct residual_add_args *ret)
+int dense_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		struct residual_add_args *ret)
 {
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
-	int rc = multiply(d, rows, w->gate_up, { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
+	int rc = multiply(d, rows, w->gate_up,
+			  { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
-	rc = rc ? rc : multiply(d, rows, w->down, { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc :
+		  multiply(d, rows, w->down,
+			   { s->act, s->y, inter, inter, hidden, MATMUL_OUT_F32 });
 	pass_mark(d, CLASS_SHARED);
 	ret->y = s->y;
 	ret->slots = 1;
 	return rc;
 }
 
-int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, const struct prefill_list *list)
+int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+	   const struct prefill_list *list)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
@@ -198,12 +213,15 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	struct route_args c = {};
 	const struct strided act = shared_act(d);
 	const bool one = shared_in_follows(w);
-	int rc = multiply(d, rows, w->router, { s->h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
-						one ? w->shared_in.n : 0, act });
+	int rc = multiply(d, rows, w->router,
+			  { s->h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
+			    one ? w->shared_in.n : 0, act });
 
 	if (m->shared_inter && !one)
-		rc = rc ? rc : multiply(d, rows, w->shared_in,
-					{ s->h, act.at, m->hidden, m->hidden, act.ld, MATMUL_OUT_SWIGLU });
+		rc = rc ? rc :
+			  multiply(d, rows, w->shared_in,
+				   { s->h, act.at, m->hidden, m->hidden, act.ld,
+				     MATMUL_OUT_SWIGLU });
 
 	c.logits = s->router;
 	c.rows = rows;
@@ -214,19 +232,22 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, 
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
 	rc = rc ? rc : route_choose(&c, d->stream);
-	rc = rc ? rc : prefill_list_build(s->choice, rows, slots_of(d), m->n_experts + (d->w.shared_beside ? 1 : 0), list,
-					  d->stream);
+	rc = rc ? rc :
+		  prefill_list_build(s->choice, rows, slots_of(d),
+				     m->n_experts + (d->w.shared_beside ? 1 : 0), list, d->stream);
 	pass_mark(d, CLASS_ROUTER);
 	return rc;
 }
 
-int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights *w, struct residual_add_args *ret)
+int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		 struct residual_add_args *ret)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	const bool beside = d->w.shared_beside;
 	const struct strided act = shared_act(d);
-	const struct prefill_list list = prefill_list_at(s->prefill_list, rows, slots_of(d), m->n_experts + 1);
+	const struct prefill_list list =
+		prefill_list_at(s->prefill_list, rows, slots_of(d), m->n_experts + 1);
 	struct decode_experts_args a = {};
 	int rc = choose(d, rows, w, &list);
 
@@ -257,9 +278,13 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
 	pass_mark(d, CLASS_EXPERTS);
 	if (m->shared_inter && !beside)
-		rc = rc ? rc : multiply(d, rows, w->down,
-					{ act.at, (uint16_t *)(void *)s->expert_y + m->n_experts_used * m->hidden,
-					  m->shared_inter, act.ld, slots_of(d) * m->hidden, MATMUL_OUT_BF16 });
+		rc = rc ? rc :
+			  multiply(
+				  d, rows, w->down,
+				  { act.at,
+				    (uint16_t *)(void *)s->expert_y + m->n_experts_used * m->hidden,
+				    m->shared_inter, act.ld, slots_of(d) * m->hidden,
+				    MATMUL_OUT_BF16 });
 	pass_mark(d, CLASS_SHARED);
 	ret->y = s->expert_y;
 	ret->y_bf16 = 1;
@@ -294,9 +319,12 @@ int layers(struct cuda_device *d, const struct pass *pass, const struct attn_til
 
 		mixer.y = d->ws.y;
 		mixer.slots = 1;
-		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) : attention_layer(d, pass, plan, l);
+		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) :
+						  attention_layer(d, pass, plan, l);
 		rc = rc ? rc : add(d, rows, w->post_norm, true, mixer);
-		rc = rc ? rc : d->m.n_experts ? expert_layer(d, rows, w, &mlp) : dense_layer(d, rows, w, &mlp);
+		rc = rc		    ? rc :
+		     d->m.n_experts ? expert_layer(d, rows, w, &mlp) :
+				      dense_layer(d, rows, w, &mlp);
 		rc = rc ? rc : add(d, rows, last ? d->w.final_norm : w[1].input_norm, !last, mlp);
 	}
 	return rc;
@@ -313,11 +341,11 @@ int all_logits(struct cuda_device *d, const struct pass *pass)
 
 			for (uint32_t i = 0; i < n; i++)
 				rows[i] = p.row + from + i;
-			if (cudaMemcpyAsync(d->ws.prefill.embed, rows.data(), n * 4, cudaMemcpyHostToDevice, d->stream) !=
-				    cudaSuccess ||
+			if (cudaMemcpyAsync(d->ws.prefill.embed, rows.data(), n * 4,
+					    cudaMemcpyHostToDevice, d->stream) != cudaSuccess ||
 			    pass_head(d, d->ws.h, (const uint32_t *)d->ws.prefill.embed, n) ||
-			    cudaMemcpyAsync(p.logits + from * vocab, d->ws.logits, n * vocab * 4, cudaMemcpyDeviceToHost,
-					    d->stream) != cudaSuccess ||
+			    cudaMemcpyAsync(p.logits + from * vocab, d->ws.logits, n * vocab * 4,
+					    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess ||
 			    cudaStreamSynchronize(d->stream) != cudaSuccess)
 				return -ENODEV;
 		}

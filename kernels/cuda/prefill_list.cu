@@ -1,4 +1,5 @@
-/* prefill_list.cu - who goes to which expert, for thousands of rows; and the order of columns (prefill_matmul.h). */
+/* prefill_list.cu - who goes to which expert, for thousands of rows; and the order of columns
+ * (prefill_matmul.h). */
 #include "kernels/cuda/prefill_matmul.h"
 
 #include "kernels/cuda/decode_matmul_int.cuh"
@@ -18,7 +19,8 @@ struct list_work {
 	const uint32_t *ids;
 	uint32_t n_pairs, n_experts, n_blocks;
 	struct prefill_list to;
-	uint32_t *count;	/* [n_blocks][n_experts]: a block's pairs of an expert, then the place of the first */
+	/* [n_blocks][n_experts]: a block's pairs of an expert, then the place of the first */
+	uint32_t *count;
 };
 
 uint32_t list_blocks(uint32_t n_pairs)
@@ -29,12 +31,15 @@ uint32_t list_blocks(uint32_t n_pairs)
 /* This warp's pairs in order; place(pair, id, rank): `count` has how many of an id came before. */
 template <class Place> __device__ void each_pair(const list_work &w, uint32_t *count, Place place)
 {
-	const uint32_t lane = threadIdx.x % WARP, begin = blockIdx.x * LIST_PAIRS + threadIdx.x / WARP * LIST_RUN;
+	const uint32_t lane = threadIdx.x % WARP,
+		       begin = blockIdx.x * LIST_PAIRS + threadIdx.x / WARP * LIST_RUN;
 
 	for (uint32_t first = begin; first < min(w.n_pairs, begin + LIST_RUN); first += WARP) {
 		const uint32_t pair = first + lane, asked = pair < w.n_pairs ? w.ids[pair] : ~0u;
-		const uint32_t id = asked < w.n_experts ? asked : ~0u;	/* the others are nobody's */
-		const uint32_t same = __match_any_sync(~0u, id), before = __popc(same & ((1u << lane) - 1));
+		/* the others are nobody's */
+		const uint32_t id = asked < w.n_experts ? asked : ~0u;
+		const uint32_t same = __match_any_sync(~0u, id),
+			       before = __popc(same & ((1u << lane) - 1));
 		const uint32_t so_far = id != ~0u ? count[id] : 0;
 
 		__syncwarp();
@@ -81,7 +86,8 @@ template <bool WRITE> __global__ void __launch_bounds__(LIST_BLOCK) pairs_kernel
 /* One thread an expert: where each block's pairs begin, active experts and tiles. */
 __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w)
 {
-	__shared__ uint32_t pairs[MATMUL_MAX_EXPERTS], active[MATMUL_MAX_EXPERTS], tiles[MATMUL_MAX_EXPERTS];
+	__shared__ uint32_t pairs[MATMUL_MAX_EXPERTS], active[MATMUL_MAX_EXPERTS],
+		tiles[MATMUL_MAX_EXPERTS];
 	const uint32_t e = threadIdx.x;
 	uint32_t n = 0;
 
@@ -95,7 +101,8 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	tiles[e] = n_tiles;
 	__syncthreads();
 	for (uint32_t d = 1; d < MATMUL_MAX_EXPERTS; d *= 2) {
-		const uint32_t a = e >= d ? pairs[e - d] : 0, b = e >= d ? active[e - d] : 0, c = e >= d ? tiles[e - d] : 0;
+		const uint32_t a = e >= d ? pairs[e - d] : 0, b = e >= d ? active[e - d] : 0,
+			       c = e >= d ? tiles[e - d] : 0;
 
 		__syncthreads();
 		pairs[e] += a;
@@ -161,27 +168,31 @@ size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
 	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
 }
 
-/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the tiles. */
-struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
+/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the
+ * tiles. */
+struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots,
+				    uint32_t n_experts)
 {
 	char *at = (char *)mem + expert_list_bytes(n_rows, n_slots, n_experts);
 	struct prefill_list l;
 
 	l.list = expert_list_at(mem, n_rows, n_slots, n_experts);
 	l.n_tiles = (uint32_t *)at;
-	l.tile = (uint32_t *)(at + 16 + align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts));
+	l.tile = (uint32_t *)(at + 16 +
+			      align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts));
 	return l;
 }
 
 int prefill_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		       const struct prefill_list *list, void *stream)
 {
-	const list_work w = { ids, n_rows * n_slots, n_experts, list_blocks(n_rows * n_slots), *list, list->n_tiles + 4 };
+	const list_work w = { ids,   n_rows * n_slots, n_experts, list_blocks(n_rows * n_slots),
+			      *list, list->n_tiles + 4 };
 	cudaStream_t s = (cudaStream_t)stream;
 	int rc;
 
-	if (!ids || !n_rows || n_rows > PREFILL_MAX_ROWS || !n_slots || n_slots > 16 || !n_experts ||
-	    n_experts > MATMUL_MAX_EXPERTS)
+	if (!ids || !n_rows || n_rows > PREFILL_MAX_ROWS || !n_slots || n_slots > 16 ||
+	    !n_experts || n_experts > MATMUL_MAX_EXPERTS)
 		return -EINVAL;
 	rc = chain_launch(pairs_kernel<false>, dim3(w.n_blocks), LIST_BLOCK, 0, 1, s, w);
 	rc = rc ? rc : chain_launch(offsets_kernel, dim3(1), MATMUL_MAX_EXPERTS, 0, 1, s, w);
@@ -194,5 +205,6 @@ int prefill_order(void *x, uint32_t n_rows, uint32_t width, void *stream)
 
 	if (!n_rows || !width || width % 32 || !aligned16(x))
 		return -EINVAL;
-	return chain_launch(order_kernel, dim3((uint32_t)((n / 4 + 255) / 256)), 256, 0, 1, (cudaStream_t)stream, (uint4 *)x, n);
+	return chain_launch(order_kernel, dim3((uint32_t)((n / 4 + 255) / 256)), 256, 0, 1,
+			    (cudaStream_t)stream, (uint4 *)x, n);
 }

@@ -1,472 +1,18 @@
-/* prefill_matmul.cu - see prefill_matmul.h.
- *
- * A block of eight warps has 128 rows of W and PREFILL_COLS rows of x.  A warp has a tile of 16 rows of W and all columns:
- * 128 sums a lane.  Where there are few rows, or few blocks, a block has 64: 32 sums a lane, and two blocks on a
- * multiprocessor; the same bits.  Its weights go from memory to registers a unit ahead, as in the decode kernels; x passes through
- * shared memory in stages of 64 columns, swizzled by 128 bytes.  On Hopper four warps multiply together (wgmma, one stage
- * is multiplied while the next is queued); elsewhere each by itself (mma.sync), in the same layout of sums.
- *
- * FP8 in blocks: the sums are kept in units of the scale of the 128 columns being added, and are brought to the next scale
- * (struct fp8_scale) where the next 128 begin.
- */
+/* prefill_matmul.cu - see prefill_matmul.h: which block has what, and the launches. */
 #include "kernels/cuda/prefill_matmul.h"
 
-#include "kernels/cuda/decode_matmul_int.cuh"
-#include "kernels/cuda/wgmma_weights.cuh"
-
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define HOPPER 1
-#else
-#define HOPPER 0
-#endif
+#include "kernels/cuda/prefill_store.cuh"
+#include "kernels/cuda/prefill_tile.cuh"
 
 namespace {
 
-constexpr int WARPS = 8, THREADS = WARPS * WARP;
-constexpr int STAGE_K = 64;
-constexpr int MANY = PREFILL_COLS, FEW = 64;	/* rows of x a block can have */
-
-/* Three of many are 96 KB, what sm_12x has. */
-constexpr int n_stages(int cols, bool hopper)
+/* Blocks that run together should share what they read: eight tiles of x, then the next rows of
+ * W. */
+__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks,
+			    uint32_t *ret_row, tile_of_x *ret)
 {
-	return cols == FEW ? 5 : hopper ? 5 : 3;
-}
-
-/* A block with C rows of x. */
-template <int C> struct room {
-	static constexpr int HALF = C < 128 ? C : 128, HALVES = C / HALF, STAGE_BYTES = C * STAGE_K * 2;
-	/* On Hopper a stage is still read by the other four warps when these have finished it, so its place is filled one
-	 * stage later. */
-	static constexpr int STAGES = n_stages(C, HOPPER), AHEAD = HOPPER ? STAGES - 2 : STAGES - 1;
-	static constexpr int COPIES = C / (THREADS / 8);	/* 16 bytes each, a thread and stage */
-	static constexpr int BLOCKS = C == FEW ? 2 : 1;		/* that a multiprocessor has at once */
-};
-
-typedef __nv_bfloat16 bf16;
-
-template <int C> struct sums {
-	float h[room<C>::HALVES][room<C>::HALF / 2];	/* [half][4 j + i]: column tile j of 8, i as mma's accumulator */
-};
-
-/* Which pairs or rows of x a block has. */
-struct tile_of_x {
-	const uint32_t *pair;	/* NULL: rows first .. first + n - 1 */
-	uint32_t first, n;
-	uint32_t expert, index;	/* and whose weights */
-
-	__device__ uint32_t row(uint32_t i) const { return pair ? pair[i] : first + i; }
-};
-
-/* This thread's part of stage `k_block`: chunk tid % 8 of the rows tid / 8, tid / 8 + 32, ... */
-template <int C>
-__device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>::COPIES], uint32_t n, char *stage, uint32_t k_block)
-{
-	const uint32_t chunk = threadIdx.x % 8, k = k_block * STAGE_K + chunk * 8;
-
-#pragma unroll
-	for (int i = 0; i < room<C>::COPIES; i++) {
-		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8);
-
-		if (i * (THREADS / 8) >= (int)n)
-			break;		/* nobody multiplies these */
-		const bf16 *from = p.x + (size_t)row[i] * p.ldx + k;
-
-		/* Bytes that are not there arrive as zeros; their address is not read. */
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::
-			     "r"(smem_address(stage) + r * (STAGE_K * 2) + ((chunk ^ (r & 7)) * 16)), "l"(from),
-			     "r"(r < n && k < p.k ? 16 : 0) : "memory");
-	}
-}
-
-/* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than 2^60 times smaller
- * than the one before counts as 2^60 times smaller: what it scales is far below the sums' last bit. */
-struct fp8_scale {
-	float low = 0, high = 0;	/* rows g and g + 8; 0: nothing was added yet */
-
-	/* Returns what sums are multiplied with to be in units of `next`. */
-	static __device__ float change(float *unit, float next)
-	{
-		const float least = fabsf(*unit) * 0x1p-60f, was = *unit;
-
-		*unit = fabsf(next) < least ? copysignf(least, next) : next;
-		return __fdividef(was, *unit);	/* within 2 ulp */
-	}
-	template <int C> __device__ void change(sums<C> &s, float next_low, float next_high)
-	{
-		const float by_low = change(&low, next_low), by_high = change(&high, next_high);
-
-#pragma unroll
-		for (int h = 0; h < room<C>::HALVES; h++)
-#pragma unroll
-			for (int i = 0; i < room<C>::HALF / 2; i++)
-				s.h[h][i] = __fmul_rn(s.h[h][i], i % 4 < 2 ? by_low : by_high);
-	}
-};
-
-#if HOPPER
-/* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes on. */
-template <int STEPS> struct frags {
-	struct frag f[STEPS];
-
-	template <enum matmul_format F> __device__ void take(const struct unit<F> &w, int first)
-	{
-#pragma unroll
-		for (int i = 0; i < STEPS; i++)
-			f[i] = w.frag_of(first + i);
-	}
-	/* Until here they stay where they are. */
-	__device__ void keep()
-	{
-#pragma unroll
-		for (int i = 0; i < STEPS; i++)
-#pragma unroll
-			for (int j = 0; j < 4; j++)
-				asm volatile("" : "+r"(f[i].r[j])::"memory");
-	}
-};
-
-template <int N, int C, int STEPS> __device__ void multiply_cols(sums<C> &s, const frags<STEPS> &w, uint32_t x)
-{
-	wgmma_fence();
-#pragma unroll
-	for (int i = 0; i < STEPS; i++) {
-		const uint32_t at = x + i * 32;
-
-		if constexpr (N == 32)
-			wgmma_64x32(s.h[0], w.f[i], wgmma_rows(at));
-		else if constexpr (N == 64)
-			wgmma_64x64(s.h[0], w.f[i], wgmma_rows(at));
-		else
-			wgmma_64x128(s.h[0], w.f[i], wgmma_rows(at));
-		if constexpr (N == 256)
-			wgmma_64x128(s.h[1], w.f[i], wgmma_rows(at + 128 * STAGE_K * 2));
-	}
-	wgmma_commit();
-}
-
-/* x: shared address of the first step's columns.  No more columns than there are; n is the same for the whole block. */
-template <int C, int STEPS> __device__ void multiply_steps(sums<C> &s, const frags<STEPS> &w, uint32_t x, uint32_t n)
-{
-	if constexpr (C == MANY) {
-		if (n > 64)
-			return n > 128 ? multiply_cols<256>(s, w, x) : multiply_cols<128>(s, w, x);
-	}
-	if (n > 32)
-		multiply_cols<64>(s, w, x);
-	else
-		multiply_cols<32>(s, w, x);
-}
-
-/* A tile's weights on their way through the tensor core: stage after stage of a unit, then of the next.  Quantised ones
- * are expanded into two sets of registers in turn. */
-template <enum matmul_format F, int C> struct tile_weights {
-	static constexpr int STEPS = C == FEW ? 1 : 2;	/* of a set */
-	struct unit<F> w;
-	frags<STEPS> set[2];
-
-	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`.  When it returns, the stage
-	 * before is done with. */
-	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
-	{
-#pragma unroll
-		for (int i = 0; i < 4 / STEPS; i++) {
-			frags<STEPS> &now = set[i % 2], &other = set[1 - i % 2];
-
-			now.take(w, quarter * 4 + i * STEPS);
-			if constexpr (F == MATMUL_FP8)
-				if (quarter % 2 == 0 && i == 0) {
-					wgmma_wait<0>();
-					other.keep();
-					scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
-				}
-			multiply_steps(s, now, smem_address(x) + i * STEPS * 32, n);
-			wgmma_wait<1>();
-			other.keep();
-		}
-#pragma unroll
-		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
-		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, more);
-	}
-};
-
-template <int C> struct tile_weights<MATMUL_BF16, C> {
-	struct unit<MATMUL_BF16> w;
-	bool begun = false;
-
-	/* `next` stands right behind where w came from. */
-	__device__ void stage(sums<C> &s, fp8_scale *, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
-	{
-		frags<4> now;
-
-		now.take(w, quarter * 4);
-		multiply_steps(s, now, smem_address(x), n);
-		wgmma_wait<1>();	/* the stage before is done with; its weights may go */
-		if (quarter) {
-			refill(quarter - 1, next, more);
-		} else if (begun) {	/* what the last unit's end left is this one's */
-			refill(3, next - unit<MATMUL_BF16>::bytes / 16, true);
-		}
-		begun = true;
-	}
-	__device__ void refill(int quarter, const uint4 *from, bool more)
-	{
-#pragma unroll
-		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, more);
-	}
-};
-#else
-__device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
-{
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-}
-
-template <enum matmul_format F, int C>
-__device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter, const char *stage, uint32_t n)
-{
-	/* Matrices of a load: chunks 2i and 2i + 1 of rows 0-7, then of rows 8-15. */
-	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
-
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const struct frag f = w.frag_of(quarter * 4 + i);
-
-#pragma unroll
-		for (int h = 0; h < room<C>::HALVES; h++) {
-#pragma unroll
-			for (int j = 0; j < room<C>::HALF / 16; j++) {
-				if (h * room<C>::HALF + j * 16 >= (int)n)
-					break;
-				const uint32_t r = h * room<C>::HALF + j * 16 + row;
-				uint32_t b[4];
-
-				ldmatrix4(b, smem_address(stage) + r * (STAGE_K * 2) + (((2 * i + odd) ^ (r & 7)) * 16));
-				mma(&s.h[h][8 * j], &f, b[0], b[1]);
-				mma(&s.h[h][8 * j + 4], &f, b[2], b[3]);
-			}
-		}
-	}
-}
-
-template <enum matmul_format F, int C> struct tile_weights {
-	struct unit<F> w;
-
-	/* Multiplies a stage and asks for what follows: the unit at `next`, if there is `more`. */
-	__device__ void stage(sums<C> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter, const char *x, uint32_t n)
-	{
-		if constexpr (F == MATMUL_FP8)
-			if (quarter % 2 == 0)
-				scale->change(s, w.low[quarter / 2], w.high[quarter / 2]);
-		multiply_stage<F>(s, w, quarter, x, n);
-#pragma unroll
-		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
-		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, more);
-	}
-};
-#endif
-
-/* The sums of 16 rows of W with all columns of the tile, in units of *scale. */
-template <enum matmul_format F, int C>
-__device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, char *stages, sums<C> &s,
-			      fp8_scale *scale)
-{
-	constexpr int STAGES = room<C>::STAGES, AHEAD = room<C>::AHEAD, STAGE_BYTES = room<C>::STAGE_BYTES;
-	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, unit_uint4 = unit<F>::bytes / 16;
-	const uint4 *from = (const uint4 *)(p.w + ((size_t)x.expert * p.n_tiles + min(tile, p.n_tiles - 1)) * p.n_slices *
-							  unit<F>::bytes);
-	uint32_t row[room<C>::COPIES];
-	struct tile_weights<F, C> weights;
-
-#pragma unroll
-	for (int i = 0; i < room<C>::COPIES; i++) {
-		const uint32_t r = threadIdx.x / 8 + i * (THREADS / 8), pair = x.row(min(r, x.n - 1));
-
-		row[i] = x.pair && !p.x_per_slot ? pair / p.n_slots : pair;
-	}
-#pragma unroll
-	for (int h = 0; h < room<C>::HALVES; h++)
-#pragma unroll
-		for (int i = 0; i < room<C>::HALF / 2; i++)
-			s.h[h][i] = 0;
-	weights.w.load(from, threadIdx.x % WARP);
-#pragma unroll
-	for (int i = 0; i < AHEAD; i++) {
-		if (i < (int)n_blocks)
-			stage_load<C>(p, row, x.n, stages + i * STAGE_BYTES, i);
-		asm volatile("cp.async.commit_group;" ::: "memory");
-	}
-	uint32_t at = 0, to = AHEAD;	/* stages: multiplied now; loaded now */
-	for (uint32_t slice = 0; slice < p.n_slices; slice++) {
-		const bool more = slice + 1 < p.n_slices;
-
-#pragma unroll
-		for (int quarter = 0; quarter < 4; quarter++) {
-			const uint32_t block = slice * 4 + quarter;
-
-			if (block >= n_blocks)
-				break;
-			asm volatile("cp.async.wait_group %0;" ::"n"(AHEAD - 1) : "memory");
-#if HOPPER
-			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-#endif
-			/* The stage is there for all, and nobody reads the place that is filled next. */
-			__syncthreads();
-			weights.stage(s, scale, from + unit_uint4, more, quarter, stages + at * STAGE_BYTES, x.n);
-			if (block + AHEAD < n_blocks)
-				stage_load<C>(p, row, x.n, stages + to * STAGE_BYTES, block + AHEAD);
-			asm volatile("cp.async.commit_group;" ::: "memory");
-			at = at + 1 == STAGES ? 0 : at + 1;
-			to = to + 1 == STAGES ? 0 : to + 1;
-		}
-		from += unit_uint4;
-	}
-#if HOPPER
-	wgmma_wait<0>();
-#endif
-}
-
-/* Two columns of eight rows, a lane has (row g, columns 2q and 2q + 1): now (column g, rows 2q and 2q + 1). */
-__device__ uint32_t transpose(float a, float b)
-{
-	const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
-	uint32_t r;
-
-	asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(*(const uint32_t *)&v));
-	return r;
-}
-
-__device__ float swiglu(float gate, float up)
-{
-	return __fmul_rn(__fmul_rn(gate, __fdiv_rn(1.0f, 1.0f + expf(-gate))), up);
-}
-
-/* Output rows of the columns that a lane stores, asked for before the first store: the compiler must not move a load of
- * the list over a store. */
-template <int C> struct out_rows {
-	uint32_t row[C / 8];
-
-	__device__ out_rows(const tile_of_x &x, uint32_t offset)
-	{
-#pragma unroll
-		for (int j = 0; j < C / 8; j++)
-			row[j] = x.row(min(j * 8 + offset, x.n - 1));
-	}
-};
-
-/* What the sums of rows g and g + 8 of a tile are multiplied with. */
-struct row_scales {
-	float low, high;
-};
-
-/* SwiGLU of a tile in turns: eight outputs a column. */
-template <int C>
-__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
-{
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-	const out_rows<C> to(x, g);
-	bf16 *y = (bf16 *)p.y_swiglu + prefill_column((tile - p.n_plain) * 8 + 2 * q);
-
-#pragma unroll
-	for (int j = 0; j < C / 8; j++) {
-		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
-
-		if (j * 8 >= (int)x.n)
-			break;
-		const uint32_t word = transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
-						swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
-		if (j * 8 + g < x.n)
-			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
-	}
-}
-
-/* Two neighbours of a row of y, as far as they are there. */
-__device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint32_t word)
-{
-	if (row + 1 < p.n && !(p.ldy % 2)) {
-		*(uint32_t *)to = word;
-	} else {
-		for (uint32_t i = 0; i < 2; i++)
-			if (row + i < p.n)
-				to[i] = __ushort_as_bfloat16((unsigned short)(word >> 16 * i));
-	}
-}
-
-template <int C>
-__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
-{
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = tile * MATMUL_TILE + 2 * q;
-	const out_rows<C> to(x, g);
-
-#pragma unroll
-	for (int j = 0; j < C / 8; j++) {
-		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
-
-		if (j * 8 >= (int)x.n)
-			break;
-		const uint32_t upper = transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
-		const uint32_t lower = transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
-		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
-
-		if (j * 8 + g < x.n) {
-			store_word(p, y, row, upper);
-			store_word(p, y + 8, row + 8, lower);
-		}
-	}
-}
-
-template <int C>
-__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales scale)
-{
-	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
-
-#pragma unroll
-	for (int odd = 0; odd < 2; odd++) {
-		const out_rows<C> to(x, 2 * q + odd);
-
-#pragma unroll
-		for (int j = 0; j < C / 8; j++) {
-			const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4 + odd];
-			float *y = (float *)p.y + (size_t)to.row[j] * p.ldy + row;
-
-			if (j * 8 + 2 * q + odd >= x.n)
-				break;
-			if (row < p.n)
-				y[0] = __fmul_rn(v[0], scale.low);
-			if (row + 8 < p.n)
-				y[8] = __fmul_rn(v[2], scale.high);
-		}
-	}
-}
-
-/* unit: what the sums are in units of. */
-template <enum matmul_format F, int C>
-__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile, const sums<C> &s, row_scales unit)
-{
-	const uint32_t g = threadIdx.x % WARP / 4;
-
-	if (tile >= p.n_tiles)
-		return;
-	const float *scales = tile_scales<F>(p, x.expert, tile);
-	const struct row_scales scale = { __fmul_rn(unit.low, scale_of<F>(scales, g)),
-					  __fmul_rn(unit.high, scale_of<F>(scales, g + 8)) };
-
-	if (tile >= p.n_plain)
-		store_pairs(p, x, tile, s, scale);
-	else if (p.out == MATMUL_OUT_BF16)
-		store_bf16(p, x, tile, s, scale);
-	else
-		store_f32(p, x, tile, s, scale);
-}
-
-/* Blocks that run together should share what they read: eight tiles of x, then the next rows of W. */
-__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks, uint32_t *ret_row, tile_of_x *ret)
-{
-	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols, group = blockIdx.x / (8 * row_blocks);
+	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols,
+		       group = blockIdx.x / (8 * row_blocks);
 	const uint32_t in = blockIdx.x % (8 * row_blocks), wide = min(8u, col_tiles - group * 8);
 
 	*ret_row = in / wide;
@@ -486,7 +32,8 @@ __device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, 
 {
 	if (blockIdx.y >= *tiles.n)
 		return false;
-	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16, first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
+	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16,
+		       first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
 
 	if (p.without_last && index + 1 == *p.list.n_active)
 		return false;
@@ -500,7 +47,8 @@ __device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, 
 
 template <enum matmul_format F, bool EXPERTS, int C>
 __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
-	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks, const expert_tiles tiles)
+	prefill_kernel(const __grid_constant__ matmul_params p, uint32_t row_blocks,
+		       const expert_tiles tiles)
 {
 	extern __shared__ char raw[];
 	char *stages = raw + (1024 - smem_address(raw) % 1024) % 1024;
@@ -519,7 +67,8 @@ __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
 	}
 	tile = row_block * WARPS + threadIdx.x / WARP;
 	multiply_tile<F>(p, x, tile, stages, s, &scale);
-	store_tile<F>(p, x, tile, s, F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
+	store_tile<F>(p, x, tile, s,
+		      F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
 }
 
 bool hopper_here(void)
@@ -528,7 +77,8 @@ bool hopper_here(void)
 	int device;
 
 	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
-		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess))
+		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+			       cudaSuccess))
 		major = 0;
 	return major == 9;
 }
@@ -539,24 +89,29 @@ uint32_t row_blocks_of(const matmul_params &p)
 }
 
 template <enum matmul_format F, bool EXPERTS, int C>
-int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles, cudaStream_t stream)
+int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles,
+	   cudaStream_t stream)
 {
 	auto kernel = prefill_kernel<F, EXPERTS, C>;
 	const size_t shared = (size_t)n_stages(C, hopper_here()) * room<C>::STAGE_BYTES + 1024;
 	const uint32_t row_blocks = row_blocks_of(p), col_tiles = (p.n_cols + C - 1) / C;
 	const dim3 grid = EXPERTS ? dim3(row_blocks, max_tiles) : dim3(row_blocks * col_tiles);
 
-	static_assert(n_stages(C, false) * room<C>::STAGE_BYTES + 1024 <= SHARED_MAX, "fits every device");
-	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared) != cudaSuccess)
+	static_assert(n_stages(C, false) * room<C>::STAGE_BYTES + 1024 <= SHARED_MAX,
+		      "fits every device");
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(kernel, grid, THREADS, shared, 1, stream, p, row_blocks, tiles);
 }
 
-/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for memory most of the time. */
+/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for
+ * memory most of the time. */
 bool few_is_faster(const matmul_params &p)
 {
 	const uint32_t sms = (uint32_t)device_sms(), blocks = row_blocks_of(p);
-	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW), many = blocks * ((p.n_cols + MANY - 1) / MANY);
+	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW),
+		       many = blocks * ((p.n_cols + MANY - 1) / MANY);
 
 	return sms && 55 * ((few + 2 * sms - 1) / (2 * sms)) < 100 * ((many + sms - 1) / sms);
 }
@@ -565,12 +120,14 @@ template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStr
 {
 	const expert_tiles none = {};
 
-	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) : launch<F, false, MANY>(p, none, 0, stream);
+	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) :
+				  launch<F, false, MANY>(p, none, 0, stream);
 }
 
 /* With few pairs an expert, those that have at most 64 go first, and what is left after. */
 template <enum matmul_format F>
-int experts_launch(const matmul_params &p, const struct prefill_list *list, uint32_t n_rows, uint32_t n_experts, cudaStream_t stream)
+int experts_launch(const matmul_params &p, const struct prefill_list *list, uint32_t n_rows,
+		   uint32_t n_experts, cudaStream_t stream)
 {
 	const uint32_t most = prefill_max_tiles(n_rows, p.n_slots, n_experts);
 	const bool few = n_rows * p.n_slots <= n_experts * 80;
@@ -578,7 +135,10 @@ int experts_launch(const matmul_params &p, const struct prefill_list *list, uint
 
 	if (few)
 		rc = launch<F, true, FEW>(p, { list->n_tiles, list->tile, 0, FEW }, most, stream);
-	return rc ? rc : launch<F, true, MANY>(p, { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY }, most, stream);
+	return rc ? rc :
+		    launch<F, true, MANY>(p,
+					  { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY },
+					  most, stream);
 }
 
 } /* namespace */
@@ -598,16 +158,23 @@ int prefill_matmul(const struct decode_matmul_args *a, void *stream)
 	return -EINVAL;
 }
 
-int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list, void *stream)
+int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list,
+		    void *stream)
 {
 	const matmul_params p = matmul_params_of_experts(a, &list->list);
 
 	if (!matmul_experts_ok(a, PREFILL_MAX_ROWS) || a->ldx % 32 || a->k % 32)
 		return -EINVAL;
 	switch (a->format) {
-	case MATMUL_BF16: return experts_launch<MATMUL_BF16>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
-	case MATMUL_FP8: return experts_launch<MATMUL_FP8>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
-	case MATMUL_NVFP4: return experts_launch<MATMUL_NVFP4>(p, list, a->n_rows, a->n_experts, (cudaStream_t)stream);
+	case MATMUL_BF16:
+		return experts_launch<MATMUL_BF16>(p, list, a->n_rows, a->n_experts,
+						   (cudaStream_t)stream);
+	case MATMUL_FP8:
+		return experts_launch<MATMUL_FP8>(p, list, a->n_rows, a->n_experts,
+						  (cudaStream_t)stream);
+	case MATMUL_NVFP4:
+		return experts_launch<MATMUL_NVFP4>(p, list, a->n_rows, a->n_experts,
+						    (cudaStream_t)stream);
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;

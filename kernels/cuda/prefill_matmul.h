@@ -1,12 +1,14 @@
 /* prefill_matmul.h - y = x W^T for many rows: the matrix kernels of prompts.
  *
- * Weights lie as the decode kernels want them (pack.h), whatever the format; they go from memory to the tensor core as
- * its 16-row operand.  x is the other operand and comes through shared memory, so its columns must stand in the order
- * in which the fragments have them: prefill_column().  The bits of a row of y are a function of that row of x and of W
- * alone (docs/numerics.md 7): K is added 16 columns at a time, in order, from zero.
+ * Weights lie as the decode kernels want them (pack.h), whatever the format; they go from memory to
+ * the tensor core as its 16-row operand.  x is the other operand and comes through shared memory,
+ * so its columns must stand in the order in which the fragments have them: prefill_column().  The
+ * bits of a row of y are a function of that row of x and of W alone (docs/numerics.md 7): K is
+ * added 16 columns at a time, in order, from zero.
  *
- * Plain C.  Device pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits
- * for nothing.  0; -EINVAL: a rule stated here is broken, nothing was enqueued; -ENODEV.
+ * Plain C.  Device pointers, borrowed until the stream has passed the call; enqueues on `stream` (a
+ * cudaStream_t), waits for nothing.  0; -EINVAL: a rule stated here is broken, nothing was
+ * enqueued; -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_PREFILL_MATMUL_H
 #define HEARTH_KERNELS_CUDA_PREFILL_MATMUL_H
@@ -20,7 +22,8 @@ extern "C" {
 #define PREFILL_MAX_ROWS 65536
 #define PREFILL_COLS 256	/* rows of x that one block multiplies */
 
-/* Where column i of a row stands: inside each 32 columns pairs are transposed, 8 q + 2 p + e to 8 p + 2 q + e. */
+/* Where column i of a row stands: inside each 32 columns pairs are transposed, 8 q + 2 p + e to 8 p
+ * + 2 q + e. */
 static inline
 #ifdef __CUDACC__
 __host__ __device__
@@ -30,25 +33,29 @@ uint32_t prefill_column(uint32_t i)
 	return (i & ~31u) | (i >> 1 & 3) << 3 | (i >> 3 & 3) << 1 | (i & 1);
 }
 
-/* As decode_matmul(), for up to PREFILL_MAX_ROWS rows of an x in prefill order; ldx a multiple of 32.  SWIGLU outputs are
- * written in prefill order too.  `form` is not looked at. */
+/* As decode_matmul(), for up to PREFILL_MAX_ROWS rows of an x in prefill order; ldx a multiple of
+ * 32.  SWIGLU outputs are written in prefill order too.  `form` is not looked at. */
 int prefill_matmul(const struct decode_matmul_args *a, void *stream);
 
-/* Who goes to which expert, for up to PREFILL_MAX_ROWS rows: an expert_list, and its pairs cut into tiles. */
+/* Who goes to which expert, for up to PREFILL_MAX_ROWS rows: an expert_list, and its pairs cut into
+ * tiles. */
 struct prefill_list {
 	struct expert_list list;
 	uint32_t *n_tiles;	/* [1] */
-	uint32_t *tile;		/* [prefill_max_tiles()]: index among the active << 16 | which of its PREFILL_COLS pairs */
+	/* [prefill_max_tiles()]: index among the active << 16 | which of its PREFILL_COLS pairs */
+	uint32_t *tile;
 };
 uint32_t prefill_max_tiles(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
 size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
-struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
+struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots,
+				    uint32_t n_experts);
 /* ids: device, [n_rows][n_slots]; ids >= n_experts are left out. */
 int prefill_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		       const struct prefill_list *list, void *stream);
 
 /* As decode_experts(), and `out` may be BF16; `list` of the arguments is not looked at. */
-int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list, void *stream);
+int prefill_experts(const struct decode_experts_args *a, const struct prefill_list *list,
+		    void *stream);
 
 /* rows of x, `width` each (a multiple of 32), into prefill order, in place. */
 int prefill_order(void *x, uint32_t n_rows, uint32_t width, void *stream);

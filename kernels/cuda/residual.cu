@@ -1,7 +1,8 @@
 /* residual.cu - see residual.h.
  *
- * Between two matrices this is what the memory waits for, so a row is spread over a cluster of blocks: PARTS of them
- * have a part of its columns each.  Sums of squares in the order of threads, then warps, then parts. */
+ * Between two matrices this is what the memory waits for, so a row is spread over a cluster of
+ * blocks: PARTS of them have a part of its columns each.  Sums of squares in the order of threads,
+ * then warps, then parts. */
 #include "kernels/cuda/residual.h"
 
 #include <cooperative_groups.h>
@@ -68,7 +69,8 @@ __device__ float row_sum(float x)
 }
 
 /* v: the thread's values of the row, rounded. */
-__device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *h, uint32_t width, float eps, int ordered)
+__device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *h, uint32_t width,
+			 float eps, int ordered)
 {
 	float squares = 0;
 
@@ -83,8 +85,8 @@ __device__ void norm_row(const float *v, const columns &c, const bf16 *w, bf16 *
 		const uint32_t i = c.begin + j * THREADS;
 
 		if (i < c.end)
-			h[ordered ? prefill_column(i) : i] = __float2bfloat16_rn(
-				__fmul_rn(__fmul_rn(v[j], r), __fadd_rn(1.0f, __bfloat162float(w[i]))));
+			h[ordered ? prefill_column(i) : i] = __float2bfloat16_rn(__fmul_rn(
+				__fmul_rn(v[j], r), __fadd_rn(1.0f, __bfloat162float(w[i]))));
 	}
 }
 
@@ -113,7 +115,8 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(embed_rows_args a)
 		 a.ordered);
 }
 
-__device__ float slot_sum(const residual_add_args &a, const float *y, const float *weight, uint32_t i)
+__device__ float slot_sum(const residual_add_args &a, const float *y, const float *weight,
+			  uint32_t i)
 {
 	float sum = y[i];
 
@@ -129,7 +132,8 @@ __device__ float slot_sum(const residual_add_args &a, const float *y, const floa
 __global__ void __launch_bounds__(THREADS) residual_kernel(residual_add_args a)
 {
 	const size_t r = blockIdx.x / PARTS, at = r * a.width;
-	const float *y = (const float *)a.y + at * a.slots, *weight = a.weight ? a.weight + r * a.slots : NULL;
+	const float *y = (const float *)a.y + at * a.slots,
+		    *weight = a.weight ? a.weight + r * a.slots : NULL;
 	bf16 *x = (bf16 *)a.x + at;
 	const columns c(a.width);
 	float v[EACH] = {};
@@ -161,7 +165,8 @@ __device__ void load8(const residual_add_args &a, size_t at, float (&v)[8])
 			v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
 		}
 	} else {
-		const float4 lo = ((const float4 *)a.y)[at / 4], hi = ((const float4 *)a.y)[at / 4 + 1];
+		const float4 lo = ((const float4 *)a.y)[at / 4],
+			     hi = ((const float4 *)a.y)[at / 4 + 1];
 
 		v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w;
 		v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
@@ -202,8 +207,9 @@ __global__ void __launch_bounds__(THREADS) residual_rows_kernel(residual_add_arg
 		}
 #pragma unroll
 		for (int j = 0; j < 4; j++) {
-			words[j] = pack2(__fadd_rn(__uint_as_float(words[j] << 16), sum[2 * j]),
-					 __fadd_rn(__uint_as_float(words[j] & 0xffff0000u), sum[2 * j + 1]));
+			words[j] = pack2(
+				__fadd_rn(__uint_as_float(words[j] << 16), sum[2 * j]),
+				__fadd_rn(__uint_as_float(words[j] & 0xffff0000u), sum[2 * j + 1]));
 			row[i + 2 * j] = __uint_as_float(words[j] << 16);
 			row[i + 2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
 			squares = __fmaf_rn(row[i + 2 * j], row[i + 2 * j], squares);
@@ -211,14 +217,15 @@ __global__ void __launch_bounds__(THREADS) residual_rows_kernel(residual_add_arg
 		}
 		*(uint4 *)((bf16 *)a.x + at + i) = x;
 	}
-	const float scale = __frsqrt_rn(__fadd_rn(__fdiv_rn(block_sum(squares), (float)a.width), a.eps));
+	const float scale =
+		__frsqrt_rn(__fadd_rn(__fdiv_rn(block_sum(squares), (float)a.width), a.eps));
 	for (uint32_t i = threadIdx.x * 2; i < a.width; i += THREADS * 2) {
 		const __nv_bfloat162 w = *(const __nv_bfloat162 *)((const bf16 *)a.norm + i);
 		const uint32_t to = a.ordered ? prefill_column(i) : i;
 
-		*(uint32_t *)((bf16 *)a.h + at + to) =
-			pack2(__fmul_rn(__fmul_rn(row[i], scale), __fadd_rn(1.0f, __low2float(w))),
-			      __fmul_rn(__fmul_rn(row[i + 1], scale), __fadd_rn(1.0f, __high2float(w))));
+		*(uint32_t *)((bf16 *)a.h + at + to) = pack2(
+			__fmul_rn(__fmul_rn(row[i], scale), __fadd_rn(1.0f, __low2float(w))),
+			__fmul_rn(__fmul_rn(row[i + 1], scale), __fadd_rn(1.0f, __high2float(w))));
 	}
 }
 
@@ -236,32 +243,39 @@ int embed_rows(const struct embed_rows_args *a, void *stream)
 {
 	if (!a->n_rows || !a->width || a->width > RESIDUAL_MAX_WIDTH || !a->vocab)
 		return -EINVAL;
-	return chain_launch(embed_kernel, dim3(a->n_rows * PARTS), THREADS, 0, PARTS, (cudaStream_t)stream, *a);
+	return chain_launch(embed_kernel, dim3(a->n_rows * PARTS), THREADS, 0, PARTS,
+			    (cudaStream_t)stream, *a);
 }
 
 int residual_add_rows(const struct residual_add_args *a, void *stream)
 {
 	const size_t bytes = a->width * sizeof(float);
 
-	if (!a->rows || !a->width || a->width % 8 || a->width > RESIDUAL_MAX_WIDTH || !a->slots || (!a->weight && a->slots != 1))
+	if (!a->rows || !a->width || a->width % 8 || a->width > RESIDUAL_MAX_WIDTH || !a->slots ||
+	    (!a->weight && a->slots != 1))
 		return -EINVAL;
-	if (bytes > 48 * 1024 && cudaFuncSetAttribute(residual_rows_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-						      (int)bytes) != cudaSuccess)
+	if (bytes > 48 * 1024 &&
+	    cudaFuncSetAttribute(residual_rows_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(residual_rows_kernel, dim3(a->rows), THREADS, bytes, 1, (cudaStream_t)stream, *a);
+	return chain_launch(residual_rows_kernel, dim3(a->rows), THREADS, bytes, 1,
+			    (cudaStream_t)stream, *a);
 }
 
 int residual_add(const struct residual_add_args *a, void *stream)
 {
-	if (!a->rows || a->y_bf16 || !a->width || a->width > RESIDUAL_MAX_WIDTH || !a->slots || (!a->weight && a->slots != 1))
+	if (!a->rows || a->y_bf16 || !a->width || a->width > RESIDUAL_MAX_WIDTH || !a->slots ||
+	    (!a->weight && a->slots != 1))
 		return -EINVAL;
-	return chain_launch(residual_kernel, dim3(a->rows * PARTS), THREADS, 0, PARTS, (cudaStream_t)stream, *a);
+	return chain_launch(residual_kernel, dim3(a->rows * PARTS), THREADS, 0, PARTS,
+			    (cudaStream_t)stream, *a);
 }
 
-int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out, void *stream)
+int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out,
+		void *stream)
 {
 	if (!n || !width || width % 8)
 		return -EINVAL;
-	return chain_launch(gather_kernel, dim3(n), 128, 0, 1, (cudaStream_t)stream, (const uint4 *)from, index, width / 8,
-			    (uint4 *)out);
+	return chain_launch(gather_kernel, dim3(n), 128, 0, 1, (cudaStream_t)stream,
+			    (const uint4 *)from, index, width / 8, (uint4 *)out);
 }

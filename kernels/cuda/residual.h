@@ -2,8 +2,8 @@
  * feed-forwards added, each with the norm that follows (docs/numerics.md 2).
  *
  * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device
- * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits
- * for nothing.  Each answers 0, -EINVAL (a shape not taken: nothing enqueued) or -ENODEV.
+ * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t),
+ * waits for nothing.  Each answers 0, -EINVAL (a shape not taken: nothing enqueued) or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_RESIDUAL_H
 #define HEARTH_KERNELS_CUDA_RESIDUAL_H
@@ -31,12 +31,12 @@ struct embed_rows_args {
 	void *x, *h;			/* out bf16 [n_rows][width] */
 	uint32_t n_rows, width, vocab;	/* an id beyond vocab reads row 0: nothing is wild */
 	float eps;
-	int ordered;		/* h in prefill order (prefill_matmul.h); width a multiple of 32 then */
+	int ordered;	/* h in prefill order (prefill_matmul.h); width a multiple of 32 then */
 };
 int embed_rows(const struct embed_rows_args *a, void *stream);
 
-/* x = bf16(x + sum), h = norm(x).  The sum is y, or over expert slots in order (the shared expert is the last):
- * fma(w[s], y[s], ...) starting from the product of slot 0. */
+/* x = bf16(x + sum), h = norm(x).  The sum is y, or over expert slots in order (the shared expert
+ * is the last): fma(w[s], y[s], ...) starting from the product of slot 0. */
 struct residual_add_args {
 	void *x;		/* bf16 [rows][width], in and out */
 	void *h;		/* out bf16 [rows][width] */
@@ -49,11 +49,13 @@ struct residual_add_args {
 	int ordered;		/* as above */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
-/* The same for many rows, in an order of its own: throughput instead of latency.  width a multiple of 8. */
+/* The same for many rows, in an order of its own: throughput instead of latency.  width a multiple
+ * of 8. */
 int residual_add_rows(const struct residual_add_args *a, void *stream);
 
 /* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8. */
-int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out, void *stream);
+int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out,
+		void *stream);
 
 #ifdef __cplusplus
 }

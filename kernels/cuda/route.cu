@@ -1,7 +1,8 @@
 /* route.cu - see route.h.
  *
- * A warp has a row.  A few rows are chosen and listed by one block; many are chosen by many blocks and listed by a second
- * kernel (expert_list.cuh).  The choice is the same code, so the same bits. */
+ * A warp has a row.  A few rows are chosen and listed by one block; many are chosen by many blocks
+ * and listed by a second kernel (expert_list.cuh).  The choice is the same code, so the same
+ * bits. */
 #include "kernels/cuda/route.h"
 
 #include "kernels/cuda/expert_list.cuh"
@@ -68,7 +69,8 @@ template <int PER_LANE> __device__ void choose_row(const route_args &a, uint32_t
 	}
 	if (a.shared && lane == a.top) {
 		a.ids[(size_t)row * n_slots + lane] = a.experts;
-		a.weights[(size_t)row * n_slots + lane] = __fdiv_rn(1.0f, 1.0f + expf(-logits[a.experts]));
+		a.weights[(size_t)row * n_slots + lane] =
+			__fdiv_rn(1.0f, 1.0f + expf(-logits[a.experts]));
 	}
 }
 
@@ -91,7 +93,8 @@ __global__ void __launch_bounds__(LIST_THREADS)
 	list_block(list);
 }
 
-__global__ void __launch_bounds__(CHOOSE_WARPS * WARP) choose_kernel(const __grid_constant__ route_args a)
+__global__ void __launch_bounds__(CHOOSE_WARPS *WARP)
+	choose_kernel(const __grid_constant__ route_args a)
 {
 	const uint32_t row = blockIdx.x * CHOOSE_WARPS + threadIdx.x / WARP;
 
@@ -105,28 +108,31 @@ __global__ void __launch_bounds__(CHOOSE_WARPS * WARP) choose_kernel(const __gri
 
 static bool args_ok(const struct route_args *a)
 {
-	return a->rows && a->experts && a->experts < MATMUL_MAX_EXPERTS && a->top && a->top <= ROUTE_MAX_TOP &&
-	       a->top <= a->experts && a->stride >= a->experts + (a->shared ? 1 : 0);
+	return a->rows && a->experts && a->experts < MATMUL_MAX_EXPERTS && a->top &&
+	       a->top <= ROUTE_MAX_TOP && a->top <= a->experts &&
+	       a->stride >= a->experts + (a->shared ? 1 : 0);
 }
 
 int route_choose(const struct route_args *a, void *stream)
 {
 	if (!args_ok(a))
 		return -EINVAL;
-	return chain_launch(choose_kernel, dim3((a->rows + CHOOSE_WARPS - 1) / CHOOSE_WARPS), CHOOSE_WARPS * WARP, 0, 1,
-			    (cudaStream_t)stream, *a);
+	return chain_launch(choose_kernel, dim3((a->rows + CHOOSE_WARPS - 1) / CHOOSE_WARPS),
+			    CHOOSE_WARPS * WARP, 0, 1, (cudaStream_t)stream, *a);
 }
 
 int route(const struct route_args *a, void *stream)
 {
-	const uint32_t n_slots = a->top + (a->shared ? 1 : 0), listed = a->experts + (a->shared && a->list_shared ? 1 : 0);
+	const uint32_t n_slots = a->top + (a->shared ? 1 : 0),
+		       listed = a->experts + (a->shared && a->list_shared ? 1 : 0);
 	const list_params list = { a->ids, a->rows * n_slots, listed, a->list };
 	int rc;
 
 	if (!args_ok(a) || a->rows > MATMUL_MAX_ROWS)
 		return -EINVAL;
 	if (a->rows <= FEW_ROWS)
-		return chain_launch(route_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream, *a, list);
+		return chain_launch(route_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream,
+				    *a, list);
 	rc = route_choose(a, stream);
 	return rc ? rc : expert_list_build(a->ids, a->rows, n_slots, listed, &a->list, stream);
 }

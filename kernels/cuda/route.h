@@ -1,11 +1,14 @@
-/* route.h - from a layer's router logits to experts: choice, weights, and the list of who goes where.
+/* route.h - from a layer's router logits to experts: choice, weights, and the list of who goes
+ * where.
  *
- * A row has n_slots = top + 1 slots when there is a shared expert: slots 0 .. top - 1 are the experts with the largest
- * logits, largest first, lower id on ties, weighed by their softmax among themselves (equal to softmax over all, top,
- * renormalise); the last slot is the shared expert, id `experts`, weighed by the sigmoid of its score.
+ * A row has n_slots = top + 1 slots when there is a shared expert: slots 0 .. top - 1 are the
+ * experts with the largest logits, largest first, lower id on ties, weighed by their softmax among
+ * themselves (equal to softmax over all, top, renormalise); the last slot is the shared expert, id
+ * `experts`, weighed by the sigmoid of its score.
  *
- * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device pointers, borrowed until
- * the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
+ * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device
+ * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t),
+ * waits for nothing.  0, -EINVAL or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_ROUTE_H
 #define HEARTH_KERNELS_CUDA_ROUTE_H
@@ -19,8 +22,10 @@ extern "C" {
 #define ROUTE_MAX_TOP 15
 
 struct route_args {
-	const float *logits;	/* [rows][stride]: `experts` logits, then the shared expert's score */
-	uint32_t rows, experts, stride, top;	/* experts <= MATMUL_MAX_EXPERTS, top <= ROUTE_MAX_TOP */
+	/* [rows][stride]: `experts` logits, then the shared expert's score */
+	const float *logits;
+	/* experts <= MATMUL_MAX_EXPERTS, top <= ROUTE_MAX_TOP */
+	uint32_t rows, experts, stride, top;
 	int shared;		/* there is a shared expert */
 	int list_shared;	/* ... and it is in the list, as expert `experts` */
 	uint32_t *ids;		/* out [rows][n_slots] */

@@ -1,5 +1,5 @@
-/* rows.cu - see rows.h.  These move kilobytes beside the matrices' megabytes: plain code, one block or
- * one warp a row, sums in the order of threads and then of warps. */
+/* rows.cu - see rows.h.  These move kilobytes beside the matrices' megabytes: plain code, one block
+ * or one warp a row, sums in the order of threads and then of warps. */
 #include "kernels/cuda/rows.h"
 
 #include <cuda_bf16.h>
@@ -63,7 +63,8 @@ __global__ void __launch_bounds__(NORM_WARPS * 32) rms_norm_kernel(rms_norm_args
 
 constexpr int HEAD = 256, PAGE = 64;
 
-/* Which axis turns frequency j: T H W T H W .. while the sections last (qwen3_vl's interleaving). */
+/* Which axis turns frequency j: T H W T H W .. while the sections last (qwen3_vl's
+ * interleaving). */
 __device__ int axis_of(uint32_t j, uint32_t section_h, uint32_t section_w)
 {
 	if (j % 3 == 1 && j < 3 * section_h)
@@ -74,17 +75,20 @@ __device__ int axis_of(uint32_t j, uint32_t section_h, uint32_t section_w)
 }
 
 /* Thread d has dim d of the head: norm, rotation, one rounding. */
-__device__ bf16 norm_rotate(const qk_rope_args &a, const qk_row &row, const bf16 *x, const bf16 *w, float *shared)
+__device__ bf16 norm_rotate(const qk_rope_args &a, const qk_row &row, const bf16 *x, const bf16 *w,
+			    float *shared)
 {
 	const uint32_t d = threadIdx.x, half = a.rotary / 2, j = d % half;
-	float v = __bfloat162float(x[d]), r = inverse_rms(block_sum<HEAD / 32>(__fmul_rn(v, v)), HEAD, a.eps);
+	float v = __bfloat162float(x[d]),
+	      r = inverse_rms(block_sum<HEAD / 32>(__fmul_rn(v, v)), HEAD, a.eps);
 
 	v = __fmul_rn(__fmul_rn(v, r), __fadd_rn(1.0f, __bfloat162float(w[d])));
 	shared[d] = v;
 	__syncthreads();
 	if (d < a.rotary) {
 		size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
-		float c = __bfloat162float(((const bf16 *)a.cos)[at]), s = __bfloat162float(((const bf16 *)a.sin)[at]);
+		float c = __bfloat162float(((const bf16 *)a.cos)[at]),
+		      s = __bfloat162float(((const bf16 *)a.sin)[at]);
 
 		v = d < half ? __fmaf_rn(-shared[d + half], s, __fmul_rn(v, c))
 			     : __fmaf_rn(shared[d - half], s, __fmul_rn(v, c));
@@ -107,14 +111,17 @@ __global__ void __launch_bounds__(HEAD) qk_rope_kernel(qk_rope_args a)
 		const bf16 *x = (const bf16 *)a.qg + first + blockIdx.x * 2 * HEAD;
 
 		((bf16 *)a.gate)[head * HEAD + d] = x[HEAD + d];
-		((bf16 *)a.q)[head * HEAD + d] = norm_rotate(a, row, x, (const bf16 *)a.q_norm, shared);
+		((bf16 *)a.q)[head * HEAD + d] =
+			norm_rotate(a, row, x, (const bf16 *)a.q_norm, shared);
 	} else {
 		const uint32_t h = blockIdx.x - a.q_heads;
 		const size_t from = first + h * HEAD;
-		const size_t to = (((size_t)row.block * a.kv_heads + h) * PAGE + row.offset) * HEAD + d;
+		const size_t to =
+			(((size_t)row.block * a.kv_heads + h) * PAGE + row.offset) * HEAD + d;
 
 		((bf16 *)a.v_cache)[to] = ((const bf16 *)a.v)[from + d];
-		((bf16 *)a.k_cache)[to] = norm_rotate(a, row, (const bf16 *)a.k + from, (const bf16 *)a.k_norm, shared);
+		((bf16 *)a.k_cache)[to] = norm_rotate(a, row, (const bf16 *)a.k + from,
+						      (const bf16 *)a.k_norm, shared);
 	}
 }
 
@@ -124,13 +131,15 @@ int rms_norm(const struct rms_norm_args *a, void *stream)
 {
 	if (!a->rows || !a->width || a->width % 8)
 		return -EINVAL;
-	return chain_launch(rms_norm_kernel, dim3(a->rows), NORM_WARPS * 32, 0, 1, (cudaStream_t)stream, *a);
+	return chain_launch(rms_norm_kernel, dim3(a->rows), NORM_WARPS * 32, 0, 1,
+			    (cudaStream_t)stream, *a);
 }
 
 int qk_rope(const struct qk_rope_args *a, void *stream)
 {
-	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary || a->rotary % 2 ||
-	    a->rotary > HEAD)
+	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary ||
+	    a->rotary % 2 || a->rotary > HEAD)
 		return -EINVAL;
-	return chain_launch(qk_rope_kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1, (cudaStream_t)stream, *a);
+	return chain_launch(qk_rope_kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
+			    (cudaStream_t)stream, *a);
 }

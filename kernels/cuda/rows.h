@@ -2,8 +2,8 @@
  * norm, rotation and KV append.
  *
  * Every row is computed by itself, in one order, whatever the number of rows.  Plain C; device
- * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits
- * for nothing.  Each answers 0, -EINVAL (a shape not taken: nothing enqueued) or -ENODEV.
+ * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t),
+ * waits for nothing.  Each answers 0, -EINVAL (a shape not taken: nothing enqueued) or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_ROWS_H
 #define HEARTH_KERNELS_CUDA_ROWS_H
@@ -24,8 +24,9 @@ struct rms_norm_args {
 };
 int rms_norm(const struct rms_norm_args *a, void *stream);
 
-/* From the projection of an attention layer: per head norm (1 + w) and rotation of q and k in f32, one
- * rounding; k and v go into the paged cache, q and gate are laid out for attn_decode(). head_dim 256. */
+/* From the projection of an attention layer: per head norm (1 + w) and rotation of q and k in f32,
+ * one rounding; k and v go into the paged cache, q and gate are laid out for attn_decode().
+ * head_dim 256. */
 struct qk_row {
 	uint32_t position[3];	/* of the three axes; text has the same in all */
 	uint32_t block;		/* the KV block that holds the row's place in the sequence */
@@ -41,7 +42,8 @@ struct qk_rope_args {
 	const void *q_norm, *k_norm;	/* bf16 [256], zero-centred */
 	const void *cos, *sin;	/* bf16 [max_positions][rotary / 2] */
 	uint32_t rotary;	/* dims rotated, pairs (j, j + rotary / 2); <= 256 */
-	uint32_t section_h, section_w;	/* frequencies of the height and width axes, interleaved T H W */
+	/* frequencies of the height and width axes, interleaved T H W */
+	uint32_t section_h, section_w;
 	float eps;
 	void *q, *gate;		/* out bf16 [n_rows][q_heads][256] */
 	void *k_cache, *v_cache;	/* bf16 [n_blocks][kv_heads][64][256] */

@@ -1,59 +1,20 @@
-/* sample.cu - see sample.h. */
+/* sample.cu - see sample.h: the draw, what is reported of it, the kernels. */
 #include "kernels/cuda/sample.h"
 
 #include <cuda_runtime.h>
 #include <errno.h>
 
 #include "kernels/cuda/launch.cuh"
-
+#include "kernels/cuda/sample_keys.cuh"
 #include "kernels/noise.h"
 
 namespace {
 
-typedef unsigned long long key_t64;
-
-constexpr int WARPS = 32, THREADS = WARPS * 32;
 constexpr int SCAN_WARPS = 8;
-static_assert(THREADS == SAMPLE_SEGMENTS, "a thread has a segment's key");
-constexpr int LIST = 2048;		/* candidates that fit shared memory */
 constexpr uint32_t MOST_QUICK = 512;	/* top_k up to here looks at few candidates only */
-constexpr uint32_t BINS = 2048;
-constexpr float MASS_ONE = 268435456.0f;	/* 2^28 */
 
-struct shared {
-	key_t64 list[LIST];
-	uint32_t low[BINS], high[BINS];	/* a bin's mass: low + high 2^14 */
-	float raw[SAMPLE_MAX_BIAS];	/* logits as they were before the bias */
-	key_t64 warp_key[WARPS];
-	float warp_float[WARPS];
-	uint32_t n_list;
-	key_t64 digit, rest;
-};
-
-/* Larger logit first, then lower id; NaN is 0, below everything. */
-__device__ key_t64 order_key(float x, uint32_t id)
-{
-	uint32_t bits = __float_as_uint(x);
-
-	if (x != x)
-		return 0;
-	bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-	return (key_t64)bits << 32 | (0xffffffffu - id);
-}
-
-__device__ uint32_t key_id(key_t64 key)
-{
-	return 0xffffffffu - (uint32_t)key;
-}
-
-__device__ float key_value(key_t64 key)
-{
-	uint32_t bits = (uint32_t)(key >> 32);
-
-	return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
-}
-
-/* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a number. */
+/* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a
+ * number. */
 constexpr key_t64 NO_NUMBER = ~0ull;
 
 __device__ bool is_number(float x)
@@ -61,287 +22,11 @@ __device__ bool is_number(float x)
 	return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* The lowest key of a value above -infinity: forbidden ids are below. */
-__device__ key_t64 lowest_key(void)
-{
-	return ((key_t64)0x007fffffu + 1) << 32;
-}
-
-__device__ key_t64 block_max(shared &s, key_t64 x)
-{
-	for (int m = 16; m > 0; m >>= 1) {
-		key_t64 y = __shfl_xor_sync(0xffffffffu, x, m);
-
-		x = x > y ? x : y;
-	}
-	__syncthreads();
-	if (threadIdx.x % 32 == 0)
-		s.warp_key[threadIdx.x / 32] = x;
-	__syncthreads();
-	x = s.warp_key[0];
-	for (int i = 1; i < WARPS; i++)
-		x = x > s.warp_key[i] ? x : s.warp_key[i];
-	return x;
-}
-
-__device__ float block_sum(shared &s, float x)
-{
-	for (int m = 16; m > 0; m >>= 1)
-		x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, m));
-	__syncthreads();
-	if (threadIdx.x % 32 == 0)
-		s.warp_float[threadIdx.x / 32] = x;
-	__syncthreads();
-	x = s.warp_float[0];
-	for (int i = 1; i < WARPS; i++)
-		x = __fadd_rn(x, s.warp_float[i]);
-	return x;
-}
-
-/* Where candidates come from: keys computed from the logits, or a list of keys. */
-struct from_raw {
-	const float *x;
-	uint32_t n;
-
-	__device__ key_t64 at(uint32_t i) const { return order_key(x[i], i); }
-};
-
-struct from_adjusted {
-	const float *x;
-	const uint32_t *counts;
-	const sample_params *p;
-	uint32_t n;
-
-	__device__ key_t64 at(uint32_t i) const
-	{
-		float v = x[i];
-
-		if (p->penalise) {
-			uint32_t c = counts[i], times = c & ~COUNT_PROMPT;
-
-			if (c)
-				v = v > 0 ? __fdiv_rn(v, p->repetition) : __fmul_rn(v, p->repetition);
-			if (times)
-				v = __fsub_rn(__fsub_rn(v, __fmul_rn(p->frequency, (float)times)), p->presence);
-		}
-		if (p->temperature > 0)
-			v = __fdiv_rn(v, p->temperature);
-		return order_key(v, i);
-	}
-};
-
-struct from_list {
-	const key_t64 *keys;
-	uint32_t n;
-
-	__device__ key_t64 at(uint32_t i) const { return keys[i]; }
-};
-
-template <typename F> __device__ key_t64 largest(shared &s, const F &from, key_t64 below, key_t64 *ret_own)
-{
-	key_t64 best = 0;
-
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
-		key_t64 key = from.at(i);
-
-		best = key > best && key < below ? key : best;
-	}
-	if (ret_own)
-		*ret_own = best;
-	return block_max(s, best);
-}
-
-/* exp(x - top) in units of 2^-28. */
-__device__ uint32_t mass_of(key_t64 key, float top)
-{
-	return (uint32_t)__float2uint_rn(__fmul_rn(expf(__fsub_rn(key_value(key), top)), MASS_ONE));
-}
-
-/* Thread t has the bins 2047 - 2t and 2046 - 2t.  Finds the bin where the sum from above
- * reaches `target`: s.digit; and what of the target is left for inside the bin: s.rest. */
-__device__ void find_bin(shared &s, key_t64 target)
-{
-	const uint32_t hi = BINS - 1 - 2 * threadIdx.x, lo = hi - 1;
-	const key_t64 a = s.low[hi] + ((key_t64)s.high[hi] << 14), b = s.low[lo] + ((key_t64)s.high[lo] << 14);
-	key_t64 sum = a + b, before;
-
-	for (int d = 1; d < 32; d *= 2) {
-		key_t64 up = __shfl_up_sync(0xffffffffu, sum, d);
-
-		if (threadIdx.x % 32 >= (uint32_t)d)
-			sum += up;
-	}
-	if (threadIdx.x % 32 == 31)
-		s.warp_key[threadIdx.x / 32] = sum;
-	__syncthreads();
-	for (uint32_t w = 0; w < threadIdx.x / 32; w++)
-		sum += s.warp_key[w];
-	before = sum - a - b;
-	if (before < target && target <= before + a) {
-		s.digit = hi;
-		s.rest = target - before;
-	} else if (before + a < target && target <= sum) {
-		s.digit = lo;
-		s.rest = target - before - a;
-	}
-	__syncthreads();
-}
-
-/* The largest key T such that the keys >= T (of those >= floor) weigh at least target, each 1 or,
- * with MASS, mass_of().  Their whole weight must reach target.  Five digits: 32 bits of
- * the value, then the 18 of the id that differ. */
-template <bool MASS, typename F>
-__device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 target, float top)
-{
-	const int shift[5] = { 53, 42, 32, 9, 0 }, bits[5] = { 11, 11, 10, 9, 9 };
-	key_t64 prefix = 0;
-
-	for (int round = 0; round < 5; round++) {
-		const int above = round ? shift[round - 1] : 63;
-		const uint32_t mask = (1u << bits[round]) - 1;
-
-		__syncthreads();
-		for (uint32_t i = threadIdx.x; i < BINS; i += THREADS)
-			s.low[i] = s.high[i] = 0;
-		__syncthreads();
-#pragma unroll 2
-		for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
-			key_t64 key = from.at(i);
-			uint32_t bin = (uint32_t)(key >> shift[round]) & mask, m;
-
-			if (key < floor || (round && key >> above != prefix >> above))
-				continue;
-			m = MASS ? mass_of(key, top) : 1;
-			if (m & 0x3fff)
-				atomicAdd(&s.low[bin], m & 0x3fff);
-			if (m >> 14)
-				atomicAdd(&s.high[bin], m >> 14);
-		}
-		__syncthreads();
-		find_bin(s, target);
-		prefix |= s.digit << shift[round];
-		target = s.rest;
-		if (round == 2)
-			prefix |= 0xfffc0000u;	/* ids are below 2^18 */
-	}
-	return prefix;
-}
-
-template <typename F> __device__ key_t64 total_mass(shared &s, const F &from, key_t64 floor, float top)
-{
-	key_t64 sum = 0;
-
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
-		key_t64 key = from.at(i);
-
-		sum += key >= floor ? mass_of(key, top) : 0;
-	}
-	for (int m = 16; m > 0; m >>= 1)
-		sum += __shfl_xor_sync(0xffffffffu, sum, m);
-	__syncthreads();
-	if (threadIdx.x % 32 == 0)
-		s.warp_key[threadIdx.x / 32] = sum;
-	__syncthreads();
-	sum = 0;
-	for (int i = 0; i < WARPS; i++)
-		sum += s.warp_key[i];
-	return sum;
-}
-
-/* The k-th largest of the threads' own largest keys: at least k keys are not below it. */
-__device__ key_t64 kth_of_threads(shared &s, key_t64 own, uint32_t k)
-{
-	__syncthreads();
-	s.list[threadIdx.x] = own;
-	for (uint32_t size = 2; size <= THREADS; size *= 2)
-		for (uint32_t d = size / 2; d > 0; d /= 2) {
-			uint32_t i = threadIdx.x, j = i ^ d;
-
-			__syncthreads();
-			if (j > i) {
-				key_t64 a = s.list[i], b = s.list[j];
-
-				if ((i & size) ? a > b : a < b) {
-					s.list[i] = b;
-					s.list[j] = a;
-				}
-			}
-		}
-	__syncthreads();
-	own = s.list[k - 1];
-	__syncthreads();
-	return own;
-}
-
-/* All keys >= floor into the list, in any order; how many there are, also when they do not fit. */
-template <typename F> __device__ uint32_t collect(shared &s, const F &from, key_t64 floor)
-{
-	__syncthreads();
-	if (!threadIdx.x)
-		s.n_list = 0;
-	__syncthreads();
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
-		key_t64 key = from.at(i);
-
-		if (key >= floor) {
-			uint32_t to = atomicAdd(&s.n_list, 1);
-
-			if (to < LIST)
-				s.list[to] = key;
-		}
-	}
-	__syncthreads();
-	return s.n_list;
-}
-
-/* A segment of a row: neighbours, so that a warp reads it at once. */
-struct segment {
-	uint32_t begin, end;
-
-	__device__ segment(uint32_t index, uint32_t n)
-	{
-		const uint32_t each = (n + SAMPLE_SEGMENTS - 1) / SAMPLE_SEGMENTS;
-
-		begin = min(index * each, n);
-		end = min(begin + each, n);
-	}
-};
-
-/* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one are read. */
-__device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own, key_t64 floor)
-{
-	uint32_t has = __ballot_sync(0xffffffffu, own >= floor);
-
-	__syncthreads();
-	if (!threadIdx.x)
-		s.n_list = 0;
-	__syncthreads();
-	for (; has; has &= has - 1) {
-		const segment g(threadIdx.x / 32 * 32 + __ffs((int)has) - 1, from.n);
-
-		for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
-			key_t64 key = from.at(i);
-
-			if (key >= floor) {
-				uint32_t to = atomicAdd(&s.n_list, 1);
-
-				if (to < LIST)
-					s.list[to] = key;
-			}
-		}
-	}
-	__syncthreads();
-	return s.n_list;
-}
-
-/* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what 1,024
- * threads have, and all phases inlined into one need more. */
+/* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what
+ * 1,024 threads have, and all phases inlined into one need more. */
 template <typename F>
-__device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_params &p, uint32_t position, key_t64 floor,
-			 float top)
+__device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_params &p,
+				      uint32_t position, key_t64 floor, float top)
 {
 	key_t64 best = 0;
 
@@ -375,8 +60,8 @@ __device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_par
 }
 
 /* keys: the segments' largest, or NULL. */
-__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p, uint32_t position,
-			   const uint64_t *keys)
+__device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p,
+			   uint32_t position, const uint64_t *keys)
 {
 	key_t64 own, max_key, floor = lowest_key();
 	float top;
@@ -401,14 +86,16 @@ __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_pa
 		key_t64 quick = kth_of_threads(s, own, p.top_k);
 
 		quick = quick > floor ? quick : floor;
-		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <= LIST)
+		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <=
+		    LIST)
 			return draw(s, from_list{ s.list, s.n_list }, p, position, floor, top);
 	}
 	return draw(s, from, p, position, floor, top);
 }
 
 /* log(sum of exp) of the raw logits, and the n most likely of them. */
-__device__ __noinline__ float report(shared &s, const from_raw &from, const sample_params &p, sample_out *out)
+__device__ __noinline__ float report(shared &s, const from_raw &from, const sample_params &p,
+				     sample_out *out)
 {
 	key_t64 own, last, max_key = largest(s, from, ~0ull, &own);
 	const float top = key_value(max_key);
@@ -442,7 +129,8 @@ __device__ bool scanned(const sample_params &p)
 	return !p.logprob && !p.n_top && !p.n_bias;
 }
 
-/* Block x, warp w: segment x * SCAN_WARPS + w of row y.  Of a row that is not `scanned` only NO_NUMBER counts. */
+/* Block x, warp w: segment x * SCAN_WARPS + w of row y.  Of a row that is not `scanned` only
+ * NO_NUMBER counts. */
 __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 {
 	const uint32_t index = blockIdx.x * SCAN_WARPS + threadIdx.x / 32;
@@ -454,8 +142,8 @@ __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 	chain_release();
 	const sample_row row = a.rows[blockIdx.y];
 	const sample_params p = a.params[row.slot];
-	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab, a.counts + (size_t)row.slot * a.vocab, &p,
-				     a.n_ids };
+	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab,
+				     a.counts + (size_t)row.slot * a.vocab, &p, a.n_ids };
 
 	for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
 		key_t64 key = from.at(i);
@@ -555,11 +243,14 @@ int sample_rows(const struct sample_args *a, void *stream)
 {
 	int rc;
 
-	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB || !a->n_ids || a->n_ids > a->vocab)
+	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB ||
+	    !a->n_ids || a->n_ids > a->vocab)
 		return -EINVAL;
-	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows), SCAN_WARPS * 32, 0, 1,
-			  (cudaStream_t)stream, *a);
-	return rc ? rc : chain_launch(sample_kernel, dim3(a->n_rows), THREADS, 0, 1, (cudaStream_t)stream, *a);
+	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows),
+			  SCAN_WARPS * 32, 0, 1, (cudaStream_t)stream, *a);
+	return rc ? rc :
+		    chain_launch(sample_kernel, dim3(a->n_rows), THREADS, 0, 1,
+				 (cudaStream_t)stream, *a);
 }
 
 int sample_count(const struct count_args *a, void *stream)

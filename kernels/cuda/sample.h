@@ -1,14 +1,15 @@
 /* sample.h - from a row of logits to a token, on the device (docs/numerics.md 3).
  *
  * Candidates are ordered by logit, then by lower id; an id's place in that order is a 64-bit key.
- * Every filter is then a lowest key: min_p's by value, top_k's the k-th largest, top_p's where the mass
- * of the keys above reaches its share.  Masses are integers (2^-28 of the largest), so no sum of
- * floats decides, and no order of threads does either.  What is left takes part in an arg-max of
+ * Every filter is then a lowest key: min_p's by value, top_k's the k-th largest, top_p's where the
+ * mass of the keys above reaches its share.  Masses are integers (2^-28 of the largest), so no sum
+ * of floats decides, and no order of threads does either.  What is left takes part in an arg-max of
  * logit / T + Gumbel noise.
  *
- * A block has a row; what it would have to read all logits for is done before by many, where a row asks for neither
- * biases nor log-probabilities.  Those that read all logits also see whether each is a number.  Plain C; device
- * pointers, borrowed until the stream has passed the call; enqueues on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
+ * A block has a row; what it would have to read all logits for is done before by many, where a row
+ * asks for neither biases nor log-probabilities.  Those that read all logits also see whether each
+ * is a number.  Plain C; device pointers, borrowed until the stream has passed the call; enqueues
+ * on `stream` (a cudaStream_t), waits for nothing.  0, -EINVAL or -ENODEV.
  */
 #ifndef HEARTH_KERNELS_CUDA_SAMPLE_H
 #define HEARTH_KERNELS_CUDA_SAMPLE_H
@@ -54,7 +55,8 @@ struct sample_out {
 	float top_logprob[SAMPLE_MAX_TOP];
 };
 
-#define COUNT_PROMPT 0x80000000u	/* in the count table: the id is in the prompt; below it: outputs */
+/* in the count table: the id is in the prompt; below it: outputs */
+#define COUNT_PROMPT 0x80000000u
 
 struct sample_args {
 	const struct sample_row *rows;	/* [n_rows] */

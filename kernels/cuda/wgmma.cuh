@@ -1,5 +1,5 @@
-/* wgmma.cuh - Hopper's warpgroup matrix instruction, its copy engine and their barriers, as inline PTX
- * (PTX ISA, "Asynchronous Warpgroup Level Matrix" and "Tensor copy").  sm_90a only. */
+/* wgmma.cuh - Hopper's warpgroup matrix instruction, its copy engine and their barriers, as inline
+ * PTX (PTX ISA, "Asynchronous Warpgroup Level Matrix" and "Tensor copy").  sm_90a only. */
 #ifndef HEARTH_KERNELS_CUDA_WGMMA_CUH
 #define HEARTH_KERNELS_CUDA_WGMMA_CUH
 
@@ -16,7 +16,8 @@ static __device__ __forceinline__ uint32_t smem_address(const void *p)
 
 static __device__ __forceinline__ void barrier_init(uint64_t *b, uint32_t count)
 {
-	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(b)), "r"(count) : "memory");
+	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(b)), "r"(count)
+		     : "memory");
 }
 
 static __device__ __forceinline__ void barrier_arrive(uint64_t *b)
@@ -27,7 +28,10 @@ static __device__ __forceinline__ void barrier_arrive(uint64_t *b)
 /* Arrives, and makes the phase wait for `bytes` of copies. */
 static __device__ __forceinline__ void barrier_expect(uint64_t *b, uint32_t bytes)
 {
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(b)), "r"(bytes) : "memory");
+	asm volatile(
+		"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(b)),
+		"r"(bytes)
+		: "memory");
 }
 
 static __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity)
@@ -41,20 +45,24 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity
 }
 
 /* A box at {0, row, 0} of a map of three dimensions. */
-static __device__ __forceinline__ void tensor_copy(void *dst, const CUtensorMap *map, uint32_t row, uint64_t *full)
+static __device__ __forceinline__ void tensor_copy(void *dst, const CUtensorMap *map, uint32_t row,
+						   uint64_t *full)
 {
 	asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
-		     "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(smem_address(dst)), "l"(map), "r"(0), "r"(row), "r"(0),
-		     "r"(smem_address(full)) : "memory");
+		     "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(smem_address(dst)),
+		     "l"(map), "r"(0), "r"(row), "r"(0), "r"(smem_address(full))
+		     : "memory");
 }
 
 /* ---- products ---------------------------------------------------------------- */
 
-/* A matrix in shared memory with the 128-byte swizzle.  Along the contiguous axis a column has 64 elements; `across`:
- * bytes between columns (used where that axis is not the summed one), `down`: between groups of 8 rows. */
+/* A matrix in shared memory with the 128-byte swizzle.  Along the contiguous axis a column has 64
+ * elements; `across`: bytes between columns (used where that axis is not the summed one), `down`:
+ * between groups of 8 rows. */
 static __device__ __forceinline__ uint64_t descriptor(uint32_t at, uint32_t across, uint32_t down)
 {
-	return (uint64_t)(at >> 4) | (uint64_t)(across >> 4) << 16 | (uint64_t)(down >> 4) << 32 | (uint64_t)1 << 62;
+	return (uint64_t)(at >> 4) | (uint64_t)(across >> 4) << 16 | (uint64_t)(down >> 4) << 32 |
+	       (uint64_t)1 << 62;
 }
 
 static __device__ __forceinline__ void wgmma_fence(void)
@@ -67,7 +75,8 @@ static __device__ __forceinline__ void wgmma_commit(void)
 	asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
-/* Until at most PENDING groups are unfinished; `c` is what they wrote, so that no use of it moves up. */
+/* Until at most PENDING groups are unfinished; `c` is what they wrote, so that no use of it moves
+ * up. */
 template <int PENDING, int N> static __device__ __forceinline__ void wgmma_wait(float (&c)[N])
 {
 	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
@@ -77,7 +86,8 @@ template <int PENDING, int N> static __device__ __forceinline__ void wgmma_wait(
 }
 
 /* c [64][64] = (add ? c : 0) + a [64][16] b [64][16]^T, both with the summed axis contiguous. */
-static __device__ __forceinline__ void wgmma_64x64x16(float (&c)[32], uint64_t a, uint64_t b, int add)
+static __device__ __forceinline__ void wgmma_64x64x16(float (&c)[32], uint64_t a, uint64_t b,
+						      int add)
 {
 	asm volatile("{\n"
 		     ".reg .pred p;\n"
@@ -99,7 +109,8 @@ static __device__ __forceinline__ void wgmma_64x64x16(float (&c)[32], uint64_t a
 }
 
 /* c [64][256] += a [64][16] b [16][256]; a in registers, b with the axis of 256 contiguous. */
-static __device__ __forceinline__ void wgmma_64x256x16(float (&c)[128], const uint32_t *a, uint64_t b)
+static __device__ __forceinline__ void wgmma_64x256x16(float (&c)[128], const uint32_t *a,
+						       uint64_t b)
 {
 	asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
 		     "%0, %1, %2, %3, %4, %5, %6, %7,"
@@ -135,11 +146,12 @@ static __device__ __forceinline__ void wgmma_64x256x16(float (&c)[128], const ui
 		       "+f"(c[78]), "+f"(c[79]), "+f"(c[80]), "+f"(c[81]), "+f"(c[82]), "+f"(c[83]),
 		       "+f"(c[84]), "+f"(c[85]), "+f"(c[86]), "+f"(c[87]), "+f"(c[88]), "+f"(c[89]),
 		       "+f"(c[90]), "+f"(c[91]), "+f"(c[92]), "+f"(c[93]), "+f"(c[94]), "+f"(c[95]),
-		       "+f"(c[96]), "+f"(c[97]), "+f"(c[98]), "+f"(c[99]), "+f"(c[100]), "+f"(c[101]),
-		       "+f"(c[102]), "+f"(c[103]), "+f"(c[104]), "+f"(c[105]), "+f"(c[106]), "+f"(c[107]),
-		       "+f"(c[108]), "+f"(c[109]), "+f"(c[110]), "+f"(c[111]), "+f"(c[112]), "+f"(c[113]),
-		       "+f"(c[114]), "+f"(c[115]), "+f"(c[116]), "+f"(c[117]), "+f"(c[118]), "+f"(c[119]),
-		       "+f"(c[120]), "+f"(c[121]), "+f"(c[122]), "+f"(c[123]), "+f"(c[124]), "+f"(c[125]),
+		       "+f"(c[96]), "+f"(c[97]), "+f"(c[98]), "+f"(c[99]), "+f"(c[100]),
+		       "+f"(c[101]), "+f"(c[102]), "+f"(c[103]), "+f"(c[104]), "+f"(c[105]),
+		       "+f"(c[106]), "+f"(c[107]), "+f"(c[108]), "+f"(c[109]), "+f"(c[110]),
+		       "+f"(c[111]), "+f"(c[112]), "+f"(c[113]), "+f"(c[114]), "+f"(c[115]),
+		       "+f"(c[116]), "+f"(c[117]), "+f"(c[118]), "+f"(c[119]), "+f"(c[120]),
+		       "+f"(c[121]), "+f"(c[122]), "+f"(c[123]), "+f"(c[124]), "+f"(c[125]),
 		       "+f"(c[126]), "+f"(c[127])
 		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }

@@ -236,6 +236,7 @@ class Cloud:
     def __init__(self):
         cloud = self
         self.mode = "ok"
+        self.retry_after = "1"
         self.requests = []
         self.hold = threading.Event()
 
@@ -294,7 +295,7 @@ class Cloud:
                     )
                 if mode == "429":
                     return self.answer(
-                        429, b'{"error":{"message":"slow down"}}', {"Retry-After": "1"}
+                        429, b'{"error":{"message":"slow down"}}', {"Retry-After": cloud.retry_after}
                     )
                 if mode == "html":
                     return self.answer(200, b"<html>hello</html>")

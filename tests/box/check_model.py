@@ -53,8 +53,15 @@ def texts_into(folder):
 
 def test_tiny(d):
     out = check(TINY, "--all", "--context", "2048", "--streams", "4")
-    for words in ("91 tensors", "48 BF16", "every number finite", "memory for 4 streams of 2048 tokens", "GB10", "RTX PRO 6000",
-                  "this processor"):
+    for words in (
+        "91 tensors",
+        "48 BF16",
+        "every number finite",
+        "memory for 4 streams of 2048 tokens",
+        "GB10",
+        "RTX PRO 6000",
+        "this processor",
+    ):
         assert words in out, (words, out)
     # 4 streams x 2048 tokens x 2 layers (one of them MTP) x K and V x 256 x 2 bytes
     assert "%.1f MB, 2048 bytes a token" % (4 * 2048 * 2048 / 1e6) in out, out

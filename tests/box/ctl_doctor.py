@@ -159,7 +159,9 @@ def test_clocks_boxes_and_quarantine():
                 {"name": "b1", "heard_ms": 20000, "models": [
                     {"alias": "big", "state": "quarantined", "reason": "status 78"}]}]}
             act = findings(url, *here(d))
-            assert has(act, "clock", "s ahead of this one") and any(" 3599." in x["text"] or " 3600." in x["text"] for x in act), act
+            assert has(act, "clock", "s ahead of this one") and any(
+                " 3599." in x["text"] or " 3600." in x["text"] for x in act
+            ), act
             assert has(act, "network", "box b1 has been silent for 20000 ms"), act
             assert has(act, "models", "big on box b1 is in quarantined: status 78"), act
             Fake.status = {"time": time.time()}

@@ -28,8 +28,10 @@ def write_journal(path, host, entries):
         raise Skip("no systemd-journal-remote")
     text = ""
     for i, (t, fields) in enumerate(entries):
-        text += "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%032x\n_MACHINE_ID=%032x\n_HOSTNAME=%s\n" % (
-            int(t * 1e6), 1000 + i, 7, 9, host)
+        text += (
+            "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%032x\n_MACHINE_ID=%032x\n_HOSTNAME=%s\n"
+            % (int(t * 1e6), 1000 + i, 7, 9, host)
+        )
         text += "".join("%s=%s\n" % kv for kv in fields.items()) + "\n"
     p = subprocess.run([REMOTE, "-o", path, "-"], input=text, capture_output=True, text=True, timeout=30)
     assert p.returncode == 0, p.stderr
@@ -39,8 +41,19 @@ def entries(id, began, **more):
     """Around a request that began then: its own, its worker's, its alias's, and what is no matter of it."""
     return [
         (began - 60, {"MESSAGE": "an old tale of w1", "WORKER": "w1", "PRIORITY": "4"}),
-        (began + 0.001, {"MESSAGE": "model tiny was loaded", "ALIAS": "tiny", "PRIORITY": "5", "_SYSTEMD_UNIT": "hearthd.service"}),
-        (began + 0.002, {"MESSAGE": "worker w1 coughed", "WORKER": "w1", "PRIORITY": "4", "_SYSTEMD_UNIT": "hearth-worker@tiny.service"}),
+        (
+            began + 0.001,
+            {"MESSAGE": "model tiny was loaded", "ALIAS": "tiny", "PRIORITY": "5", "_SYSTEMD_UNIT": "hearthd.service"},
+        ),
+        (
+            began + 0.002,
+            {
+                "MESSAGE": "worker w1 coughed",
+                "WORKER": "w1",
+                "PRIORITY": "4",
+                "_SYSTEMD_UNIT": "hearth-worker@tiny.service",
+            },
+        ),
         (began + 0.003, {"MESSAGE": "request %s ended" % id, "REQUEST_ID": id, "ALIAS": "tiny", "PRIORITY": "5"}),
         (began + 0.004, {"MESSAGE": "request of another ended", "REQUEST_ID": OTHER, "ALIAS": "tiny", "PRIORITY": "5"}),
         (began + 0.005, {"MESSAGE": "w2 has nothing to do with it", "WORKER": "w2", "PRIORITY": "5"}),
@@ -61,7 +74,10 @@ def test_a_journal_gives_what_belongs_to_the_request():
         for where in (d + "/a.journal", d):
             code, out, err = ctl(r, "--json", "--log", where, "logs", id)
             got = [x["message"] for x in json.loads(out)]
-            assert code == 0 and got == ["model tiny was loaded", "worker w1 coughed", "request %s ended" % id], (got, err)
+            assert code == 0 and got == ["model tiny was loaded", "worker w1 coughed", "request %s ended" % id], (
+                got,
+                err,
+            )
         code, out, err = ctl(r, "--log", d + "/a.journal", "logs", id)
         assert "router1 hearth-worker@tiny.service: worker w1 coughed" in out and "\x1b" not in out, out
         # the answer's id is the request's

@@ -34,7 +34,9 @@ def test_a_frame_without_a_terminal():
         id = re.search(r"x-request-id: (\S+)", head, re.I).group(1)
         code, out, err = ctl(r, "top", "--once")
         lines = out.splitlines()
-        assert code == 0 and lines[0].startswith("router ") and "1 requests" in lines[1] and "2 workers" in lines[1], out
+        assert (
+            code == 0 and lines[0].startswith("router ") and "1 requests" in lines[1] and "2 workers" in lines[1]
+        ), out
         assert any(x.startswith("w1 ") and " tiny " in x and " up " in x for x in lines), out
         assert any(x.startswith("w2 ") and " other " in x for x in lines), out
         assert any(x.startswith("c ") for x in lines) and any(x.startswith(id) for x in lines), out

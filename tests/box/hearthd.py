@@ -158,8 +158,15 @@ def test_never_drop_refuses_with_the_numbers():
         p = h.worker("tiny", kv="%dM" % unit, slots=32, wait=False)
         assert p.wait(60) == 75, p.returncode
         line = next(x for x in h.worker_text("tiny").splitlines() if "too much" in x)
-        for part in ("tiny needs", "weights", "kv %d.0 GiB" % (unit // 1024), "MemFree", "MemAvailable", "reserve 64 MiB",
-                     "drop_caches = never"):
+        for part in (
+            "tiny needs",
+            "weights",
+            "kv %d.0 GiB" % (unit // 1024),
+            "MemFree",
+            "MemAvailable",
+            "reserve 64 MiB",
+            "drop_caches = never",
+        ):
             assert part in line, (part, line)
         assert "refused: tiny" in h.text() and "step=" not in h.text(), h.text()
         assert h.memory()["workers"] == []

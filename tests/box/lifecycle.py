@@ -425,15 +425,24 @@ def test_a_box_on_another_host_comes_with_its_key_or_not_at_all():
 
 def test_what_is_wrong_is_said_before_anything_runs():
     path = "/tmp/hearthd-check-%d.conf" % os.getpid()
-    for text, want in (("[model a]\npath = /x\n", None), ("[model a]\n", "[model a]: path is missing"),
-                       ("[model a b]\npath = /x\n", "cannot be an alias"), ("[model a]\npath = /x y\n", "neither blanks nor"),
-                       ("[model a]\npath = /x\n[model b]\npath = /y\nalias = a\n", "two have the alias a"),
-                       ("[box]\nmax_models = 1\n[model a]\npath = /x\npin = yes\n[model b]\npath = /y\npin = yes\n",
-                        "but 2 models are pinned"),
-                       ("[box]\ncurve_public = " + "a" * 40 + "\n", "go together"),
-                       ("[model a]\npath = /x\nquantize = experts\n", "is not one of none|head|dense|head+dense"),
-                       ("[model a]\npath = /x\nkv = fp4\n", "is not one of bf16|fp8"),
-                       ("[model a]\npath = /x\nargs = --x $(y)\n", "args may not hold '$'")):
+    for text, want in (
+        ("[model a]\npath = /x\n", None),
+        ("[model a]\n", "[model a]: path is missing"),
+        ("[model a b]\npath = /x\n", "cannot be an alias"),
+        ("[model a]\npath = /x y\n", "neither blanks nor"),
+        ("[model a]\npath = /x\n[model b]\npath = /y\nalias = a\n", "two have the alias a"),
+        (
+            "[box]\nmax_models = 1\n[model a]\npath = /x\npin = yes\n[model b]\npath = /y\npin = yes\n",
+            "but 2 models are pinned",
+        ),
+        ("[box]\ncurve_public = " + "a" * 40 + "\n", "go together"),
+        (
+            "[model a]\npath = /x\nquantize = experts\n",
+            "is not one of none|head|dense|head+dense",
+        ),
+        ("[model a]\npath = /x\nkv = fp4\n", "is not one of bf16|fp8"),
+        ("[model a]\npath = /x\nargs = --x $(y)\n", "args may not hold '$'"),
+    ):
         with open(path, "w") as f:
             f.write(text)
         p = subprocess.run([HEARTHD, "--check", "-c", path], capture_output=True, text=True, timeout=20)

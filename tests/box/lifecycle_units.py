@@ -111,7 +111,9 @@ def test_progress_is_the_units_status_text():
     with Systemd() as sd, Router("[route]\nload_wait_s = 0\n") as r, UnitBox(sd, r, model("a")) as b:
         assert ask(r, "a")[0] == 503
         seen = set()
-        wait_for(lambda: seen.add((b.state("a"), b.models()["a"].get("progress"))) or b.state("a") == "ready", 20, 0.002)
+        wait_for(
+            lambda: seen.add((b.state("a"), b.models()["a"].get("progress"))) or b.state("a") == "ready", 20, 0.002
+        )
         assert any(s == "loading" and p is not None for s, p in seen), seen
 
 

@@ -11,8 +11,9 @@ They run as they stand (/etc/hearth, /run/hearth, 127.0.0.1:8080) and touch noth
 of its own for mounts, network and processes, with a copy-on-write /etc, an empty /run and the tiny model in its place.
 "setup rack" starts a router and a hearthd with the tiny model first.
 
-Examples that need systemd run where the packages are installed and HEARTH_EXAMPLES_SYSTEMD=1 says that they may (a
-machine of tests/rack), those that need a GPU where there is one; elsewhere they are skipped, each with a line.
+Examples that need a GPU run where there is one, those that need systemd on a machine with the packages, where
+HEARTH_EXAMPLES_SYSTEMD=1 asks for them and for no others (tests/rack/examples.py); elsewhere they are skipped, each with a
+line.
 """
 import glob
 import os
@@ -26,6 +27,7 @@ import time
 BUILD = os.path.abspath(os.environ.get("top_builddir", "build"))
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 TINY = SRC + "/models/tiny"
+SYSTEMD = os.environ.get("HEARTH_EXAMPLES_SYSTEMD") == "1"
 END_OF_ALL = 60      # seconds an example may take
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child"]
 
@@ -175,13 +177,11 @@ def run_page(path):
     for line, needs, setup, steps in examples(path):
         name = "%s:%d" % (os.path.basename(path), line)
         inside = os.environ.get("HEARTH_IN_WORLD") == "1"
-        if inside and needs == "systemd" and os.environ.get("HEARTH_EXAMPLES_SYSTEMD") == "1":
-            continue    # outside, afterwards
+        if SYSTEMD != (needs == "systemd") and (SYSTEMD or not inside):
+            continue
         why = lacks(needs)
         if why:
             print("SKIP %s: needs %s: %s" % (name, needs, why))
-            continue
-        if needs != "systemd" and not inside:
             continue
         began = time.monotonic()
         if needs != "systemd":
@@ -200,7 +200,7 @@ def run_page(path):
 
 def lacks(needs):
     if needs == "systemd":
-        if os.environ.get("HEARTH_EXAMPLES_SYSTEMD") != "1" or not os.path.isdir("/run/systemd/system"):
+        if not SYSTEMD or not os.path.isdir("/run/systemd/system"):
             return "not a machine with the packages, or HEARTH_EXAMPLES_SYSTEMD=1 is not set"
     elif needs == "gpu":
         if not os.path.exists("/dev/nvidia0"):
@@ -227,19 +227,19 @@ def main(names):
         if not examples(page):
             print("FAIL %s: no example" % page)
             failed += 1
+    if SYSTEMD:
+        return min(failed + sum(run_page(p) for p in pages), 1)
     if not shutil.which("unshare") or subprocess.run([*UNSHARE, "sh", "-c", "mount -t tmpfs none /mnt && mkdir /mnt/a "
                                                       "/mnt/b && mount -t overlay o -o lowerdir=/etc,upperdir=/mnt/a,"
                                                       "workdir=/mnt/b /etc && ip link set lo up"],
                                                      capture_output=True).returncode:
-        print("SKIP all but systemd's: no namespaces for a user, or no overlayfs, here")
+        print("SKIP: no namespaces for a user, or no overlayfs, here")
         return 77
     if not os.path.exists(TINY + "/config.json"):
         print("SKIP: no tiny model")
         return 77
     env = dict(os.environ, HEARTH_IN_WORLD="1", top_builddir=BUILD, top_srcdir=SRC)
     failed += subprocess.run([*UNSHARE, sys.executable, os.path.abspath(__file__), *names], env=env).returncode
-    if os.environ.get("HEARTH_EXAMPLES_SYSTEMD") == "1":
-        failed += sum(run_page(p) for p in pages)
     return min(failed, 1)
 
 

@@ -6,6 +6,7 @@
 A strict parser stands in for promtool and Prometheus; both are used as well where they are installed (Debian: prometheus) or
 where HEARTH_PROMETHEUS names their folder.
 """
+
 import http.client
 import json
 import os
@@ -80,9 +81,11 @@ class Box:
         self.port = free_port()
         self.conf = self.dir + "/conf"
         with open(self.conf, "w") as f:
-            f.write("[box]\nname = b1\nlauncher = spawn\nbackoff_ms = 100\nrun_dir = %s\nrouter = %s\nmetrics = 127.0.0.1:%d\n"
-                    "[memory]\nreserve_mib = 64\njudge = available\ndrop_socket = %s/nobody\n[model tiny]\npath = %s\n"
-                    "pin = yes\nmax_streams = 2\nthreads = 1\nkv_mib = 16\n" % (self.dir, bus, self.port, self.dir, TINY))
+            f.write(
+                "[box]\nname = b1\nlauncher = spawn\nbackoff_ms = 100\nrun_dir = %s\nrouter = %s\nmetrics = 127.0.0.1:%d\n"
+                "[memory]\nreserve_mib = 64\njudge = available\ndrop_socket = %s/nobody\n[model tiny]\npath = %s\n"
+                "pin = yes\nmax_streams = 2\nthreads = 1\nkv_mib = 16\n" % (self.dir, bus, self.port, self.dir, TINY)
+            )
         args = [BUILD + "/bin/hearthd", "-c", self.conf]
         for o in options:
             args += ["-o", o]
@@ -170,7 +173,10 @@ def test_what_it_says_of_memory_is_what_the_kernel_and_the_worker_say():
         said = re.search(r"memory: (\d+) bytes = weights (\d+) \+ kv (\d+)", b.text())
         classes = ["weights", "kv", "states", "workspace", "graphs", "pinned"]
         got = [b.value("hearth_grant_bytes", ',alias="tiny",class="%s"' % c) for c in classes]
-        assert sum(got) == int(said.group(1)) and got[:2] == [int(said.group(2)), int(said.group(3))], (got, said.group(0))
+        assert sum(got) == int(said.group(1)) and got[:2] == [int(said.group(2)), int(said.group(3))], (
+            got,
+            said.group(0),
+        )
         first = b.value("hearth_box_watchdog_looks_total")
         time.sleep(1)
         looks = b.value("hearth_box_watchdog_looks_total") - first
@@ -194,8 +200,24 @@ def test_a_killed_worker_is_counted_and_its_successor_too():
 def test_a_refused_budget_is_counted():
     with Box("memory.reserve_mib=100000000", "memory.back_s=0", "memory.drop_caches=never") as b:
         wait_for(lambda: b.proc.poll() is not None or "metrics" in b.text() or b.text(), 20)
-        p = subprocess.run([BUILD + "/bin/hearth-worker", "serve", TINY, "--connect", "ipc://%s/bus" % b.dir, "--alias", "x",
-                            "--hearthd", b.dir + "/memory", "--kv-bytes", "8M"], capture_output=True, text=True, timeout=60)
+        p = subprocess.run(
+            [
+                BUILD + "/bin/hearth-worker",
+                "serve",
+                TINY,
+                "--connect",
+                "ipc://%s/bus" % b.dir,
+                "--alias",
+                "x",
+                "--hearthd",
+                b.dir + "/memory",
+                "--kv-bytes",
+                "8M",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert p.returncode == 75, p.stderr
         assert b.value("hearth_memory_refused_total") >= 1
         assert b.value("hearth_grants", ',state="granted"') == 0
@@ -206,8 +228,13 @@ def test_only_get_metrics_is_answered_and_bad_visitors_change_nothing():
         b.up()
         assert b.get("/")[0] == 404 and b.get("/metricsx")[0] == 404 and b.get("/metrics?x=1")[0] == 200
         assert b.get(method="POST")[0] == 405
-        raw = [b"\r\n\r\n", b"GET /metrics\r\n\r\n", b"\0" * 64 + b"\r\n\r\n", b"GET /metrics HTTP/1.1\r\nA: " + b"x" * 9000,
-               b"GET /metrics HTTP/1.1\r\nAccept:\r\n\r\n"]
+        raw = [
+            b"\r\n\r\n",
+            b"GET /metrics\r\n\r\n",
+            b"\0" * 64 + b"\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\nA: " + b"x" * 9000,
+            b"GET /metrics HTTP/1.1\r\nAccept:\r\n\r\n",
+        ]
         for request in raw:
             with socket.create_connection(("127.0.0.1", b.port)) as s:
                 try:
@@ -331,8 +358,16 @@ def test_prometheus_reads_both_and_answers_the_dashboard():
             time.sleep(2.5)
             empty = [q for _, q in dashboard() if not ask(q)]
             # nothing failed, fell back or was cut here, and no workload is configured: these have no series yet
-            may = ("hearth_attempts_total{", "hearth_fallback", "hearth_stream_cut", "hearth_client_gone", "hearth_attempt_t",
-                   "hearth_load_waits", "hearth_load_refused", "hearth_workload")
+            may = (
+                "hearth_attempts_total{",
+                "hearth_fallback",
+                "hearth_stream_cut",
+                "hearth_client_gone",
+                "hearth_attempt_t",
+                "hearth_load_waits",
+                "hearth_load_refused",
+                "hearth_workload",
+            )
             assert all(any(m in q for m in may) for q in empty), empty
         finally:
             p.terminate()

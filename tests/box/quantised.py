@@ -6,6 +6,7 @@
 The interpreter must have tools/quant/requirements.txt; without it the test skips (77).  HEARTH_QUANT_KEEP=DIR keeps the
 checkpoints there, and uses those that are there already.
 """
+
 import os
 import subprocess
 import sys
@@ -19,10 +20,14 @@ PYTHON = os.environ.get("HEARTH_QUANT_PYTHON", "")
 TINY = TOP + "/models/tiny"
 QUANT = TOP + "/tools/quant/"
 # recipe: mean KL of all text allowed (measured: docs/measurements), what must be said of it
-RECIPES = {"qwen-fp8": (0.002, ["FP8 128x128"]), "ct-fp8-block": (0.002, ["FP8 128x128"]), "modelopt-fp8": (0.002, ["FP8 per tensor"]),
-           "ct-nvfp4": (0.01, ["NVFP4", "BF16"]),
-           "ct-mixed": (0.01, ["NVFP4", "FP8 per row", "4 of 25 vision tensors"]),
-           "modelopt-mixed": (0.02, ["NVFP4", "FP8 per tensor", "no MTP"])}
+RECIPES = {
+    "qwen-fp8": (0.002, ["FP8 128x128"]),
+    "ct-fp8-block": (0.002, ["FP8 128x128"]),
+    "modelopt-fp8": (0.002, ["FP8 per tensor"]),
+    "ct-nvfp4": (0.01, ["NVFP4", "BF16"]),
+    "ct-mixed": (0.01, ["NVFP4", "FP8 per row", "4 of 25 vision tensors"]),
+    "modelopt-mixed": (0.02, ["NVFP4", "FP8 per tensor", "no MTP"]),
+}
 
 
 def skip(why):
@@ -45,7 +50,10 @@ def sums(folder, recipe):
     right, asked = 0, list(corpus.held_out({"sum": 12}))
     with Rack(BUILD, folder, alias=recipe, worker_args=["--context", "4096"]) as rack:
         for item in asked:
-            status, reply, _ = rack.post("/v1/chat/completions", {"model": recipe, "messages": item["messages"], "temperature": 0, "max_tokens": 400})
+            status, reply, _ = rack.post(
+                "/v1/chat/completions",
+                {"model": recipe, "messages": item["messages"], "temperature": 0, "max_tokens": 400},
+            )
             assert status == 200, reply
             right += item["check"]["want"] in (reply["choices"][0]["message"]["content"] or "")
         assert "weights quantised by" in rack.log("worker0"), rack.log("worker0")
@@ -61,15 +69,30 @@ def one(recipe, folder):
     for w in words:
         assert w in said, (w, said)
     print(run(PYTHON, QUANT + "check.py", folder, BUILD + "/tests/tools/dequant_driver"), end="")
-    print(run(PYTHON, QUANT + "kl.py", TINY, folder, BUILD + "/tests/tools/logits_driver", "--docs", "6", "--max", str(most)), end="")
+    print(
+        run(
+            PYTHON,
+            QUANT + "kl.py",
+            TINY,
+            folder,
+            BUILD + "/tests/tools/logits_driver",
+            "--docs",
+            "6",
+            "--max",
+            str(most),
+        ),
+        end="",
+    )
     sums(folder, recipe)
 
 
 def main(recipes):
     if not PYTHON:
         skip("HEARTH_QUANT_PYTHON is not set")
-    if subprocess.run([PYTHON, "-c", "import torch, transformers, compressed_tensors, llmcompressor, modelopt, tokenizers"],
-                      capture_output=True).returncode:
+    if subprocess.run(
+        [PYTHON, "-c", "import torch, transformers, compressed_tensors, llmcompressor, modelopt, tokenizers"],
+        capture_output=True,
+    ).returncode:
         skip(PYTHON + " lacks tools/quant/requirements.txt")
     failed = 0
     with tempfile.TemporaryDirectory() as d:

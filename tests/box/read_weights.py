@@ -59,22 +59,58 @@ def drop(folder):
 
 
 def worker(model, inject):
-    args = [f"{BUILD}/bin/hearth-worker", "serve", model, "--connect", "ipc:///nowhere", "--alias", "x", "--hearthd", "none",
-            "--read", "threads"]
+    args = [
+        f"{BUILD}/bin/hearth-worker",
+        "serve",
+        model,
+        "--connect",
+        "ipc:///nowhere",
+        "--alias",
+        "x",
+        "--hearthd",
+        "none",
+        "--read",
+        "threads",
+    ]
     # counted for each thread; the first one opens the files, and reads the header of each once or more
-    return subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-P", os.path.join(model, "model-00002-of-00003.safetensors"),
-                           "-e", "trace=pread64", "-e", f"inject=pread64:{inject}"] + args, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-                          env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"})   # it cannot be looked for under a tracer
+    return subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            os.path.join(model, "model-00002-of-00003.safetensors"),
+            "-e",
+            "trace=pread64",
+            "-e",
+            f"inject=pread64:{inject}",
+        ]
+        + args,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0"},
+    )  # it cannot be looked for under a tracer
 
 
 def check_failures():
-    probe = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False) if shutil.which("strace") else None
+    probe = (
+        subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False)
+        if shutil.which("strace")
+        else None
+    )
     if not probe or probe.returncode:
         print("no strace here: failures are not injected")
         return
     tiny = os.path.realpath(os.path.join(TOP, "models", "tiny"))
-    for inject, status, words in (("error=EIO:when=4+", 74, "Input/output error"), ("retval=0:when=4+", 78, "became shorter"),
-                                  ("error=EIO:when=1+", 74, "Input/output error")):
+    for inject, status, words in (
+        ("error=EIO:when=4+", 74, "Input/output error"),
+        ("retval=0:when=4+", 78, "became shorter"),
+        ("error=EIO:when=1+", 74, "Input/output error"),
+    ):
         p = worker(tiny, inject)
         lines = [x for x in p.stderr.splitlines() if "safetensors" in x]
         assert p.returncode == status, (inject, p.returncode, p.stderr)
@@ -86,7 +122,9 @@ def main():
     root = tempfile.mkdtemp(prefix="hearth-read-", dir=os.environ.get("HEARTH_READ_DIR", "/var/tmp"))
     try:
         model = os.path.join(root, "model")
-        synthetic_checkpoint.build("bf16-35b", model, {"layers": 4, "experts": 8, "vocab": 1024, "vision": False}, 3, True)
+        synthetic_checkpoint.build(
+            "bf16-35b", model, {"layers": 4, "experts": 8, "vocab": 1024, "vision": False}, 3, True
+        )
         drop(model)
         check_failures()
         if bench(model, "threads")["runs"][0]["files_cached_before"]:

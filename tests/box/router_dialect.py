@@ -155,6 +155,19 @@ def test_every_reply_has_a_request_id_of_its_own():
         assert len(seen) == len(set(seen)) == 19, seen
 
 
+def test_another_servers_retry_after_is_believed_within_a_day():
+    cloud = Cloud()
+    cloud.mode = "429"
+    try:
+        for said, told in (("-5", 1000), ("nan", 1000), ("soon", 1000), ("2.5", 2500), ("1e300", 86400000)):
+            cloud.retry_after = said
+            with Router("[upstream c]\nurl = %s\n[alias a]\nchain = upstream:c\n" % cloud.url) as r:
+                s, h, d = r.chat("x", model="a")
+                assert s == 429 and h["retry-after-ms"] == str(told), (said, s, h, d)
+    finally:
+        cloud.close()
+
+
 def test_retries_are_called_off_where_they_are_hopeless():
     cloud = Cloud()
     try:

@@ -138,8 +138,13 @@ def test_reload_waits_for_the_running_router_s_word():
     router(m, env={"RUNTIME_DIRECTORY": m.dir})
 
     def ask():
-        return subprocess.run([BUILD + "/bin/hearth-router", "--reload"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, env={**os.environ, "RUNTIME_DIRECTORY": m.dir, "MAINPID": str(m.proc.pid)})
+        return subprocess.run(
+            [BUILD + "/bin/hearth-router", "--reload"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "RUNTIME_DIRECTORY": m.dir, "MAINPID": str(m.proc.pid)},
+        )
     try:
         m.wait("READY=1")
         for _ in range(2):
@@ -222,7 +227,9 @@ def test_keys_come_as_a_credential():
         f.write("me 0123456789abcdef\n")
     open(m.dir + "/hearth.empty", "w").close()
     with listener() as s:
-        router(m, conf="keys_file = credential:hearth.client-keys\n", fd=s.fileno(), env={"CREDENTIALS_DIRECTORY": m.dir})
+        router(
+            m, conf="keys_file = credential:hearth.client-keys\n", fd=s.fileno(), env={"CREDENTIALS_DIRECTORY": m.dir}
+        )
         try:
             m.wait("READY=1")
             port = s.getsockname()[1]

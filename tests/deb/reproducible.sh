@@ -1,5 +1,6 @@
 #!/bin/sh
-# reproducible.sh - two package builds of one source, in folders of different names, give the same bytes.
+# reproducible.sh - two package builds of one source, in folders of different names, give the same
+# bytes.
 #
 #	cd build && ../tests/deb/reproducible.sh	(twice the time of `make deb`)
 set -eu

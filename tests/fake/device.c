@@ -358,7 +358,8 @@ int device_submit(struct device *d, const struct plan *p)
 	st->number = d->n_submits;
 	for (uint32_t i = 0; i < p->n_runs; i++) {
 		compute(d, &p->runs[i], &st->results[i]);
-		st->results[i].no_number = st->results[i].sampled && i < d->nan_rows && st->number >= d->nan_at &&
+		st->results[i].no_number = st->results[i].sampled && i < d->nan_rows &&
+					   st->number >= d->nan_at &&
 					   st->number - d->nan_at < d->nan_steps;
 	}
 	return 0;

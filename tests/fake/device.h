@@ -20,15 +20,16 @@ void fake_answer(const uint32_t *prompt, uint32_t n_prompt, const struct samplin
 
 /* From the n-th device_submit() on the device is lost; 0: never. */
 void fake_lose_device(struct device *d, uint64_t at_submit);
-/* From the n-th device_submit() on, device_collect() does not return until fake_release(); 0: never.  As a
- * replay that does not finish: submit() goes on. */
+/* From the n-th device_submit() on, device_collect() does not return until fake_release(); 0:
+ * never.  As a replay that does not finish: submit() goes on. */
 void fake_wedge(struct device *d, uint64_t at_submit);
 void fake_release(struct device *d);
-/* In the n-th step and the n_steps - 1 after it, the samples of the first n_rows runs have no number. */
+/* In the n-th step and the n_steps - 1 after it, the samples of the first n_rows runs have no
+ * number. */
 void fake_no_number(struct device *d, uint64_t at_submit, uint64_t n_steps, uint32_t n_rows);
-/* The same by words, N counted from now: "wedge:N", "lost:N", "nan:N:STEPS:ROWS".  -EINVAL.  A program that is
- * built from the fake gets them at any time through the file that HEARTH_FAULT_FILE names: a step that
- * finds it takes it away and does what it says. */
+/* The same by words, N counted from now: "wedge:N", "lost:N", "nan:N:STEPS:ROWS".  -EINVAL.  A
+ * program that is built from the fake gets them at any time through the file that HEARTH_FAULT_FILE
+ * names: a step that finds it takes it away and does what it says. */
 int fake_fault(struct device *d, const char *text);
 /* Each step takes this long. */
 void fake_slow(struct device *d, unsigned us);

@@ -1,5 +1,5 @@
-/* pair_fuzz.c - words at hearthctl pair join: the bytes as they are, and as what the hexadecimal of a
- * word says.  What is taken, put and taken again is the same box. */
+/* pair_fuzz.c - words at hearthctl pair join: the bytes as they are, and as what the hexadecimal of
+ * a word says.  What is taken, put and taken again is the same box. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const char *const modules[] = { "lm_head", "layers.0.mlp.experts.3.gate_proj", "mtp.fc" };
+	static const char *const modules[] = { "lm_head", "layers.0.mlp.experts.3.gate_proj",
+					       "mtp.fc" };
 	struct quant_config *q = NULL;
 	struct err e;
 	char *text;
@@ -24,7 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 			for (int f = 0; f < WF_N; f++) {
 				const char *says = NULL;
 
-				if (!quant_config_agrees(q, modules[i], (enum weight_format)f, &says) && !says)
+				if (!quant_config_agrees(q, modules[i], (enum weight_format)f,
+							 &says) &&
+				    !says)
 					abort();
 			}
 	quant_config_close(q);

@@ -52,10 +52,12 @@ FUZZ_SECONDS=${1:-60}
 [ "$FUZZ_SECONDS" != --smoke ] || FUZZ_SECONDS=smoke
 export FUZZ_SECONDS
 [ $# -gt 0 ] && shift
-command -v clang >/dev/null || { echo "fuzz: clang not found (apt install clang libclang-rt-14-dev)" >&2; exit 77; }
+command -v clang >/dev/null ||
+	{ echo "fuzz: clang not found (apt install clang libclang-rt-14-dev)" >&2; exit 77; }
 for f in tests/fuzz/*_fuzz.c; do
 	name=$(basename "$f" .c)
-	targets | grep -qx "$name" || { echo "fuzz: $f is in no fragment of tests/fuzz" >&2; exit 1; }
+	targets | grep -qx "$name" ||
+		{ echo "fuzz: $f is in no fragment of tests/fuzz" >&2; exit 1; }
 done
 mkdir -p build-fuzz/crashes
 [ -x configure ] || autoreconf -fi >/dev/null 2>&1
@@ -64,7 +66,8 @@ mkdir -p build-fuzz/crashes
 	--enable-sanitizers=address,undefined,fuzzer-no-link >configure.log 2>&1)
 names=${*:-$(targets)}
 # shellcheck disable=SC2086
-{ make -C build-fuzz -s generated && make -C build-fuzz -s -j2 $(printf 'tests/fuzz/%s ' $names); } >build-fuzz/make.log 2>&1 ||
+{ make -C build-fuzz -s generated &&
+	make -C build-fuzz -s -j2 $(printf 'tests/fuzz/%s ' $names); } >build-fuzz/make.log 2>&1 ||
 	{ tail -n 30 build-fuzz/make.log >&2; exit 1; }
 echo "| target               |      |      runs | seconds |  edges | corpus       |"
 echo "|---|---|---|---|---|---|"

@@ -9,7 +9,8 @@ bad=0
 
 sed -n 's/^#define EVENT_[A-Z_]* *"\([0-9a-f]\{32\}\)"$/\1/p' "$ids" | sort >"$dir/ids"
 sed -n 's/^-- \([0-9a-f]\{32\}\)$/\1/p' "$catalog" | sort >"$dir/texts"
-[ "$(grep -c '^#define EVENT_' "$ids")" = "$(wc -l <"$dir/ids")" ] || { echo "$ids: a malformed id"; bad=1; }
+[ "$(grep -c '^#define EVENT_' "$ids")" = "$(wc -l <"$dir/ids")" ] ||
+	{ echo "$ids: a malformed id"; bad=1; }
 for f in ids texts; do
 	d=$(uniq -d "$dir/$f"); [ -z "$d" ] || { echo "twice in $f: $d"; bad=1; }
 done

@@ -7,7 +7,8 @@
 cd "${top_builddir:-.}" || exit 99
 programs=$(find bin -maxdepth 1 -type f -perm -u+x 2>/dev/null)
 [ -n "$programs" ] || { echo "no programs in $(pwd)/bin"; exit 77; }
-grep -q '^HARDEN_CPPFLAGS = .*FORTIFY' Makefile || { echo "sanitized or unoptimised build"; exit 77; }
+grep -q '^HARDEN_CPPFLAGS = .*FORTIFY' Makefile ||
+	{ echo "sanitized or unoptimised build"; exit 77; }
 bad=0
 want() {	# program, what, grep pattern, readelf options
 	readelf -W $4 "$1" 2>/dev/null | grep -qE "$3" || { echo "$1: $2 is missing"; bad=1; }

@@ -11,10 +11,12 @@ grep -n '^#include "' $files /dev/null | awk '
 	{
 		split($0, f, ":"); split($0, q, "\""); split(q[2], to, "/"); split(f[1], from, "/")
 		if (q[2] == "config.h" || to[1] == "lib" || to[1] == from[1]) next
-		if (to[2] == "") { print f[1] ":" f[2] ": write the path from the root: " q[2]; bad = 1; next }
+		at = f[1] ":" f[2]
+		if (to[2] == "") { print at ": write the path from the root: " q[2]; bad = 1; next }
 		ok = ""; best = 0
-		for (k in may) if (index(f[1], k) == 1 && length(k) > best) { best = length(k); ok = may[k] }
-		if (!index(ok, " " to[1] " ")) { print f[1] ":" f[2] ": may not include " q[2]; bad = 1 }
+		for (k in may)
+			if (index(f[1], k) == 1 && length(k) > best) { best = length(k); ok = may[k] }
+		if (!index(ok, " " to[1] " ")) { print at ": may not include " q[2]; bad = 1 }
 	}
 	END { exit bad }' tests/lint/layers.txt - || exit 1
 

@@ -8,7 +8,8 @@ cd "$top_builddir/man"
 bad=0 n=0
 for page in *.[1-8]; do
 	n=$((n + 1))
-	out=$(mandoc -T lint "$page" 2>&1 | grep -vE 'referenced manual not found: Xr (curl|sd_notify|systemd|man)|mandoc.db' || true)
+	out=$(mandoc -T lint "$page" 2>&1 | grep -vE \
+		'referenced manual not found: Xr (curl|sd_notify|systemd|man)|mandoc.db' || true)
 	# our own pages refer to each other by files that lie here
 	while read -r line; do
 		case $line in

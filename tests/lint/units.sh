@@ -12,11 +12,13 @@ bad=0
 # limit UNIT EXPOSURE*10
 limit() {
 	cp "$units/$1" "$dir/"
-	if ! systemd-analyze security --offline=yes --threshold="$2" "$dir/$1" >"$dir/out" 2>&1; then
+	if ! systemd-analyze security --offline=yes --threshold="$2" "$dir/$1" \
+		>"$dir/out" 2>&1; then
 		bad=1
 		grep '✗' "$dir/out" || cat "$dir/out"
 	fi
-	echo "$1: $(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' "$dir/out"), limit $2/10"
+	level=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' "$dir/out")
+	echo "$1: $level, limit $2/10"
 	# a word that this systemd does not know would be a lost line of the sandbox
 	if grep -iE 'unknown (key|section)|failed to parse|invalid' "$dir/out"; then
 		bad=1

@@ -16,6 +16,7 @@ active, and sizes are taken.  What is held against it:
 Waits are shorter than a house would have them, so that faults overlap: a cable is out for 1 to 4 s and for 10 s each sixth
 time, a machine stands still for 1 to 5 s and for 20 s each sixth time.  Exit status as run.py's.
 """
+
 import argparse
 import collections
 import json
@@ -196,7 +197,9 @@ class Faults:
 
     def reload_good(self):
         self.router_is_up()
-        self.router.put("/etc/hearth/hearth.conf.d/faults.conf", "[route]\ngrace_ms = %d\n" % self.r.randint(6000, 9000))
+        self.router.put(
+            "/etc/hearth/hearth.conf.d/faults.conf", "[route]\ngrace_ms = %d\n" % self.r.randint(6000, 9000)
+        )
         self.router.run("systemctl reload " + ROUTER)
         return ""
 
@@ -205,7 +208,9 @@ class Faults:
         self.router.put("/etc/hearth/hearth.conf.d/zz-bad.conf", "[route]\ngrace_ms = soon\n")
         bad = self.router.run("systemctl reload " + ROUTER, check=False)
         self.router.run("rm /etc/hearth/hearth.conf.d/zz-bad.conf")
-        assert bad.returncode != 0 and "zz-bad.conf:2" in self.router.journal(ROUTER, 60), "a bad file was taken: " + bad.stdout
+        assert bad.returncode != 0 and "zz-bad.conf:2" in self.router.journal(ROUTER, 60), (
+            "a bad file was taken: " + bad.stdout
+        )
         self.router.run("systemctl reload " + ROUTER)
         return ""
 
@@ -214,8 +219,10 @@ class Faults:
         names = ["hearth-" + n for n in ("common", "tools", "router" if m is self.router else "box")]
         self.versions += 1
         at = self.rack.newer(m, names, "n%03d" % self.versions)
-        m.run("apt-get install -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold %s/*.deb && rm -rf %s"
-              % (at, at))
+        m.run(
+            "apt-get install -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold %s/*.deb && rm -rf %s"
+            % (at, at)
+        )
         assert m.run("dpkg-query -W -f '${Version}' hearth-common").stdout.endswith("+n%03d" % self.versions)
         return m.name
 
@@ -252,9 +259,11 @@ class Run:
             k.configure_box(m, key)
         for m, unit in ((k.router, ROUTER), (k.box1, WORKER)):
             m.put("/etc/faketime", "+0\n")
-            m.put("/etc/systemd/system/%s.d/clock.conf" % unit,
-                  "[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME_TIMESTAMP_FILE=/etc/faketime FAKETIME_CACHE_DURATION=1 "
-                  "FAKETIME_DONT_FAKE_MONOTONIC=1\n" % FAKETIME)
+            m.put(
+                "/etc/systemd/system/%s.d/clock.conf" % unit,
+                "[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME_TIMESTAMP_FILE=/etc/faketime FAKETIME_CACHE_DURATION=1 "
+                "FAKETIME_DONT_FAKE_MONOTONIC=1\n" % FAKETIME,
+            )
             m.run("test -e %s && systemctl daemon-reload && systemctl restart %s" % (FAKETIME, unit))
         k.wait_workers()
         self.faults = Faults(k, self.o.seed)
@@ -285,7 +294,9 @@ class Run:
                 elif kind == "cut" and any(begun <= to and ended >= at for at, to in self.faults.killed):
                     n["cut by a killed router"] += 1
                 else:
-                    self.problem("%s after %.1f s (%.1f s ago): %s" % (kind, ended - begun, time.monotonic() - ended, why[:600]))
+                    self.problem(
+                        "%s after %.1f s (%.1f s ago): %s" % (kind, ended - begun, time.monotonic() - ended, why[:600])
+                    )
         self.count.update(n)
         return n
 
@@ -353,7 +364,10 @@ class Run:
         out += ["| `%s` | %d |" % (k[5:].replace("|", " "), n) for k, n in c.most_common() if k.startswith("why")]
         out += ["", "MemAvailable: least %.0f MiB of %d samples (longest gap %.0f ms); the reserve is %.0f MiB." % (
             self.least, self.samples, self.gap * 1000, floor), ""]
-        out += ["| process | KiB first | last | most | descriptors first | last | most |", "|---|--:|--:|--:|--:|--:|--:|"] + flat
+        out += [
+            "| process | KiB first | last | most | descriptors first | last | most |",
+            "|---|--:|--:|--:|--:|--:|--:|",
+        ] + flat
         out += ["", "Problems: %s" % ("none" if not self.problems else ""), ""] + ["- " + p for p in self.problems]
         return "\n".join(out) + "\n"
 

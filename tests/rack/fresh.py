@@ -7,6 +7,7 @@ A booted machine that holds what debootstrap's smallest variant and systemd need
 that from the mirror, on the host's network.  Two commands, then a question.  Exit status: 0 an answer within 60 s and every
 unit says what it is doing; 77 this machine cannot.
 """
+
 import argparse
 import glob
 import os
@@ -44,7 +45,11 @@ def main():
             m.run("cat /etc/debian_version").stdout.strip(), m.run("dpkg -l | grep -c ^ii").stdout.strip(),
             m.run("systemctl --version | head -n 1").stdout.split()[1]))
         begun = time.monotonic()
-        for command in ("apt install -y ./hearth-*.deb", "systemctl start hearth-worker@tiny", "hearthctl chat 'What is 2 plus 2?'"):
+        for command in (
+            "apt install -y ./hearth-*.deb",
+            "systemctl start hearth-worker@tiny",
+            "hearthctl chat 'What is 2 plus 2?'",
+        ):
             t0 = time.monotonic()
             text = m.run("cd /root/debs && " + command + " 2>&1").stdout.strip()
             print("# %s\n%s\n[%.1f s]\n" % (command, text, time.monotonic() - t0), flush=True)
@@ -54,7 +59,10 @@ def main():
         time.sleep(3)           # status lines are renewed every second
         silent = []
         for u in UNITS:
-            print("# systemctl status %s\n%s\n" % (u, m.run("systemctl status --no-pager -n 0 '%s'" % u, check=False).stdout.strip()))
+            print(
+                "# systemctl status %s\n%s\n"
+                % (u, m.run("systemctl status --no-pager -n 0 '%s'" % u, check=False).stdout.strip())
+            )
             if u.endswith(".service") and m.show(u, "ActiveState") == "active" and not m.show(u, "StatusText"):
                 silent.append(u)
         assert not silent, "say nothing of themselves: %s" % silent

@@ -3,7 +3,8 @@
 # rack-check` does too, but says so and goes on where this machine cannot.  What judges there is
 # judged in `make check`.
 TESTS += tests/rack/load_check.py
-EXTRA_DIST += tests/rack/cache.py tests/rack/check.sh tests/rack/faults.py tests/rack/fresh.py tests/rack/lifecycle.py tests/rack/load.py tests/rack/load_check.py tests/rack/machine.py \
+EXTRA_DIST += tests/rack/cache.py tests/rack/check.sh tests/rack/examples.py tests/rack/faults.py tests/rack/fresh.py tests/rack/lifecycle.py tests/rack/load.py \
+	tests/rack/load_check.py tests/rack/machine.py \
 	tests/rack/run.py tests/rack/README.md
 
 rack: deb

@@ -19,9 +19,11 @@ import time
 CACHE = "/var/cache/hearth-rack"
 MIRROR = os.environ.get("HEARTH_MIRROR", "http://deb.debian.org/debian")
 # What the packages depend on is in the base, so that installing them needs no network; the rest boots and is looked at.
-BASE_PACKAGES = ("systemd,systemd-sysv,dbus,iproute2,procps,ca-certificates,adduser,libfaketime,libzmq5,libprotobuf-c1,"
-                 "libevent-core-2.1-7,libevent-extra-2.1-7,libhttp-parser2.9,libjansson4,libinih1,libcurl4,libsmartcols1,"
-                 "libsystemd0,libxxhash0,libncursesw6,liburing2,libsqlite3-0,libpcre2-8-0,libutf8proc2")
+BASE_PACKAGES = (
+    "systemd,systemd-sysv,dbus,iproute2,procps,ca-certificates,adduser,libfaketime,libzmq5,libprotobuf-c1,"
+    "libevent-core-2.1-7,libevent-extra-2.1-7,libhttp-parser2.9,libjansson4,libinih1,libcurl4,libsmartcols1,"
+    "libsystemd0,libxxhash0,libncursesw6,liburing2,libsqlite3-0,libpcre2-8-0,libutf8proc2"
+)
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 
@@ -31,7 +33,9 @@ class Absent(Exception):
 
 
 def sh(*args, check=True, **more):
-    r = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    r = subprocess.run(
+        args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
+    )
     if check and r.returncode:
         raise RuntimeError("%s: %d\n%s" % (" ".join(args), r.returncode, r.stdout[-3000:]))
     return r
@@ -173,10 +177,15 @@ class Machine:
 
     def run(self, command, check=True, timeout=180):
         """A shell line inside; answers the CompletedProcess (stdout and stderr together)."""
-        r = subprocess.run(["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", "sh", "-c",
-                            command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                           timeout=timeout, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
-                                                 "DEBIAN_FRONTEND": "noninteractive"})
+        r = subprocess.run(
+            ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", "sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+        )
         if check and r.returncode:
             raise RuntimeError("%s: %s: %d\n%s" % (self.name, command, r.returncode, r.stdout[-3000:]))
         return r

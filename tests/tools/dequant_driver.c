@@ -2,8 +2,8 @@
  *
  *	dequant_driver MODEL_DIR > numbers
  *
- * For each: a line "TENSOR FORMAT ROWS COLS GLOBAL", then ROWS * COLS operands and ROWS * COLS weights in
- * float32 (kernels/cpu/dequant.h).
+ * For each: a line "TENSOR FORMAT ROWS COLS GLOBAL", then ROWS * COLS operands and ROWS * COLS
+ * weights in float32 (kernels/cpu/dequant.h).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static int put_all(const struct weight_source *s, const struct model_shape *m)
 
 	for (int slot = 0; slot < W_N_SLOTS; slot++) {
 		uint32_t layers = slot < W_PER_LAYER ? 1 : m->n_layers + m->n_mtp_layers;
-		uint32_t experts = slot >= W_EXPERT_GATE && slot <= W_EXPERT_DOWN ? m->n_experts : 1;
+		uint32_t experts =
+			slot >= W_EXPERT_GATE && slot <= W_EXPERT_DOWN ? m->n_experts : 1;
 
 		for (uint32_t l = 0; r == 0 && l < layers; l++)
 			for (uint32_t x = 0; r == 0 && x < experts; x++) {
@@ -60,7 +61,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: dequant_driver MODEL_DIR\n");
 		return 64;
 	}
-	if (hf_config_open(argv[1], &config, &e) < 0 || checkpoint_open(argv[1], &config, &c, &e) < 0) {
+	if (hf_config_open(argv[1], &config, &e) < 0 ||
+	    checkpoint_open(argv[1], &config, &c, &e) < 0) {
 		fprintf(stderr, "dequant_driver: %s\n", e.text);
 		return 1;
 	}

@@ -1,4 +1,5 @@
-/* fake_systemd.c - the part of systemd's bus interface that hearthd uses, for tests without systemd.
+/* fake_systemd.c - the part of systemd's bus interface that hearthd uses, for tests without
+ * systemd.
  *
  *	fake_systemd WORKER_PROGRAM RUN_DIR [auto-restart]
  *
@@ -64,8 +65,8 @@ static void changed(const struct unit *u)
 {
 	sd_bus_emit_properties_changed(bus, u->path, "org.freedesktop.systemd1.Unit", "ActiveState",
 				       NULL);
-	sd_bus_emit_properties_changed(bus, u->path, "org.freedesktop.systemd1.Service", "StatusText",
-				       NULL);
+	sd_bus_emit_properties_changed(bus, u->path, "org.freedesktop.systemd1.Service",
+				       "StatusText", NULL);
 }
 
 static void job_removed(const struct unit *u, uint32_t *job, const char *result)
@@ -308,7 +309,8 @@ static void read_notify(int fd)
 		if (u->pid != (uint32_t)who.pid)
 			continue;
 		if (s)
-			snprintf(u->status, sizeof(u->status), "%.*s", (int)strcspn(s + 7, "\n"), s + 7);
+			snprintf(u->status, sizeof(u->status), "%.*s", (int)strcspn(s + 7, "\n"),
+				 s + 7);
 		if (strstr(text, "READY=1")) {
 			u->active = "active";
 			u->sub = "running";
@@ -370,7 +372,8 @@ int main(int argc, char **argv)
 	    sd_bus_add_object_vtable(bus, NULL, "/org/freedesktop/systemd1",
 				     "org.freedesktop.systemd1.Manager", manager, NULL) < 0 ||
 	    sd_bus_add_fallback_vtable(bus, NULL, "/org/freedesktop/systemd1/unit",
-				       "org.freedesktop.systemd1.Unit", unit_table, find_unit, NULL) < 0 ||
+				       "org.freedesktop.systemd1.Unit", unit_table, find_unit,
+				       NULL) < 0 ||
 	    sd_bus_add_fallback_vtable(bus, NULL, "/org/freedesktop/systemd1/unit",
 				       "org.freedesktop.systemd1.Service", service_table, find_unit,
 				       NULL) < 0 ||

@@ -8,6 +8,7 @@ KIND: bf16-35b, fp8-35b (Qwen/Qwen3.6-35B-A3B-FP8), nvfp4-35b (nvidia/Qwen3.6-35
 sparse, so 23 GB take some MB.  Only one-number scales have a value.  --fill writes finite numbers everywhere, so that
 reading is reading, and leaves nothing of it in the page cache; with fewer layers it then fits somewhere.  Standard library only.
 """
+
 import argparse
 import json
 import os
@@ -41,14 +42,24 @@ class Big:
                      "shared_expert_intermediate_size": 512}
         else:
             text |= {"intermediate_size": self.inter}
-        return {"model_type": "qwen3_5_moe" if self.moe else "qwen3_5", "tie_word_embeddings": False, "text_config": text}
+        return {
+            "model_type": "qwen3_5_moe" if self.moe else "qwen3_5",
+            "tie_word_embeddings": False,
+            "text_config": text,
+        }
 
     def mixer(self, p, attention):
         h, q, kv = self.hidden, self.heads * 256, self.kv * 256
         if attention:
             p += "self_attn."
-            return [(p + "q_proj", [2 * q, h]), (p + "k_proj", [kv, h]), (p + "v_proj", [kv, h]), (p + "o_proj", [h, q]),
-                    (p + "q_norm.weight", [256]), (p + "k_norm.weight", [256])]
+            return [
+                (p + "q_proj", [2 * q, h]),
+                (p + "k_proj", [kv, h]),
+                (p + "v_proj", [kv, h]),
+                (p + "o_proj", [h, q]),
+                (p + "q_norm.weight", [256]),
+                (p + "k_norm.weight", [256]),
+            ]
         p += "linear_attn."
         c = 2 * self.k_dim + self.v_dim
         return [(p + "in_proj_qkv", [c, h]), (p + "in_proj_z", [self.v_dim, h]), (p + "out_proj", [h, self.v_dim]),
@@ -72,8 +83,11 @@ class Big:
         return out
 
     def layer(self, p, attention, fused):
-        return [(p + "input_layernorm.weight", [self.hidden]), (p + "post_attention_layernorm.weight", [self.hidden])] + \
-            self.mixer(p, attention) + self.mlp(p, fused)
+        return (
+            [(p + "input_layernorm.weight", [self.hidden]), (p + "post_attention_layernorm.weight", [self.hidden])]
+            + self.mixer(p, attention)
+            + self.mlp(p, fused)
+        )
 
     def text(self, fused):
         p = "model.language_model."
@@ -126,7 +140,11 @@ def fp8_block(name, shape):
 
 
 def fp8_tensor(name, shape):
-    return [(name + ".weight", "F8_E4M3", shape), (name + ".weight_scale", "F32", []), (name + ".input_scale", "F32", [])]
+    return [
+        (name + ".weight", "F8_E4M3", shape),
+        (name + ".weight_scale", "F32", []),
+        (name + ".input_scale", "F32", []),
+    ]
 
 
 def nvfp4_modelopt(name, shape):
@@ -156,8 +174,13 @@ def make(kind, size=None, shards=SHARDS):
     if kind == "fp8-35b":
         fused = mtp_fused = False
         text = mtp = lambda name: plain if name == "lm_head" else fp8_block
-        config["quantization_config"] = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
-                                         "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "mtp.fc"]}
+        config["quantization_config"] = {
+            "quant_method": "fp8",
+            "fmt": "e4m3",
+            "activation_scheme": "dynamic",
+            "weight_block_size": [128, 128],
+            "modules_to_not_convert": ["lm_head", "mtp.fc"],
+        }
     elif kind == "nvfp4-35b":
         fused = False
 
@@ -171,17 +194,27 @@ def make(kind, size=None, shards=SHARDS):
                 if is_module(n):
                     layers[n] = "FP8"
         config["quantization_config"] = {"quant_method": "modelopt"}
-        quant = {"quantization": {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8", "exclude_modules": ["model.visual*"],
-                                  "quantized_layers": {k: {"quant_algo": v} for k, v in layers.items()}}}
+        quant = {
+            "quantization": {
+                "quant_algo": "MIXED_PRECISION",
+                "kv_cache_quant_algo": "FP8",
+                "exclude_modules": ["model.visual*"],
+                "quantized_layers": {k: {"quant_algo": v} for k, v in layers.items()},
+            }
+        }
     elif kind == "redhat-35b":
         fused = False
 
         def text(name):
             return plain if name == "lm_head" or "linear_attn" in name else nvfp4_ct
         config["quantization_config"] = {
-            "quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized",
-            "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 16}}},
-            "ignore": ["lm_head", "re:.*visual.*", "re:.*mlp.gate$", "re:.*linear_attn.*", "re:^mtp.*"]}
+            "quant_method": "compressed-tensors",
+            "format": "nvfp4-pack-quantized",
+            "config_groups": {
+                "group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 16}}
+            },
+            "ignore": ["lm_head", "re:.*visual.*", "re:.*mlp.gate$", "re:.*linear_attn.*", "re:^mtp.*"],
+        }
     tensors = spread(m.text(fused), text)
     files = {f"model-{i + 1:05d}-of-{shards + 1:05d}.safetensors": [] for i in range(shards)}
     names = list(files)

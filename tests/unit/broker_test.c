@@ -352,7 +352,7 @@ TEST(a_workload_makes_room_then_caches_are_dropped_again)
 	broker_dropped(s.b, ID1, true);
 	expect(&s, BROKER_MAKE_ROOM);
 	EQ(s.a.short_by, 56 * GIB);
-	broker_stopping(s.b, ID1, s.now);
+	broker_stopping(s.b, ID1);
 	expect_nothing(&s);
 	s.used = 30 * GIB;
 	s.cache = 30 * GIB;
@@ -372,7 +372,7 @@ TEST(a_stopped_workload_that_was_not_enough)
 
 	claim(&s, "m", 1, 70 * GIB);
 	expect(&s, BROKER_MAKE_ROOM);
-	broker_stopping(s.b, ID1, s.now);
+	broker_stopping(s.b, ID1);
 	s.used = 80 * GIB;
 	pass(&s, 100);
 	broker_stopped(s.b, ID1, s.now);

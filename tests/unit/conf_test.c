@@ -178,12 +178,13 @@ struct seen {
 	struct buf text;
 };
 
-static void see(void *arg, const struct conf_key *k, const char *name, const char *was, const char *now)
+static void see(void *arg, const struct conf_key *k, const char *name, const char *was,
+		const char *now)
 {
 	struct seen *s = arg;
 
-	buf_printf(&s->text, "%s%s%s.%s %s>%s;", k->section, name ? " " : "", name ? name : "", k->key,
-		   was ? was : "-", now ? now : "-");
+	buf_printf(&s->text, "%s%s%s.%s %s>%s;", k->section, name ? " " : "", name ? name : "",
+		   k->key, was ? was : "-", now ? now : "-");
 }
 
 TEST(a_difference_is_seen_once_whichever_side_it_is_on)

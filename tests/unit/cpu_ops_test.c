@@ -122,13 +122,16 @@ TEST(norms_and_gates_equal_the_reference)
 				near((double)out[i], want[i], 1e-6);
 			paths[p]->gated_norm(x, w, z, n, 1e-6f, false, out);
 			for (uint32_t i = 0; i < n; i++)
-				near((double)out[i], want[i] * (double)z[i] * ref_sigmoid((double)z[i]), 2e-6);
+				near((double)out[i],
+				     want[i] * (double)z[i] * ref_sigmoid((double)z[i]), 2e-6);
 			paths[p]->silu_mul(z, x, n, false, out);
 			for (uint32_t i = 0; i < n; i++)
-				near((double)out[i], (double)z[i] * ref_sigmoid((double)z[i]) * (double)x[i], 2e-6);
+				near((double)out[i],
+				     (double)z[i] * ref_sigmoid((double)z[i]) * (double)x[i], 2e-6);
 			paths[p]->sigmoid_mul(x, z, n, true, out);
 			for (uint32_t i = 0; i < n; i++) {
-				near((double)out[i], (double)x[i] * ref_sigmoid((double)z[i]), 4e-3);
+				near((double)out[i], (double)x[i] * ref_sigmoid((double)z[i]),
+				     4e-3);
 				assert_true(out[i] == round_bf16(out[i]));
 			}
 		}
@@ -153,12 +156,15 @@ TEST(attention_in_blocks_equals_a_plain_softmax)
 
 				for (uint32_t j = 0; j < 64; j++)
 					for (uint32_t i = 0; i < DIM; i++) {
-						kt[i * 64 + j] = j < have ? k[(at + j) * DIM + i] : 9.0f;
-						vb[j * DIM + i] = j < have ? v[(at + j) * DIM + i] : 9.0f;
+						kt[i * 64 + j] =
+							j < have ? k[(at + j) * DIM + i] : 9.0f;
+						vb[j * DIM + i] =
+							j < have ? v[(at + j) * DIM + i] : 9.0f;
 					}
 				memset(s, 0, sizeof(s));
 				paths[p]->gemm(1, 64, DIM, q, DIM, kt, 64, s, 64);
-				paths[p]->softmax64(s, 0, have, 1 / sqrtf(DIM), false, &m, &l, &corr);
+				paths[p]->softmax64(s, 0, have, 1 / sqrtf(DIM), false, &m, &l,
+						    &corr);
 				paths[p]->scale(acc, corr, DIM);
 				paths[p]->gemm(1, DIM, 64, s, 64, vb, DIM, acc, DIM);
 			}
@@ -236,8 +242,17 @@ TEST(a_logit_that_is_no_number_is_found_wherever_it_stands)
 	const uint32_t never = 4;
 	const struct sampling ways[] = {
 		{ .top_p = 1, .repetition = 1 },
-		{ .temperature = 0.8f, .top_p = 0.9f, .top_k = 20, .repetition = 1.1f, .seed = 1, .logprob = true,
-		  .n_top = 3, .bias = &forbid, .n_bias = 1, .never = &never, .n_never = 1 },
+		{ .temperature = 0.8f,
+		  .top_p = 0.9f,
+		  .top_k = 20,
+		  .repetition = 1.1f,
+		  .seed = 1,
+		  .logprob = true,
+		  .n_top = 3,
+		  .bias = &forbid,
+		  .n_bias = 1,
+		  .never = &never,
+		  .n_never = 1 },
 	};
 	const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
 	float x[100];
@@ -247,7 +262,8 @@ TEST(a_logit_that_is_no_number_is_found_wherever_it_stands)
 			fill(x, 97);
 			x[(i + 1) % 97] = 3.0e38f;	/* large is a number */
 			x[(i + 2) % 97] = -3.0e38f;
-			assert_false(pick(&ways[k], x, 97).no_number);	/* nor is a forbidden id none */
+			/* nor is a forbidden id none */
+			assert_false(pick(&ways[k], x, 97).no_number);
 			x[i] = bad[i % 4];
 			assert_true(pick(&ways[k], x, 97).no_number);
 			x[97] = NAN;	/* not one of the ids */

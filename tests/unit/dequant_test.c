@@ -84,17 +84,26 @@ static void row_is(const struct weight_ref *w, uint32_t row, const float *want, 
 	dequant_row(w, row, got);
 	for (uint32_t i = 0; i < n; i++)
 		if (!(fabsf(got[i] - want[i]) <= tolerance * fabsf(want[i])))
-			fail_msg("[%u, %u]: got %.9g, want %.9g", row, i, (double)got[i], (double)want[i]);
+			fail_msg("[%u, %u]: got %.9g, want %.9g", row, i, (double)got[i],
+				 (double)want[i]);
 }
 
 TEST(nvfp4_in_both_conventions_gives_the_worked_example)
 {
 	static const uint8_t codes[8] = { 0x21, 0x93, 0xf0, 0x4e, 0x05 }, scale[1] = { 0x58 };
 	static const uint8_t second_scale[1] = { 0x5e };
-	static const float want[8] = { 0.00297619048f, 0.00595238095f, 0.00892857143f, -0.00297619048f,
-				       0, -0.0357142857f, -0.0238095238f, 0.0119047619f };
-	struct weight_ref w = { .format = WF_NVFP4, .rows = 1, .cols = 16, .data = codes,
-				.scale_format = WF_FP8, .span_rows = 1, .span_cols = 16, .scale = scale,
+	static const float want[8] = {
+		0.00297619048f, 0.00595238095f, 0.00892857143f, -0.00297619048f, 0,
+		-0.0357142857f, -0.0238095238f, 0.0119047619f
+	};
+	struct weight_ref w = { .format = WF_NVFP4,
+				.rows = 1,
+				.cols = 16,
+				.data = codes,
+				.scale_format = WF_FP8,
+				.span_rows = 1,
+				.span_cols = 16,
+				.scale = scale,
 				.global = 1.0f / 2688 };
 
 	row_is(&w, 0, want, 8, 1e-7f);		/* a divisor of 2688 */
@@ -102,7 +111,8 @@ TEST(nvfp4_in_both_conventions_gives_the_worked_example)
 	row_is(&w, 0, want, 8, 1e-7f);
 	w.scale = second_scale;
 	w.global = 0.5f / 2688;			/* code 5, scale 28, max 0.5 */
-	assert_true(fabsf(dequant_operand(&w, 0, 8) * dequant_factor(&w, 0, 8) - 0.015625f) < 1e-9f);
+	assert_true(fabsf(dequant_operand(&w, 0, 8) * dequant_factor(&w, 0, 8) - 0.015625f) <
+		    1e-9f);
 	is_float(dequant_operand(&w, 0, 8), 84);
 }
 
@@ -151,8 +161,12 @@ TEST(blocks_that_stick_out_have_their_own_scale)
 static float *logits_of(const struct model_shape *shape, const struct weight_source *source,
 			enum step_numerics numerics)
 {
-	const struct device_limits limits = { .n_slots = 1, .n_blocks = 3, .max_rows = 128,
-					      .max_context = 192, .n_threads = 2, .numerics = numerics };
+	const struct device_limits limits = { .n_slots = 1,
+					      .n_blocks = 3,
+					      .max_rows = 128,
+					      .max_context = 192,
+					      .n_threads = 2,
+					      .numerics = numerics };
 	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
 	static const kv_block blocks[3] = { 0, 1, 2 };
 	size_t vocab = shape->vocab_rows;
@@ -199,7 +213,8 @@ static void compare(enum quant_recipe recipe, bool dense, enum step_numerics num
 		error += d * d;
 	}
 	if (!(sum > 0 && sqrt(error / sum) <= tolerance))
-		fail_msg("relative error %g of %zu logits, %g allowed", sqrt(error / sum), n, tolerance);
+		fail_msg("relative error %g of %zu logits, %g allowed", sqrt(error / sum), n,
+			 tolerance);
 	free(got);
 	free(want);
 	quant_model_done(&m);
@@ -239,9 +254,15 @@ static int find_spoilt(void *ctx, enum weight_slot slot, uint32_t layer, uint32_
 	memset(s->bytes, 0x38, sizeof(s->bytes));
 	s->bytes[192 * 5 + 7] = s->scale ? 0 : 0xff;
 	s->scales[0] = s->scale ? INFINITY : 1;
-	*ret = (struct weight_ref){ .format = WF_FP8, .rows = ret->rows, .cols = ret->cols,
-				    .data = s->bytes, .name = "head.weight", .scale_format = WF_F32,
-				    .span_rows = ret->rows, .span_cols = ret->cols, .scale = s->scales };
+	*ret = (struct weight_ref){ .format = WF_FP8,
+				    .rows = ret->rows,
+				    .cols = ret->cols,
+				    .data = s->bytes,
+				    .name = "head.weight",
+				    .scale_format = WF_F32,
+				    .span_rows = ret->rows,
+				    .span_cols = ret->cols,
+				    .scale = s->scales };
 	return r;
 }
 

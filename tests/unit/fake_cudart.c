@@ -1,8 +1,10 @@
-/* fake_cudart.c - a CUDA runtime whose device is this process: memory is the heap, a kernel is run by name.
+/* fake_cudart.c - a CUDA runtime whose device is this process: memory is the heap, a kernel is run
+ * by name.
  *
- * What kernels/cuda/loader.cu needs and no more, so that what it reads, in which order, and where it puts it can be tested
- * without a GPU (and under valgrind).  The prototypes are those that nvcc's generated code calls.  The packing kernels
- * are run as loops over pack_lane.h, which the device compiles as well. */
+ * What kernels/cuda/loader.cu needs and no more, so that what it reads, in which order, and where
+ * it puts it can be tested without a GPU (and under valgrind).  The prototypes are those that
+ * nvcc's generated code calls.  The packing kernels are run as loops over pack_lane.h, which the
+ * device compiles as well. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +25,14 @@ static struct dim3 pushed_grid, pushed_block;
 void **__cudaRegisterFatBinary(void *fat);
 void __cudaRegisterFatBinaryEnd(void **handle);
 void __cudaUnregisterFatBinary(void **handle);
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *tid, void *bid,
-			    void *bdim, void *gdim, int *warp);
-unsigned __cudaPushCallConfiguration(struct dim3 grid, struct dim3 block, size_t shared, void *stream);
+void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name,
+			    int limit, void *tid, void *bid, void *bdim, void *gdim, int *warp);
+unsigned __cudaPushCallConfiguration(struct dim3 grid, struct dim3 block, size_t shared,
+				     void *stream);
 int __cudaPopCallConfiguration(struct dim3 *grid, struct dim3 *block, size_t *shared, void *stream);
 int __cudaGetKernel(const void **ret, const void *host);
-int __cudaLaunchKernel(const void *kernel, struct dim3 grid, struct dim3 block, void **args, size_t shared, void *stream);
+int __cudaLaunchKernel(const void *kernel, struct dim3 grid, struct dim3 block, void **args,
+		       size_t shared, void *stream);
 int cudaMalloc(void **ret, size_t bytes);
 int cudaMallocHost(void **ret, size_t bytes);
 int cudaFree(void *p);
@@ -57,17 +61,19 @@ void __cudaUnregisterFatBinary(void **handle)
 	(void)handle;
 }
 
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *tid, void *bid,
-			    void *bdim, void *gdim, int *warp)
+void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name,
+			    int limit, void *tid, void *bid, void *bdim, void *gdim, int *warp)
 {
-	(void)handle, (void)device, (void)limit, (void)tid, (void)bid, (void)bdim, (void)gdim, (void)warp;
+	(void)handle, (void)device, (void)limit, (void)tid, (void)bid, (void)bdim, (void)gdim,
+		(void)warp;
 	if (n_kernels < 64) {
 		kernels[n_kernels].host = host;
 		kernels[n_kernels++].name = name;
 	}
 }
 
-unsigned __cudaPushCallConfiguration(struct dim3 grid, struct dim3 block, size_t shared, void *stream)
+unsigned __cudaPushCallConfiguration(struct dim3 grid, struct dim3 block, size_t shared,
+				     void *stream)
 {
 	(void)shared, (void)stream;
 	pushed_grid = grid;
@@ -100,9 +106,12 @@ struct unit_place {
 
 static struct unit_place unit_place(size_t i, uint32_t slices)
 {
-	struct unit_place u = { i / 512, (uint32_t)(i / 32 % 16), (uint32_t)(i % 32), slices, { { 0 }, { 0 } } };
+	struct unit_place u = {
+		i / 512, (uint32_t)(i / 32 % 16), (uint32_t)(i % 32), slices, { { 0 }, { 0 } }
+	};
 
-	u.at = pack_place_of((uint32_t)(u.unit / slices), (uint32_t)(u.unit % slices), u.step, u.lane);
+	u.at = pack_place_of((uint32_t)(u.unit / slices), (uint32_t)(u.unit % slices), u.step,
+			     u.lane);
 	return u;
 }
 
@@ -115,7 +124,8 @@ static void run_bf16(void **a)
 		uint32_t v[4];
 
 		pack_bf16_lane(m, &u.at, v);
-		memcpy(*(char **)a[2] + u.unit * MATMUL_BF16_UNIT + (u.step * 32 + u.lane) * 16, v, 16);
+		memcpy(*(char **)a[2] + u.unit * MATMUL_BF16_UNIT + (u.step * 32 + u.lane) * 16, v,
+		       16);
 	}
 }
 
@@ -155,14 +165,16 @@ static void run_nvfp4(void **a)
 		memcpy(to + (u.step / 4 * 32 + u.lane) * 16 + u.step % 4 * 4, &v, 4);
 		if (n >= 256)
 			continue;
-		s = pack_nvfp4_unit_scale(m, scales, (uint32_t)(u.unit / u.slices), (uint32_t)(u.unit % u.slices), n);
+		s = pack_nvfp4_unit_scale(m, scales, (uint32_t)(u.unit / u.slices),
+					  (uint32_t)(u.unit % u.slices), n);
 		if (pack_e4m3_nan(s) && **(uint32_t **)a[5] > *(uint32_t *)a[6])
 			**(uint32_t **)a[5] = *(uint32_t *)a[6];
 		to[2048 + n] = pack_scale_code(s);
 	}
 }
 
-int __cudaLaunchKernel(const void *kernel, struct dim3 grid, struct dim3 block, void **args, size_t shared, void *stream)
+int __cudaLaunchKernel(const void *kernel, struct dim3 grid, struct dim3 block, void **args,
+		       size_t shared, void *stream)
 {
 	const char *name = "?";
 

@@ -1,5 +1,5 @@
-/* guard_test.c - a device that hangs, is lost or gives no numbers: claims about worker/watchdog.h, flight.h,
- * xid.h and engine_guard(), on the fake device. */
+/* guard_test.c - a device that hangs, is lost or gives no numbers: claims about worker/watchdog.h,
+ * flight.h, xid.h and engine_guard(), on the fake device. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -111,14 +111,18 @@ TEST(what_flies_is_said_and_long_steps_get_longer)
 	const struct step_flight f[] = {
 		{ .step = 41, .n_runs = 3, .rows = { [ROW_DECODE] = 2, [ROW_PREFILL] = 64 } },
 		{ .step = 42, .n_runs = 1, .rows = { [ROW_REPLAY] = 8 } },
-		{ .step = UINT64_MAX, .n_runs = UINT32_MAX, .rows = { UINT32_MAX, UINT32_MAX, UINT32_MAX } },
+		{ .step = UINT64_MAX,
+		  .n_runs = UINT32_MAX,
+		  .rows = { UINT32_MAX, UINT32_MAX, UINT32_MAX } },
 	};
 	char text[FLIGHT_TEXT];
 
 	flights_text(f, 0, text);
 	assert_string_equal(text, "no step in flight");
 	flights_text(f, 2, text);
-	assert_string_equal(text, "step 41: 3 runs, 64 prefill + 2 decode rows; step 42: 1 runs, 8 replay rows");
+	assert_string_equal(
+		text,
+		"step 41: 3 runs, 64 prefill + 2 decode rows; step 42: 1 runs, 8 replay rows");
 	flights_text(f + 2, 1, text);
 	assert_true(strlen(text) < FLIGHT_TEXT);
 	EQ(flights_bound_ms(f, 0, 60000), 60000);
@@ -151,14 +155,21 @@ TEST(rows_without_numbers_add_up_until_a_good_step)
 
 TEST(an_xid_is_found_among_the_kernel_s_records)
 {
-	static const char xid[] = "4,871,5000000,-;NVRM: Xid (PCI:0000:65:00): 79, pid=1, GPU has fallen off the bus.\n"
-				  " SUBSYSTEM=pci\n";
-	static const char *const others[] = { "6,870,4000000,-;usb 1-1: new device\n", "NVRM: Xid", "4;NVRM: Xid 1\n",
-					      "4,1,9999999,-", "4,1;NVRM: Xid", "", "4,1,9999999,-;NVRM: Xi" };
+	static const char xid[] =
+		"4,871,5000000,-;NVRM: Xid (PCI:0000:65:00): 79, pid=1, GPU has fallen off the bus.\n"
+		" SUBSYSTEM=pci\n";
+	static const char *const others[] = { "6,870,4000000,-;usb 1-1: new device\n",
+					      "NVRM: Xid",
+					      "4;NVRM: Xid 1\n",
+					      "4,1,9999999,-",
+					      "4,1;NVRM: Xid",
+					      "",
+					      "4,1,9999999,-;NVRM: Xi" };
 	char text[128], tiny[8];
 
 	assert_true(xid_of_record(xid, strlen(xid), 4000000, text, sizeof(text)) > 0);
-	assert_string_equal(text, "NVRM: Xid (PCI:0000:65:00): 79, pid=1, GPU has fallen off the bus.");
+	assert_string_equal(text,
+			    "NVRM: Xid (PCI:0000:65:00): 79, pid=1, GPU has fallen off the bus.");
 	EQ(xid_of_record(xid, strlen(xid), 5000001, text, sizeof(text)), 0);	/* too old */
 	EQ(xid_of_record(xid, strlen(xid), 0, tiny, sizeof(tiny)), 7);
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
@@ -179,11 +190,18 @@ static struct world {
 
 static int open_fake(void *ctx, struct device **ret, struct sched_config *ret_c, struct err *e)
 {
-	const struct device_limits l = { .n_slots = 4, .n_blocks = 32, .max_rows = 128, .max_context = 1024 };
+	const struct device_limits l = {
+		.n_slots = 4, .n_blocks = 32, .max_rows = 128, .max_context = 1024
+	};
 
 	(void)ctx;
-	*ret_c = (struct sched_config){ .n_slots = 4, .n_blocks = 32, .max_rows = 128, .max_context = 1024,
-					.max_queue = 8, .prefill_rows = 64, .replay_rows = 8 };
+	*ret_c = (struct sched_config){ .n_slots = 4,
+					.n_blocks = 32,
+					.max_rows = 128,
+					.max_context = 1024,
+					.max_queue = 8,
+					.prefill_rows = 64,
+					.replay_rows = 8 };
 	OK(device_open("fake", NULL, &l, ret, e));
 	w.device = *ret;
 	return 0;
@@ -204,8 +222,9 @@ static void leave(void *ctx)
 
 static void world_open(uint32_t step_ms, void (*fault)(struct device *d))
 {
-	const struct engine_guard g = { .step_ms = step_ms, .grace_ms = 50, .no_numbers = 3, .say = say,
-					.leave = leave };
+	const struct engine_guard g = {
+		.step_ms = step_ms, .grace_ms = 50, .no_numbers = 3, .say = say, .leave = leave
+	};
 
 	memset(&w, 0, sizeof(w));
 	OK(engine_start(open_fake, NULL, &w.engine, NULL));
@@ -216,7 +235,10 @@ static void world_open(uint32_t step_ms, void (*fault)(struct device *d))
 static void ask(uint64_t id, uint32_t max_output)
 {
 	const uint32_t prompt[] = { 1, 2, 3, (uint32_t)id };
-	struct seq_spec spec = { .id = id, .prompt = prompt, .n_prompt = 4, .max_output = max_output,
+	struct seq_spec spec = { .id = id,
+				 .prompt = prompt,
+				 .n_prompt = 4,
+				 .max_output = max_output,
 				 .sampling = { .seed = id } };
 	struct seq *s;
 
@@ -266,7 +288,9 @@ TEST(a_step_that_does_not_finish_is_said_told_and_left)
 	EQ(engine_why_lost(w.engine, &why), -ETIMEDOUT);
 	assert_string_equal(why.text, w.said);
 	assert_non_null(strstr(w.said, "the device hangs: nothing was finished for "));
-	assert_non_null(strstr(w.said, "in flight: step 10: 1 runs, 1 decode rows; step 11: 1 runs, 1 decode rows"));
+	assert_non_null(strstr(
+		w.said,
+		"in flight: step 10: 1 runs, 1 decode rows; step 11: 1 runs, 1 decode rows"));
 	fake_release(w.device);
 	engine_stop(w.engine);
 }
@@ -311,7 +335,8 @@ TEST(a_lost_device_is_quoted)
 	wait_done(1);
 	EQ(w.lost, -ENODEV);
 	EQ(engine_why_lost(w.engine, &why), -ENODEV);
-	assert_non_null(strstr(why.text, "the device was lost: fake: fell off the bus; in flight: step 9: "));
+	assert_non_null(strstr(why.text,
+			       "the device was lost: fake: fell off the bus; in flight: step 9: "));
 	engine_stop(w.engine);
 	EQ(w.n_said + w.n_left, 0);	/* nothing hangs */
 }

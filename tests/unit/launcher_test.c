@@ -23,7 +23,10 @@ struct rig {
 
 static const char *word(enum launch_what w)
 {
-	return w == LAUNCH_ASK ? "ask" : w == LAUNCH_START ? "start" : w == LAUNCH_STOP ? "stop" : "kill";
+	return w == LAUNCH_ASK	 ? "ask" :
+	       w == LAUNCH_START ? "start" :
+	       w == LAUNCH_STOP	 ? "stop" :
+				   "kill";
 }
 
 static const char *run(struct rig *r)
@@ -645,8 +648,11 @@ TEST(no_order_of_events_breaks_a_promise)
 		case 5: (void)launcher_drain(r.l, names[k], r.now, &e); break;
 		case 6: (void)launcher_undrain(r.l, names[k], r.now, &e); break;
 		case 7: if (alive[k]) ready(&r, names[k]); break;
-		case 8: if (alive[k]) launcher_progress(r.l, names[k], model(&r, names[k])->instance,
-							(x >> 10) % 1001, r.now); break;
+		case 8:
+			if (alive[k])
+				launcher_progress(r.l, names[k], model(&r, names[k])->instance,
+						  (x >> 10) % 1001, r.now);
+			break;
 		case 9: case 10:
 			if (alive[k]) {
 				alive[k] = false;
@@ -711,7 +717,8 @@ int main(void)
 		cmocka_unit_test(unload_takes_it_out_and_the_next_request_back),
 		cmocka_unit_test(a_worker_that_somebody_else_ended_stays_away),
 		cmocka_unit_test(refused_memory_is_no_crash),
-		cmocka_unit_test(under_pressure_the_youngest_goes_at_once_and_stays_away_for_a_while),
+		cmocka_unit_test(
+			under_pressure_the_youngest_goes_at_once_and_stays_away_for_a_while),
 		cmocka_unit_test(the_time_to_ready_is_measured),
 		cmocka_unit_test(a_process_that_was_there_before_us_is_taken_over),
 		cmocka_unit_test(a_model_that_is_no_longer_configured_leaves_and_is_forgotten),

@@ -143,22 +143,25 @@ TEST(samples_are_what_each_form_of_exposition_wants)
 	struct expo x = { .out = &b, .open = true, .labels = { "box", "b1" } };
 
 	expo_begin(&x, &count);
-	expo_put(&x, 9007199254740991.0, "name", "a\"b\\c\nd", NULL);	/* 2^53 - 1, to the last digit */
+	/* 2^53 - 1, to the last digit */
+	expo_put(&x, 9007199254740991.0, "name", "a\"b\\c\nd", NULL);
 	expo_begin(&x, &info);
 	expo_put(&x, 1, NULL);
 	EQ(expo_end(&x), 0);
-	assert_string_equal(b.p, "# HELP a_things things\n# TYPE a_things counter\n"
-			    "a_things_total{box=\"b1\",name=\"a\\\"b\\\\c\\nd\"} 9007199254740991\n"
-			    "# HELP a_build build\n# TYPE a_build info\na_build_info{box=\"b1\"} 1\n"
-			    "# EOF\n");
+	assert_string_equal(
+		b.p, "# HELP a_things things\n# TYPE a_things counter\n"
+		     "a_things_total{box=\"b1\",name=\"a\\\"b\\\\c\\nd\"} 9007199254740991\n"
+		     "# HELP a_build build\n# TYPE a_build info\na_build_info{box=\"b1\"} 1\n"
+		     "# EOF\n");
 	buf_clear(&b);
 	x = (struct expo){ .out = &b };
 	expo_begin(&x, &count);
 	expo_put(&x, 0.5, NULL);
 	expo_begin(&x, &info);
 	EQ(expo_end(&x), 0);
-	assert_string_equal(b.p, "# HELP a_things_total things\n# TYPE a_things_total counter\n"
-			    "a_things_total 0.5\n# HELP a_build_info build\n# TYPE a_build_info gauge\n");
+	assert_string_equal(
+		b.p, "# HELP a_things_total things\n# TYPE a_things_total counter\n"
+		     "a_things_total 0.5\n# HELP a_build_info build\n# TYPE a_build_info gauge\n");
 	assert_true(expo_wants_open("text/html, application/openmetrics-text; version=1.0.0"));
 	assert_false(expo_wants_open("text/plain"));
 	assert_false(expo_wants_open(NULL));

@@ -39,8 +39,13 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = { "/proc/meminfo", "/proc/buddyinfo", "/proc/zoneinfo",
-					     "/proc/pressure/memory", "/proc/pressure", "/proc", "" };
+	static const char *const names[] = { "/proc/meminfo",
+					     "/proc/buddyinfo",
+					     "/proc/zoneinfo",
+					     "/proc/pressure/memory",
+					     "/proc/pressure",
+					     "/proc",
+					     "" };
 	char full[256];
 
 	(void)state;
@@ -92,12 +97,13 @@ TEST(free_pages_of_each_cpu)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
-	put("/proc/zoneinfo", "Node 0, zone   Normal\n  pages free     5937012\n        boost    0\n"
-			      "      nr_free_pages 5937012\n  pagesets\n    cpu: 0\n"
-			      "              count:    337\n              high:     1444\n"
-			      "              high_max: 48307\n    cpu: 1\n              count:    1024\n"
-			      "  node_unreclaimable:  0\nNode 1, zone Normal\n  pagesets\n    cpu: 0\n"
-			      "              count:    7\n              count:    x\n");
+	put("/proc/zoneinfo",
+	    "Node 0, zone   Normal\n  pages free     5937012\n        boost    0\n"
+	    "      nr_free_pages 5937012\n  pagesets\n    cpu: 0\n"
+	    "              count:    337\n              high:     1444\n"
+	    "              high_max: 48307\n    cpu: 1\n              count:    1024\n"
+	    "  node_unreclaimable:  0\nNode 1, zone Normal\n  pagesets\n    cpu: 0\n"
+	    "              count:    7\n              count:    x\n");
 	EQ(meminfo_percpu(root), (337 + 1024 + 7) * page);
 	EQ(meminfo_percpu("/nonexistent"), 0);
 	assert_true(meminfo_percpu(NULL) > 0);		/* this kernel has the lines */
@@ -142,6 +148,24 @@ TEST(this_kernel)
 	assert_true(m.total > m.free && m.available <= m.total);
 }
 
+TEST(sizes_are_powers_of_1024)
+{
+	uint64_t x = 5;
+
+	OK(bytes_parse("4096", &x));
+	EQ(x, 4096);
+	OK(bytes_parse("64K", &x));
+	EQ(x, 65536);
+	OK(bytes_parse("2T", &x));
+	assert_true(x == UINT64_C(1) << 41);
+	EQ(bytes_parse("", &x), -EINVAL);
+	EQ(bytes_parse("-1", &x), -EINVAL);
+	EQ(bytes_parse("3Q", &x), -EINVAL);
+	EQ(bytes_parse("3KB", &x), -EINVAL);
+	EQ(bytes_parse("1e30", &x), -EINVAL);
+	EQ(bytes_parse("nan", &x), -EINVAL);
+}
+
 TEST(sizes_for_people)
 {
 	uint64_t x;
@@ -165,6 +189,7 @@ int main(void)
 		cmocka_unit_test(pressure),
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(this_kernel),
+		cmocka_unit_test(sizes_are_powers_of_1024),
 		cmocka_unit_test(sizes_for_people),
 	};
 

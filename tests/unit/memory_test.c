@@ -190,8 +190,8 @@ TEST(holders_by_unit_then_by_process)
 	put_process(10, "python3\n", "0::/system.slice/tts.service\n", 9000);
 	put_process(11, "python3\n", "0::/system.slice/tts.service\n", 5000);
 	put_process(12, "odd\x1bname\n", "0::/\n", 3000);
-	put_process(13, "vllm\n", "12:memory:/x\n1:name=systemd:/machine.slice/docker-3f.scope/y\n0::/\n",
-		    20000);
+	put_process(13, "vllm\n",
+		    "12:memory:/x\n1:name=systemd:/machine.slice/docker-3f.scope/y\n0::/\n", 20000);
 	put_process(14, "small\n", "0::/system.slice/small.service\n", 50);
 	put_process(77, "hearth-worker\n", "0::/hearth.slice/hearth-worker@a.service\n", 90000);
 	put("/sys/fs/cgroup/system.slice/tts.service/memory.stat", "anon 1\nfile 2147483648\n");
@@ -212,7 +212,8 @@ TEST(units_of_control_groups)
 {
 	char u[64];
 
-	assert_true(holders_unit("/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope", u, 64));
+	assert_true(holders_unit("/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope",
+				 u, 64));
 	assert_string_equal(u, "x.scope");
 	assert_false(holders_unit("/user.slice", u, 64));
 	assert_false(holders_unit("/.service", u, 64));

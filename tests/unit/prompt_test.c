@@ -49,7 +49,8 @@ TEST(a_conversation_becomes_the_template_s_text)
 	bool thinking;
 	char *text = text_of("{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}", &thinking);
 
-	assert_string_equal(text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n");
+	assert_string_equal(text,
+			    "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n");
 	assert_true(thinking);
 	free(text);
 }
@@ -119,7 +120,8 @@ TEST(what_cannot_be_kept_is_not_promised)
 		char body[256];
 		struct err e = { 0 };
 
-		snprintf(body, sizeof(body), "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],%s}",
+		snprintf(body, sizeof(body),
+			 "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],%s}",
 			 cases[i].extra);
 		EQ(chat(body, &p, &param, &e), cases[i].code);
 		assert_string_equal(param, cases[i].param);

@@ -77,10 +77,11 @@ static void add_scalar(struct folder *f, const char *module, const char *part, u
 	add_part(f, module, part, "F32", n, 0, at, sizeof(*at));
 }
 
-static void add_nvfp4(struct folder *f, const char *module, const struct weight_ref *w, bool modelopt)
+static void add_nvfp4(struct folder *f, const char *module, const struct weight_ref *w,
+		      bool modelopt)
 {
-	add_part(f, module, modelopt ? "weight" : "weight_packed", "U8", w->rows, w->cols / 2, w->data,
-		 weight_data_bytes(w));
+	add_part(f, module, modelopt ? "weight" : "weight_packed", "U8", w->rows, w->cols / 2,
+		 w->data, weight_data_bytes(w));
 	add_part(f, module, "weight_scale", "F8_E4M3", w->rows, w->cols / 16, w->scale,
 		 weight_scale_bytes(w));
 	if (modelopt) {
@@ -99,15 +100,16 @@ static void add_fp8(struct folder *f, const char *module, const struct weight_re
 
 	add_part(f, module, "weight", "F8_E4M3", w->rows, w->cols, w->data, weight_data_bytes(w));
 	if (w->span_rows == 128)
-		add_part(f, module, "weight_scale_inv", type, rows, cols, w->scale, weight_scale_bytes(w));
+		add_part(f, module, "weight_scale_inv", type, rows, cols, w->scale,
+			 weight_scale_bytes(w));
 	else if (w->span_rows == 1)
 		add_part(f, module, "weight_scale", type, rows, 1, w->scale, weight_scale_bytes(w));
 	else
 		add_part(f, module, "weight_scale", type, 0, 0, w->scale, weight_scale_bytes(w));
 }
 
-static void add_weight(struct folder *f, struct quant_model *m, enum weight_slot slot, uint32_t layer,
-		       uint32_t expert)
+static void add_weight(struct folder *f, struct quant_model *m, enum weight_slot slot,
+		       uint32_t layer, uint32_t expert)
 {
 	bool bare = slot == W_GDN_A_LOG || slot == W_GDN_DT_BIAS, mtp = layer == m->shape.n_layers;
 	char prefix[64] = "", module[120];
@@ -120,7 +122,8 @@ static void add_weight(struct folder *f, struct quant_model *m, enum weight_slot
 	else if (slot >= W_PER_LAYER)
 		snprintf(prefix, sizeof(prefix), "model.language_model.layers.%u.", layer);
 	if (slot >= W_EXPERT_GATE && slot <= W_EXPERT_DOWN)
-		snprintf(module, sizeof(module), "%smlp.experts.%u.%s", prefix, expert, names[slot]);
+		snprintf(module, sizeof(module), "%smlp.experts.%u.%s", prefix, expert,
+			 names[slot]);
 	else
 		snprintf(module, sizeof(module), "%s%s", prefix, names[slot]);
 	if (w.format == WF_NVFP4)
@@ -182,8 +185,8 @@ static void write_tensors(const struct folder *f, const char *dir, const char *n
 
 		if ((strncmp(t->name, "mtp.", 4) == 0) != mtp)
 			continue;
-		buf_printf(&head, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", head.n ? "," : "{", t->name,
-			   t->dtype);
+		buf_printf(&head, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", head.n ? "," : "{",
+			   t->name, t->dtype);
 		for (uint32_t k = 0; k < t->n_dims; k++)
 			buf_printf(&head, "%s%u", k ? "," : "", t->dim[k]);
 		buf_printf(&head, "],\"data_offsets\":[%zu,%zu]}", data.n, data.n + t->bytes);
@@ -210,19 +213,23 @@ void folder_write(const struct folder *f, const struct quant_model *m, const cha
 	const struct model_shape *s = &m->shape;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 
-	buf_printf(&b, "{\"model_type\":\"%s\",\"hidden_size\":%u,\"num_hidden_layers\":%u,"
+	buf_printf(&b,
+		   "{\"model_type\":\"%s\",\"hidden_size\":%u,\"num_hidden_layers\":%u,"
 		   "\"vocab_size\":%u,\"num_attention_heads\":%u,\"num_key_value_heads\":%u,"
-		   "\"head_dim\":%u,\"max_position_embeddings\":%u,", s->n_experts ? "qwen3_5_moe" : "qwen3_5",
-		   s->hidden, s->n_layers, s->vocab_rows, s->n_q_heads, s->n_kv_heads, s->head_dim,
-		   s->max_positions);
+		   "\"head_dim\":%u,\"max_position_embeddings\":%u,",
+		   s->n_experts ? "qwen3_5_moe" : "qwen3_5", s->hidden, s->n_layers, s->vocab_rows,
+		   s->n_q_heads, s->n_kv_heads, s->head_dim, s->max_positions);
 	buf_printf(&b, "\"linear_num_key_heads\":%u,\"linear_num_value_heads\":%u,"
 		   "\"linear_key_head_dim\":%u,\"linear_value_head_dim\":%u,"
 		   "\"rope_parameters\":{\"mrope_section\":[2,1,1]},\"mtp_num_hidden_layers\":1,",
 		   s->gdn_k_heads, s->gdn_v_heads, s->gdn_head_dim, s->gdn_head_dim);
 	if (s->n_experts)
-		buf_printf(&b, "\"num_experts\":%u,\"num_experts_per_tok\":%u,\"moe_intermediate_size\":%u,"
-			   "\"shared_expert_intermediate_size\":%u", s->n_experts, s->n_experts_used,
-			   s->expert_inter, s->shared_inter);
+		buf_printf(
+			&b,
+			"\"num_experts\":%u,\"num_experts_per_tok\":%u,"
+			"\"moe_intermediate_size\":%u,"
+			"\"shared_expert_intermediate_size\":%u",
+			s->n_experts, s->n_experts_used, s->expert_inter, s->shared_inter);
 	else
 		buf_printf(&b, "\"intermediate_size\":%u", s->dense_inter);
 	OK(buf_printf(&b, "%s}", extra));

@@ -12,7 +12,8 @@ struct file_tensor {
 	size_t bytes;
 };
 
-/* All tensors of a model; NVFP4 in compressed-tensors' convention in even layers, in ModelOpt's in odd ones. */
+/* All tensors of a model; NVFP4 in compressed-tensors' convention in even layers, in ModelOpt's in
+ * odd ones. */
 struct folder {
 	struct file_tensor t[4096];
 	uint32_t n;

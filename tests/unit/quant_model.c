@@ -81,7 +81,8 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	const struct weight_source *base = random_model_source(m->base);
 	int r = base->find(base->ctx, slot, layer, expert, ret);
 	/* every sixth stays plain; so do the embedding and the convolution, and vectors */
-	bool plain = r < 0 || slot == W_EMBED || slot == W_GDN_CONV || (ret->rows == 1 && slot != W_SHARED_SCORE);
+	bool plain = r < 0 || slot == W_EMBED || slot == W_GDN_CONV ||
+		     (ret->rows == 1 && slot != W_SHARED_SCORE);
 
 	if (plain || (key % 6 == 5 && ret->rows <= 256))
 		return r;
@@ -110,8 +111,9 @@ static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t 
 	float *p = room(m, (size_t)ret->rows * ret->cols * sizeof(*p));
 	for (uint32_t i = 0; i < ret->rows; i++)
 		dequant_row(ret, i, p + (size_t)i * ret->cols);
-	*ret = (struct weight_ref){ .format = WF_F32, .rows = ret->rows, .cols = ret->cols, .data = p,
-				    .name = ret->name };
+	*ret = (struct weight_ref){
+		.format = WF_F32, .rows = ret->rows, .cols = ret->cols, .data = p, .name = ret->name
+	};
 	return 0;
 }
 

@@ -11,7 +11,8 @@
 
 enum quant_recipe {
 	QUANT_MIXED,	/* all formats, one after the other, any scales */
-	QUANT_EXACT,	/* scales along a row are powers of two: the twin's sums have the same bits */
+	/* scales along a row are powers of two: the twin's sums have the same bits */
+	QUANT_EXACT,
 };
 
 struct quant_model {

@@ -1,4 +1,5 @@
-/* read_test.c - weights read past the page cache: each way, each way to fail, and nothing left behind. */
+/* read_test.c - weights read past the page cache: each way, each way to fail, and nothing left
+ * behind. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -16,7 +17,7 @@
 #include "worker/numeric_class.h"
 #include "worker/weights/checkpoint.h"
 
-/* ---- a file of odd tensors, and a source over it ------------------------------------------------ */
+/* ---- a file of odd tensors, and a source over it ------------------------------------- */
 
 #define N_MATRICES 24
 #define SCALE_F32 4
@@ -48,11 +49,15 @@ static void write_odd_file(const char *to)
 
 	assert_non_null(f);
 	for (uint32_t i = 0; i < N_MATRICES; i++) {
-		uint64_t scale = (uint64_t)rows_of(i) * SCALE_F32, data = (uint64_t)rows_of(i) * cols_of(i);
+		uint64_t scale = (uint64_t)rows_of(i) * SCALE_F32,
+			 data = (uint64_t)rows_of(i) * cols_of(i);
 
-		OK(buf_printf(&head, "%c\"s%u\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%llu,%llu]},",
-			      i ? ',' : '{', i, rows_of(i), (unsigned long long)at,
-			      (unsigned long long)(at + scale)));
+		OK(buf_printf(
+			&head,
+			"%c\"s%u\":{\"dtype\":\"F32\",\"shape\":[%u],"
+			"\"data_offsets\":[%llu,%llu]},",
+			i ? ',' : '{', i, rows_of(i), (unsigned long long)at,
+			(unsigned long long)(at + scale)));
 		at += scale;
 		OK(buf_printf(&head, "\"w%u\":{\"dtype\":\"F8_E4M3\",\"shape\":[%u,%u],"
 			      "\"data_offsets\":[%llu,%llu]}", i, rows_of(i), cols_of(i),
@@ -77,7 +82,8 @@ struct odd {
 	uint64_t data_begin;
 };
 
-static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
+static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		struct weight_ref *ret)
 {
 	const struct odd *o = ctx;
 	char name[16];
@@ -87,9 +93,15 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	snprintf(name, sizeof(name), "w%u", layer);
 	const struct st_tensor *w = st_find(o->file, name);
 	name[0] = 's';
-	*ret = (struct weight_ref){ .format = WF_FP8, .rows = rows_of(layer), .cols = cols_of(layer),
-				    .data = w->data, .name = w->name, .scale_format = WF_F32, .span_rows = 1,
-				    .span_cols = cols_of(layer), .scale = st_find(o->file, name)->data,
+	*ret = (struct weight_ref){ .format = WF_FP8,
+				    .rows = rows_of(layer),
+				    .cols = cols_of(layer),
+				    .data = w->data,
+				    .name = w->name,
+				    .scale_format = WF_F32,
+				    .span_rows = 1,
+				    .span_cols = cols_of(layer),
+				    .scale = st_find(o->file, name)->data,
 				    .global = 1 };
 	return 0;
 }
@@ -121,8 +133,8 @@ static size_t list_pieces(struct weight_piece *p, uint32_t rows)
 
 static struct weight_piece pieces[8192];
 
-static int open_stream(struct odd *o, enum read_how how, uint32_t rows, size_t room_bytes, size_t *ret_n,
-		       struct weight_stream **ret, struct err *e)
+static int open_stream(struct odd *o, enum read_how how, uint32_t rows, size_t room_bytes,
+		       size_t *ret_n, struct weight_stream **ret, struct err *e)
 {
 	const struct piece_files files = { &o->file, 1 };
 	const struct weight_room room = { NULL, room_bytes };
@@ -143,7 +155,8 @@ static void check_bytes(const struct odd *o, const void *got, const void *mapped
 			fail_msg("byte %zu of %zu at %llu", i, n, (unsigned long long)at);
 }
 
-static void check_piece(const struct odd *o, const struct weight_piece *p, const struct weight_ref *got)
+static void check_piece(const struct odd *o, const struct weight_piece *p,
+			const struct weight_ref *got)
 {
 	struct weight_ref whole, want;
 
@@ -220,7 +233,7 @@ static void each_way(void (*fn)(struct odd *o, enum read_how how))
 	}
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------- */
 
 static void read_in_every_cut(struct odd *o, enum read_how how)
 {
@@ -297,7 +310,7 @@ TEST(a_room_that_is_too_small_is_said)
 	each_way(hold_too_much);
 }
 
-/* ---- what the kernel may answer ------------------------------------------------------------------ */
+/* ---- what the kernel may answer ------------------------------------------------------ */
 
 static atomic_uint count;
 
@@ -409,7 +422,7 @@ TEST(a_file_that_shrinks_meanwhile_is_one_line)
 	each_way(read_truncated);
 }
 
-/* ---- without O_DIRECT ---------------------------------------------------------------------------- */
+/* ---- without O_DIRECT ---------------------------------------------------------------- */
 
 static bool never_direct(const char *name)
 {
@@ -534,10 +547,11 @@ TEST(memory_file_systems_are_read)
 		fail_msg("%s", e.text);
 }
 
-/* ---- a whole model --------------------------------------------------------------------------------- */
+/* ---- a whole model ------------------------------------------------------------------- */
 
 /* Logits of 64 tokens and the numeric class of the tiny model, read in one way. */
-static void serve(enum read_how how, float **ret_logits, size_t *ret_n, char class[NUMERIC_CLASS_BYTES])
+static void serve(enum read_how how, float **ret_logits, size_t *ret_n,
+		  char class[NUMERIC_CLASS_BYTES])
 {
 	const struct device_limits limits = { .n_slots = 1, .n_blocks = 1, .max_rows = 64,
 					      .max_context = 64, .n_threads = 2 };
@@ -568,7 +582,11 @@ static void serve(enum read_how how, float **ret_logits, size_t *ret_n, char cla
 		tokens[i] = i * i * 7 % 199;
 	*ret_n = 64 * (size_t)config.shape.vocab_rows * sizeof(float);
 	*ret_logits = calloc(1, *ret_n);
-	struct plan_run run = { .kind = ROW_PREFILL, .n = 64, .tokens = tokens, .blocks = &block, .n_blocks = 1,
+	struct plan_run run = { .kind = ROW_PREFILL,
+				.n = 64,
+				.tokens = tokens,
+				.blocks = &block,
+				.n_blocks = 1,
 				.logits = *ret_logits };
 	OK(device_submit(d, &(struct plan){ &run, 1 }));
 	assert_true(device_collect(d, &res, 1) >= 0);

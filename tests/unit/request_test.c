@@ -47,7 +47,8 @@ static void refused(const char *messages, const char *want)
 
 TEST(developer_is_system)
 {
-	becomes("[{\"role\":\"developer\",\"content\":\"x\"}," U("q") "]", "[" S("x") "," U("q") "]");
+	becomes("[{\"role\":\"developer\",\"content\":\"x\"}," U("q") "]",
+		"[" S("x") "," U("q") "]");
 }
 
 TEST(reasoning_is_reasoning_content)
@@ -98,15 +99,18 @@ TEST(a_late_system_message_is_a_users_or_refused)
 	json_decref(out);
 	out = NULL;
 	EQ(normalise(late, &strict, &out, NULL, &e), -EINVAL);
-	assert_string_equal(e.text, "messages[2].role: a system message must stand at the beginning");
+	assert_string_equal(e.text,
+			    "messages[2].role: a system message must stand at the beginning");
 	OK(normalise("[" S("a") "," S("b") "," U("q") "]", &strict, &out, NULL, &e));
 }
 
 TEST(what_is_given_is_not_changed)
 {
-	static const char text[] = "{\"messages\":[" S("a") "," S("b") ",{\"role\":\"assistant\","
-				   "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}],"
-				   "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"z\":1,\"a\":2}}]}";
+	static const char text[] =
+		"{\"messages\":[" S("a") "," S("b") ",{\"role\":\"assistant\","
+		"\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}],"
+		"\"tools\":[{\"type\":\"function\","
+		"\"function\":{\"name\":\"f\",\"z\":1,\"a\":2}}]}";
 	JX_OWNED json_t *request = NULL, *again = NULL, *out = NULL;
 
 	OK(jx_load(text, strlen(text), &request, NULL));
@@ -126,7 +130,8 @@ TEST(a_wrong_type_is_refused_by_the_name_of_its_field)
 		{ "[{\"role\":5}]", "messages[0].role: must be a string" },
 		{ "[" U("q") ",{\"role\":\"user\",\"content\":5}]",
 		  "messages[1].content: must be a string, a list of parts or null" },
-		{ "[{\"role\":\"user\",\"content\":[\"x\"]}]", "messages[0].content[0]: must be an object" },
+		{ "[{\"role\":\"user\",\"content\":[\"x\"]}]",
+		  "messages[0].content[0]: must be an object" },
 		{ "[{\"role\":\"user\",\"content\":[{\"type\":5}]}]",
 		  "messages[0].content[0].type: must be a string" },
 		{ "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":5}]}]",

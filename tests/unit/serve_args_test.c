@@ -154,24 +154,6 @@ TEST(help_needs_nothing_else_and_names_every_option)
 	assert_non_null(strstr(text, "--curve-secret-file"));
 }
 
-TEST(sizes_are_powers_of_1024)
-{
-	uint64_t x = 5;
-
-	OK(size_parse("4096", &x));
-	EQ(x, 4096);
-	OK(size_parse("64K", &x));
-	EQ(x, 65536);
-	OK(size_parse("2T", &x));
-	assert_true(x == UINT64_C(1) << 41);
-	EQ(size_parse("", &x), -EINVAL);
-	EQ(size_parse("-1", &x), -EINVAL);
-	EQ(size_parse("3Q", &x), -EINVAL);
-	EQ(size_parse("3KB", &x), -EINVAL);
-	EQ(size_parse("1e30", &x), -EINVAL);
-	EQ(size_parse("nan", &x), -EINVAL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,7 +162,6 @@ int main(void)
 		cmocka_unit_test(wrong_usage_is_named),
 		cmocka_unit_test(files_are_read_in_order_and_words_win),
 		cmocka_unit_test(help_needs_nothing_else_and_names_every_option),
-		cmocka_unit_test(sizes_are_powers_of_1024),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -623,7 +623,8 @@ int main(void)
 		cmocka_unit_test(log_probabilities_come_with_the_tokens),
 		cmocka_unit_test(a_router_that_comes_back_is_greeted_again),
 		cmocka_unit_test(draining_finishes_what_runs_and_takes_nothing_new),
-		cmocka_unit_test(a_lost_device_ends_the_worker_and_leaves_its_requests_to_the_router),
+		cmocka_unit_test(
+			a_lost_device_ends_the_worker_and_leaves_its_requests_to_the_router),
 	};
 
 	return cmocka_run_group_tests(tests, open_model, close_model);

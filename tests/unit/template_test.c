@@ -63,8 +63,9 @@ static void fails(const char *source, const char *request, int code, const char 
 /* The text with what came from the request between brackets. */
 static void origin(const char *source, const char *want)
 {
-	static const char request[] = KW("\"d\":\"Ab c\",\"n\":12,\"big\":123456789012345678901,"
-					 "\"o\":{\"k\":[1,\"v\"]},\"l\":[\"x\",\"y\"],\"two\":\"a\\nb\"");
+	static const char request[] =
+		KW("\"d\":\"Ab c\",\"n\":12,\"big\":123456789012345678901,"
+		   "\"o\":{\"k\":[1,\"v\"]},\"l\":[\"x\",\"y\"],\"two\":\"a\\nb\"");
 	CLEANUP(rendered_done) struct rendered out = RENDERED_INIT;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 	struct err e = { 0 };
@@ -100,7 +101,8 @@ TEST(each_byte_knows_whether_it_came_from_the_request)
 	origin("{{ o }}", "{'[k]': [[1], '[v]']}");
 	origin("{{ {'t': d}|tojson }}", "{\"t\": [\"Ab c\"]}");
 	origin("{{ two|indent(2) }}{{ two.splitlines()|last }}", "[a]\n  [bb]");
-	origin("{% macro m(x) %}({{ x }}){% endmacro %}{{ m(d) }}{{ m(d)|lower }}", "([Ab c])([ab c])");
+	origin("{% macro m(x) %}({{ x }}){% endmacro %}{{ m(d) }}{{ m(d)|lower }}",
+	       "([Ab c])([ab c])");
 	origin("{% set s %}<{{ d }}>{% endset %}{{ s }}{% filter upper %}q{{ d }}{% endfilter %}",
 	       "<[Ab c]>Q[AB C]");
 	origin("{{ '<&'|e }}{{ (d ~ '<')|e }}", "&lt;&amp;[Ab c]&lt;");
@@ -118,9 +120,10 @@ TEST(numbers_print_as_python_reads_them)
 	      "[123456789012345678901234567890, 0, 100.0, 1.1, -0.0, 1e-07, 1e+22, 5e-324, Infinity]");
 	gives("{% for x in v %}{{ x }} {% endfor %}", request,
 	      "123456789012345678901234567890 0 100.0 1.1 -0.0 1e-07 1e+22 5e-324 inf ");
-	gives("{{ v[0] == 123456789012345678901234567890 }}{{ v[0] > 5 }}{{ v[0] is odd }}", request,
-	      "TrueTrueFalse");
-	fails("{{ v[0] + 1 }}", request, -EINVAL, "integers beyond 64 bits cannot be computed with");
+	gives("{{ v[0] == 123456789012345678901234567890 }}{{ v[0] > 5 }}{{ v[0] is odd }}",
+	      request, "TrueTrueFalse");
+	fails("{{ v[0] + 1 }}", request, -EINVAL,
+	      "integers beyond 64 bits cannot be computed with");
 	fails("{{ 9223372036854775807 * 2 }}", request, -EINVAL, NULL);
 }
 
@@ -131,7 +134,8 @@ TEST(nul_and_unicode_white_space_are_kept_and_trimmed_as_python_does)
 
 	OK(render("{{ s|trim }}|{{ s|tojson }}",
 		  KW("\"s\":\"\\u001c\\u00a0\\u3000a\\u0000b\\u200b\\u0085\""), NULL, &out, &e));
-	EQ(out.text.n, strlen("a0b|\"\"") + 3 + strlen("\\u001c") + 2 + 3 + strlen("a\\u0000b") + 3 + 2);
+	EQ(out.text.n,
+	   strlen("a0b|\"\"") + 3 + strlen("\\u001c") + 2 + 3 + strlen("a\\u0000b") + 3 + 2);
 	assert_memory_equal(out.text.p, "a\0b\xe2\x80\x8b|\"", 8);
 }
 
@@ -157,10 +161,10 @@ TEST(an_error_carries_the_templates_own_words)
 
 TEST(absent_members_are_as_in_apply_chat_template)
 {
-	gives("{{ tools }}{{ documents }}{{ add_generation_prompt }}{{ messages is defined }}", "{}",
-	      "NoneNoneTrueFalse");
-	gives("{{ tools }}{{ add_generation_prompt }}", "{\"tools\":null,\"add_generation_prompt\":false}",
-	      "NoneFalse");
+	gives("{{ tools }}{{ documents }}{{ add_generation_prompt }}{{ messages is defined }}",
+	      "{}", "NoneNoneTrueFalse");
+	gives("{{ tools }}{{ add_generation_prompt }}",
+	      "{\"tools\":null,\"add_generation_prompt\":false}", "NoneFalse");
 }
 
 TEST(a_template_that_does_not_end_is_stopped)
@@ -192,7 +196,8 @@ TEST(limits_are_the_callers)
 	CLEANUP(rendered_done) struct rendered out = RENDERED_INIT;
 	struct err e = { 0 };
 
-	EQ(render("{% for i in range(99) %}{{ i }}{% endfor %}", "{}", &few_steps, &out, &e), -E2BIG);
+	EQ(render("{% for i in range(99) %}{{ i }}{% endfor %}", "{}", &few_steps, &out, &e),
+	   -E2BIG);
 	EQ(render("{{ 'x' * 11 }}", "{}", &small, &out, &e), -E2BIG);
 	assert_string_equal(e.text, "the template writes more than 10 bytes");
 	OK(render("{{ 'x' * 10 }}", "{}", &small, &out, &e));
@@ -285,11 +290,13 @@ TEST(a_folders_template_is_found_where_models_keep_it)
 
 	assert_non_null(mkdtemp(f.path));
 	EQ(template_open(f.path, &t, &e), -ENOENT);
-	put_file(&f, "tokenizer_config.json",
-		 "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
-		 "\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
+	put_file(
+		&f, "tokenizer_config.json",
+		"{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
+		"\"chat_template\":\"a{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}\"}");
 	folder_gives(&f, "a<s></s>False");
-	put_file(&f, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":"
+	put_file(&f, "tokenizer_config.json",
+		 "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":"
 		 "\"t\"},{\"name\":\"default\",\"template\":\"d\"}]}");
 	folder_gives(&f, "d");
 	put_file(&f, "chat_template.jinja", "file\n");
@@ -371,10 +378,10 @@ static const struct {
 	{ "{\"messages\":[" THINK "],\"chat_template_kwargs\":{\"preserve_thinking\":true}}", 182,
 	  "ae2b25a9f9230a1340dd90f1fa4bbdbe066f8bf0a631218fb77b3b210ad432d0" },
 	{ "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What?\"},"
-	  "{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}", 106,
-	  "ee0694f1c3b44876ffd2261d9a6d9431d2554c97b9fc66c701025cc90d944734" },
-	{ "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"}," HI "],\"tools\":[" TOOL "]}", 1197,
-	  "ae7bb131fce5e563a980168e0fc5235c805d12228e4f4f0fab905e27a96d3a94" },
+	  "{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}",
+	  106, "ee0694f1c3b44876ffd2261d9a6d9431d2554c97b9fc66c701025cc90d944734" },
+	{ "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"}," HI "],\"tools\":[" TOOL "]}",
+	  1197, "ae7bb131fce5e563a980168e0fc5235c805d12228e4f4f0fab905e27a96d3a94" },
 	{ "{\"messages\":[" T "]}", 526,
 	  "f2919a3316fdb4274af50ff63642baa9eceef342e5b9720609fd9bb63ff75eed" },
 	{ "{\"messages\":[" T "],\"tools\":[" TOOL "]}", 1660,
@@ -411,7 +418,8 @@ TEST(the_official_template_refuses_what_it_should)
 		  "System message must be at the beginning." },
 		{ "{\"messages\":[{\"role\":\"developer\",\"content\":\"S\"}," HI "]}",
 		  "Unexpected message role." },
-		{ "{\"messages\":[{\"role\":\"user\",\"content\":5}]}", "Unexpected content type." },
+		{ "{\"messages\":[{\"role\":\"user\",\"content\":5}]}",
+		  "Unexpected content type." },
 	};
 	CLEANUP(template_freep) struct template *t = official();
 

@@ -93,7 +93,8 @@ static size_t write_model(const char *file, const struct twist *w, size_t cut)
 		if (it && w->overlap)
 			at -= 2;
 		put_tensor(&head, name.p, it && w->dtype ? w->dtype : "BF16",
-			   it && w->shape ? w->shape : tensors[i].shape, at, 2 * tensors[i].elements);
+			   it && w->shape ? w->shape : tensors[i].shape, at,
+			   2 * tensors[i].elements);
 		at += 2 * tensors[i].elements;
 	}
 	put_tensor(&head, "lm_head.weight", "BF16", "[10,8]", at, 160);
@@ -184,17 +185,21 @@ TEST(a_header_longer_than_the_file_is_refused)
 
 TEST(a_wrong_dtype_is_refused)
 {
-	write_model("model.safetensors", &(struct twist){ .tensor = "norm.weight", .dtype = "I16" }, 0);
+	write_model("model.safetensors", &(struct twist){ .tensor = "norm.weight", .dtype = "I16" },
+		    0);
 	refuses(-EINVAL, "norm.weight", "found I16");
 }
 
 TEST(a_wrong_shape_is_refused)
 {
 	write_model("model.safetensors",
-		    &(struct twist){ .tensor = "layers.0.mlp.up_proj.weight", .shape = "[8,6]" }, 0);
+		    &(struct twist){ .tensor = "layers.0.mlp.up_proj.weight", .shape = "[8,6]" },
+		    0);
 	refuses(-EINVAL, "up_proj", "expected [1, 6, 8], found [8, 6]");
-	write_model("model.safetensors",
-		    &(struct twist){ .tensor = "norm.weight", .shape = "[4294967296,4294967296,2]" }, 0);
+	write_model(
+		"model.safetensors",
+		&(struct twist){ .tensor = "norm.weight", .shape = "[4294967296,4294967296,2]" },
+		0);
 	refuses(-EINVAL, "norm.weight", "64 bits");
 	write_model("model.safetensors",
 		    &(struct twist){ .tensor = "norm.weight", .shape = "[7]" }, 0);
@@ -203,14 +208,17 @@ TEST(a_wrong_shape_is_refused)
 
 TEST(a_missing_tensor_is_named)
 {
-	write_model("model.safetensors",
-		    &(struct twist){ .tensor = "layers.0.self_attn.k_norm.weight", .rename = "other" }, 0);
+	write_model(
+		"model.safetensors",
+		&(struct twist){ .tensor = "layers.0.self_attn.k_norm.weight", .rename = "other" },
+		0);
 	refuses(-EINVAL, "layers.0.self_attn.k_norm.weight", "missing");
 }
 
 TEST(overlapping_tensors_are_refused)
 {
-	write_model("model.safetensors", &(struct twist){ .tensor = "norm.weight", .overlap = true }, 0);
+	write_model("model.safetensors",
+		    &(struct twist){ .tensor = "norm.weight", .overlap = true }, 0);
 	refuses(-EINVAL, "norm.weight", "overlap");
 }
 
@@ -264,7 +272,8 @@ TEST(a_config_is_read_with_the_defaults_of_the_family)
 		       "\"original_max_position_embeddings\":1024}", &c, NULL));
 	assert_true(c.shape.yarn_factor == 4);
 	EQ(c.shape.yarn_original, 1024);
-	assert_true(c.shape.yarn_attention_factor > 1.1386 && c.shape.yarn_attention_factor < 1.1387);
+	assert_true(c.shape.yarn_attention_factor > 1.1386 &&
+		    c.shape.yarn_attention_factor < 1.1387);
 }
 
 TEST(a_config_that_cannot_be_believed_is_refused_by_its_field)

@@ -1,19 +1,20 @@
 #!/bin/sh
-# build.sh [DIR] - compiles the CUDA probe (kernels, test, bench) with nvcc, without the build system.
-# From the root of the tree; the programs land in DIR (default build-probe).  ARCHS="90a" builds
-# for one target only.
+# build.sh [DIR] - compiles the CUDA probe (kernels, test, bench) with nvcc, without the build
+# system.  From the root of the tree; the programs land in DIR (default build-probe).  ARCHS="90a"
+# builds for one target only.
 set -e
 out=${1:-build-probe}
 NVCC=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 flags="-std=c++17 -O3 -lineinfo -fmad=false -I. -Xcompiler=-ffp-contract=off,-Wall"
+cflags="-std=gnu11 -O2 -Wall -Wextra -Wconversion -Werror -I."
 for a in ${ARCHS:-90a 120a 121a}; do
 	flags="$flags -gencode=arch=compute_$a,code=sm_$a"
 done
 mkdir -p "$out"
 for f in pack; do
-	gcc -std=gnu11 -O2 -Wall -Wextra -Wconversion -Werror -I. -c kernels/cuda/$f.c -o "$out/$f.o"
+	gcc $cflags -c kernels/cuda/$f.c -o "$out/$f.o"
 done
-gcc -std=gnu11 -O2 -Wall -Wextra -Wconversion -Werror -ffp-contract=off -I. -c kernels/cpu/ref_matmul.c -o "$out/ref_matmul.o"
+gcc $cflags -ffp-contract=off -c kernels/cpu/ref_matmul.c -o "$out/ref_matmul.o"
 for f in kernels/cuda/decode_matmul kernels/cuda/decode_wide kernels/cuda/expert_list \
 	tests/gpu/decode_matmul_test bench/cuda/decode_matmul_probe; do
 	$NVCC $flags -Xptxas -v -c $f.cu -o "$out/$(basename $f).o" 2>"$out/$(basename $f).log" &

@@ -47,7 +47,9 @@ def ct(config):
     from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import QuantizationScheme
     groups = config["config_groups"].values()
-    by_bits = {g["weights"]["num_bits"]: QuantizationScheme(**{k: v for k, v in g.items() if k != "format"}) for g in groups}
+    by_bits = {
+        g["weights"]["num_bits"]: QuantizationScheme(**{k: v for k, v in g.items() if k != "format"}) for g in groups
+    }
 
     def decompress(fmt, p, factor):
         scheme = by_bits[4 if fmt == "NVFP4" else 8]
@@ -66,10 +68,16 @@ def modelopt(_):
         w = p["weight"]
         one = torch.ones((), dtype=torch.float32)
         if fmt == "FP8":
-            return FP8QTensor(w.shape, torch.float32, w).dequantize(torch.float32, scale=p["weight_scale"] if factor else one)
+            return FP8QTensor(w.shape, torch.float32, w).dequantize(
+                torch.float32, scale=p["weight_scale"] if factor else one
+            )
         shape = (w.shape[0], 2 * w.shape[1])
         return NVFP4QTensor(shape, torch.float32, w).dequantize(
-            torch.float32, scale=p["weight_scale"], double_scale=p["weight_scale_2"] if factor else one, block_sizes={-1: 16})
+            torch.float32,
+            scale=p["weight_scale"],
+            double_scale=p["weight_scale_2"] if factor else one,
+            block_sizes={-1: 16},
+        )
     return decompress
 
 
@@ -97,7 +105,9 @@ def main(folder, driver):
         # in units of the last place; + 0 because ModelOpt reads the code of -0 as 0
         off = ((ours + 0).view(bits).long() - (tool_weight + 0).contiguous().view(bits).long()).abs()
         same, worst = int((off == 0).sum()), int(off.max())
-        ok = torch.equal(operand, tool_operand.float()) and worst <= (0 if fmt == "FP8" else 1 if bits == torch.int16 else 2)
+        ok = torch.equal(operand, tool_operand.float()) and worst <= (
+            0 if fmt == "FP8" else 1 if bits == torch.int16 else 2
+        )
         if not ok:
             bad += 1
             print("DIFFERS", name, fmt)
@@ -107,8 +117,10 @@ def main(folder, driver):
         s[2] += same
         s[3] = max(s[3], worst)
     for kind, (n, total, same, worst) in sorted(seen.items()):
-        print(f"{kind}: {n} matrices, operands equal bit for bit; with the factor {same} of {total} weights equal bit for bit"
-              + ("" if same == total else f", the others at most {worst} in the last place"))
+        print(
+            f"{kind}: {n} matrices, operands equal bit for bit; with the factor {same} of {total} weights equal bit for bit"
+            + ("" if same == total else f", the others at most {worst} in the last place")
+        )
     if bad or not seen:
         sys.exit(f"{bad} matrices differ, {len(seen)} kinds seen")
 

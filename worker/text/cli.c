@@ -97,10 +97,12 @@ int text_cli_main(int argc, char **argv)
 	int status;
 
 	if (!verb) {
-		const bool asked = argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+		const bool asked =
+			argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
 
-		fprintf(asked ? stdout : stderr, "usage: hearth-worker text render|encode|decode|parse MODEL_DIR\n"
-				"JSON lines in, one JSON line out for each\n");
+		fprintf(asked ? stdout : stderr,
+			"usage: hearth-worker text render|encode|decode|parse MODEL_DIR\n"
+			"JSON lines in, one JSON line out for each\n");
 		return asked ? 0 : EX_USAGE;
 	}
 	if (open_model(verb, argv[2], &m, &e) < 0) {

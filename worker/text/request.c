@@ -277,7 +277,8 @@ static int add_message(json_t *out, json_t *m, size_t i, const struct request_op
 		       struct request_notes *notes, struct err *e)
 {
 	size_t n = json_array_size(out);
-	bool all_system = n == 1 && str_is(json_object_get(json_array_get(out, 0), "role"), "system");
+	bool all_system =
+		n == 1 && str_is(json_object_get(json_array_get(out, 0), "role"), "system");
 
 	if (n && str_is(json_object_get(m, "role"), "system")) {
 		if (all_system)

@@ -89,7 +89,8 @@ int template_parse(const char *text, size_t n, struct template **ret, struct err
 	if (!t)
 		return -ENOMEM;
 	if (n > MAX_TEMPLATE_BYTES)
-		return err_set(e, -EFBIG, "the template is longer than %u bytes", MAX_TEMPLATE_BYTES);
+		return err_set(e, -EFBIG, "the template is longer than %u bytes",
+			       MAX_TEMPLATE_BYTES);
 	t->j.mem = ARENA_INIT((size_t)1 << 30);
 	t->j.max_steps = 100000000;
 	t->j.e = e;

@@ -33,7 +33,8 @@ void bind_args(struct run *r, const struct args *a, const char *function, size_t
 	size_t n = place_of(r, names, NULL);
 
 	if (a->n > n)
-		jinja_fail(&r->j, "%s() takes at most %zu arguments (%zu given)", function, n, a->n);
+		jinja_fail(&r->j, "%s() takes at most %zu arguments (%zu given)", function, n,
+			   a->n);
 	for (size_t i = 0; i < n; i++)
 		out[i] = i < a->n ? a->v[i] : MISSING;
 	for (size_t i = 0; i < a->n_kw; i++) {

@@ -95,12 +95,16 @@ static struct dict *make_dict(struct run *r, const struct args *a, const char *n
 
 		for (size_t i = 0; i < l->n; i++) {
 			if (!is_iterable(l->v[i]))
-				jinja_fail(&r->j, "cannot convert dictionary update sequence element"
-					   " #%zu to a sequence", i);
+				jinja_fail(&r->j,
+					   "cannot convert dictionary update sequence element"
+					   " #%zu to a sequence",
+					   i);
 			pair = items_of(r, l->v[i]);
 			if (pair->n != 2)
-				jinja_fail(&r->j, "dictionary update sequence element #%zu has length"
-					   " %zu; 2 is required", i, pair->n);
+				jinja_fail(&r->j,
+					   "dictionary update sequence element #%zu has length"
+					   " %zu; 2 is required",
+					   i, pair->n);
 			dict_put(&r->j, d, pair->v[0], pair->v[1]);
 		}
 	}

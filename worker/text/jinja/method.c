@@ -118,8 +118,9 @@ static const struct method dict_methods[] = {
 
 static const struct method list_methods[] = {
 	{ "count", m_list_count }, { "index", m_list_index }, { "copy", m_copy },
-	{ "append", NULL }, { "clear", NULL }, { "pop", NULL }, { "reverse", NULL },
-	{ "insert", NULL }, { "sort", NULL }, { "extend", NULL }, { "remove", NULL }, { NULL, NULL },
+	{ "append", NULL },	   { "clear", NULL },	      { "pop", NULL },
+	{ "reverse", NULL },	   { "insert", NULL },	      { "sort", NULL },
+	{ "extend", NULL },	   { "remove", NULL },	      { NULL, NULL },
 };
 
 static const struct method tuple_methods[] = {
@@ -149,8 +150,9 @@ struct value find_method(struct run *r, struct value v, struct str *name)
 			continue;
 		if (m->call)
 			return v_method(&r->j, m->call, m->name, v);
-		s = str_printf(&r->j, TEMPLATE, "access to attribute '%s' of '%s' object is unsafe.",
-			       m->name, v_type_name(v));
+		s = str_printf(&r->j, TEMPLATE,
+			       "access to attribute '%s' of '%s' object is unsafe.", m->name,
+			       v_type_name(v));
 		return v_undefined(&r->j, s->p);
 	}
 	if (v.kind == V_MACRO && str_is(&r->j, name, "name"))

@@ -111,7 +111,8 @@ static struct list *rsplit_space(struct run *r, struct str *s, int64_t max)
 	for (;;) {
 		size_t end, from;
 
-		for (end = at; end > 0 && (from = char_before(s, end, &c), char_is_space(c)); end = from)
+		for (end = at; end > 0 && (from = char_before(s, end, &c), char_is_space(c));
+		     end = from)
 			;
 		if (!end)
 			break;
@@ -119,7 +120,8 @@ static struct list *rsplit_space(struct run *r, struct str *s, int64_t max)
 			list_push(&r->j, l, v_str(str_cut(&r->j, s, 0, end)));
 			break;
 		}
-		for (at = end; at > 0 && (from = char_before(s, at, &c), !char_is_space(c)); at = from)
+		for (at = end; at > 0 && (from = char_before(s, at, &c), !char_is_space(c));
+		     at = from)
 			;
 		list_push(&r->j, l, v_str(str_cut(&r->j, s, at, end)));
 	}
@@ -177,7 +179,8 @@ static struct value split(struct run *r, struct value self, const struct args *a
 		jinja_fail(&r->j, "must be str or None, not %s", v_type_name(v[0]));
 	if (!v[0].s->n)
 		jinja_fail(&r->j, "empty separator");
-	l = right && max >= 0 ? rsplit_at(r, self.s, v[0].s, max) : split_at(r, self.s, v[0].s, max);
+	l = right && max >= 0 ? rsplit_at(r, self.s, v[0].s, max) :
+				split_at(r, self.s, v[0].s, max);
 	return v_list(l, V_LIST);
 }
 
@@ -301,8 +304,8 @@ static struct value with_affix(struct run *r, struct value self, const struct ar
 		l = v[0].l;
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->v[i].kind != V_STR)
-			jinja_fail(&r->j, "%s first arg must be str or a tuple of str, not %s", name,
-				   v_type_name(l->v[i]));
+			jinja_fail(&r->j, "%s first arg must be str or a tuple of str, not %s",
+				   name, v_type_name(l->v[i]));
 		if (s && (prefix ? str_has_prefix(&r->j, s, l->v[i].s) :
 				   str_has_suffix(&r->j, s, l->v[i].s)))
 			return v_bool(true);
@@ -622,16 +625,42 @@ static struct value m_format(struct run *r, struct value self, const struct args
 /* ---- the table ---- */
 
 const struct method str_methods[] = {
-	{ "strip", m_strip }, { "lstrip", m_lstrip }, { "rstrip", m_rstrip }, { "split", m_split },
-	{ "rsplit", m_rsplit }, { "splitlines", m_splitlines }, { "partition", m_partition },
-	{ "rpartition", m_rpartition }, { "startswith", m_startswith },
-	{ "endswith", m_endswith }, { "removeprefix", m_removeprefix },
-	{ "removesuffix", m_removesuffix }, { "find", m_find }, { "rfind", m_rfind },
-	{ "index", m_index }, { "rindex", m_rindex }, { "count", m_count }, { "isalpha", m_isalpha },
-	{ "isdecimal", m_isdecimal }, { "isdigit", m_isdigit }, { "isnumeric", m_isnumeric },
-	{ "isalnum", m_isalnum }, { "isspace", m_isspace }, { "isupper", m_isupper },
-	{ "islower", m_islower }, { "upper", m_upper }, { "lower", m_lower }, { "title", m_title },
-	{ "capitalize", m_capitalize }, { "swapcase", m_swapcase }, { "replace", m_replace },
-	{ "join", m_join }, { "ljust", m_ljust }, { "rjust", m_rjust },
-	{ "center", method_center }, { "zfill", m_zfill }, { "format", m_format }, { NULL, NULL },
+	{ "strip", m_strip },
+	{ "lstrip", m_lstrip },
+	{ "rstrip", m_rstrip },
+	{ "split", m_split },
+	{ "rsplit", m_rsplit },
+	{ "splitlines", m_splitlines },
+	{ "partition", m_partition },
+	{ "rpartition", m_rpartition },
+	{ "startswith", m_startswith },
+	{ "endswith", m_endswith },
+	{ "removeprefix", m_removeprefix },
+	{ "removesuffix", m_removesuffix },
+	{ "find", m_find },
+	{ "rfind", m_rfind },
+	{ "index", m_index },
+	{ "rindex", m_rindex },
+	{ "count", m_count },
+	{ "isalpha", m_isalpha },
+	{ "isdecimal", m_isdecimal },
+	{ "isdigit", m_isdigit },
+	{ "isnumeric", m_isnumeric },
+	{ "isalnum", m_isalnum },
+	{ "isspace", m_isspace },
+	{ "isupper", m_isupper },
+	{ "islower", m_islower },
+	{ "upper", m_upper },
+	{ "lower", m_lower },
+	{ "title", m_title },
+	{ "capitalize", m_capitalize },
+	{ "swapcase", m_swapcase },
+	{ "replace", m_replace },
+	{ "join", m_join },
+	{ "ljust", m_ljust },
+	{ "rjust", m_rjust },
+	{ "center", method_center },
+	{ "zfill", m_zfill },
+	{ "format", m_format },
+	{ NULL, NULL },
 };

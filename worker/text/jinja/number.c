@@ -29,13 +29,16 @@ _Noreturn static void fail_types(struct run *r, enum node_kind op, struct value 
 		v_fail_undefined(&r->j, a);
 	if (b.kind == V_UNDEFINED)
 		v_fail_undefined(&r->j, b);
-	if (op == N_ADD && !is_safe(a) && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
+	if (op == N_ADD && !is_safe(a) &&
+	    (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
 		jinja_fail(&r->j, "can only concatenate %s (not \"%s\") to %s", v_type_name(a),
 			   v_type_name(b), v_type_name(a));
 	if (op == N_MUL && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
-		jinja_fail(&r->j, "can't multiply sequence by non-int of type '%s'", v_type_name(b));
+		jinja_fail(&r->j, "can't multiply sequence by non-int of type '%s'",
+			   v_type_name(b));
 	if (op == N_MUL && (b.kind == V_STR || b.kind == V_LIST || b.kind == V_TUPLE))
-		jinja_fail(&r->j, "can't multiply sequence by non-int of type '%s'", v_type_name(a));
+		jinja_fail(&r->j, "can't multiply sequence by non-int of type '%s'",
+			   v_type_name(a));
 	jinja_fail(&r->j, "unsupported operand type(s) for %s: '%s' and '%s'", op_text(op),
 		   v_type_name(a), v_type_name(b));
 }

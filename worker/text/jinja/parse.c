@@ -207,7 +207,8 @@ static void check_target(struct parser *p, const struct node *n)
 			check_target(p, n->list.at[i]);
 	} else if (n->kind == N_NAME) {
 		if (p->in_for && !strcmp(n->name->text, "loop"))
-			parse_fail(p, n->line, "Can't assign to special loop variable in for-loop target");
+			parse_fail(p, n->line,
+				   "Can't assign to special loop variable in for-loop target");
 	} else if (n->kind != N_NSREF) {
 		parse_fail(p, n->line, "can't assign to '%s'",
 			   n->kind <= N_DICT ? names[n->kind] : "expression");

@@ -373,7 +373,8 @@ static struct node *test(struct parser *p, struct node *of)
 		n->args = call_args(p);
 	} else if (begins_test_argument(p)) {
 		if (parse_is_name(p, "is"))
-			parse_fail(p, parse_peek(p)->line, "You cannot chain multiple tests with is");
+			parse_fail(p, parse_peek(p)->line,
+				   "You cannot chain multiple tests with is");
 		n->args = jinja_alloc(p->j, 1, sizeof(*n->args));
 		n->args->v = jinja_alloc(p->j, 1, sizeof(struct node *));
 		n->args->v[0] = postfix(p, primary(p, false));

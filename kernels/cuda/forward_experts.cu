@@ -1,0 +1,153 @@
+/* forward_experts.cu - a layer of experts: who goes where, their products, the shared one's. */
+#include "kernels/cuda/forward_int.h"
+#include "kernels/cuda/route.h"
+
+static constexpr uint32_t SHARED_BESIDE_ROWS = 8;
+
+uint32_t slots_of(const struct cuda_device *d)
+{
+	return d->m.n_experts_used + (d->m.shared_inter ? 1 : 0);
+}
+
+struct strided shared_act(const struct cuda_device *d)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t inter = d->m.expert_inter;
+
+	if (!d->w.shared_beside)
+		return { (char *)s->shared_act, d->m.shared_inter };
+	return { (char *)s->act + (size_t)d->m.n_experts_used * inter * 2, slots_of(d) * inter };
+}
+
+static __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t shared)
+{
+	*sum += *n - shared;
+}
+
+/* The router, and the shared expert's gate and up: one product if they have one format. */
+static int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+{
+	const struct workspace *s = &d->ws;
+	const uint32_t hidden = d->m.hidden;
+	const struct strided act = shared_act(d);
+	const bool one = shared_in_follows(w);
+	const struct decode_matmul_args router =
+		product_args(rows, w->router,
+			     { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
+			       one ? w->shared_in.n : 0, act.ld, act.at });
+
+	if (!w->shared_in.n || one)
+		return decode_matmul(&router, d->stream);
+	const struct decode_matmul_args shared = product_args(
+		rows, w->shared_in, { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
+
+	return decode_matmul_pair(&router, &shared, d->stream);
+}
+
+/* Then who goes where. */
+static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		  bool list_shared, const struct expert_list *list)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	struct route_args c = {};
+	int rc = multiply_router(d, rows, w);
+
+	c.logits = s->router;
+	c.rows = rows;
+	c.experts = m->n_experts;
+	c.stride = w->router.n;
+	c.top = m->n_experts_used;
+	c.shared = m->shared_inter != 0;
+	c.list_shared = list_shared;
+	c.ids = s->choice;
+	c.weights = s->choice_weight;
+	c.list = *list;
+	rc = rc ? rc : route(&c, d->stream);
+	if (d->profile)
+		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active,
+						      list_shared ? 1 : 0);
+	pass_mark(d, CLASS_ROUTER);
+	return rc;
+}
+
+/* The second product, of what the first left in each slot. */
+static void down_args(const struct cuda_device *d, const struct layer_weights *w,
+		      struct decode_experts_args *a)
+{
+	a->w = w->expert_down.w;
+	a->row_scale = w->expert_down.row_scale;
+	a->format = w->expert_down.format;
+	a->x = d->ws.act;
+	a->y = d->ws.expert_y;
+	a->n = d->m.hidden;
+	a->k = d->m.expert_inter;
+	a->ldx = d->m.expert_inter;
+	a->ldy = d->m.hidden;
+	a->x_per_slot = 1;
+	a->list_settled = 1;
+	a->without_last = 0;
+	a->out = MATMUL_OUT_F32;
+}
+
+/* list_shared: the shared expert is on the list; else its last product is done beside the
+ * others. */
+static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+		   bool list_shared, const struct expert_list *list)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	struct decode_experts_args a = {};
+	int rc;
+
+	a.w = w->expert_gate_up.w;
+	a.row_scale = w->expert_gate_up.row_scale;
+	a.format = w->expert_gate_up.format;
+	a.x = s->h;
+	a.y = s->act;
+	a.list = list;
+	a.n_rows = rows;
+	a.n_slots = slots_of(d);
+	a.n_experts = m->n_experts + (list_shared ? 1 : 0);
+	a.n = 2 * m->expert_inter;
+	a.k = m->hidden;
+	a.ldx = m->hidden;
+	a.ldy = m->expert_inter;
+	a.out = MATMUL_OUT_SWIGLU;
+	a.without_last = list_shared;
+	rc = decode_experts(&a, d->stream);
+	down_args(d, w, &a);
+	if (rc || !m->shared_inter || list_shared) {
+		rc = rc ? rc : decode_experts(&a, d->stream);
+	} else {
+		const struct strided act = shared_act(d);
+		const struct decode_matmul_args shared = product_args(
+			rows, w->down,
+			{ act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter,
+			  act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+
+		rc = decode_experts_beside(&a, &shared, d->stream);
+	}
+	pass_mark(d, CLASS_EXPERTS);
+	return rc;
+}
+
+int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	/* One of the experts while there are few rows; a matrix of its own when each of its tiles
+	 * would be work for many.  The same bits. */
+	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
+	const struct expert_list list =
+		expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	struct residual_add_args a = {};
+	int rc = choose(d, rows, w, beside, &list);
+
+	rc = rc ? rc : experts(d, rows, w, beside, &list);
+	a.y = s->expert_y;
+	a.weight = s->choice_weight;
+	a.slots = slots_of(d);
+	return rc ? rc : pass_add(d, rows, next_norm, a);
+}

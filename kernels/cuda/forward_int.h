@@ -1,0 +1,33 @@
+/* forward_int.h - what forward.cu (the layers), forward_experts.cu and pass.cu share. */
+#ifndef HEARTH_KERNELS_CUDA_FORWARD_INT_H
+#define HEARTH_KERNELS_CUDA_FORWARD_INT_H
+
+#include "kernels/cuda/device_int.h"
+
+/* A product with a matrix: x (rows, k) bf16, y (rows, W's rows); ldx, ldy: elements between
+ * rows. */
+
+struct product {
+	const void *x;
+	void *y;
+	uint32_t k, ldx, ldy;
+	enum matmul_out out;
+	uint32_t n_swiglu, ldy_swiglu;	/* and what follows W */
+	void *y_swiglu;
+};
+
+struct decode_matmul_args product_args(uint32_t rows, const struct matrix &w,
+				       const struct product &p);
+int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p);
+
+/* x += what lies in y (or in the experts' outputs), h = norm of it. */
+int pass_add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_add_args a);
+/* Embedding and all layers; d->ws.h is normed for the head. */
+int pass_layers(struct cuda_device *d, const struct pass *pass);
+/* What attention is launched for: a longer bound decides no bit; powers of two keep graphs few. */
+uint32_t pass_length_bound(const struct cuda_device *d, uint32_t length);
+
+/* forward_experts.cu: router, experts and the shared one; next_norm: of the layer that follows. */
+int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm);
+
+#endif

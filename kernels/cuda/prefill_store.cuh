@@ -1,0 +1,156 @@
+/* prefill_store.cuh - a tile's sums (prefill_tile.cuh), scaled, to where they belong: bf16, float32
+ * or SwiGLU of pairs.
+ */
+#ifndef HEARTH_KERNELS_CUDA_PREFILL_STORE_CUH
+#define HEARTH_KERNELS_CUDA_PREFILL_STORE_CUH
+
+#include "kernels/cuda/prefill_tile.cuh"
+
+namespace {
+
+/* Two columns of eight rows, a lane has (row g, columns 2q and 2q + 1): now (column g, rows 2q and
+ * 2q + 1). */
+__device__ uint32_t transpose(float a, float b)
+{
+	const __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+	uint32_t r;
+
+	asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(*(const uint32_t *)&v));
+	return r;
+}
+
+__device__ float swiglu(float gate, float up)
+{
+	return __fmul_rn(__fmul_rn(gate, __fdiv_rn(1.0f, 1.0f + expf(-gate))), up);
+}
+
+/* Output rows of the columns that a lane stores, asked for before the first store: the compiler
+ * must not move a load of the list over a store. */
+template <int C> struct out_rows {
+	uint32_t row[C / 8];
+
+	__device__ out_rows(const tile_of_x &x, uint32_t offset)
+	{
+#pragma unroll
+		for (int j = 0; j < C / 8; j++)
+			row[j] = x.row(min(j * 8 + offset, x.n - 1));
+	}
+};
+
+/* What the sums of rows g and g + 8 of a tile are multiplied with. */
+struct row_scales {
+	float low, high;
+};
+
+/* SwiGLU of a tile in turns: eight outputs a column. */
+template <int C>
+__device__ void store_pairs(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			    const sums<C> &s, row_scales scale)
+{
+	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
+	const out_rows<C> to(x, g);
+	bf16 *y = (bf16 *)p.y_swiglu + prefill_column((tile - p.n_plain) * 8 + 2 * q);
+
+#pragma unroll
+	for (int j = 0; j < C / 8; j++) {
+		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
+
+		if (j * 8 >= (int)x.n)
+			break;
+		const uint32_t word =
+			transpose(swiglu(__fmul_rn(v[0], scale.low), __fmul_rn(v[2], scale.high)),
+				  swiglu(__fmul_rn(v[1], scale.low), __fmul_rn(v[3], scale.high)));
+		if (j * 8 + g < x.n)
+			*(uint32_t *)(y + (size_t)to.row[j] * p.ldy_swiglu) = word;
+	}
+}
+
+/* Two neighbours of a row of y, as far as they are there. */
+__device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint32_t word)
+{
+	if (row + 1 < p.n && !(p.ldy % 2)) {
+		*(uint32_t *)to = word;
+	} else {
+		for (uint32_t i = 0; i < 2; i++)
+			if (row + i < p.n)
+				to[i] = __ushort_as_bfloat16((unsigned short)(word >> 16 * i));
+	}
+}
+
+template <int C>
+__device__ void store_bf16(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			   const sums<C> &s, row_scales scale)
+{
+	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4,
+		       row = tile * MATMUL_TILE + 2 * q;
+	const out_rows<C> to(x, g);
+
+#pragma unroll
+	for (int j = 0; j < C / 8; j++) {
+		const float *v = &s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4];
+
+		if (j * 8 >= (int)x.n)
+			break;
+		const uint32_t upper =
+			transpose(__fmul_rn(v[0], scale.low), __fmul_rn(v[1], scale.low));
+		const uint32_t lower =
+			transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
+		bf16 *y = (bf16 *)p.y + (size_t)to.row[j] * p.ldy + row;
+
+		if (j * 8 + g < x.n) {
+			store_word(p, y, row, upper);
+			store_word(p, y + 8, row + 8, lower);
+		}
+	}
+}
+
+template <int C>
+__device__ void store_f32(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			  const sums<C> &s, row_scales scale)
+{
+	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4, q = lane % 4;
+
+#pragma unroll
+	for (int odd = 0; odd < 2; odd++) {
+		const out_rows<C> to(x, 2 * q + odd);
+
+#pragma unroll
+		for (int j = 0; j < C / 8; j++) {
+			const float *v =
+				&s.h[j / (room<C>::HALF / 8)][j % (room<C>::HALF / 8) * 4 + odd];
+			float *y = (float *)p.y + (size_t)to.row[j] * p.ldy + row;
+
+			if (j * 8 + 2 * q + odd >= x.n)
+				break;
+			if (row < p.n)
+				y[0] = __fmul_rn(v[0], scale.low);
+			if (row + 8 < p.n)
+				y[8] = __fmul_rn(v[2], scale.high);
+		}
+	}
+}
+
+/* unit: what the sums are in units of. */
+template <enum matmul_format F, int C>
+__device__ void store_tile(const matmul_params &p, const tile_of_x &x, uint32_t tile,
+			   const sums<C> &s, row_scales unit)
+{
+	const uint32_t g = threadIdx.x % WARP / 4;
+
+	if (tile >= p.n_tiles)
+		return;
+	const float *scales = tile_scales<F>(p, x.expert, tile);
+	const struct row_scales scale = { __fmul_rn(unit.low, scale_of<F>(scales, g)),
+					  __fmul_rn(unit.high, scale_of<F>(scales, g + 8)) };
+
+	if (tile >= p.n_plain)
+		store_pairs(p, x, tile, s, scale);
+	else if (p.out == MATMUL_OUT_BF16)
+		store_bf16(p, x, tile, s, scale);
+	else
+		store_f32(p, x, tile, s, scale);
+}
+
+} /* namespace */
+
+#endif
