@@ -1,5 +1,5 @@
-/* compare.c - `hearth-bench compare`: two devices, two checkpoints, or one with and without a load-time
- * option, on the same tokens.
+/* compare.c - `hearth-bench compare`: two devices, two checkpoints, or one with and without
+ * a load-time option, on the same tokens.
  *
  * Reads sequences of token ids, one a line, and runs each teacher-forced through both: the first
  * half as a prompt (the prefill kernels), the rest as known answer (the decode kernels).  Says
@@ -44,7 +44,8 @@ struct tally {
 	double likelihood[2];
 };
 
-static int side_load(struct side *s, const struct model_shape *shape, const struct checkpoint *c, struct err *e)
+static int side_load(struct side *s, const struct model_shape *shape, const struct checkpoint *c,
+		     struct err *e)
 {
 	struct quantized *weights;
 	int r;
@@ -210,8 +211,17 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_QUANTIZE, OPT_WITH_QUANTIZE,
-       OPT_KV, OPT_WITH_KV, OPT_MOST_DIFFER, OPT_DUMP };
+enum {
+	OPT_DEVICE = OPTS_LONG_ONLY,
+	OPT_WITH_DEVICE,
+	OPT_WITH_MODEL,
+	OPT_QUANTIZE,
+	OPT_WITH_QUANTIZE,
+	OPT_KV,
+	OPT_WITH_KV,
+	OPT_MOST_DIFFER,
+	OPT_DUMP
+};
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
@@ -220,9 +230,11 @@ static const struct opts_row rows[] = {
 	  "what it is compared with, of the same vocabulary (default: MODEL itself)" },
 	{ OPT_QUANTIZE, "quantize", "WHAT",
 	  "of MODEL becomes FP8 while loading: none, head, dense, head+dense (default: none)" },
-	{ OPT_WITH_QUANTIZE, "with-quantize", "WHAT", "the same of what it is compared with (default: none)" },
+	{ OPT_WITH_QUANTIZE, "with-quantize", "WHAT",
+	  "the same of what it is compared with (default: none)" },
 	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
-	{ OPT_WITH_KV, "with-kv", "FORMAT", "the same of what it is compared with (default: bf16)" },
+	{ OPT_WITH_KV, "with-kv", "FORMAT",
+	  "the same of what it is compared with (default: bf16)" },
 	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
 	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
@@ -313,8 +325,8 @@ int bench_compare_main(int argc, char **argv)
 		r = err_set(&e, -EINVAL, "the two models do not have the same vocabulary");
 	if (r == 0) {
 		for (int i = 0; i < 2; i++)
-			printf("%c: %s on %s (%s), quantize %s: %u matrices\n", 'A' + i, side[i].model,
-			       side[i].device, device_numeric_text(side[i].d),
+			printf("%c: %s on %s (%s), quantize %s: %u matrices\n", 'A' + i,
+			       side[i].model, side[i].device, device_numeric_text(side[i].d),
 			       quantize_name(side[i].quantize), side[i].n_converted);
 		r = compare_all(side, tally, &e);
 	}

@@ -19,9 +19,9 @@ struct step_model {
 	struct traffic traffic;		/* of the source's formats */
 };
 
-/* name: a model folder or hub id; or NULL, and then weights of recipe `dummy` in shape `shape` ("35b", "27b", a
- * folder with config.json), without MTP.  quantize: kernels/quantize.h.  *ret must stay where it is.  -EINVAL: no such recipe; what
- * config.json and checkpoint say. */
+/* name: a model folder or hub id; or NULL, and then weights of recipe `dummy` in shape `shape`
+ * ("35b", "27b", a folder with config.json), without MTP.  quantize: kernels/quantize.h.  *ret must
+ * stay where it is.  -EINVAL: no such recipe; what config.json and checkpoint say. */
 int step_model_open(const char *name, const char *dummy, const char *shape, enum quantize quantize,
 		    struct step_model *ret, struct err *e);
 void step_model_close(struct step_model *m);

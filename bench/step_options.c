@@ -12,14 +12,33 @@
 #include "kernels/step.h"
 #include "lib/opts.h"
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_QUANTIZE, OPT_BATCH, OPT_CONTEXT, OPT_PROMPT, OPT_STEPS, OPT_TOKENS,
-       OPT_REPEAT, OPT_ROWS, OPT_MEMORY, OPT_AHEAD, OPT_GREEDY, OPT_DRAFT, OPT_THREADS, OPT_FORMAT, OPT_DUMP };
+enum {
+	OPT_DEVICE = OPTS_LONG_ONLY,
+	OPT_DUMMY,
+	OPT_SHAPE,
+	OPT_QUANTIZE,
+	OPT_BATCH,
+	OPT_CONTEXT,
+	OPT_PROMPT,
+	OPT_STEPS,
+	OPT_TOKENS,
+	OPT_REPEAT,
+	OPT_ROWS,
+	OPT_MEMORY,
+	OPT_AHEAD,
+	OPT_GREEDY,
+	OPT_DRAFT,
+	OPT_THREADS,
+	OPT_FORMAT,
+	OPT_DUMP
+};
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
 	{ OPT_DUMMY, "dummy", "FORMAT", "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8 (GPU)" },
 	{ OPT_SHAPE, "shape", "SHAPE", "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
-	{ OPT_QUANTIZE, "quantize", "WHAT", "becomes FP8 while loading: none, head, dense, head+dense (default: none)" },
+	{ OPT_QUANTIZE, "quantize", "WHAT", "becomes FP8 while loading: none, head, dense, "
+	  "head+dense (default: none)" },
 	{ OPT_BATCH, "batch", "N,N..", "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
 	{ OPT_CONTEXT, "context", "N,N..", "tokens before the first step, multiples of 64, 0: no decoding "
 	  "(default: 1024,8192; cpu: 512,2048)" },

@@ -1,9 +1,10 @@
 /* e4m3.c - see e4m3.h.
  *
  * A code without its sign is 8 (e + 6) + r, where 2^e is the power of two below |x| (-6 at least:
- * below it numbers are subnormal) and r counts steps of 2^(e - 3): 8..16, or 0..8 at the bottom.  r = 16
- * is the next power of two, and the sum says so by itself.  Adding 2^(52 + e - 3) to a double rounds it
- * to such steps, to nearest and even, and leaves r in the last bits: no branch and no table.
+ * below it numbers are subnormal) and r counts steps of 2^(e - 3): 8..16, or 0..8 at the bottom.  r
+ * of 16 is the next power of two, and the sum says so by itself.  Adding 2^(52 + e - 3) to a double
+ * rounds it to such steps, to nearest and even, and leaves r in the last bits: no branch and no
+ * table.
  */
 #include "kernels/e4m3.h"
 
@@ -90,7 +91,8 @@ float e4m3_power(uint8_t b)
 	return x;
 }
 
-/* 448 is 1.75 x 2^8: a number of exponent e fits with 2^(e - 8), or, above 1.75, with the next power. */
+/* 448 is 1.75 x 2^8: a number of exponent e fits with 2^(e - 8), or, above 1.75, with the next
+ * power. */
 static uint32_t power_for(uint32_t most)
 {
 	uint32_t e = (most >> 23) + ((most & 0x7fffff) > 0x600000);

@@ -1,7 +1,7 @@
 /* e4m3.h - numbers to FP8 (e4m3fn: four bits of exponent, three of mantissa, no infinity).
  *
- * The way back is dequant_e4m3() in kernels/cpu/dequant.h.  Rounding is to nearest, ties to the even
- * code; what is larger than 448 becomes 448 (a cast of PyTorch's makes NaN of it); zeros keep
+ * The way back is dequant_e4m3() in kernels/cpu/dequant.h.  Rounding is to nearest, ties to the
+ * even code; what is larger than 448 becomes 448 (a cast of PyTorch's makes NaN of it); zeros keep
  * their sign.  Plain C, the same bits on every host.
  */
 #ifndef HEARTH_KERNELS_E4M3_H
@@ -25,10 +25,11 @@ uint8_t e4m3_from(double x);
  * x[that many] is NaN or infinite, and what was written means nothing. */
 size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale);
 
-/* n numbers with one power of two, for keys and values: answers b, the scale is 2^(b - 127) as in UE8M0 (e4m3_power()).
- * It is the least that keeps max |x| at 448 or below, and 2^-117 at least.  e4m3 has an exponent of its own: a
- * scale that is no power of two would make the codes no finer, and every number no longer exact in bfloat16.
- * If one of them is NaN or infinite, all codes are NaN. */
+/* n numbers with one power of two, for keys and values: answers b, the scale is 2^(b - 127) as in
+ * UE8M0 (e4m3_power()).  It is the least that keeps max |x| at 448 or below, and 2^-117 at
+ * least.  e4m3 has an exponent of its own: a scale that is no power of two would make the codes no
+ * finer, and every number no longer exact in bfloat16.  If one of them is NaN or infinite, all codes
+ * are NaN. */
 uint8_t e4m3_head(const float *x, size_t n, uint8_t *ret_codes);
 float e4m3_power(uint8_t b);
 

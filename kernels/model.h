@@ -135,7 +135,7 @@ struct weight_ref {
 	uint32_t span_rows, span_cols;	/* of the matrix, that one scale covers */
 	const void *scale;	/* weight_scale_bytes() */
 	float global;
-	bool streamed;		/* data and scale are NULL, and made as a stream brings them: kernels/quantize.h */
+	bool streamed; /* data and scale are NULL: a stream makes them (kernels/quantize.h) */
 };
 
 size_t weight_row_bytes(enum weight_format f, uint32_t cols);	/* of one row of data */

@@ -20,7 +20,7 @@ struct quantized {
 	struct quantize_facts facts;
 };
 
-/* ---- words ------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------- */
 
 static const char *const words[] = { "none", "head", "dense", "head+dense" };
 
@@ -39,7 +39,7 @@ const char *quantize_name(enum quantize q)
 	return words[q & QUANTIZE_HEAD_DENSE];
 }
 
-/* ---- which matrices ------------------------------------------------------------------------ */
+/* ---- which matrices -------------------------------------------------------------- */
 
 static enum quantize set_of(enum weight_slot slot)
 {
@@ -64,9 +64,15 @@ static bool takes(const struct quantized *q, enum weight_slot slot, const struct
 /* The matrix as it will come. */
 static struct weight_ref converted(const struct weight_ref *w)
 {
-	struct weight_ref ref = { .format = WF_FP8, .rows = w->rows, .cols = w->cols, .name = w->name,
-				  .scale_format = WF_F32, .span_rows = 1, .span_cols = w->cols,
-				  .global = 1, .streamed = w->data != NULL };
+	struct weight_ref ref = { .format = WF_FP8,
+				  .rows = w->rows,
+				  .cols = w->cols,
+				  .name = w->name,
+				  .scale_format = WF_F32,
+				  .span_rows = 1,
+				  .span_cols = w->cols,
+				  .global = 1,
+				  .streamed = w->data != NULL };
 
 	return ref;
 }
@@ -82,7 +88,7 @@ static int quantized_find(void *ctx, enum weight_slot slot, uint32_t layer, uint
 	return r;
 }
 
-/* ---- conversion ----------------------------------------------------------------------------- */
+/* ---- conversion ------------------------------------------------------------------ */
 
 struct conversion {
 	const struct weight_ref *w;
@@ -144,17 +150,18 @@ static int convert(struct pool *pool, const struct weight_ref *w, uint32_t first
 		if (c.task[i].no_memory)
 			return err_set(e, -ENOMEM, "out of memory");
 		if (c.task[i].bad)
-			return err_set(e, -EINVAL, "%s: [%u, %zu] is not finite and cannot become FP8", w->name,
+			return err_set(e, -EINVAL,
+				       "%s: [%u, %zu] is not finite and cannot become FP8", w->name,
 				       first + c.task[i].row, c.task[i].col);
 	}
 	return 0;
 }
 
-/* ---- the stream -------------------------------------------------------------------------------- */
+/* ---- the stream ------------------------------------------------------------------ */
 
 /* A piece of the caller's list is one of the inner stream, or, when it is converted, several. */
 struct outer {
-	uint32_t n_inner;
+	uint32_t n_inner, each;		/* of so many rows, the last of fewer */
 	bool convert;
 	uint32_t first, rows, cols;
 };
@@ -217,7 +224,8 @@ static int next_converted(struct quantized_stream *s, const struct outer *o, str
 		r = weight_stream_next(s->inner, &part, e);
 		if (r < 0)
 			return r;
-		r = convert(s->pool, &part, o->first + done, codes + (size_t)done * o->cols, scales + done, e);
+		r = convert(s->pool, &part, o->first + done, codes + (size_t)done * o->cols,
+			    scales + done, e);
 		if (r < 0)
 			return r;
 		if (!s->lent)	/* more can be read meanwhile */
@@ -241,7 +249,8 @@ static int quantized_next(struct weight_stream *base, struct weight_ref *ret, st
 	if (s->at == s->n)
 		return err_set(e, -ENOENT, "no more weights were asked for");
 	const struct outer *o = &s->pieces[s->at];
-	r = o->convert ? next_converted(s, o, ret, &s->why) : weight_stream_next(s->inner, ret, &s->why);
+	r = o->convert ? next_converted(s, o, ret, &s->why) :
+			 weight_stream_next(s->inner, ret, &s->why);
 	if (r < 0)
 		return err_set(e, s->why.code, "%s", s->why.text);
 	s->lent |= !o->convert;
@@ -279,49 +288,43 @@ static void stream_closep(struct quantized_stream **s)
 		quantized_close(&(*s)->base);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------- */
 
-struct inner_list {
-	struct weight_piece *p;
-	size_t n, cap;
-};
-
-static int add_inner(struct inner_list *l, const struct weight_piece *p)
+/* How a piece is read.  One that is converted is cut by its bytes as they are read, four times as
+ * many from F32 as it will have. */
+static int describe(const struct quantized *q, const struct weight_piece *p, struct outer *ret,
+		    struct err *e)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap * 2 + 1024;
-		struct weight_piece *more = realloc(l->p, cap * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		l->p = more;
-		l->cap = cap;
-	}
-	l->p[l->n++] = *p;
-	return 0;
-}
-
-/* A converted piece is cut by its bytes as they are read, four times as many from F32. */
-static int split(const struct quantized *q, const struct weight_piece *p, struct inner_list *l,
-		 struct outer *ret, struct err *e)
-{
-	struct weight_piece part = *p;
 	struct weight_ref w;
-	int r = 0;
 
 	if (q->inner->find(q->inner->ctx, p->slot, p->layer, p->expert, &w) < 0)
 		return err_set(e, -EINVAL, "layer %u: no %s", p->layer, weight_slot_name(p->slot));
-	*ret = (struct outer){ .convert = takes(q, p->slot, &w), .first = p->first, .rows = p->rows,
-			       .cols = w.cols };
 	if (p->rows == 0 || p->first > w.rows || p->rows > w.rows - p->first)
-		return err_set(e, -EINVAL, "%s: no piece of %u rows at %u", w.name, p->rows, p->first);
-	uint32_t each = ret->convert ? weight_piece_rows(&w, WEIGHT_PIECE) : p->rows;
-	for (uint32_t at = 0; r == 0 && at < p->rows; at += each, ret->n_inner++) {
-		part.first = p->first + at;
-		part.rows = p->rows - at < each ? p->rows - at : each;
-		r = add_inner(l, &part);
-	}
-	return r < 0 ? err_set(e, r, "out of memory") : 0;
+		return err_set(e, -EINVAL, "%s: no piece of %u rows at %u", w.name, p->rows,
+			       p->first);
+	*ret = (struct outer){ .convert = takes(q, p->slot, &w), .first = p->first,
+			       .rows = p->rows, .cols = w.cols, .each = p->rows };
+	if (ret->convert)
+		ret->each = weight_piece_rows(&w, WEIGHT_PIECE);
+	ret->n_inner = (p->rows - 1) / ret->each + 1;
+	return 0;
+}
+
+/* The inner stream's list, of n pieces. */
+static struct weight_piece *split(const struct quantized_stream *s,
+				  const struct weight_piece *pieces, size_t n)
+{
+	struct weight_piece *ret = calloc(n + 1, sizeof(*ret)), *to = ret;
+
+	for (size_t i = 0; ret && i < s->n; i++)
+		for (uint32_t at = 0; at < pieces[i].rows; at += s->pieces[i].each, to++) {
+			uint32_t left = pieces[i].rows - at, each = s->pieces[i].each;
+
+			*to = pieces[i];
+			to->first += at;
+			to->rows = left < each ? left : each;
+		}
+	return ret;
 }
 
 static uint32_t processors(void)
@@ -337,31 +340,35 @@ static int quantized_open(void *ctx, const struct weight_piece *pieces, size_t n
 			  const struct weight_room *room, struct weight_stream **ret, struct err *e)
 {
 	CLEANUP(stream_closep) struct quantized_stream *s = calloc(1, sizeof(*s));
+	CLEANUP(freep) struct weight_piece *list = NULL;
 	const struct quantized *q = ctx;
-	struct inner_list l = { NULL, 0, 0 };
+	size_t n_inner = 0;
 	int r = 0;
 
 	if (!s || !(s->pieces = calloc(n + 1, sizeof(*s->pieces))))
 		return err_set(e, -ENOMEM, "out of memory");
 	s->base.ops = &ops;
-	for (; r == 0 && s->n < n; s->n++)
-		r = split(q, &pieces[s->n], &l, &s->pieces[s->n], e);
+	for (; r == 0 && s->n < n; s->n++) {
+		r = describe(q, &pieces[s->n], &s->pieces[s->n], e);
+		n_inner += s->pieces[s->n].n_inner;
+	}
+	if (r == 0 && !(list = split(s, pieces, n_inner)))
+		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0 && pool_new(processors(), &s->pool) < 0)
 		r = err_set(e, -ENOMEM, "no threads to convert weights with");
 	if (r == 0)
-		r = weight_stream_open(q->inner, l.p, l.n, room, &s->inner, e);
-	free(l.p);
+		r = weight_stream_open(q->inner, list, n_inner, room, &s->inner, e);
 	if (r < 0)
 		return r;
-	struct quantized_stream *done = TAKE(s);
-	*ret = &done->base;
+	*ret = &TAKE(s)->base;
 	return 0;
 }
 
-/* ---- the source ------------------------------------------------------------------------------------ */
+/* ---- the source ------------------------------------------------------------------ */
 
 /* A tied head was not among the bytes: it is the embedding. */
-static bool is_tied(const struct weight_source *w, enum weight_slot slot, const struct weight_ref *ref)
+static bool is_tied(const struct weight_source *w, enum weight_slot slot,
+		    const struct weight_ref *ref)
 {
 	struct weight_ref embed;
 
@@ -383,8 +390,8 @@ static void count(struct quantized *q, enum weight_slot slot, uint32_t layer)
 		q->facts.bytes_before += weight_data_bytes(&ref);
 }
 
-int quantized_new(const struct model_shape *shape, const struct weight_source *inner, enum quantize what,
-		  struct quantized **ret)
+int quantized_new(const struct model_shape *shape, const struct weight_source *inner,
+		  enum quantize what, struct quantized **ret)
 {
 	struct quantized *q = calloc(1, sizeof(*q));
 
@@ -393,14 +400,17 @@ int quantized_new(const struct model_shape *shape, const struct weight_source *i
 	q->inner = inner;
 	q->what = what;
 	for (int slot = 0; what && slot < W_N_SLOTS; slot++)
-		for (uint32_t l = 0; l < (slot < W_PER_LAYER ? 1 : shape->n_layers + shape->n_mtp_layers); l++)
+		for (uint32_t l = 0;
+		     l < (slot < W_PER_LAYER ? 1 : shape->n_layers + shape->n_mtp_layers); l++)
 			if (set_of((enum weight_slot)slot))
 				count(q, (enum weight_slot)slot, l);
 	q->source = *inner;
 	if (q->facts.n_matrices) {
-		q->source = (struct weight_source){ q, quantized_find, inner->total_bytes, quantized_open };
+		q->source = (struct weight_source){ q, quantized_find, inner->total_bytes,
+						    quantized_open };
 		q->source.total_bytes += q->facts.bytes_after;
-		q->source.total_bytes -= q->facts.bytes_before < q->source.total_bytes ? q->facts.bytes_before : 0;
+		q->source.total_bytes -=
+			q->facts.bytes_before < q->source.total_bytes ? q->facts.bytes_before : 0;
 	}
 	*ret = q;
 	return 0;

@@ -54,7 +54,7 @@ enum step_numerics {
 /* How keys and values are kept. */
 enum kv_format {
 	KV_BF16,
-	KV_FP8,		/* e4m3, and for each head of a position a power of two, for its key and for its value */
+	KV_FP8, /* e4m3 and, for each head of a position, a power of two for key and value */
 };
 
 const char *kv_format_name(enum kv_format f);			/* "bf16", "fp8" */

@@ -69,7 +69,8 @@ static int open_all(struct check *c, struct err *e)
 	if (r == 0 && quantized_new(&c->config.shape, checkpoint_source(c->weights), c->quantize,
 				    &c->quantized) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
-	if (r == 0 && traffic_count(&c->config.shape, quantized_source(c->quantized), &c->traffic) < 0)
+	if (r == 0 &&
+	    traffic_count(&c->config.shape, quantized_source(c->quantized), &c->traffic) < 0)
 		r = err_set(e, -EINVAL, "%s: the weights cannot be counted", c->dir);
 	if (r < 0)
 		return r;
@@ -116,10 +117,12 @@ static void print_quantize(const struct check *c)
 	const struct quantize_facts *f = quantized_facts(c->quantized);
 
 	if (c->quantize && !f->n_matrices)
-		printf("quantize %s: no such matrix that is not quantised already\n", quantize_name(c->quantize));
+		printf("quantize %s: no such matrix that is not quantised already\n",
+		       quantize_name(c->quantize));
 	else if (c->quantize)
 		printf("quantize %s: %u matrices become FP8 per row while they are loaded, %.1f MB become %.1f\n",
-		       quantize_name(c->quantize), f->n_matrices, mb(f->bytes_before), mb(f->bytes_after));
+		       quantize_name(c->quantize), f->n_matrices, mb(f->bytes_before),
+		       mb(f->bytes_after));
 }
 
 static void print_kinds(const struct traffic_row *row)
@@ -153,8 +156,9 @@ static uint64_t needed(const struct check *c, uint64_t weights)
 {
 	const struct model_shape *s = &c->config.shape;
 
-	return weights + (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, c->kv, true) +
-						  traffic_state_bytes(s));
+	return weights +
+	       (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, c->kv, true) +
+				       traffic_state_bytes(s));
 }
 
 static void print_budget(const struct check *c)
@@ -166,8 +170,8 @@ static void print_budget(const struct check *c)
 	printf("\nmemory for %u streams of %u tokens\n", c->streams, c->context);
 	printf("  weights   %12.1f MB in the %s formats\n", mb(c->traffic.bytes),
 	       quantized_facts(c->quantized)->n_matrices ? "converted" : "checkpoint's");
-	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, %s\n", mb(kv), traffic_kv_bytes(s, c->kv, true),
-	       c->kv == KV_FP8 ? "FP8" : "BF16");
+	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, %s\n", mb(kv),
+	       traffic_kv_bytes(s, c->kv, true), c->kv == KV_FP8 ? "FP8" : "BF16");
 	printf("  states    %12.1f MB, %" PRIu64 " bytes a stream\n", mb(state), traffic_state_bytes(s));
 	printf("  together  %12.1f MB; the workspace of a step comes on top, the worker prints it\n",
 	       mb(needed(c, c->traffic.bytes)));
@@ -285,7 +289,9 @@ static int parse(int argc, char **argv, struct check *c)
 		default: ok = false;
 		}
 		if (!ok && o != '?')
-			fprintf(stderr, "hearth-worker check: '%s' is out of range, or no such word\n", optarg);
+			fprintf(stderr,
+				"hearth-worker check: '%s' is out of range, or no such word\n",
+				optarg);
 	}
 	if (ok && optind == argc - 1) {
 		c->name = argv[optind];

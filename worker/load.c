@@ -32,7 +32,8 @@ static int check_options(const struct load_options *o, struct load_budget *ret, 
 		return err_set(e, -EINVAL, "chunk %" PRIu32 " is not a multiple of %d", o->chunk,
 			       STEP_GRID);
 	if (o->quantize && quantize_parse(o->quantize, &ret->quantize) < 0)
-		return err_set(e, -EINVAL, "quantize %s: not none, head, dense or head+dense", o->quantize);
+		return err_set(e, -EINVAL, "quantize %s: not none, head, dense or head+dense",
+			       o->quantize);
 	if (o->rows && o->rows < o->slots + STEP_GRID)
 		return err_set(e, -EINVAL, "rows %" PRIu32 ": %" PRIu32 " slots need %" PRIu32
 			       " at least", o->rows, o->slots, o->slots + STEP_GRID);
@@ -137,8 +138,8 @@ static int on_bytes(void *ctx, uint64_t done, uint64_t total)
 	return op->o->on_progress ? op->o->on_progress(op->o->ctx, done, total) : 0;
 }
 
-/* The device's text, and what was done to the weights on their way; where the checkpoint had nothing to convert
- * the bits are those of a worker that was not asked to. */
+/* The device's text, and what was done to the weights on their way; where the checkpoint had
+ * nothing to convert the bits are those of a worker that was not asked to. */
 static int make_class(const struct device *d, const struct numeric_watch *watch, struct loaded *l)
 {
 	const struct load_budget *b = &l->budget;
@@ -150,7 +151,7 @@ static int make_class(const struct device *d, const struct numeric_watch *watch,
 	return numeric_class(watch, text, PACKAGE_VERSION, l->numeric_class);
 }
 
-/* The class's samples are taken of the checkpoint's own bytes: the watch stands before the conversion. */
+/* The class's samples are of the checkpoint's own bytes: the watch stands before the conversion. */
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
 	CLEANUP(watch_freep) struct numeric_watch *watch = NULL;

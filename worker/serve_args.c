@@ -28,7 +28,7 @@ static const struct option_row {
 	{ "read", "HOW", TEXT, AT(load.read), 0, 0,
 	  "weights from disk by io_uring, threads or mapped (page cache); default: auto, not mapped" },
 	{ "quantize", "WHAT", TEXT, AT(load.quantize), 0, 0,
-	  "convert to FP8 while loading: none, head, dense (projections, no experts), head+dense; default: none" },
+	  "becomes FP8 while loading: none, head, dense (no experts), head+dense; default: none" },
 	{ "kv", "FORMAT", TEXT, AT(load.kv), 0, 0,
 	  "keys and values in bf16, or in fp8 at half the memory (cpu only yet); default: bf16" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
@@ -199,7 +199,8 @@ static int check(const struct serve_args *a, struct err *e)
 		return err_set(e, -EINVAL, "--read: '%s' is not auto, io_uring, threads or mapped",
 			       a->load.read);
 	if (a->load.quantize && quantize_parse(a->load.quantize, &what) < 0)
-		return err_set(e, -EINVAL, "--quantize: '%s' is not none, head, dense or head+dense",
+		return err_set(e, -EINVAL,
+			       "--quantize: '%s' is not none, head, dense or head+dense",
 			       a->load.quantize);
 	if (a->load.kv && kv_format_parse(a->load.kv, &kv) < 0)
 		return err_set(e, -EINVAL, "--kv: '%s' is not bf16 or fp8", a->load.kv);

@@ -173,8 +173,8 @@ uint64_t traffic_state_bytes(const struct model_shape *s)
 	return layers_of(s, MIXER_GDN) * (state + channels * (s->gdn_conv_width - 1) * 2);
 }
 
-double traffic_step(const struct traffic *t, const struct model_shape *s, enum kv_format kv, uint32_t rows,
-		    uint32_t context, uint32_t bytes_each)
+double traffic_step(const struct traffic *t, const struct model_shape *s, enum kv_format kv,
+		    uint32_t rows, uint32_t context, uint32_t bytes_each)
 {
 	const struct traffic_row *x = &t->row[TRAFFIC_EXPERTS], *embed = &t->row[TRAFFIC_EMBEDDING];
 	uint64_t all = bytes_each ? t->token_elements * bytes_each : t->token_bytes;

@@ -56,7 +56,7 @@ uint64_t traffic_state_bytes(const struct model_shape *shape);
 /* All bytes of a decode step of `rows` sequences with `context` tokens each: weights, keys and values,
  * and the recurrent state, which is read and written.  `bytes_each` not 0: as if every weight took that
  * many bytes (the CPU back end: 2). */
-double traffic_step(const struct traffic *t, const struct model_shape *shape, enum kv_format kv, uint32_t rows,
-		    uint32_t context, uint32_t bytes_each);
+double traffic_step(const struct traffic *t, const struct model_shape *shape, enum kv_format kv,
+		    uint32_t rows, uint32_t context, uint32_t bytes_each);
 
 #endif

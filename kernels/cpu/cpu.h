@@ -6,9 +6,9 @@
  *
  * Layout.  A KV block holds for each attention layer K as [kv head][dim][64 positions] and
  * V as [kv head][64 positions][dim]; in FP8 (KV_FP8) the same of codes, and behind each head's
- * K and V the 64 powers of two of its positions (kernels/e4m3.h).  The MTP layer is one more attention layer, whose entry
- * for hidden state t (and token t + 1) stands at place t + 1: so a block depends on the
- * tokens up to its own end only, and can be shared.
+ * K and V the 64 powers of two of its positions (kernels/e4m3.h).  The MTP layer is one more
+ * attention layer, whose entry for hidden state t (and token t + 1) stands at place t + 1: so a
+ * block depends on the tokens up to its own end only, and can be shared.
  * A state holds for each GDN layer S [value head][dim][dim] and the last width - 1 inputs of
  * the convolution, and at the end the last final-norm row (what MTP will combine with the
  * next token).
@@ -73,7 +73,7 @@ struct cpu_device {
 	char text[128];
 	uint32_t n_gdn, n_attn;		/* layers; MTP counts as attention */
 	size_t state_floats;
-	size_t kv_part;			/* bytes of one head's K (or V) of a block, powers of FP8 included */
+	size_t kv_part;			/* bytes of a head's K (or V) in a block, with powers */
 	size_t block_bytes;
 	double *inv_freq;
 	float *embed;			/* NULL when embed16 */
@@ -82,7 +82,7 @@ struct cpu_device {
 	float *final_norm, *mtp_embed_norm, *mtp_hidden_norm, *mtp_norm;
 	struct layer *layers;
 	struct slot *slots;
-	char *kv;			/* n_blocks * block_bytes: uint16_t, float, or codes of FP8 */
+	char *kv;			/* n_blocks * block_bytes: uint16_t, float or codes */
 	float e4m3[256];		/* what a code is */
 	uint8_t *kv_codes;		/* room for a head's, while it is stored */
 	struct rooms room;

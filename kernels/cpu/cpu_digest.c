@@ -15,7 +15,8 @@ static uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 }
 
 /* All bytes of the entry of place j.  One element at a time: K lies across the positions. */
-static uint32_t entry_digest(const struct cpu_device *d, const struct kv_view *kv, uint32_t j, uint32_t crc)
+static uint32_t entry_digest(const struct cpu_device *d, const struct kv_view *kv, uint32_t j,
+			     uint32_t crc)
 {
 	size_t dim = d->base.shape.head_dim, size = kv->k_power ? 1 : d->round ? 2 : 4;
 
@@ -37,8 +38,9 @@ static uint32_t kv_digest(const struct cpu_device *d, const struct run_rows *r)
 
 	for (uint32_t k = r->p.pos; k < r->p.pos + r->p.n; k++)
 		for (uint32_t h = 0; h < layers * s->n_kv_heads; h++) {
-			struct kv_view kv = cpu_kv_view(d, h / s->n_kv_heads, r->p.blocks[k / STEP_GRID],
-							h % s->n_kv_heads);
+			struct kv_view kv =
+				cpu_kv_view(d, h / s->n_kv_heads, r->p.blocks[k / STEP_GRID],
+					    h % s->n_kv_heads);
 
 			crc = entry_digest(d, &kv, k % STEP_GRID, crc);
 		}

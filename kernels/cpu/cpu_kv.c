@@ -1,7 +1,8 @@
 /* cpu_kv.c - keys and values in their blocks: where they lie, in which format, and back to float32.
  *
- * The layout is in cpu.h.  Everything that reads them goes through cpu_kv_read(), which gives the numbers of
- * docs/numerics.md: those of bfloat16, or e4m3 times a power of two, which are exact in bfloat16 as well.
+ * The layout is in cpu.h.  Everything that reads them goes through cpu_kv_read(), which gives the
+ * numbers of docs/numerics.md: those of bfloat16, or e4m3 times a power of two, which are exact in
+ * bfloat16 as well.
  */
 #include <string.h>
 
@@ -42,10 +43,10 @@ struct kv_view cpu_kv_view(const struct cpu_device *d, uint32_t place, kv_block 
 	return view;
 }
 
-/* ---- in -------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------- */
 
-static void store_fp8(const struct kv_view *kv, uint32_t j, uint32_t dim, const float *k, const float *v,
-		      uint8_t *codes)
+static void store_fp8(const struct kv_view *kv, uint32_t j, uint32_t dim, const float *k,
+		      const float *v, uint8_t *codes)
 {
 	kv->k_power[j] = e4m3_head(k, dim, codes);
 	for (uint32_t i = 0; i < dim; i++)
@@ -77,7 +78,7 @@ void cpu_kv_store(struct cpu_device *d, const struct layer *l, const kv_block *b
 	}
 }
 
-/* ---- out ---------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------- */
 
 static void read_fp8(const struct cpu_device *d, const struct kv_view *kv, float *k, float *v)
 {

@@ -3,8 +3,8 @@
 
     top_builddir=build top_srcdir=. python3 tests/box/load_options.py
 
-What they cost on held-out text against bounds a few times what docs/numerics.md measured; that every choice is a numeric class of
-its own, and said in log, status and check; that what cannot be is refused.
+What they cost on held-out text against bounds a few times what docs/numerics.md measured; that every choice is a numeric
+class of its own, and said in log, status and check; that what cannot be is refused.
 """
 import os
 import re
@@ -54,7 +54,8 @@ def test_cost():
     for options, words, most_kl, most_differ in COSTS:
         out = run(BUILD + "/bin/hearth-bench", "compare", *options, TINY, given=ids)
         assert words in out.split("\n")[1], out
-        rows = [[x.strip() for x in line.split("|")[2:]] for line in out.split("\n") if line.startswith(("| prompt", "| answer"))]
+        table = [line for line in out.split("\n") if line.startswith(("| prompt", "| answer"))]
+        rows = [[x.strip() for x in line.split("|")[2:]] for line in table]
         n = sum(int(r[0]) for r in rows)
         kl = sum(int(r[0]) * float(r[3]) for r in rows) / n
         differ = 100 * sum(int(r[1].split()[0]) for r in rows) / n
@@ -89,8 +90,9 @@ def served(options):
         os.environ["NOTIFY_SOCKET"] = d + "/notify"
         try:
             with Rack(BUILD, TINY, worker_args=["--context", "1024", "--hearthd", "none", *options]) as rack:
-                status, reply, _ = rack.post("/v1/chat/completions", {"model": "tiny", "temperature": 0, "max_tokens": 60, "messages": [
-                    {"role": "user", "content": "Compute the sum: 41 + 25"}]})
+                asked = {"model": "tiny", "temperature": 0, "max_tokens": 60,
+                         "messages": [{"role": "user", "content": "Compute the sum: 41 + 25"}]}
+                status, reply, _ = rack.post("/v1/chat/completions", asked)
                 assert status == 200, reply
                 end = time.monotonic() + 20
                 while not serving(said) and time.monotonic() < end:
@@ -99,7 +101,8 @@ def served(options):
         finally:
             del os.environ["NOTIFY_SOCKET"]
     assert serving(said), said
-    return re.search(r"numeric class ([0-9a-f]{32})", log)[1], log, serving(said)[-1], reply["choices"][0]["message"]["content"]
+    name = re.search(r"numeric class ([0-9a-f]{32})", log)[1]
+    return name, log, serving(said)[-1], reply["choices"][0]["message"]["content"]
 
 
 def test_class_log_and_status():
@@ -146,8 +149,8 @@ def test_refused():
     to = ["--connect", "ipc:///nowhere/bus", "--alias", "a"]
     assert "none, head, dense or head+dense" in run(WORKER, "serve", TINY, *to, "--quantize", "all", status=64)
     assert "not bf16 or fp8" in run(WORKER, "serve", TINY, *to, "--kv", "fp16", status=64)
-    p = subprocess.run([WORKER, "serve", TINY, *to, "--kv", "fp8", "--device", "cuda:0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       text=True, timeout=60)
+    p = subprocess.run([WORKER, "serve", TINY, *to, "--kv", "fp8", "--device", "cuda:0"], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60)
     if p.returncode == 1 and "no CUDA" in p.stdout:
         print("built without CUDA: its refusal of --kv fp8 was not tried")
         return

@@ -175,8 +175,13 @@ static void compare_tokens(void)
 
 static int each_alone(void **state)
 {
-	const struct device_limits l = { .n_slots = N_SLOTS, .n_blocks = 32, .max_rows = ROWS,
-					 .max_context = MAX_POS, .n_threads = 2, .digests = true, .kv = kv };
+	const struct device_limits l = { .n_slots = N_SLOTS,
+					 .n_blocks = 32,
+					 .max_rows = ROWS,
+					 .max_context = MAX_POS,
+					 .n_threads = 2,
+					 .digests = true,
+					 .kv = kv };
 
 	(void)state;
 	memset(&w, 0, sizeof(w));
@@ -312,6 +317,7 @@ int main(void)
 		cmocka_unit_test(continued_from_known_tokens_it_goes_on_bit_for_bit),
 	};
 
-	return cmocka_run_group_tests_name("keys and values in bf16", tests, each_alone, close_all) +
+	return cmocka_run_group_tests_name("keys and values in bf16", tests, each_alone,
+					   close_all) +
 	       cmocka_run_group_tests_name("in fp8", tests, each_alone_fp8, close_all);
 }

@@ -158,7 +158,8 @@ static int progress(void *, uint64_t done, uint64_t)
 	return 0;
 }
 
-static bool load(const struct model &m, struct weights *w, struct err *e, enum quantize what = QUANTIZE_NONE)
+static bool load(const struct model &m, struct weights *w, struct err *e,
+		 enum quantize what = QUANTIZE_NONE)
 {
 	const struct weight_source s = m.source();
 	struct quantized *q;
@@ -170,8 +171,8 @@ static bool load(const struct model &m, struct weights *w, struct err *e, enum q
 	return ok;
 }
 
-static void whole(const char *name, struct model *m, uint32_t expanded, bool rounded, struct model *from = NULL,
-		  enum quantize what = QUANTIZE_NONE)
+static void whole(const char *name, struct model *m, uint32_t expanded, bool rounded,
+		  struct model *from = NULL, enum quantize what = QUANTIZE_NONE)
 {
 	struct weights w = {};
 	struct err e = {};
@@ -203,7 +204,8 @@ static void tall(struct model *m)
 	quantise_fp8(&m->weights.at(std::make_tuple((int)W_HEAD, 0u, 0u)), 128, 128);
 }
 
-/* What a tensor becomes by the rule of kernels/e4m3.h: codes by the nearest value, ties to even, a float32 scale a row. */
+/* What a tensor becomes by the rule of kernels/e4m3.h: codes by the nearest value, ties to even, a
+ * float32 scale a row. */
 static void convert(tensor *t)
 {
 	tensor q = *t;
@@ -219,7 +221,8 @@ static void convert(tensor *t)
 			uint8_t code = nearest(x, 8);
 			const double next = (double)dequant_e4m3((uint8_t)((code & 0x7f) + 1));
 
-			if (code % 2 && fabs(x) - fabs((double)dequant_e4m3(code)) == next - fabs(x))
+			if (code % 2 &&
+			    fabs(x) - fabs((double)dequant_e4m3(code)) == next - fabs(x))
 				code++;
 			q.full[at] = dequant_e4m3(code) * s;
 		}
@@ -227,12 +230,14 @@ static void convert(tensor *t)
 	*t = q;
 }
 
-/* Converted while it is loaded: the same weights as those of a checkpoint that has what the rule says.  `head` alone,
- * and all of it, with a head that is read in several pieces. */
+/* Converted while it is loaded: the same weights as those of a checkpoint that has what the rule
+ * says.  `head` alone, of several pieces, and all of it. */
 static void converted(void)
 {
-	static const int dense[] = { W_GDN_QKV, W_GDN_Z, W_GDN_OUT, W_Q, W_K, W_V, W_O, W_SHARED_GATE, W_SHARED_UP,
-				     W_SHARED_DOWN };
+	static const int dense[] = {
+		W_GDN_QKV, W_GDN_Z, W_GDN_OUT,	   W_Q,		W_K,
+		W_V,	   W_O,	    W_SHARED_GATE, W_SHARED_UP, W_SHARED_DOWN
+	};
 
 	for (int what : { QUANTIZE_HEAD, QUANTIZE_HEAD_DENSE }) {
 		struct model m, want;
@@ -250,17 +255,23 @@ static void converted(void)
 			const int slot = std::get<0>(w.first);
 
 			if ((slot == W_HEAD && (what & QUANTIZE_HEAD)) ||
-			    (std::find(std::begin(dense), std::end(dense), slot) != std::end(dense) && (what & QUANTIZE_DENSE)))
+			    (std::find(std::begin(dense), std::end(dense), slot) !=
+				     std::end(dense) &&
+			     (what & QUANTIZE_DENSE)))
 				convert(&w.second);
 		}
 		whole(quantize_name((enum quantize)what), &want, 0, false, &m, (enum quantize)what);
 		const struct weight_source s = m.source();
-		const enum matmul_format dense_is = what & QUANTIZE_DENSE ? MATMUL_FP8 : MATMUL_BF16;
+		const enum matmul_format dense_is =
+			what & QUANTIZE_DENSE ? MATMUL_FP8 : MATMUL_BF16;
 
 		claim("in the formats asked for, and smaller",
-		      load(m, &small, &e, (enum quantize)what) && small.bytes < weights_bytes(&m.shape, &s) &&
-			      small.head.format == MATMUL_FP8 && small.layer[3].mixer_out.format == dense_is &&
-			      small.layer[0].shared_in.format == dense_is && small.layer[0].router.format == MATMUL_BF16 &&
+		      load(m, &small, &e, (enum quantize)what) &&
+			      small.bytes < weights_bytes(&m.shape, &s) &&
+			      small.head.format == MATMUL_FP8 &&
+			      small.layer[3].mixer_out.format == dense_is &&
+			      small.layer[0].shared_in.format == dense_is &&
+			      small.layer[0].router.format == MATMUL_BF16 &&
 			      small.layer[0].expert_down.format == MATMUL_BF16);
 		weights_free(&small);
 	}
@@ -292,7 +303,8 @@ static void refused(void)
 	bf16.weights.at(std::make_tuple((int)W_Q, 3u, 0u)).half[5] = 0x7fc0;
 	e = {};
 	claim("a NaN that should become FP8 is refused by name and place",
-	      !load(bf16, &w, &e, QUANTIZE_DENSE) && strstr(e.text, weight_slot_name(W_Q)) && strstr(e.text, "[0, 5]"));
+	      !load(bf16, &w, &e, QUANTIZE_DENSE) && strstr(e.text, weight_slot_name(W_Q)) &&
+		      strstr(e.text, "[0, 5]"));
 }
 
 int main(void)

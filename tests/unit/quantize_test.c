@@ -1,5 +1,6 @@
-/* quantize_test.c - weights that become FP8 while they are loaded: the rounding against a slow search, the source
- * against a plain conversion of the whole matrix, and the CPU back end against a checkpoint that has the same bytes. */
+/* quantize_test.c - weights that become FP8 while they are loaded: the rounding against a slow
+ * search, the source against a plain conversion of the whole matrix, and the CPU back end against a
+ * checkpoint that has the same bytes. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,18 +18,20 @@
 
 #define TOKENS 150	/* two chunks of prefill and a tail */
 
-/* ---- the slow way ------------------------------------------------------------------------ */
+/* ---- the slow way ---------------------------------------------------------------- */
 
-/* The code nearest to x / scale, by looking at all 127 of them, the even one on a tie; nothing is divided, and
- * a product of a code (4 bits), one more for the middle of two, and a scale (24) is exact in a long double. */
+/* The code nearest to x / scale, by looking at all 127 of them, the even one on a tie; nothing is
+ * divided, and a product of a code (4 bits), one more for the middle of two, and a scale (24) is
+ * exact in a long double. */
 static uint8_t slow_code(float x, float scale)
 {
 	const long double size = (long double)fabsf(x);
 	uint8_t best = 0;
 
 	for (uint8_t i = 1; i < 127; i++) {
-		long double middle = ((long double)ref_e4m3((uint8_t)(i - 1)) + (long double)ref_e4m3(i)) / 2 *
-				     (long double)scale;
+		long double middle =
+			((long double)ref_e4m3((uint8_t)(i - 1)) + (long double)ref_e4m3(i)) / 2 *
+			(long double)scale;
 
 		if (size < middle || (size == middle && i % 2))
 			break;
@@ -71,12 +74,12 @@ static void row_is_right(const float *x, size_t n)
 	scale_is_right(max, scale);
 	for (size_t i = 0; i < n; i++)
 		if (codes[i] != slow_code(x[i], scale))
-			fail_msg("%a with scale %a: code %02x, not %02x", (double)x[i], (double)scale, codes[i],
-				 slow_code(x[i], scale));
+			fail_msg("%a with scale %a: code %02x, not %02x", (double)x[i],
+				 (double)scale, codes[i], slow_code(x[i], scale));
 	free(codes);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------- */
 
 TEST(every_bfloat16_is_rounded_to_nearest_and_even)
 {
@@ -95,7 +98,8 @@ TEST(every_bfloat16_is_rounded_to_nearest_and_even)
 TEST(every_code_and_every_middle_of_two)
 {
 	for (int i = 0; i < 127; i++) {
-		double x = (double)ref_e4m3((uint8_t)i), up = (double)ref_e4m3((uint8_t)(i < 126 ? i + 1 : i));
+		double x = (double)ref_e4m3((uint8_t)i),
+		       up = (double)ref_e4m3((uint8_t)(i < 126 ? i + 1 : i));
 		double middle = (x + up) / 2;
 
 		EQ(e4m3_from(x), i);
@@ -109,7 +113,8 @@ TEST(every_code_and_every_middle_of_two)
 	EQ(e4m3_from(0x1p-1074), 0);
 }
 
-/* All finite bfloat16 of one exponent, both signs, and those of the 20 exponents below: what rows hold. */
+/* All finite bfloat16 of one exponent, both signs, and those of the 20 exponents below: what rows
+ * hold. */
 TEST(rows_of_every_size_have_the_codes_that_a_search_finds)
 {
 	static float x[22 * 128 * 2];
@@ -145,7 +150,8 @@ TEST(float32_rows_are_rounded_once_from_the_exact_quotient)
 		for (size_t i = 100; i < 512; i++)
 			most = fmaxf(most, fabsf(x[i]));
 		for (size_t i = 0; i < 96; i += 3) {
-			x[i] = most / 448 * (ref_e4m3((uint8_t)(i + 8)) + ref_e4m3((uint8_t)(i + 9))) / 2;
+			x[i] = most / 448 *
+			       (ref_e4m3((uint8_t)(i + 8)) + ref_e4m3((uint8_t)(i + 9))) / 2;
 			x[i + 1] = nextafterf(x[i], 0);
 			x[i + 2] = nextafterf(x[i], INFINITY);
 		}
@@ -216,7 +222,7 @@ TEST(a_head_has_the_least_power_of_two_that_fits)
 	assert_true(e4m3_power(0) == 0x1p-127f && e4m3_power(127) == 1);
 }
 
-/* ---- the source -------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------ */
 
 TEST(the_words)
 {
@@ -232,7 +238,8 @@ TEST(the_words)
 	EQ(quantize_parse("", &q), -EINVAL);
 }
 
-/* A checkpoint that has what the conversion should make: whole matrices, converted by the slow search. */
+/* A checkpoint that has what the conversion should make: whole matrices, converted by the slow
+ * search. */
 struct twin {
 	const struct weight_source *inner;
 	enum quantize what;
@@ -247,8 +254,10 @@ struct twin {
 
 static bool wanted(enum quantize what, enum weight_slot slot)
 {
-	static const enum weight_slot dense[] = { W_GDN_QKV, W_GDN_Z, W_GDN_OUT, W_Q, W_K, W_V, W_O, W_SHARED_GATE,
-						  W_SHARED_UP, W_SHARED_DOWN, W_MLP_GATE, W_MLP_UP, W_MLP_DOWN };
+	static const enum weight_slot dense[] = {
+		W_GDN_QKV,     W_GDN_Z,	    W_GDN_OUT,	   W_Q,	       W_K,	 W_V,	    W_O,
+		W_SHARED_GATE, W_SHARED_UP, W_SHARED_DOWN, W_MLP_GATE, W_MLP_UP, W_MLP_DOWN
+	};
 	bool ret = slot == W_HEAD && (what & QUANTIZE_HEAD);
 
 	for (size_t i = 0; i < sizeof(dense) / sizeof(dense[0]); i++)
@@ -256,12 +265,14 @@ static bool wanted(enum quantize what, enum weight_slot slot)
 	return ret;
 }
 
-static struct made *make(struct twin *t, enum weight_slot slot, uint32_t layer, const struct weight_ref *w)
+static struct made *make(struct twin *t, enum weight_slot slot, uint32_t layer,
+			 const struct weight_ref *w)
 {
 	struct made *m = &t->made[t->n++];
 
 	assert_true(t->n <= 256);
-	*m = (struct made){ slot, layer, malloc((size_t)w->rows * w->cols), malloc(w->rows * sizeof(float)) };
+	*m = (struct made){ slot, layer, malloc((size_t)w->rows * w->cols),
+			    malloc(w->rows * sizeof(float)) };
 	assert_true(m->codes && m->scales);
 	for (uint32_t r = 0; r < w->rows; r++) {
 		float max = 0;
@@ -270,12 +281,14 @@ static struct made *make(struct twin *t, enum weight_slot slot, uint32_t layer, 
 			max = fmaxf(max, fabsf(dequant_operand(w, r, c)));
 		m->scales[r] = max / 448;
 		for (uint32_t c = 0; c < w->cols; c++)
-			m->codes[(size_t)r * w->cols + c] = slow_code(dequant_operand(w, r, c), m->scales[r]);
+			m->codes[(size_t)r * w->cols + c] =
+				slow_code(dequant_operand(w, r, c), m->scales[r]);
 	}
 	return m;
 }
 
-static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
+static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		     struct weight_ref *ret)
 {
 	struct twin *t = ctx;
 	struct made *m = NULL;
@@ -288,9 +301,16 @@ static int find_twin(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t 
 			m = &t->made[i];
 	if (!m)
 		m = make(t, slot, layer, ret);
-	*ret = (struct weight_ref){ .format = WF_FP8, .rows = ret->rows, .cols = ret->cols, .data = m->codes,
-				    .name = ret->name, .scale_format = WF_F32, .span_rows = 1,
-				    .span_cols = ret->cols, .scale = m->scales, .global = 1 };
+	*ret = (struct weight_ref){ .format = WF_FP8,
+				    .rows = ret->rows,
+				    .cols = ret->cols,
+				    .data = m->codes,
+				    .name = ret->name,
+				    .scale_format = WF_F32,
+				    .span_rows = 1,
+				    .span_cols = ret->cols,
+				    .scale = m->scales,
+				    .global = 1 };
 	return 0;
 }
 
@@ -302,11 +322,13 @@ static void twin_done(struct twin *t)
 	}
 }
 
-/* Logits of TOKENS tokens, the first 128 as a prompt, the rest as answers; the caller frees them. */
+/* Logits of TOKENS tokens, the first 128 as a prompt, the rest as answers; the caller frees
+ * them. */
 static float *logits_of(const struct model_shape *shape, const struct weight_source *source)
 {
-	const struct device_limits limits = { .n_slots = 1, .n_blocks = 3, .max_rows = 128, .max_context = 192,
-					      .n_threads = 2 };
+	const struct device_limits limits = {
+		.n_slots = 1, .n_blocks = 3, .max_rows = 128, .max_context = 192, .n_threads = 2
+	};
 	const struct sampling greedy = { .top_p = 1, .repetition = 1 };
 	static const kv_block blocks[3] = { 0, 1, 2 };
 	size_t vocab = shape->vocab_rows;
@@ -321,8 +343,12 @@ static float *logits_of(const struct model_shape *shape, const struct weight_sou
 	OK(slot_begin(d, 0, &greedy, NULL, 0));
 	for (uint32_t at = 0; at < TOKENS; at += 64) {
 		uint32_t tokens[64], n = TOKENS - at < 64 ? TOKENS - at : 64;
-		struct plan_run r = { .kind = at < 128 ? ROW_PREFILL : ROW_REPLAY, .pos = at, .n = n,
-				      .tokens = tokens, .blocks = blocks, .n_blocks = 3,
+		struct plan_run r = { .kind = at < 128 ? ROW_PREFILL : ROW_REPLAY,
+				      .pos = at,
+				      .n = n,
+				      .tokens = tokens,
+				      .blocks = blocks,
+				      .n_blocks = 3,
 				      .logits = ret + at * vocab };
 		const struct plan p = { .runs = &r, .n_runs = 1 };
 		struct run_result res;
@@ -374,7 +400,7 @@ TEST(a_worker_that_converts_answers_as_one_whose_checkpoint_has_these_bytes)
 	same_logits(RANDOM_MOE, WF_BF16, QUANTIZE_NONE);
 }
 
-/* ---- the stream --------------------------------------------------------------------------------- */
+/* ---- the stream ------------------------------------------------------------------ */
 
 /* A head of float32 (more than one reading of it to a piece), an expert, and a norm. */
 struct few {
@@ -383,19 +409,26 @@ struct few {
 	uint32_t rows, cols;
 };
 
-static int find_few(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
+static int find_few(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		    struct weight_ref *ret)
 {
 	const struct few *f = ctx;
 
 	if (layer || expert)
 		return -ENOENT;
-	*ret = (struct weight_ref){ .format = WF_F32, .rows = 1, .cols = 48, .data = f->norm, .name = "norm" };
+	*ret = (struct weight_ref){
+		.format = WF_F32, .rows = 1, .cols = 48, .data = f->norm, .name = "norm"
+	};
 	if (slot == W_HEAD)
-		*ret = (struct weight_ref){ .format = WF_F32, .rows = f->rows, .cols = f->cols, .data = f->head,
+		*ret = (struct weight_ref){ .format = WF_F32,
+					    .rows = f->rows,
+					    .cols = f->cols,
+					    .data = f->head,
 					    .name = "lm_head.weight" };
 	else if (slot == W_EXPERT_UP)
-		*ret = (struct weight_ref){ .format = WF_F32, .rows = 32, .cols = 48, .data = f->expert,
-					    .name = "up" };
+		*ret = (struct weight_ref){
+			.format = WF_F32, .rows = 32, .cols = 48, .data = f->expert, .name = "up"
+		};
 	return slot == W_HEAD || slot == W_EXPERT_UP || slot == W_FINAL_NORM ? 0 : -ENOENT;
 }
 
@@ -413,25 +446,33 @@ static void few_init(struct few *f, uint32_t rows, uint32_t cols)
 
 static struct weight_ref whole_head(const struct few *f, uint8_t **ret_codes, float **ret_scales)
 {
-	struct weight_ref w = { .format = WF_FP8, .rows = f->rows, .cols = f->cols, .name = "whole",
-				.scale_format = WF_F32, .span_rows = 1, .span_cols = f->cols, .global = 1 };
+	struct weight_ref w = { .format = WF_FP8,
+				.rows = f->rows,
+				.cols = f->cols,
+				.name = "whole",
+				.scale_format = WF_F32,
+				.span_rows = 1,
+				.span_cols = f->cols,
+				.global = 1 };
 
 	w.data = *ret_codes = malloc((size_t)f->rows * f->cols);
 	w.scale = *ret_scales = malloc(f->rows * sizeof(float));
 	assert_true(w.data && w.scale);
 	for (uint32_t r = 0; r < f->rows; r++)
-		assert_true(e4m3_row(f->head + (size_t)r * f->cols, f->cols, *ret_codes + (size_t)r * f->cols,
-				     *ret_scales + r) == f->cols);
+		assert_true(e4m3_row(f->head + (size_t)r * f->cols, f->cols,
+				     *ret_codes + (size_t)r * f->cols, *ret_scales + r) == f->cols);
 	return w;
 }
 
-static void is_piece(const struct weight_ref *got, const struct weight_ref *whole, uint32_t first, uint32_t rows)
+static void is_piece(const struct weight_ref *got, const struct weight_ref *whole, uint32_t first,
+		     uint32_t rows)
 {
 	struct weight_ref want;
 
 	OK(weight_rows(whole, first, rows, &want));
 	EQ(got->format, WF_FP8);
-	assert_true(got->rows == rows && got->cols == whole->cols && got->span_rows == 1 && !got->streamed);
+	assert_true(got->rows == rows && got->cols == whole->cols && got->span_rows == 1 &&
+		    !got->streamed);
 	assert_string_equal(got->name, "lm_head.weight");
 	assert_memory_equal(got->data, want.data, weight_data_bytes(&want));
 	assert_memory_equal(got->scale, want.scale, weight_scale_bytes(&want));
@@ -460,7 +501,8 @@ TEST(pieces_are_the_rows_of_the_whole_whatever_is_held)
 	assert_true(quantized_facts(q)->bytes_before == (uint64_t)ROWS * COLS * 4);
 	assert_true(quantized_facts(q)->bytes_after == (uint64_t)ROWS * (COLS + 4));
 	const struct weight_source *w = quantized_source(q);
-	assert_true(w->total_bytes == f.source.total_bytes - (uint64_t)ROWS * (4 * COLS - COLS - 4));
+	assert_true(w->total_bytes ==
+		    f.source.total_bytes - (uint64_t)ROWS * (4 * COLS - COLS - 4));
 	OK(w->find(w->ctx, W_HEAD, 0, 0, &ref));
 	assert_true(ref.format == WF_FP8 && ref.streamed && !ref.data && !ref.scale);
 	OK(w->find(w->ctx, W_EXPERT_UP, 0, 0, &ref));
@@ -481,7 +523,8 @@ TEST(pieces_are_the_rows_of_the_whole_whatever_is_held)
 		EQ(weight_stream_next(s, &ref, &e), -ENOENT);
 		weight_stream_close(s);
 	}
-	EQ(weight_stream_open(w, &(struct weight_piece){ W_HEAD, 0, 0, 4999, 2 }, 1, &room, &s, &e), -EINVAL);
+	EQ(weight_stream_open(w, &(struct weight_piece){ W_HEAD, 0, 0, 4999, 2 }, 1, &room, &s, &e),
+	   -EINVAL);
 	assert_non_null(strstr(e.text, "lm_head.weight"));
 	free(codes);
 	free(scales);
@@ -505,7 +548,7 @@ TEST(a_nan_among_the_weights_is_refused_with_its_name_and_place)
 
 		f.head[4007 * 512 + 13] = i ? INFINITY : NAN;
 		OK(weight_stream_open(quantized_source(q), &piece, 1, &room, &s, &e));
-		for (int again = 0; again < 2; again++) {	/* and so for every call from then on */
+		for (int again = 0; again < 2; again++) { /* and so for every call from then on */
 			e = (struct err){ .code = 0 };
 			EQ(weight_stream_next(s, &ref, &e), -EINVAL);
 			assert_non_null(strstr(e.text, "lm_head.weight: [4007, 13]"));
@@ -516,12 +559,16 @@ TEST(a_nan_among_the_weights_is_refused_with_its_name_and_place)
 	quantized_free(q);
 }
 
-/* Formats without data (kernels/cuda/dummy.h) stay without, and a tied head's bytes were never counted. */
-static int find_tied(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert, struct weight_ref *ret)
+/* Formats without data (kernels/cuda/dummy.h) stay without, and a tied head's bytes were never
+ * counted. */
+static int find_tied(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
+		     struct weight_ref *ret)
 {
 	(void)layer;
 	(void)expert;
-	*ret = (struct weight_ref){ .format = WF_BF16, .rows = 64, .cols = 32, .data = ctx, .name = "embed" };
+	*ret = (struct weight_ref){
+		.format = WF_BF16, .rows = 64, .cols = 32, .data = ctx, .name = "embed"
+	};
 	return slot == W_EMBED || slot == W_HEAD ? 0 : -ENOENT;
 }
 
@@ -554,7 +601,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_number_is_found_where_it_is),
 		cmocka_unit_test(a_head_has_the_least_power_of_two_that_fits),
 		cmocka_unit_test(the_words),
-		cmocka_unit_test(a_worker_that_converts_answers_as_one_whose_checkpoint_has_these_bytes),
+		cmocka_unit_test(
+			a_worker_that_converts_answers_as_one_whose_checkpoint_has_these_bytes),
 		cmocka_unit_test(pieces_are_the_rows_of_the_whole_whatever_is_held),
 		cmocka_unit_test(a_nan_among_the_weights_is_refused_with_its_name_and_place),
 		cmocka_unit_test(a_tied_head_is_one_matrix_more),

@@ -42,7 +42,8 @@ TEST(values_come_after_a_blank_or_an_equals_sign)
 	struct serve_args a;
 
 	OK(PARSE(&a, NULL, "--kv-bytes=1.5G", "--slots", "4", "m", "--drafts", "--connect=c",
-		 "--alias=a", "--name", "n", "--context=4096", "--quantize", "head+dense", "--kv=fp8"));
+		 "--alias=a", "--name", "n", "--context=4096", "--quantize", "head+dense",
+		 "--kv=fp8"));
 	assert_string_equal(a.load.quantize, "head+dense");
 	assert_string_equal(a.load.kv, "fp8");
 	assert_true(a.load.kv_bytes == 3 * (UINT64_C(1) << 29));

@@ -445,7 +445,7 @@ TEST(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing)
 	device_close(d);
 }
 
-/* ---- keys and values in FP8 --------------------------------------------------------------------- */
+/* ---- keys and values in FP8 ------------------------------------------------------- */
 
 static int use_fp8(void **state)
 {
@@ -476,7 +476,10 @@ static char *first_block(enum kv_format format, size_t *ret_bytes, const char **
 		tokens[i] = prompt_token(1, i);
 	own_blocks(0, blocks);
 	begin(d, 0, 1);
-	struct plan_run r = { .kind = ROW_PREFILL, .n = STEP_GRID, .tokens = tokens, .blocks = blocks,
+	struct plan_run r = { .kind = ROW_PREFILL,
+			      .n = STEP_GRID,
+			      .tokens = tokens,
+			      .blocks = blocks,
 			      .n_blocks = BLOCKS };
 	step(d, &r, 0, &res);
 	OK(block_save(d, blocks[0], ret));
@@ -487,8 +490,9 @@ static char *first_block(enum kv_format format, size_t *ret_bytes, const char **
 	return ret;
 }
 
-/* One head's key or value of a position: the least power of two that fits, and the nearest codes. */
-static void head_is(const uint16_t *x, size_t x_apart, const uint8_t *codes, size_t apart, uint8_t power, uint32_t dim)
+/* A head's key or value of a position: the least power of two that fits, and nearest codes. */
+static void head_is(const uint16_t *x, size_t x_apart, const uint8_t *codes, size_t apart,
+		    uint8_t power, uint32_t dim)
 {
 	double max = 0, scale = ldexp(1, power - 127);
 
@@ -496,7 +500,8 @@ static void head_is(const uint16_t *x, size_t x_apart, const uint8_t *codes, siz
 		max = fmax(max, fabs((double)dequant_bf16(x[i * x_apart])));
 	assert_true(max <= 448 * scale && max > 224 * scale);
 	for (uint32_t i = 0; i < dim; i++) {
-		double want = (double)dequant_bf16(x[i * x_apart]) / scale, got = (double)dequant_e4m3(codes[i * apart]);
+		double want = (double)dequant_bf16(x[i * x_apart]) / scale,
+		       got = (double)dequant_e4m3(codes[i * apart]);
 		double other;
 
 		for (int k = -1; k <= 1; k += 2) {	/* no neighbour is nearer */
@@ -506,7 +511,8 @@ static void head_is(const uint16_t *x, size_t x_apart, const uint8_t *codes, siz
 				continue;
 			other = (double)dequant_e4m3(code);
 			assert_true(fabs(got - want) < fabs(other - want) ||
-				    (fabs(got - want) <= fabs(other - want) && codes[i * apart] % 2 == 0));
+				    (fabs(got - want) <= fabs(other - want) &&
+				     codes[i * apart] % 2 == 0));
 		}
 	}
 }
@@ -527,7 +533,8 @@ TEST(an_fp8_block_holds_the_rounded_keys_and_values_of_a_bf16_block)
 	assert_true(bytes == wide_bytes / 2 + wide_bytes / (2 * dim));
 	for (uint32_t h = 0; h < shape.n_kv_heads; h++) {
 		const uint16_t *k = (const uint16_t *)(const void *)(wide + h * 4 * n), *v = k + n;
-		const uint8_t *kc = (const uint8_t *)narrow + h * 2 * (n + STEP_GRID), *vc = kc + n + STEP_GRID;
+		const uint8_t *kc = (const uint8_t *)narrow + h * 2 * (n + STEP_GRID),
+			      *vc = kc + n + STEP_GRID;
 
 		for (uint32_t j = 0; j < STEP_GRID; j++) {
 			head_is(k + j, STEP_GRID, kc + j, STEP_GRID, kc[n + j], dim);
@@ -563,8 +570,10 @@ int main(void)
 		cmocka_unit_test(a_device_that_is_not_here_is_named),
 	};
 	const struct CMUnitTest fp8[] = {
-		cmocka_unit_test(the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_with_experts),
-		cmocka_unit_test(the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_dense),
+		cmocka_unit_test(
+			the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_with_experts),
+		cmocka_unit_test(
+			the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_dense),
 		cmocka_unit_test(the_same_bits_on_every_instruction_set_of_this_machine),
 		cmocka_unit_test(replayed_tokens_leave_the_bits_of_decoded_ones),
 		cmocka_unit_test(a_saved_state_and_its_blocks_continue_bit_for_bit),

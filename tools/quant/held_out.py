@@ -4,8 +4,9 @@
         build/bin/hearth-worker text encode models/tiny |
         build/bin/hearth-bench compare --with-quantize head+dense models/tiny
 
-Without --tokens: sums, tool calls and JSON with their answers, as tools/quant/kl.py takes them.  With it: one question about a text
-of about N tokens, and its answer.  No training text contains their items (tools/tiny/corpus.py).  Needs nothing but Python.
+Without --tokens: sums, tool calls and JSON with their answers, as tools/quant/kl.py takes them.  With it: one question
+about a text of about N tokens, and its answer.  No training text contains their items (tools/tiny/corpus.py).  Needs
+nothing but Python.
 """
 
 import argparse
