@@ -54,23 +54,6 @@ struct device *device_close(struct device *d)
 	return d->backend->close(d);
 }
 
-static const char *const kv_names[] = { "bf16", "fp8" };
-
-const char *kv_format_name(enum kv_format f)
-{
-	return kv_names[f];
-}
-
-int kv_format_parse(const char *name, enum kv_format *ret)
-{
-	for (unsigned i = 0; i < sizeof(kv_names) / sizeof(kv_names[0]); i++)
-		if (strcmp(name, kv_names[i]) == 0) {
-			*ret = (enum kv_format)i;
-			return 0;
-		}
-	return -EINVAL;
-}
-
 void device_budget(const struct device *d, const struct weight_source *w, struct device_budget *ret)
 {
 	d->backend->budget(d, w, ret);

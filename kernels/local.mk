@@ -3,7 +3,7 @@
 noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
 	kernels/backend.h kernels/device.c kernels/measure.h kernels/step.h \
-	kernels/e4m3.c kernels/e4m3.h \
+	kernels/e4m3.c kernels/e4m3.h kernels/kv_format.c \
 	kernels/model.c kernels/model.h kernels/noise.h \
 	kernels/quantize.c kernels/quantize.h \
 	kernels/weight_stream.c kernels/weight_stream.h \
