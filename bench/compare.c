@@ -211,6 +211,14 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
+static void print_side(char letter, const struct side *s)
+{
+	printf("%c: %s on %s (%s)", letter, s->model, s->device, device_numeric_text(s->d));
+	if (s->quantize)
+		printf(", quantize %s: %u matrices", quantize_name(s->quantize), s->n_converted);
+	printf("\n");
+}
+
 enum {
 	OPT_DEVICE = OPTS_LONG_ONLY,
 	OPT_WITH_DEVICE,
@@ -325,9 +333,7 @@ int bench_compare_main(int argc, char **argv)
 		r = err_set(&e, -EINVAL, "the two models do not have the same vocabulary");
 	if (r == 0) {
 		for (int i = 0; i < 2; i++)
-			printf("%c: %s on %s (%s), quantize %s: %u matrices\n", 'A' + i,
-			       side[i].model, side[i].device, device_numeric_text(side[i].d),
-			       quantize_name(side[i].quantize), side[i].n_converted);
+			print_side((char)('A' + i), &side[i]);
 		r = compare_all(side, tally, &e);
 	}
 	for (int i = 0; i < 2; i++)

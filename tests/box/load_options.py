@@ -41,7 +41,7 @@ def held_out(docs):
 
 # options, what B's line says, bounds: mean KL, percent of positions whose likeliest token differs
 COSTS = [
-    (["--with-quantize", "none"], "quantize none: 0 matrices", 0, 0),
+    (["--with-quantize", "none"], "numerics=1 bf16)", 0, 0),
     (["--with-quantize", "head"], "quantize head: 1 matrices", 2e-3, 3),
     (["--with-quantize", "dense"], "quantize dense: 32 matrices", 2e-3, 3),
     (["--with-quantize", "head+dense"], "quantize head+dense: 33 matrices", 2e-3, 3),
