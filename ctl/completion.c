@@ -15,6 +15,8 @@ static const char *kind(const char *arg)
 		return "alias";
 	if (strstr(arg, "BOX"))
 		return "box";
+	if (!strcmp(arg, "ROLE"))
+		return "role";
 	if (strstr(arg, "FILE") || !strcmp(arg, "PATH"))
 		return "file";
 	if (strstr(arg, "FOLDER"))
@@ -120,6 +122,7 @@ static void put_bash(struct buf *out)
 		      "\talias|box) COMPREPLY=($(compgen -W \"$(hearthctl --completion \"$1\" "
 		      "2>/dev/null)\" "
 		      "-- \"$cur\")) ;;\n"
+		      "\trole) COMPREPLY=($(compgen -W 'client admin' -- \"$cur\")) ;;\n"
 		      "\tfile) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
 		      "\tfolder) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
 		      "\tesac\n}\n\n"
@@ -151,6 +154,8 @@ static const char *zsh_action(const char *what)
 {
 	if (!strcmp(what, "alias") || !strcmp(what, "box"))
 		return !strcmp(what, "box") ? "_hearthctl_values box" : "_hearthctl_values alias";
+	if (!strcmp(what, "role"))
+		return "(client admin)";
 	return !strcmp(what, "file") ? "_files" : !strcmp(what, "folder") ? "_files -/" : "";
 }
 

@@ -111,6 +111,17 @@ static size_t print_names(const json_t *v, const char *key, const char *what)
 	return json_array_size(list);
 }
 
+static size_t print_roles(const json_t *list)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *o = json_array_get(list, i);
+
+		printf("key with another role: %s (was %s, now %s)\n", ctl_text(o, "name"),
+		       ctl_text(o, "was"), ctl_text(o, "now"));
+	}
+	return json_array_size(list);
+}
+
 static size_t print_diff(const json_t *v)
 {
 	static const struct ctl_column columns[] = {
@@ -125,6 +136,7 @@ static size_t print_diff(const json_t *v)
 	(void)ctl_print_table(columns, list);
 	n += print_names(v, "keys_added", "key added:");
 	n += print_names(v, "keys_removed", "key removed:");
+	n += print_roles(json_object_get(v, "key_roles_changed"));
 	n += print_names(v, "boxes_added", "box allowed:");
 	n += print_names(v, "boxes_removed", "box no longer allowed:");
 	return n + print_names(v, "upstream_keys_changed", "another key for upstream");
@@ -132,7 +144,8 @@ static size_t print_diff(const json_t *v)
 
 int ctl_config_diff(const struct ctl *c, char **argv, struct err *e)
 {
-	static const char *const lists[] = { "changes", "keys_added", "keys_removed", "boxes_added",
+	static const char *const lists[] = { "changes", "keys_added", "keys_removed",
+					     "key_roles_changed", "boxes_added",
 					     "boxes_removed", "upstream_keys_changed" };
 	CLEANUP(buf_donep) struct buf text = BUF_INIT;
 	JX_OWNED json_t *v = NULL;

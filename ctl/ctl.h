@@ -28,6 +28,7 @@ enum ctl_option { /* those without a letter */
 		  CTL_DUMP,
 		  CTL_COMPLETION,
 		  CTL_KEYS_FILE,
+		  CTL_ROLE,
 		  CTL_BUS,
 		  CTL_ETC,
 		  CTL_LOG,
@@ -45,6 +46,7 @@ struct ctl {
 	const char *model;		/* NULL: the first that the router has */
 	const char *box;		/* NULL: the only one that has the alias */
 	const char *keys_file;		/* NULL: as the router says */
+	const char *role;		/* of a key that is made; NULL: client */
 	const char *bus;		/* pair: where boxes reach the router */
 	const char *root; /* doctor: stands before /proc, /sys and /dev; NULL: this machine */
 	const char *etc;		/* folder of the configuration */

@@ -138,7 +138,7 @@ void doctor_rack(const struct ctl *given, struct findings *f)
 	took_ms = (clock_ns() - began) / NS_PER_MS;
 	if (r < 0) {
 		finding_add(f, "network", FINDING_ACT,
-			    r == -EACCES ? "give a key of its file with --key-file" :
+			    r == -EACCES ? "give a key of the role admin with --key-file" :
 					   "systemctl status hearth-router there; is --url right?",
 			    "the router at %s: %s", c.url, e.text);
 		return;
@@ -209,6 +209,11 @@ static void look_at_secrets(const struct ctl *c, struct findings *f)
 	}
 	if (ctl_ask(c, "/admin/config", NULL, NULL, &v, &e) < 0)
 		return;
+	if (ctl_int(v, "keys") && !ctl_int(v, "admin_keys"))
+		finding_add(f, "configuration", FINDING_NOTE,
+			    "hearthctl keys add --role admin NAME, if hearthctl shall work from "
+			    "elsewhere",
+			    "none of the router's keys has the role admin");
 	list = json_object_get(v, "values");
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *o = json_array_get(list, i);
@@ -239,7 +244,8 @@ void doctor_config(const struct ctl *given, struct findings *f)
 			    "a reload or restart of the router would fail: %s", e.text);
 	else if (r == 0 && (json_array_size(json_object_get(v, "changes")) ||
 			    json_array_size(json_object_get(v, "keys_added")) ||
-			    json_array_size(json_object_get(v, "keys_removed"))))
+			    json_array_size(json_object_get(v, "keys_removed")) ||
+			    json_array_size(json_object_get(v, "key_roles_changed"))))
 		finding_add(f, "configuration", FINDING_NOTE,
 			    "hearthctl config diff, then hearthctl config reload",
 			    "the router does not run with what its files say");

@@ -1,7 +1,7 @@
-/* keys.c - hearthctl keys list | add | remove: the file of client keys, and the router told of it.
+/* keys.c - hearthctl keys list | add | remove: the file of API keys, and the router told of it.
  *
- * A key is shown once, when it is made.  The file keeps lines NAME KEY; what a person wrote into it
- * besides (comments, order) stays.
+ * A key is shown once, when it is made.  The file keeps lines NAME KEY [ROLE]; what a person wrote
+ * into it besides (comments, order) stays.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -83,6 +83,24 @@ static size_t name_in(const char *line, size_t n, const char **ret)
 		len++;
 	*ret = line + at;
 	return len;
+}
+
+/* The role in the same line, as the router reads it: what stands behind NAME KEY. */
+static const char *role_in(const char *line, size_t n)
+{
+	static const char blank[] = " \t\r";
+	const char *word = line;
+	size_t left = n, len = 0;
+
+	for (int i = 0; i < 3; i++) {
+		word += len;
+		left -= len;
+		for (; left && strchr(blank, *word); left--)
+			word++;
+		for (len = 0; len < left && !strchr(" \t\r#", word[len]);)
+			len++;
+	}
+	return len == 5 && !strncmp(word, "admin", len) ? "admin" : "client";
 }
 
 /* Copies the lines without those of `name` (NULL: none) to out; counts both kinds. */
@@ -173,6 +191,7 @@ static int tell_router(const struct ctl *c, const char *file, struct err *e)
 int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 {
 	static const struct ctl_column columns[] = { { "NAME", "name", false },
+						     { "ROLE", "role", false },
 						     { "LINE", "line", true },
 						     { NULL, NULL, false } };
 	struct buf text = BUF_INIT;
@@ -192,6 +211,7 @@ int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 		if (len) {
 			o = json_object();
 			json_object_set_new(o, "name", jx_str_new(found, len));
+			ctl_set_text(o, "role", role_in(p, n));
 			ctl_set_int(o, "line", line_no);
 			json_array_append_new(list, o);
 		}
@@ -204,7 +224,8 @@ int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 	return r < 0 ? err_set(e, r, "out of memory") : 0;
 }
 
-static int append_key(const char *file, const char *name, const char *key, struct err *e)
+static int append_key(const char *file, const char *name, const char *key, const char *role,
+		      struct err *e)
 {
 	CLEANUP(closep) int lock = ctl_lock_folder(file, e);
 	struct buf text = BUF_INIT, new = BUF_INIT;
@@ -220,7 +241,8 @@ static int append_key(const char *file, const char *name, const char *key, struc
 			r = err_set(e, -EEXIST, "%s: there is a key '%s'; remove it first", file,
 				    name);
 		copy_lines(&text, NULL, &new, &kept, &gone);
-		buf_printf(&new, "%s %s\n", name, key);
+		/* a client's line is as it was before there were roles */
+		buf_printf(&new, strcmp(role, "admin") ? "%s %s\n" : "%s %s admin\n", name, key);
 		if (r == 0 && !buf_ok(&new))
 			r = err_set(e, -ENOMEM, "out of memory");
 	}
@@ -231,37 +253,43 @@ static int append_key(const char *file, const char *name, const char *key, struc
 	return r;
 }
 
-static int show_key(const struct ctl *c, const char *name, const char *key)
+static int show_key(const struct ctl *c, const char *name, const char *key, const char *role)
 {
 	JX_OWNED json_t *o = NULL;
 
 	if (!c->json) {
 		puts(key);
-		fprintf(stderr, "This is the key of '%s'. It will not be shown again.\n", name);
+		fflush(stdout);
+		fprintf(stderr, "This is the key of '%s', role %s. It will not be shown again.\n",
+			name, role);
 		return 0;
 	}
 	o = json_object();
 	ctl_set_text(o, "name", name);
+	ctl_set_text(o, "role", role);
 	ctl_set_text(o, "key", key);
 	return ctl_print_json(o);
 }
 
 int ctl_keys_add(const struct ctl *c, char **argv, struct err *e)
 {
+	const char *role = c->role ? c->role : "client";
 	char file[PATH_MAX], key[64];
 	int r;
 
 	if (!name_ok(argv[0]))
 		return err_set(e, -EINVAL, "a name has at most %d letters, digits and . _ @ -",
 			       MAX_NAME);
+	if (strcmp(role, "client") != 0 && strcmp(role, "admin") != 0)
+		return err_set(e, -EINVAL, "--role is client or admin");
 	r = find_file(c, file, e);
 	if (r == 0 && make_key(key) < 0)
 		r = err_set(e, -EIO, "no random numbers");
 	if (r == 0)
-		r = append_key(file, argv[0], key, e);
+		r = append_key(file, argv[0], key, role, e);
 	if (r < 0)
 		return r;
-	if (show_key(c, argv[0], key) < 0)
+	if (show_key(c, argv[0], key, role) < 0)
 		r = err_set(e, -ENOMEM, "out of memory");
 	explicit_bzero(key, sizeof(key));
 	return r < 0 ? r : tell_router(c, file, e);

@@ -73,6 +73,7 @@ static int take(int opt, struct ctl *c)
 	case CTL_ROOT: c->root = optarg; return 0;
 	case CTL_ETC: c->etc = optarg; return 0;
 	case CTL_KEYS_FILE: c->keys_file = optarg; return 0;
+	case CTL_ROLE: c->role = optarg; return 0;
 	case CTL_BUS: c->bus = optarg; return 0;
 	case CTL_NO_RELOAD: c->no_reload = true; return 0;
 	case CTL_COMPLETION: c->completion = optarg; return 0;

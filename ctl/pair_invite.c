@@ -177,7 +177,7 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 	buf_printf(&text,
 		   "# written by hearthctl pair\n[bus]\ncurve_file = %s\ncurve_allow_file = %s\n",
 		   at->curve, at->allow);
-	if (!strncmp(c->bus, "tcp://", 6) && !strstr(at->listen, "tcp://"))
+	if (!strstr(at->listen, "tcp://"))
 		buf_printf(&text, "listen = %s tcp://*%s\n",
 			   *at->listen ? at->listen : "ipc:///run/hearth/bus", port);
 	snprintf(path, sizeof(path), "%s/hearth.conf.d", c->etc);
@@ -190,9 +190,8 @@ static int write_drop_in(const struct ctl *c, const struct place *at, struct err
 		fprintf(stderr,
 			"wrote %s: the router must restart once, its streams run to their end:\n"
 			"  systemctl restart hearth-router\n"
-			"From then on every box needs an invitation, this machine's own too:\n"
-			"  hearthctl --bus ipc:///run/hearth/bus pair invite NAME | hearthctl pair "
-			"join\n",
+			"From then on every box that comes by tcp:// needs an invitation; this "
+			"machine's own,\nby ipc://, needs none.\n",
 			path);
 	return r;
 }
@@ -262,9 +261,11 @@ int ctl_pair_invite(const struct ctl *c, char **argv, struct err *e)
 
 	if (!pair_name_ok(argv[0]))
 		return err_set(e, -EINVAL, "a box's name has at most 64 letters, digits and . _ -");
-	if (!c->bus || (strncmp(c->bus, "tcp://", 6) && strncmp(c->bus, "ipc:///", 7)) ||
-	    strlen(c->bus) >= sizeof(p.endpoint) || strpbrk(c->bus, " \t") ||
-	    !strchr(c->bus + 6, c->bus[0] == 't' ? ':' : '/'))
+	if (c->bus && !strncmp(c->bus, "ipc://", 6))
+		return err_set(e, -EINVAL, "a box on the router's own machine needs no invitation: "
+			       "box.router and worker.connect = %s, and the group hearth", c->bus);
+	if (!c->bus || strncmp(c->bus, "tcp://", 6) || strlen(c->bus) >= sizeof(p.endpoint) ||
+	    strpbrk(c->bus, " \t") || !strchr(c->bus + 6, ':'))
 		return err_set(e, -EINVAL, "say where the box reaches this router: --bus "
 			       "tcp://HOST:PORT");
 	snprintf(p.name, sizeof(p.name), "%s", argv[0]);

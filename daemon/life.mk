@@ -12,7 +12,7 @@ liblife_a_SOURCES = \
 	daemon/pid_file.c daemon/pid_file.h \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
-	daemon/scrape.c daemon/scrape.h \
+	daemon/scrape.c daemon/scrape.h daemon/scrape_head.c daemon/scrape_head.h \
 	daemon/spawn.c \
 	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \

@@ -1,6 +1,5 @@
 /* life_turn.c - one turn: the launcher's wishes are met, who asked is told, the timer is set. */
 #include <event2/event.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/life_int.h"

@@ -41,9 +41,7 @@ static void on_slow(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd, (void)what;
 	memory_read_gpus(m);
-	/* not in the first moments: leases of an earlier hearthd are still being presented */
-	if (m->slow_turns > REFRESH_TURNS)
-		workloads_release(m->workloads, memory_alias_needed, m);
+	workloads_release(m->workloads, memory_alias_needed, m);
 	if (m->slow_turns++ % REFRESH_TURNS == 0)
 		workloads_refresh(m->workloads);
 }

@@ -6,6 +6,8 @@
 #include "daemon/memory_int.h"
 #include "lib/clock.h"
 
+enum { PRESENT_TURNS = 10 };	/* of the slow clock: this long, leases may still be presented */
+
 static const struct broker_claim *judged(const struct memory *m)
 {
 	for (size_t i = 0; broker_at(m->broker, i); i++)
@@ -58,6 +60,10 @@ bool memory_alias_needed(void *arg, const char *alias)
 	for (size_t i = 0; broker_at(m->broker, i); i++)
 		if (!strcmp(broker_at(m->broker, i)->alias, alias))
 			return true;
+	/* In the first moments, leases of an earlier hearthd are still being presented; of an alias
+	 * whose lease was, and is no more, all is known. */
+	if (m->slow_turns <= PRESENT_TURNS && !memory_known(m, alias))
+		return true;
 	/* between two attempts of a worker that is wanted */
 	for (size_t i = 0; m->hooks.alias(m->hooks.arg, i, &row); i++)
 		if (!strcmp(row.alias, alias))

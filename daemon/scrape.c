@@ -14,10 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/scrape_head.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
-enum { MAX_REQUEST = 8 << 10, PATIENCE_S = 5, MAX_VALUE = 512 };
+enum { PATIENCE_S = 5, MAX_KEY = 504 };
 
 struct visit {
 	struct scrape *owner;		/* NULL: the place is free */
@@ -59,51 +60,11 @@ static void answer_text(struct visit *v, const char *status, const char *more, c
 	answer(v, status, "text/plain; charset=utf-8", more, text, strlen(text));
 }
 
-/* The value of a header into ret, cut; "" when it is not there.  head is terminated. */
-static void header(const char *head, const char *name, char ret[MAX_VALUE])
-{
-	const size_t n = strlen(name);
-
-	*ret = '\0';
-	for (const char *line = strstr(head, "\r\n"); line; line = strstr(line, "\r\n")) {
-		line += 2;
-		if (evutil_ascii_strncasecmp(line, name, n) || line[n] != ':')
-			continue;
-		line += n + 1;
-		line += strspn(line, " \t");
-		snprintf(ret, MAX_VALUE, "%.*s", (int)strcspn(line, "\r\n"), line);
-		return;
-	}
-}
-
-/* Looks at every byte of `given`, however early they differ. */
-static bool key_right(const struct scrape *s, const char *head)
-{
-	char given[MAX_VALUE];
-	unsigned char diff;
-	size_t n;
-
-	if (!s->key)
-		return true;
-	header(head, "Authorization", given);
-	if (evutil_ascii_strncasecmp(given, "Bearer ", 7))
-		return false;
-	n = strlen(given + 7);
-	diff = n != strlen(s->key);
-	for (size_t i = 0; i < n; i++)
-		diff |= (unsigned char)(given[7 + i] ^ s->key[i % strlen(s->key)]);
-	explicit_bzero(given, sizeof(given));
-	return diff == 0;
-}
-
-static void answer_metrics(struct visit *v, const char *head)
+static void answer_metrics(struct visit *v, bool open)
 {
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
-	struct expo x = { .out = &b };
-	char accept[MAX_VALUE];
+	struct expo x = { .out = &b, .open = open };
 
-	header(head, "Accept", accept);
-	x.open = expo_wants_open(accept);
 	v->owner->put(v->owner->arg, &x);
 	if (expo_end(&x) < 0)
 		answer_text(v, "503 Service Unavailable", "", "out of memory\n");
@@ -111,48 +72,39 @@ static void answer_metrics(struct visit *v, const char *head)
 		answer(v, "200 OK", expo_type(x.open), "", b.p, b.n);
 }
 
-static void judge(struct visit *v, const char *head)
-{
-	static const char path[] = "GET /metrics";
-	const size_t n = sizeof(path) - 1;
-
-	if (strncmp(head, "GET ", 4) != 0)
-		answer_text(v, "405 Method Not Allowed", "Allow: GET\r\n", "only GET\n");
-	else if (!key_right(v->owner, head))
-		answer_text(v, "401 Unauthorized", "WWW-Authenticate: Bearer\r\n",
-			    "the key is missing or wrong\n");
-	else if (strncmp(head, path, n) != 0 || !strchr(" ?", head[n]))
-		answer_text(v, "404 Not Found", "", "/metrics is all there is\n");
-	else
-		answer_metrics(v, head);
-}
-
 static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct visit *v = arg;
 	struct evbuffer *in = bufferevent_get_input(bev);
-	const struct evbuffer_ptr at = evbuffer_search(in, "\r\n\r\n", 4, NULL);
-	CLEANUP(freep) char *head = NULL;
-	size_t n = evbuffer_get_length(in);
+	const size_t n = evbuffer_get_length(in);
+	const char *head = (const char *)evbuffer_pullup(in, -1);
+	bool open = false;
 
-	if (v->answered)
+	if (v->answered || !n)
 		return;
-	if (at.pos < 0) {
-		if (n >= MAX_REQUEST)
-			answer_text(v, "431 Request Header Fields Too Large", "", "too large\n");
-		return;
-	}
-	n = (size_t)at.pos;
-	head = malloc(n + 1);
-	if (!head || n > MAX_REQUEST || evbuffer_remove(in, head, n) < 0) {
+	switch (head ? scrape_read_head(head, n, v->owner->key, &open) : SCRAPE_TOO_LARGE) {
+	case SCRAPE_MORE:
+		break;
+	case SCRAPE_METRICS:
+		answer_metrics(v, open);
+		break;
+	case SCRAPE_TOO_LARGE:
 		answer_text(v, "431 Request Header Fields Too Large", "", "too large\n");
-		return;
-	}
-	head[n] = '\0';
-	if (strlen(head) != n)
+		break;
+	case SCRAPE_ZERO_BYTE:
 		answer_text(v, "400 Bad Request", "", "a zero byte in the request\n");
-	else
-		judge(v, head);
+		break;
+	case SCRAPE_NOT_GET:
+		answer_text(v, "405 Method Not Allowed", "Allow: GET\r\n", "only GET\n");
+		break;
+	case SCRAPE_NO_KEY:
+		answer_text(v, "401 Unauthorized", "WWW-Authenticate: Bearer\r\n",
+			    "the key is missing or wrong\n");
+		break;
+	case SCRAPE_NOT_FOUND:
+		answer_text(v, "404 Not Found", "", "/metrics is all there is\n");
+		break;
+	}
 }
 
 static void on_written(struct bufferevent *bev, void *arg)
@@ -204,7 +156,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	}
 	v->owner = s;
 	bufferevent_setcb(v->bev, on_read, on_written, on_event, v);
-	bufferevent_setwatermark(v->bev, EV_READ, 0, MAX_REQUEST);
+	bufferevent_setwatermark(v->bev, EV_READ, 0, SCRAPE_MAX_HEAD);
 	bufferevent_enable(v->bev, EV_READ | EV_WRITE);
 	event_add(v->timer, &patience);
 }
@@ -248,7 +200,7 @@ int scrape_check(const char *address, const char *key_file, struct err *e)
 static int read_key(const char *name, char **ret, struct err *e)
 {
 	CLEANUP(fclosep) FILE *f = NULL;
-	char path[PATH_MAX], line[MAX_VALUE - 8];
+	char path[PATH_MAX], line[MAX_KEY];
 	int r = svc_path(name, path, sizeof(path), e);
 
 	if (r < 0)

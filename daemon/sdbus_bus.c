@@ -1,8 +1,6 @@
 /* sdbus_bus.c - the system bus in the loop: connected, read, lost, connected anew; ends of jobs. */
-#include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/sdbus_int.h"

@@ -3,8 +3,8 @@
  *	grant_ask()		blocks until hearthd granted or refused the budget
  *	grant_room()		before each slab: is MemAvailable still above the floor?
  *	grant_taken()		as memory is allocated
- *	grant_fd(), grant_turn()	in service: levels of pressure; a hearthd that was restarted gets
- *				the lease presented again, and nothing else changes
+ *	grant_fd(), grant_turn()	in service: levels of pressure; a hearthd that was restarted
+ *				gets the lease presented again, and nothing else changes
  *
  * The lease is held by hearthd through a pidfd of this process: it ends with the process,
  * not with the connection.  Calls from one thread at a time.

@@ -14,8 +14,10 @@
  * what the worker had sent before (under a flood of others' messages, perhaps before
  * the last of it, which is then dropped).
  *
- * Security: ipc:// paths are created 0660 and report the peer's pid and uid; tcp:// off
- * loopback needs CURVE keys and an allow-list, or link_server_open() answers -EPERM.
+ * Security: ipc:// paths are created 0660 and report the peer's pid and uid; that mode is
+ * all that guards them, keys or not.  tcp:// off loopback needs CURVE keys and an allow-list,
+ * or link_server_open() answers -EPERM; with keys, tcp:// on loopback and abstract sockets
+ * (ipc://@NAME, which have no mode) are closed to others too.
  *
  * One thread per link.  Never fork with an open link.
  */
@@ -79,9 +81,9 @@ int link_server_recv(struct link_server *s, struct link_in *ret);
  * a dead peer: give it up); -EMSGSIZE; -ENOMEM. */
 int link_server_send(struct link_server *s, link_peer peer, enum wire_type t,
 		     const ProtobufCMessage *m);
-/* The allow-list from now on.  Peers that are not on it are LINK_GONE with the next
- * link_server_recv().  0, also without CURVE (then it is for the next start); -EINVAL: not a key of 40
- * characters; -ENOMEM. */
+/* The allow-list from now on.  Peers that came with a key which is not on it are LINK_GONE with
+ * the next link_server_recv().  0, also without CURVE (then it is for the next start); -EINVAL:
+ * not a key of 40 characters; -ENOMEM. */
 int link_server_allow(struct link_server *s, const char *const *allowed, size_t n);
 /* Forgets a peer; nothing more is sent to or received from it. */
 void link_server_drop(struct link_server *s, link_peer peer);
@@ -89,7 +91,8 @@ void link_server_drop(struct link_server *s, link_peer peer);
 /* ---- worker side ---------------------------------------------------------------- */
 struct link_client;
 
-/* Connects, and reconnects by itself (0.2 s doubling to 10 s, with jitter). */
+/* Connects, and reconnects by itself (0.2 s doubling to 10 s, with jitter).  The keys are not used
+ * on a path of ipc://. */
 int link_client_open(const char *endpoint, const struct link_curve *curve,
 		     struct link_client **ret, struct err *e);
 struct link_client *link_client_close(struct link_client *c);

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "proto/link_int.h"
 
@@ -21,6 +22,11 @@ bool link_auth_is_loopback(const char *endpoint)
 	return !strncmp(endpoint, "ipc://", 6) || !strncmp(endpoint, "inproc://", 9) ||
 	       !strncmp(endpoint, "tcp://127.", 10) || !strncmp(endpoint, "tcp://[::1]:", 12) ||
 	       !strncmp(endpoint, "tcp://localhost:", 16);
+}
+
+bool link_auth_is_file(const char *endpoint)
+{
+	return !strncmp(endpoint, "ipc://", 6) && endpoint[6] && endpoint[6] != '@';
 }
 
 int link_auth_own_keys(void *zmq, const char *own_public, const char *own_secret)
@@ -59,7 +65,7 @@ static int open_handler(struct link_auth *a, void *ctx)
 	return 0;
 }
 
-static int lock_door(void *zmq, const struct link_curve *c)
+int link_auth_lock(void *zmq, const struct link_curve *c)
 {
 	if (link_set_int(zmq, ZMQ_CURVE_SERVER, 1) < 0 ||
 	    zmq_setsockopt(zmq, ZMQ_ZAP_DOMAIN, "hearth", 6) < 0)
@@ -67,7 +73,7 @@ static int lock_door(void *zmq, const struct link_curve *c)
 	return link_auth_own_keys(zmq, c->own_public, c->own_secret);
 }
 
-int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link_auth **ret)
+int link_auth_open(void *ctx, const struct link_curve *c, struct link_auth **ret)
 {
 	struct link_auth *a = calloc(1, sizeof(*a));
 	int r;
@@ -77,8 +83,6 @@ int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link
 	r = link_auth_allow(a, c->allowed, c->n_allowed);
 	if (r == 0)
 		r = open_handler(a, ctx);
-	if (r == 0)
-		r = lock_door(zmq, c);
 	if (r < 0)
 		a = link_auth_close(a);
 	*ret = a;
@@ -107,6 +111,20 @@ bool link_auth_allows(const struct link_auth *a, const char *key)
 		if (!strcmp(a->allowed[i], key))
 			return true;
 	return false;
+}
+
+static bool is_unix(int fd)
+{
+	int domain = 0;
+	socklen_t n = sizeof(domain);
+
+	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 &&
+	       domain == AF_UNIX;
+}
+
+bool link_auth_may_greet(const struct link_auth *a, const char *key, int fd)
+{
+	return key ? link_auth_allows(a, key) : is_unix(fd);
 }
 
 static bool key_allowed(const struct link_auth *a, const unsigned char *key, size_t n,

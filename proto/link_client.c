@@ -103,7 +103,7 @@ int link_client_open(const char *endpoint, const struct link_curve *curve,
 	c->ctx = zmq_ctx_new();
 	c->endpoint = strdup(endpoint);
 	if (c->epfd >= 0 && c->ctx && c->endpoint) {
-		r = copy_keys(c, curve);
+		r = copy_keys(c, link_auth_is_file(endpoint) ? NULL : curve);
 		if (r == 0)
 			r = client_connect(c);
 	}

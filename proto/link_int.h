@@ -65,15 +65,23 @@ int link_monitor_next(void *monitor, int *ret_event, int *ret_fd);
 
 struct link_auth;	/* a server's door: CURVE keys and the list of those let in */
 
-/* Closes the door of `zmq` to all but c->allowed; before any bind. */
-int link_auth_open(void *zmq, void *ctx, const struct link_curve *c, struct link_auth **ret);
+/* Who answers for c->allowed when somebody knocks; before any bind. */
+int link_auth_open(void *ctx, const struct link_curve *c, struct link_auth **ret);
+/* What `zmq` binds from now on is closed to all but those; what it has bound stays as it is. */
+int link_auth_lock(void *zmq, const struct link_curve *c);
 int link_auth_allow(struct link_auth *a, const char *const *allowed, size_t n);
 bool link_auth_allows(const struct link_auth *a, const char *key);
+/* Whoever came by CURVE has a key, which is asked for again: a connection may be older than the
+ * list.  key NULL: only by a socket's file could it come in, and the mode of that has judged. */
+bool link_auth_may_greet(const struct link_auth *a, const char *key, int fd);
 struct link_auth *link_auth_close(struct link_auth *a);
 void *link_auth_socket(const struct link_auth *a);	/* to be watched */
 void link_auth_answer(struct link_auth *a);		/* all who knock now */
 int link_auth_own_keys(void *zmq, const char *own_public, const char *own_secret);
 /* Whether CURVE may be left away: nobody off this machine can reach the endpoint. */
 bool link_auth_is_loopback(const char *endpoint);
+/* A socket in the file system: its mode says who may connect, so no CURVE is spoken there.  Both
+ * sides must decide alike.  An abstract one (ipc://@) has no mode. */
+bool link_auth_is_file(const char *endpoint);
 
 #endif

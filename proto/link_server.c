@@ -34,7 +34,7 @@ struct peer {
 	unsigned char routing[MAX_ROUTING_ID];
 	size_t n_routing;
 	int fd;			/* of the connection, for the monitor's events */
-	char key[LINK_KEY];	/* with CURVE; "" without */
+	char key[LINK_KEY];	/* with CURVE; "" without, and by a socket's file */
 	bool closed;		/* to be reported once its messages are read */
 	uint32_t next_in, next_out;
 };
@@ -120,7 +120,7 @@ int link_server_allow(struct link_server *s, const char *const *allowed, size_t 
 	for (size_t i = 0; s->auth && r == 0 && i < s->n_peers; i++) {
 		struct peer *p = &s->peers[i];
 
-		if (p->closed || link_auth_allows(s->auth, p->key))
+		if (p->closed || !p->key[0] || link_auth_allows(s->auth, p->key))
 			continue;
 		p->closed = true;
 		s->n_closed++;
@@ -195,6 +195,27 @@ static int bind_one(struct link_server *s, const char *endpoint, const struct li
 	return 0;
 }
 
+/* An option holds for what is bound after it: so the sockets that a file's mode guards come first,
+ * and with CURVE the door is locked behind them. */
+static int bind_all(struct link_server *s, const char *const *endpoints, size_t n,
+		    const struct link_curve *c, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (link_auth_is_file(endpoints[i]))
+			r = bind_one(s, endpoints[i], c, e);
+	if (r == 0 && c) {
+		r = link_auth_lock(s->sock.zmq, c);
+		if (r < 0)
+			err_set(e, r, "CURVE keys: %s", strerror(-r));
+	}
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (!link_auth_is_file(endpoints[i]))
+			r = bind_one(s, endpoints[i], c, e);
+	return r;
+}
+
 static int open_sockets(struct link_server *s, const struct link_curve *curve)
 {
 	int r;
@@ -209,7 +230,7 @@ static int open_sockets(struct link_server *s, const struct link_curve *curve)
 	if (r == 0)
 		r = link_set_int(s->sock.zmq, ZMQ_ROUTER_MANDATORY, 1);
 	if (r == 0 && curve)
-		r = link_auth_open(s->sock.zmq, s->ctx, curve, &s->auth);
+		r = link_auth_open(s->ctx, curve, &s->auth);
 	return r;
 }
 
@@ -239,8 +260,8 @@ int link_server_open(const char *const *endpoints, size_t n, const struct link_c
 	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
 	r = open_sockets(s, curve);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = bind_one(s, endpoints[i], curve, e);
+	if (r == 0) {
+		r = bind_all(s, endpoints, n, curve, e);
 		said = r < 0;
 	}
 	if (r == 0)
@@ -325,10 +346,10 @@ static int take_message(struct link_server *s, const void *routing, size_t n,
 		r = err_set(&e, -EPROTO, "not two frames");
 	if (r == 0 && !p && ret->msg.type == WIRE_HELLO) {
 		const char *key = zmq_msg_gets(&body, "User-Id");
+		int fd = link_source_fd(&body);
 
-		/* a connection may be older than the list */
-		if (!s->auth || (key && link_auth_allows(s->auth, key)))
-			p = welcome(s, routing, n, link_source_fd(&body), ret);
+		if (!s->auth || link_auth_may_greet(s->auth, key, fd))
+			p = welcome(s, routing, n, fd, ret);
 		if (p)
 			p->next_in = first;
 		if (p && key)

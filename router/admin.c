@@ -157,14 +157,6 @@ static void ask(struct router *rt, struct http_call *call, Hw__BoxVerb verb, con
 	event_add(a->timer, &tv);
 }
 
-bool admin_refuse_origin(struct http_call *call)
-{
-	if (!http_call_header(call, "origin"))
-		return false;
-	refuse(call, 403, NULL, "not for pages in a browser");
-	return true;
-}
-
 void admin_post(struct router *rt, struct http_call *call, const char *verb)
 {
 	static const struct {
@@ -175,8 +167,6 @@ void admin_post(struct router *rt, struct http_call *call, const char *verb)
 		{ "drain", HW__BOX_VERB__DRAIN }, { "undrain", HW__BOX_VERB__UNDRAIN },
 	};
 
-	if (admin_refuse_origin(call))
-		return;
 	if (!strcmp(verb, "reload")) {
 		admin_reload(rt, call);
 		return;

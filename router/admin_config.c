@@ -67,10 +67,11 @@ void admin_get_config(struct router *rt, struct http_call *call, const char *res
 	struct put p = { .out = &b };
 
 	(void)rest;
-	if (admin_refuse_origin(call))
-		return;
-	buf_printf(&b, "{\"generation\":%u,\"keys\":%zu,\"boxes\":%zu,\"values\":[", rt->generation,
-		   rt->settings->n_keys, rt->settings->n_curve_allowed);
+	buf_printf(&b,
+		   "{\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,\"boxes\":%zu,"
+		   "\"values\":[",
+		   rt->generation, rt->settings->n_keys, rt->settings->n_admin_keys,
+		   rt->settings->n_curve_allowed);
 	conf_each(rt->settings->conf, put_value, &p);
 	buf_puts(&b, "]}");
 	reply(call, &b);
@@ -78,12 +79,12 @@ void admin_get_config(struct router *rt, struct http_call *call, const char *res
 
 /* ---- what would change ------------------------------------------------------------------ */
 
-static bool has_key(const struct settings *s, const struct client_key *k)
+static const struct client_key *same_key(const struct settings *s, const struct client_key *k)
 {
 	for (size_t i = 0; i < s->n_keys; i++)
 		if (!strcmp(s->keys[i].name, k->name) && !strcmp(s->keys[i].secret, k->secret))
-			return true;
-	return false;
+			return &s->keys[i];
+	return NULL;
 }
 
 /* Names of the keys of a that b has not. */
@@ -94,10 +95,29 @@ static void put_keys(struct buf *out, const char *name, const struct settings *a
 
 	buf_printf(out, ",\"%s\":[", name);
 	for (size_t i = 0; i < a->n_keys; i++) {
-		if (has_key(b, &a->keys[i]))
+		if (same_key(b, &a->keys[i]))
 			continue;
 		buf_puts(out, n++ ? "," : "");
 		jx_put_str(out, a->keys[i].name, strlen(a->keys[i].name));
+	}
+	buf_putc(out, ']');
+}
+
+/* {"name","was","now"} of the keys that stay and get another role. */
+static void put_roles(struct buf *out, const struct settings *was, const struct settings *now)
+{
+	size_t n = 0;
+
+	buf_puts(out, ",\"key_roles_changed\":[");
+	for (size_t i = 0; i < was->n_keys; i++) {
+		const struct client_key *a = &was->keys[i], *b = same_key(now, a);
+
+		if (!b || a->role == b->role)
+			continue;
+		buf_puts(out, n++ ? ",{\"name\":" : "{\"name\":");
+		jx_put_str(out, a->name, strlen(a->name));
+		buf_printf(out, ",\"was\":\"%s\",\"now\":\"%s\"}", key_role_name(a->role),
+			   key_role_name(b->role));
 	}
 	buf_putc(out, ']');
 }
@@ -154,8 +174,6 @@ void admin_get_diff(struct router *rt, struct http_call *call, const char *rest)
 	struct err e;
 
 	(void)rest;
-	if (admin_refuse_origin(call))
-		return;
 	if (service_look(&now, &e) < 0) {
 		refuse(call, &e);
 		return;
@@ -165,6 +183,7 @@ void admin_get_diff(struct router *rt, struct http_call *call, const char *rest)
 	buf_putc(&b, ']');
 	put_keys(&b, "keys_added", now, was);
 	put_keys(&b, "keys_removed", was, now);
+	put_roles(&b, was, now);
 	put_boxes(&b, "boxes_added", now, was);
 	put_boxes(&b, "boxes_removed", was, now);
 	put_upstreams(&b, was, now);
@@ -183,8 +202,10 @@ void admin_reload(struct router *rt, struct http_call *call)
 		refuse(call, &e);
 		return;
 	}
-	buf_printf(&b, "{\"ok\":true,\"generation\":%u,\"keys\":%zu,\"needs_restart\":",
-		   rt->generation, rt->settings->n_keys);
+	buf_printf(&b,
+		   "{\"ok\":true,\"generation\":%u,\"keys\":%zu,\"admin_keys\":%zu,"
+		   "\"needs_restart\":",
+		   rt->generation, rt->settings->n_keys, rt->settings->n_admin_keys);
 	jx_put_str(&b, restart.n ? restart.p : "", restart.n);
 	buf_putc(&b, '}');
 	reply(call, &b);

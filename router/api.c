@@ -1,11 +1,10 @@
-/* api.c - the paths a client may ask for, and who may ask. */
+/* api.c - the paths there are, and who may ask for each. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "lib/clock.h"
-#include "lib/events.h"
 #include "lib/json.h"
-#include "lib/log.h"
+#include "router/access.h"
 #include "router/job.h"
 
 static void put_retry(const struct oa_error *e, struct buf *h)
@@ -213,22 +212,7 @@ static void get_root(struct router *rt, struct http_call *call, const char *rest
 	http_reply(call, 200, NULL, "application/json", text, sizeof(text) - 1);
 }
 
-/* ---- who may ------------------------------------------------------------------------------ */
-
-/* The key's name; NULL with *ret_ok when none is needed. */
-static const char *check_key(const struct router *rt, const struct http_call *call, bool *ret_ok)
-{
-	const char *auth = http_call_header(call, "authorization");
-	const char *key = http_call_header(call, "x-api-key");
-	const char *name = NULL;
-
-	if (auth && !strncasecmp(auth, "bearer ", 7))
-		name = settings_key(rt->settings, auth + 7 + strspn(auth + 7, " "));
-	if (!name && key)
-		name = settings_key(rt->settings, key);
-	*ret_ok = name || !rt->settings->n_keys;
-	return name;
-}
+/* ---- the paths ----------------------------------------------------------------------------- */
 
 static void preflight(struct http_call *call)
 {
@@ -242,28 +226,27 @@ static void preflight(struct http_call *call)
 	buf_done(&h);
 }
 
-enum needs { OPEN, KEYED, LOCAL };
 enum { POST_ADMIN = 100 };
 
 static const struct path {
 	const char *path;	/* ends with / : the rest is an argument */
-	enum needs needs;
+	enum access_need needs;
 	void (*get)(struct router *rt, struct http_call *call, const char *rest);
 	int post;		/* an oa_kind, POST_ADMIN, or -1 */
 } paths[] = {
-	{ "/", OPEN, get_root, -1 },
-	{ "/health", OPEN, get_health, -1 },
-	{ "/metrics", LOCAL, get_metrics, -1 },
-	{ "/admin/status", LOCAL, get_status, -1 },
-	{ "/admin/config", LOCAL, admin_get_config, -1 },
-	{ "/admin/config/diff", LOCAL, admin_get_diff, -1 },
-	{ "/admin/requests", LOCAL, admin_get_requests, -1 },
-	{ "/admin/requests/", LOCAL, admin_get_request, -1 },
-	{ "/admin/", LOCAL, NULL, POST_ADMIN },
-	{ "/models", KEYED, get_models, -1 },
-	{ "/models/", KEYED, get_model, -1 },
-	{ "/chat/completions", KEYED, NULL, OA_CHAT },
-	{ "/completions", KEYED, NULL, OA_COMPLETION },
+	{ "/", ACCESS_OPEN, get_root, -1 },
+	{ "/health", ACCESS_OPEN, get_health, -1 },
+	{ "/metrics", ACCESS_METRICS, get_metrics, -1 },
+	{ "/admin/status", ACCESS_ADMIN, get_status, -1 },
+	{ "/admin/config", ACCESS_ADMIN, admin_get_config, -1 },
+	{ "/admin/config/diff", ACCESS_ADMIN, admin_get_diff, -1 },
+	{ "/admin/requests", ACCESS_ADMIN, admin_get_requests, -1 },
+	{ "/admin/requests/", ACCESS_ADMIN, admin_get_request, -1 },
+	{ "/admin/", ACCESS_ADMIN, NULL, POST_ADMIN },
+	{ "/models", ACCESS_KEY, get_models, -1 },
+	{ "/models/", ACCESS_KEY, get_model, -1 },
+	{ "/chat/completions", ACCESS_KEY, NULL, OA_CHAT },
+	{ "/completions", ACCESS_KEY, NULL, OA_COMPLETION },
 };
 
 static const struct path *find_path(const char *path, const char **ret_rest)
@@ -289,17 +272,10 @@ static void serve(struct router *rt, struct http_call *call, const struct path *
 	bool get = !strcmp(method, "GET") || !strcmp(method, "HEAD");
 	struct oa_error e;
 	const char *name;
-	bool ok;
 
-	name = check_key(rt, call, &ok);
-	if (p->needs == LOCAL)
-		ok = name || http_call_is_local(call);
-	if (!ok && p->needs != OPEN) {
-		log_event(LOG_WARN, EVENT_KEY_REFUSED, LOG_FIELDS({ "PEER", http_call_peer(call) }),
-			  "no valid key from %s for %s", http_call_peer(call), p->path);
-		oa_error_set(&e, 401, "invalid_api_key", NULL, "a valid API key is needed");
-		api_refuse(call, &e, "WWW-Authenticate: Bearer\r\n");
-	} else if (get && p->get) {
+	if (!access_check(rt, call, p->needs, p->path, &name))
+		return;
+	if (get && p->get) {
 		p->get(rt, call, rest);
 	} else if (!strcmp(method, "POST") && p->post == POST_ADMIN) {
 		admin_post(rt, call, rest);

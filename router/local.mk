@@ -1,6 +1,7 @@
 if SERVING
 noinst_LIBRARIES += librouter.a
 librouter_a_SOURCES = \
+	router/access.c router/access.h \
 	router/admin.c router/admin_config.c router/admin_request.c \
 	router/api.c router/router.h \
 	router/attempt.c router/attempt.h \
@@ -28,7 +29,7 @@ librouter_a_SOURCES = \
 	router/route.c router/route.h \
 	router/service.c router/service.h \
 	router/settings.c router/settings.h router/settings_chain.c router/settings_file.c \
-	router/settings_int.h router/settings_table.c \
+	router/settings_int.h router/settings_keys.c router/settings_table.c \
 	router/status.c
 librouter_a_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(CURL_CFLAGS) $(PROTOBUF_C_CFLAGS) $(INIH_CFLAGS)
 router_libs = librouter.a $(EVENT_LIBS) $(HTTP_PARSER_LIBS) $(CURL_LIBS) $(wire_libs) $(lib_libs)

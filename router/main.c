@@ -256,9 +256,10 @@ static void announce(const struct router *rt)
 	listen_text(rt->settings, &at);
 	log_event(LOG_NOTE, EVENT_ROUTER_LISTENING,
 		  LOG_FIELDS({ "ADDRESS", at.p }, { "BUS", rt->settings->bus[0] }),
-		  "listening on %s, workers at %s; %zu aliases, %zu upstreams, %zu keys",
-		  at.p ? at.p : "", rt->settings->bus[0], rt->settings->n_aliases,
-		  rt->settings->n_upstreams, rt->settings->n_keys);
+		  "listening on %s, workers at %s; %zu aliases, %zu upstreams, %zu keys, %zu of "
+		  "them admin", at.p ? at.p : "", rt->settings->bus[0], rt->settings->n_aliases,
+		  rt->settings->n_upstreams, rt->settings->n_keys, rt->settings->n_admin_keys);
+	settings_warn_keys(rt->settings);
 	if (app.opt.print_port) {
 		printf("%u\n", http_server_port(rt->http, 0));
 		fflush(stdout);
@@ -295,6 +296,7 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	}
 	if (app.opt.check) {
+		settings_warn_keys(app.rt.settings);
 		settings_drop(app.rt.settings);
 		return 0;
 	}

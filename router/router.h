@@ -40,8 +40,6 @@ void api_refuse(struct http_call *call, const struct oa_error *e, const char *he
 
 /* router/admin.c: POST /admin/VERB. */
 void admin_post(struct router *rt, struct http_call *call, const char *verb);
-/* A page in a browser may not: an Origin header was there, and the call is answered. */
-bool admin_refuse_origin(struct http_call *call);
 
 /* router/admin_config.c: GET /admin/config and /admin/config/diff, POST /admin/reload. */
 void admin_get_config(struct router *rt, struct http_call *call, const char *rest);

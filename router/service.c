@@ -68,8 +68,9 @@ static void take_settings(struct settings *now, struct buf *restart)
 	service_log_level(now);
 	snprintf(generation, sizeof(generation), "%u", life.rt->generation);
 	log_event(LOG_NOTE, EVENT_RELOAD_DONE, LOG_FIELDS({ "GENERATION", generation }),
-		  "reload: %zu aliases, %zu upstreams, %zu keys", now->n_aliases,
-		  now->n_upstreams, now->n_keys);
+		  "reload: %zu aliases, %zu upstreams, %zu keys, %zu of them admin", now->n_aliases,
+		  now->n_upstreams, now->n_keys, now->n_admin_keys);
+	settings_warn_keys(now);
 }
 
 /* One line for `systemctl status`. */

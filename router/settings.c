@@ -39,6 +39,7 @@ static int load_all(struct settings *s, struct err *e)
 		return no_memory(e);
 	settings_numbers(s->conf, "route", NULL, route_numbers,
 			 sizeof(route_numbers) / sizeof(*route_numbers), s);
+	s->trust_local = conf_bool(s->conf, "http", NULL, "trust_local");
 	if (keys_file && *keys_file)
 		r = settings_load_keys(s, keys_file, e);
 	for (size_t i = 0; i < s->n_listen && r == 0; i++)
@@ -116,6 +117,7 @@ struct settings *settings_drop(struct settings *s)
 	free(s->curve_public);
 	settings_free_secret(s->curve_secret);
 	free(s->keys);
+	free(s->odd_roles);
 	free(s->upstreams);
 	free(s->aliases);
 	conf_free(s->conf);
@@ -129,25 +131,4 @@ const struct alias *settings_alias(const struct settings *s, const char *name)
 		if (!strcmp(s->aliases[i].name, name))
 			return &s->aliases[i];
 	return NULL;
-}
-
-/* Looks at every byte of `given` for every key, however early they differ. */
-static bool same_secret(const char *given, const char *key)
-{
-	size_t n = strlen(given), m = strlen(key);
-	unsigned char diff = n != m;
-
-	for (size_t i = 0; i < n; i++)
-		diff |= (unsigned char)(given[i] ^ key[i % m]);
-	return diff == 0;
-}
-
-const char *settings_key(const struct settings *s, const char *secret)
-{
-	const char *name = NULL;
-
-	for (size_t i = 0; i < s->n_keys; i++)
-		if (same_secret(secret, s->keys[i].secret))
-			name = s->keys[i].name;
-	return name;
 }

@@ -11,9 +11,15 @@
 #include "lib/conf.h"
 #include "lib/err.h"
 
+enum key_role {
+	ROLE_CLIENT,		/* asks models */
+	ROLE_ADMIN,		/* and may use /admin: status, models, configuration, requests */
+};
+
 struct client_key {
 	char *name;
 	char *secret;
+	enum key_role role;
 };
 
 struct upstream_conf {
@@ -50,7 +56,9 @@ struct settings {
 	char **listen, **bus;		/* NULL at the end */
 	size_t n_listen, n_bus;
 	struct client_key *keys;
-	size_t n_keys;
+	size_t n_keys, n_admin_keys;
+	char *odd_roles;		/* lines whose third word is no role; NULL: none */
+	bool trust_local;		/* /admin and /metrics without a key from this machine */
 	char *curve_public, *curve_secret, **curve_allowed;
 	size_t n_curve_allowed;
 	struct upstream_conf *upstreams;
@@ -72,7 +80,11 @@ struct settings *settings_share(struct settings *s);
 struct settings *settings_drop(struct settings *s);	/* NULL ok; returns NULL */
 
 const struct alias *settings_alias(const struct settings *s, const char *name);
-/* The name of the key that `secret` is, or NULL; time does not depend on how much fits. */
-const char *settings_key(const struct settings *s, const char *secret);
+/* The key that `secret` is, or NULL; time does not depend on how much fits. */
+const struct client_key *settings_key(const struct settings *s, const char *secret);
+/* "client", "admin" */
+const char *key_role_name(enum key_role role);
+/* Writes to the log what an owner should know about the file of keys: once when it is taken. */
+void settings_warn_keys(const struct settings *s);
 
 #endif

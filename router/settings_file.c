@@ -1,4 +1,4 @@
-/* settings_file.c - lists of words, and the files that hold keys. */
+/* settings_file.c - lists of words, files of secrets, and the bus's CURVE keys. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -81,13 +81,7 @@ void settings_free_secret(char *s)
 	free(s);
 }
 
-static void secretp(char **s)
-{
-	settings_free_secret(*s);
-}
-
-/* The lines of `text` one by one, without their ends; *line_no counts all of them. */
-static char *next_line(char **text, int *line_no)
+char *settings_next_line(char **text, int *line_no)
 {
 	char *line = *text;
 	size_t n;
@@ -99,49 +93,6 @@ static char *next_line(char **text, int *line_no)
 	line[n] = '\0';
 	(*line_no)++;
 	return line;
-}
-
-static int add_key(struct settings *s, const char *name, const char *secret)
-{
-	struct client_key *more = realloc(s->keys, (s->n_keys + 1) * sizeof(*more));
-
-	if (!more)
-		return -ENOMEM;
-	s->keys = more;
-	more += s->n_keys++;
-	*more = (struct client_key){ strdup(name), strdup(secret) };
-	return more->name && more->secret ? 0 : -ENOMEM;
-}
-
-/* Lines "NAME KEY". */
-int settings_load_keys(struct settings *s, const char *path, struct err *e)
-{
-	CLEANUP(secretp) char *text = NULL;
-	char *at, *line;
-	int line_no = 0, r = settings_read_text(path, &text, e);
-
-	if (r < 0)
-		return r;
-	at = text;
-	while ((line = next_line(&at, &line_no))) {
-		char *inner = NULL, *name, *secret;
-
-		line[strcspn(line, "#")] = '\0';
-		name = strtok_r(line, " \t\r", &inner);
-		secret = strtok_r(NULL, " \t\r", &inner);
-
-		if (!name)
-			continue;
-		if (!secret || strlen(secret) < 8)
-			return err_set(e, -EINVAL,
-				       "%s:%d: write NAME KEY, the key with at least 8 characters",
-				       path, line_no);
-		if (add_key(s, name, secret) < 0)
-			return no_memory(e);
-	}
-	if (!s->n_keys)
-		return err_set(e, -EINVAL, "%s: no key in it", path);
-	return 0;
 }
 
 static int add_allowed(struct settings *s, const char *key)
@@ -167,7 +118,7 @@ static int load_allowed(struct settings *s, const char *path, struct err *e)
 	int line_no = 0, r = settings_read_text(path, &text, e);
 
 	at = text;
-	while (r == 0 && (line = next_line(&at, &line_no))) {
+	while (r == 0 && (line = settings_next_line(&at, &line_no))) {
 		char *inner = NULL;
 
 		for (char *key = strtok_r(line, " \t\r", &inner); key && r == 0;
@@ -188,7 +139,7 @@ int settings_load_curve(struct settings *s, struct err *e)
 {
 	const char *own = conf_text(s->conf, "bus", NULL, "curve_file");
 	const char *allow = conf_text(s->conf, "bus", NULL, "curve_allow_file");
-	CLEANUP(secretp) char *text = NULL;
+	CLEANUP(settings_free_secretp) char *text = NULL;
 	char **pair = NULL;
 	size_t n = 0;
 	int r;

@@ -24,8 +24,10 @@ static const struct conf_key keys[] = {
 	  "host:port to listen on, several with a blank between; sockets of a systemd.socket(5) "
 	  "unit take their place"),
 	K("http", "keys_file", TEXT, 0, 0, NULL, true,
-	  "file of client keys, a line each: NAME KEY; needed off loopback; this and other files "
-	  "of secrets may be credential:NAME (systemd.exec(5), LoadCredential)"),
+	  "file of API keys, a line each: NAME KEY, or NAME KEY admin; needed off loopback; this "
+	  "and other files of secrets may be credential:NAME (systemd.exec(5), LoadCredential)"),
+	{"http", "trust_local", CONF_BOOL, 0, 0, NULL, "yes", true,
+	 "callers of this machine who send no key may use /admin and /metrics all the same"},
 	K("http", "max_body_mib", INT, 1, 1024, "64", false, "largest request body, MiB"),
 	K("http", "max_bodies_mib", INT, 1, 1048576, "1024", false,
 	  "memory that request bodies may take together, MiB"),

@@ -25,4 +25,5 @@ include tests/box/memory.mk
 include tests/box/metrics.mk
 include tests/box/service.mk
 include tests/box/ctl.mk
+include tests/box/admin.mk
 include tests/rack/local.mk

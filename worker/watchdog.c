@@ -35,21 +35,30 @@ static bool tick(struct watchdog *w)
 	return go;
 }
 
+/* What a tick counts for: no more than it is long, so that a process that was stopped (or a machine
+ * that was frozen) wakes without guilt; and no more than has passed, should a wait end early. */
+static uint64_t passed(const struct watchdog *w, uint64_t *last)
+{
+	const uint64_t now = clock_ns(), since = now - *last, most = w->tick_ms * NS_PER_MS;
+
+	*last = now;
+	return since < most ? since : most;
+}
+
 static void *watchdog_main(void *arg)
 {
 	struct watchdog *w = arg;
 	struct watch_look l = { 0 };
-	uint64_t mark = 0, stood_ms = 0;
+	uint64_t mark = 0, stood = 0, last = clock_ns();
 
 	while (tick(w)) {
+		const uint64_t one = passed(w, &last);
+
 		w->hooks.look(w->hooks.ctx, &l);
-		if (l.busy && l.mark == mark)
-			stood_ms += w->tick_ms;
-		else
-			stood_ms = 0;
+		stood = l.busy && l.mark == mark ? stood + one : 0;
 		mark = l.mark;
-		if (stood_ms && stood_ms >= l.bound_ms) {
-			w->hooks.bite(w->hooks.ctx, stood_ms);
+		if (stood && stood >= l.bound_ms * NS_PER_MS) {
+			w->hooks.bite(w->hooks.ctx, stood / NS_PER_MS);
 			break;
 		}
 	}

@@ -51,6 +51,8 @@ def test_bash_offers_every_command_and_option():
 
 def test_bash_offers_files_and_names():
     assert BUILD + "/Makefile" in complete("hearthctl --key-file %s/Makef" % BUILD)
+    assert complete("hearthctl keys add --role ") == {"client", "admin"}
+    assert complete("hearthctl --role admin keys a") == {"add"}
     with Router("[alias fast]\nchain = worker:tiny\n[alias slow$(id)]\nchain = worker:tiny\n") as r:
         r.worker()
         assert complete("hearthctl load ", r.url) == {"fast", "tiny"}
@@ -68,6 +70,7 @@ def test_zsh_loads_it_and_knows_every_command():
                         "whence -w _hearthctl; print -r -- $_comps[hearthctl]" % path],
                        capture_output=True, text=True, timeout=30)
     assert p.stdout.split("\n")[:2] == ["_hearthctl: function", "_hearthctl"], (p.stdout, p.stderr)
+    assert "'--role[" in open(path).read() and ":ROLE:(client admin)'" in open(path).read()
     # what it would offer, with zsh's own functions replaced by ones that print
     stub = ("compdef() { }; _describe() { print -rl -- ${(P)2} }; source %s; " % path)
     p = subprocess.run(["zsh", "-fc", stub + "words=(''); CURRENT=1; _hearthctl_rest; print -r -- '=='; "

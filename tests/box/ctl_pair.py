@@ -119,6 +119,35 @@ def test_a_box_joins_with_one_command_on_each_side():
         shutil.rmtree(d, ignore_errors=True)
 
 
+def test_a_box_of_this_machine_needs_no_key_beside_one_that_does():
+    d = tempfile.mkdtemp(prefix="hearth-pair-")
+    bus = "tcp://127.0.0.1:%d" % free_port()
+    daemons = []
+    try:
+        code, word, err = ctl("http://127.0.0.1:9", "--etc", d, "--bus", bus, "pair", "invite", "far")
+        assert code == 0 and "needs none" in err, (code, err)
+        conf = "[bus]\ncurve_file = %s/curve\ncurve_allow_file = %s/curve-allow\n" % (d, d)
+        with Router(conf, options=["bus.listen=%s ipc://%s/bus" % (bus, d)]) as r:
+            r.bus = "ipc://%s/bus" % d
+            assert stat.S_IMODE(os.stat(d + "/bus").st_mode) == 0o660
+            r.worker()                          # a mock worker has no keys
+            os.makedirs(d + "/near/hearthd.conf.d"), os.makedirs(d + "/far"), os.makedirs(d + "/no/hearthd.conf.d")
+            for name, at in (("near", r.bus), ("no", bus)):
+                with open("%s/%s/hearthd.conf.d/box.conf" % (d, name), "w") as f:
+                    f.write("[box]\nname = %s\nrouter = %s\n" % (name, at))
+            assert ctl(r.url, "--etc", d + "/far", "pair", "join", text=word)[0] == 0
+            daemons += [Hearthd(d + "/" + name) for name in ("near", "far", "no")]
+            wait_for(lambda: boxes(r) == {"near", "far"})
+            assert ctl(r.url, "pair", "remove", "far")[0] == 0
+            wait_for(lambda: boxes(r) == {"near"}, 1)
+            time.sleep(1)
+            assert boxes(r) == {"near"} and r.chat("tokens=3")[0] == 200
+    finally:
+        for x in daemons:
+            x.stop()
+        shutil.rmtree(d, ignore_errors=True)
+
+
 def test_a_wrong_line_in_the_list_is_named_and_changes_nothing():
     d = tempfile.mkdtemp(prefix="hearth-pair-")
     bus = "tcp://127.0.0.1:%d" % free_port()
@@ -141,6 +170,9 @@ def test_a_wrong_line_in_the_list_is_named_and_changes_nothing():
 
 
 def test_usage():
+    code, out, err = ctl("http://127.0.0.1:9", "--etc", "/nonexistent", "--bus", "ipc:///run/hearth/bus",
+                         "pair", "invite", "me")
+    assert code == 64 and "needs no invitation" in err, (code, err)
     for args in (["pair", "invite", "b2"], ["--bus", "http://x:1", "pair", "invite", "b2"],
                  ["--bus", "tcp://x:1", "pair", "invite", "a b"], ["pair", "join", "nonsense"]):
         code, out, err = ctl("http://127.0.0.1:9", "--etc", "/nonexistent", *args)

@@ -335,8 +335,7 @@ class Workload:
         os.mkdir(self.dir + "/worker")
         self.program = self.dir + "/tts"
         with open(self.program, "w") as f:
-            f.write("#!%s\nimport os, signal, socket\nx = bytearray(%d << 20)\n"
-                    "for i in range(0, len(x), 4096): x[i] = 1\n"
+            f.write("#!%s\nimport os, signal, socket\nx = bytearray(b'x') * (%d << 20)\n"
                     "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
                     "s.connect(os.environ['NOTIFY_SOCKET'])\ns.send(b'READY=1')\nsignal.sigwait([signal.SIGTERM])\n"
                     % (sys.executable, mib))
@@ -394,11 +393,17 @@ def test_a_workload_is_stopped_to_make_room_and_started_again():
             # a hearthd that is killed does not forget what it stopped
             h.proc.kill()
             h.proc.wait()
+            big.send_signal(signal.SIGSTOP)
             h.start()
+            time.sleep(2.5)         # a worker that is late with its lease: nothing is started in its place
+            assert not h.lease("big") and workload_state(h) == "stopped for big" and "again without" not in h.text()
+            big.send_signal(signal.SIGCONT)
             wait_for(lambda: h.lease("big"), 5)
             assert workload_state(h) == "stopped for big"
             big.terminate()
             big.wait()
+            # but when the one it waits for was there and is gone, there is nothing more to wait for
+            wait_for(lambda: "is started again without big" in h.text(), 4)
             try:
                 wait_for(lambda: workload_state(h) == "running", 120)
             except AssertionError:

@@ -75,7 +75,7 @@ class Booted:
         shutil.copy(TOP + "/etc/sysusers.d/hearth.conf", m.root + "/usr/lib/sysusers.d/hearth.conf")
         m.write("/etc/hearth/hearthd.conf", HEARTHD)
         m.write("/etc/hearth/worker.conf", "[worker]\nconnect = ipc:///run/hearth/bus\n")
-        m.write("/etc/hearth/keys", "rack rack-client-key-0123456789\n")
+        m.write("/etc/hearth/keys", "rack rack-client-key-0123456789 admin\n")
         m.write("/etc/hearth/hearth.conf", "[http]\nlisten = 10.77.0.9:8080 127.0.0.1:8080\nkeys_file = /etc/hearth/keys\n")
         m.write("/etc/systemd/system/hearth-router.socket.d/listen.conf",
                 "[Socket]\nListenStream=\nListenStream=10.77.0.9:8080\nListenStream=127.0.0.1:8080\nFreeBind=yes\n")

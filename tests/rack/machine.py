@@ -10,6 +10,7 @@ Nothing outlives the process but the cached base; what lies under /var/cache/hea
 import ctypes
 import glob
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -187,7 +188,9 @@ class Machine:
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
         )
         if check and r.returncode:
-            raise RuntimeError("%s: %s: %d\n%s" % (self.name, command, r.returncode, r.stdout[-3000:]))
+            said = re.search(r'"journalctl -xeu (\S+)"', r.stdout)        # systemctl names the unit that failed
+            raise RuntimeError("%s: %s: %d\n%s%s" % (self.name, command, r.returncode, r.stdout[-3000:],
+                                                    self.journal(said.group(1)) if said else ""))
         return r
 
     def put(self, path, text, mode=0o644):

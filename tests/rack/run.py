@@ -96,7 +96,7 @@ class Rack:
         self.router_public = public
         self.keys = [curve_pair() for _ in self.boxes]
         r = self.router
-        r.put("/etc/hearth/keys", "rack %s\n" % KEY, 0o640)
+        r.put("/etc/hearth/keys", "rack %s admin\n" % KEY, 0o640)
         r.run("chgrp hearth /etc/hearth/keys")
         r.put("/etc/credstore/hearth.curve", "%s\n%s\n" % (public, secret), 0o600)
         r.put("/etc/hearth/curve.allow", "\n".join(k[0] for k in self.keys) + "\n")
@@ -219,10 +219,11 @@ class Rack:
     def test_reload(self):
         r = self.router
         pid = r.pid("hearth-router.service")
-        r.put("/etc/hearth/keys", "rack %s\nsecond a-second-client-key\n" % KEY, 0o640)
+        r.put("/etc/hearth/keys", "rack %s admin\nsecond a-second-client-key\n" % KEY, 0o640)
         r.run("systemctl reload hearth-router")
         second = Client("10.77.0.2", key="a-second-client-key")
         wait_for(lambda: second.get("/v1/models")[0] == 200, 5, "the new key works")
+        assert second.get("/admin/status")[0] == 403, "a client's key is no admin's"
         r.put("/etc/hearth/hearth.conf.d/zz-bad.conf", "[route]\ngrace_ms = soon\n")
         bad = r.run("systemctl reload hearth-router", check=False)
         assert bad.returncode != 0, "a bad file was taken"
@@ -233,7 +234,7 @@ class Rack:
         wait_for(lambda: "last reload refused" in r.show("hearth-router", "StatusText"), 5, "the status says it")
         assert second.get("/v1/models")[0] == 200
         r.run("rm /etc/hearth/hearth.conf.d/zz-bad.conf")
-        r.put("/etc/hearth/keys", "rack %s\n" % KEY, 0o640)
+        r.put("/etc/hearth/keys", "rack %s admin\n" % KEY, 0o640)
         r.run("systemctl reload hearth-router")
         wait_for(lambda: second.get("/v1/models")[0] == 401, 5, "the old key works no more")
         assert "refused" not in r.show("hearth-router", "StatusText")

@@ -232,7 +232,7 @@ static void world_open(uint32_t step_ms, void (*fault)(struct device *d))
 	OK(engine_guard(w.engine, &g));
 }
 
-static void ask(uint64_t id, uint32_t max_output)
+static struct seq *question(uint64_t id, uint32_t max_output)
 {
 	const uint32_t prompt[] = { 1, 2, 3, (uint32_t)id };
 	struct seq_spec spec = { .id = id,
@@ -243,6 +243,13 @@ static void ask(uint64_t id, uint32_t max_output)
 	struct seq *s;
 
 	OK(seq_new(&spec, &s));
+	return s;
+}
+
+static void ask(uint64_t id, uint32_t max_output)
+{
+	struct seq *s = question(id, max_output);
+
 	OK(engine_add(w.engine, &s, 1));
 }
 
@@ -392,9 +399,12 @@ static void all_nan(struct device *d)
 
 TEST(a_whole_step_of_them_ends_it_at_once)
 {
+	struct seq *both[2];
+
 	world_open(60000, all_nan);
-	ask(1, 500);
-	ask(2, 500);
+	both[0] = question(1, 500);
+	both[1] = question(2, 500);
+	OK(engine_add(w.engine, both, 2));	/* at once: the engine may be awake after one */
 	wait_done(3);
 	EQ(w.lost, -EDOM);
 	EQ(w.n_no_number, 2);

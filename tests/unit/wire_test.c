@@ -491,6 +491,69 @@ TEST(curve_lets_in_only_the_keys_on_the_list)
 	link_server_close(s);
 }
 
+/* Whether a client that says hello `at` there becomes a peer within 2 s; *ret_c: the client. */
+static bool comes_in(struct link_server *s, const char *at, const struct link_curve *c,
+		     struct link_client **ret_c, link_peer *ret_peer)
+{
+	Hw__Hello h = hello();
+	struct link_in in;
+
+	OK(link_client_open(at, c, ret_c, NULL));
+	for (int i = 0; i < 100; i++) {
+		if (link_client_recv(*ret_c, &in) == 0 && in.event == LINK_NEW)
+			OK(link_client_send(*ret_c, WIRE_HELLO, &h.base));
+		if (link_server_recv(s, &in) == 0) {
+			EQ(in.event, LINK_NEW);
+			wire_msg_done(&in.msg);
+			*ret_peer = in.peer;
+			return true;
+		}
+		usleep(20000);
+	}
+	return false;
+}
+
+TEST(with_keys_a_sockets_file_is_guarded_by_its_mode_alone)
+{
+	char sp[41], ss[41], wp[41], ws[41], tcp[64], file[80], abstract[64];
+	const struct link_curve friend = { wp, ws, sp, NULL, 0 };
+	const struct link_curve stranger = { ss, sp, wp, NULL, 0 };
+	const char *e[] = { tcp, file, abstract };
+	const char *allowed[] = { wp };
+	struct link_server *s = NULL;
+	struct link_client *c[6] = { NULL };
+	Hw__Goodbye bye = HW__GOODBYE__INIT;
+	link_peer by_file, by_key, peer;
+	struct link_in in;
+
+	snprintf(tcp, sizeof(tcp), "tcp://127.%d.%d.%d:45125", 1 + getpid() / 65536 % 200,
+		 getpid() / 256 % 256, 1 + getpid() % 250);
+	snprintf(file, sizeof(file), "%s-keyed", endpoint);
+	snprintf(abstract, sizeof(abstract), "ipc://@hearth-wire-%d", getpid());
+	OK(zmq_curve_keypair(sp, ss));
+	OK(zmq_curve_keypair(wp, ws));
+	OK(link_server_open(e, 3, &(struct link_curve){ sp, ss, NULL, allowed, 1 }, &s, NULL));
+	assert_false(comes_in(s, tcp, NULL, &c[0], &peer));
+	assert_false(comes_in(s, abstract, NULL, &c[1], &peer));
+	assert_true(comes_in(s, file, NULL, &c[2], &by_file));
+	/* keys that were configured before are no hindrance, those of a stranger neither */
+	assert_true(comes_in(s, file, &stranger, &c[3], &peer));
+	assert_true(comes_in(s, tcp, &friend, &c[4], &by_key));
+	assert_true(comes_in(s, abstract, &friend, &c[5], &peer));
+	/* the list is about keys: those without one stay */
+	OK(link_server_allow(s, NULL, 0));
+	for (int i = 0; i < 2; i++) {
+		OK(server_wait(s, &in));
+		EQ(in.event, LINK_GONE);
+		assert_true(in.peer == by_key || in.peer == peer);
+	}
+	EQ(link_server_recv(s, &in), -EAGAIN);
+	OK(link_server_send(s, by_file, WIRE_GOODBYE, &bye.base));
+	for (size_t i = 0; i < 6; i++)
+		link_client_close(c[i]);
+	link_server_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -507,6 +570,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_breaks_the_protocol_is_dropped),
 		cmocka_unit_test(off_loopback_only_with_keys),
 		cmocka_unit_test(curve_lets_in_only_the_keys_on_the_list),
+		cmocka_unit_test(with_keys_a_sockets_file_is_guarded_by_its_mode_alone),
 	};
 
 	return cmocka_run_group_tests(tests, make_endpoint, NULL);

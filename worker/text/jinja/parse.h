@@ -8,6 +8,8 @@
 
 /* Nodes may nest so deep: rendering recurses over them. */
 #define PARSE_MAX_DEPTH 200
+/* Chains of names. */
+#define PARSE_CHAINS 256
 
 struct parser {
 	struct jinja *j;
@@ -31,7 +33,7 @@ struct parser {
 /* The template's statements.  Raises. */
 struct block parse(struct jinja *j, const char *text, size_t n, struct name ***ret_names);
 
-/* ---- shared by parse.c (statements) and parse_expr.c ---- */
+/* ---- parse_token.c, for parse.c (statements) and parse_expr.c ---- */
 _Noreturn void parse_fail(struct parser *p, unsigned line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 const struct token *parse_peek(struct parser *p);	/* raises what the lexer found wrong */
@@ -41,6 +43,7 @@ bool parse_is_name(struct parser *p, const char *word);
 bool parse_skip(struct parser *p, enum token_type type);
 bool parse_skip_name(struct parser *p, const char *word);
 const struct token *parse_expect(struct parser *p, enum token_type type);
+void parse_expect_name(struct parser *p, const char *word);
 const char *parse_describe(struct parser *p, const struct token *t);
 struct node *parse_node(struct parser *p, enum node_kind kind, unsigned line);
 /* The depth of n from that of its children; raises when too deep. */

@@ -53,7 +53,7 @@ struct value get_attr(struct run *r, struct value v, struct str *name);		/* v.na
 struct value get_item(struct run *r, struct value v, struct value key);	/* v[key] */
 bool contains(struct run *r, struct value all, struct value one);		/* one in all */
 
-/* ---- exec.c ---- */
+/* ---- exec.c, macro.c ---- */
 enum flow {
 	FLOW_ON,
 	FLOW_BREAK,

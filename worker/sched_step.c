@@ -1,0 +1,176 @@
+/* sched_step.c - a step: planned, given to the device, and its results taken. */
+#include <assert.h>
+#include <errno.h>
+
+#include "worker/sched_int.h"
+
+struct room {
+	uint32_t rows;		/* left in this step */
+	uint32_t prefill;	/* of them, for prompts */
+};
+
+static void plan_add(struct sched *s, struct flight *f, struct seq *q, struct plan_run *run)
+{
+	run->draft = s->config.drafts;
+	s->runs[f->n] = *run;
+	f->seq[f->n] = q;
+	f->run[f->n] = (struct sched_run){ run->kind, run->pos, run->n, NULL };
+	f->n++;
+	seq_submitted(q, run);
+}
+
+/* One row of each sequence that decodes, oldest first.  Growing may preempt, which takes
+ * sequences off the list behind the present one. */
+static int plan_decode(struct sched *s, struct flight *f, struct room *room)
+{
+	for (uint32_t i = 0; i < s->running.n; i++) {
+		struct seq *q = s->running.p[i];
+		struct plan_run run;
+		int r;
+
+		if (q->state != SEQ_DECODE || !seq_next_run(q, 1, 1, &run))
+			continue;
+		r = sched_grow(s, q, q->pos + 1);
+		if (r == -ENOSPC)
+			break;		/* it was the youngest */
+		if (r < 0)
+			return r;
+		/* a paused sequence before this one may have left the list */
+		while (s->running.p[i] != q)
+			i--;
+		plan_add(s, f, q, &run);
+		room->rows--;
+	}
+	if (f->n && room->prefill > s->config.prefill_rows)
+		room->prefill = s->config.prefill_rows;
+	return 0;
+}
+
+/* Prompts and replays, oldest first. */
+static void plan_others(struct sched *s, struct flight *f, struct room *room)
+{
+	for (uint32_t i = 0; i < s->running.n; i++) {
+		struct seq *q = s->running.p[i];
+		bool prefill = q->state == SEQ_PREFILL;
+		uint32_t max = prefill && room->prefill < room->rows ? room->prefill : room->rows;
+		struct plan_run run;
+		uint32_t n;
+
+		if (q->state != SEQ_PREFILL && q->state != SEQ_REPLAY)
+			continue;
+		n = seq_next_run(q, max, s->config.replay_rows, &run);
+		if (!n)
+			continue;
+		plan_add(s, f, q, &run);
+		room->rows -= n;
+		if (prefill)
+			room->prefill -= n;
+	}
+}
+
+/* Before the device gets it: a call that never returns is in flight too. */
+static void tell_flying(const struct sched *s, uint32_t n)
+{
+	struct step_flight told[STEP_AHEAD];
+
+	if (!s->sink.flying)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		told[i] = s->flights[(s->first_flight + i) % STEP_AHEAD].told;
+	s->sink.flying(s->sink.ctx, told, n);
+}
+
+static void count_rows(const struct sched *s, struct flight *f)
+{
+	f->told = (struct step_flight){ .step = s->stats.n_steps + 1, .n_runs = f->n };
+	for (uint32_t i = 0; i < f->n; i++)
+		f->told.rows[f->run[i].kind] += f->run[i].n;
+}
+
+int sched_submit(struct sched *s)
+{
+	struct flight *f = &s->flights[(s->first_flight + s->n_flights) % STEP_AHEAD];
+	struct room room = { s->config.max_rows, s->config.max_rows };
+	struct plan plan = { .runs = s->runs };
+	int r = sched_admit(s);
+
+	if (r < 0)
+		return r;
+	f->n = 0;
+	r = plan_decode(s, f, &room);
+	if (r < 0)
+		return r;
+	plan_others(s, f, &room);
+	if (!f->n)
+		return 0;
+	plan.n_runs = f->n;
+	count_rows(s, f);
+	tell_flying(s, s->n_flights + 1);
+	r = device_submit(s->device, &plan);
+	if (r < 0)
+		return r;
+	s->n_flights++;
+	s->stats.n_steps++;
+	return 1;
+}
+
+static void count_draft(struct sched *s, struct seq *q, const struct run_result *r)
+{
+	if (r->sampled && q->has_draft) {
+		s->stats.n_drafts++;
+		s->stats.n_draft_hits += q->draft == r->token;
+	}
+	if (r->sampled)
+		q->has_draft = r->drafted;
+	if (r->drafted)
+		q->draft = r->draft;
+}
+
+static void take_result(struct sched *s, struct seq *q, struct sched_run *run)
+{
+	const struct run_result *r = run->result;
+	enum seq_end how = SEQ_END_NOT_YET;
+
+	if (run->kind == ROW_PREFILL)
+		s->stats.n_prompt_tokens += run->n;
+	else if (run->kind == ROW_REPLAY)
+		s->stats.n_replayed += run->n;
+	if (r->sampled && r->no_number) {
+		sched_end(s, q, SEQ_END_NO_NUMBER);	/* its token is not one */
+		return;
+	}
+	if (r->sampled) {
+		count_draft(s, q, r);
+		how = seq_sampled(q, r->token);
+		s->stats.n_output_tokens++;
+	}
+	s->sink.ran(s->sink.ctx, q, run);
+	if (how != SEQ_END_NOT_YET)
+		sched_end(s, q, how);
+}
+
+int sched_collect(struct sched *s)
+{
+	struct flight *f = &s->flights[s->first_flight];
+	int n = device_collect(s->device, s->results, s->config.n_slots);
+	uint32_t n_sampled = 0, n_bad = 0;
+
+	if (n < 0)
+		return n;
+	assert((uint32_t)n == f->n);
+	s->first_flight = (s->first_flight + 1) % STEP_AHEAD;
+	s->n_flights--;
+	for (uint32_t i = 0; i < f->n; i++) {
+		f->run[i].result = &s->results[i];
+		if (!f->seq[i])
+			continue;
+		n_sampled += s->results[i].sampled;
+		n_bad += s->results[i].sampled && s->results[i].no_number;
+		take_result(s, f->seq[i], &f->run[i]);
+	}
+	f->n = 0;
+	tell_flying(s, s->n_flights);
+	if (s->sink.collected)
+		s->sink.collected(s->sink.ctx, n_sampled, n_bad);
+	return 0;
+}
