@@ -26,7 +26,7 @@ static inline double from_bits(uint64_t bits)
 	return x;
 }
 
-static inline uint8_t code_of(double x)
+uint8_t e4m3_from(double x)
 {
 	uint64_t bits, e, sum_bits, code;
 	double sum;
@@ -41,11 +41,6 @@ static inline uint8_t code_of(double x)
 	memcpy(&sum_bits, &sum, sizeof(sum_bits));
 	code = (e - LOWEST) * 8 + (sum_bits & 31);
 	return (uint8_t)(sign | (code < MOST ? code : MOST));
-}
-
-uint8_t e4m3_from(double x)
-{
-	return code_of(x);
 }
 
 /* The bits of the largest |x|; INFINITE or more: it is none that can be counted on. */
@@ -77,7 +72,7 @@ size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale)
 	/* A quotient of two float32 that is not halfway between codes is further from there than
 	 * a double's last bit: rounding it to a double first decides nothing. */
 	for (size_t i = 0; i < n; i++)
-		ret_codes[i] = code_of((double)x[i] / (double)scale);
+		ret_codes[i] = e4m3_from((double)x[i] / (double)scale);
 	*ret_scale = scale;
 	return n;
 }
@@ -110,6 +105,6 @@ uint8_t e4m3_head(const float *x, size_t n, uint8_t *ret_codes)
 		return LEAST_POWER;
 	}
 	for (size_t i = 0; i < n; i++)
-		ret_codes[i] = code_of((double)x[i] * inverse);
+		ret_codes[i] = e4m3_from((double)x[i] * inverse);
 	return (uint8_t)b;
 }

@@ -26,10 +26,9 @@ uint8_t e4m3_from(double x);
 size_t e4m3_row(const float *x, size_t n, uint8_t *ret_codes, float *ret_scale);
 
 /* n numbers with one power of two, for keys and values: answers b, the scale is 2^(b - 127) as in
- * UE8M0 (e4m3_power()).  It is the least that keeps max |x| at 448 or below, and 2^-117 at
- * least.  e4m3 has an exponent of its own: a scale that is no power of two would make the codes no
- * finer, and every number no longer exact in bfloat16.  If one of them is NaN or infinite, all codes
- * are NaN. */
+ * UE8M0 (e4m3_power()).  It is the least that keeps max |x| at 448 or below, and 2^-117 or more.
+ * e4m3 has an exponent of its own: a scale that is no power of two would make the codes no finer,
+ * and every number no longer exact in bfloat16.  If one is NaN or infinite, all codes are NaN. */
 uint8_t e4m3_head(const float *x, size_t n, uint8_t *ret_codes);
 float e4m3_power(uint8_t b);
 

@@ -120,7 +120,8 @@ static void print_quantize(const struct check *c)
 		printf("quantize %s: no such matrix that is not quantised already\n",
 		       quantize_name(c->quantize));
 	else if (c->quantize)
-		printf("quantize %s: %u matrices become FP8 per row while they are loaded, %.1f MB become %.1f\n",
+		printf("quantize %s: %u matrices become FP8 per row while they are loaded, %.1f MB "
+		       "become %.1f\n",
 		       quantize_name(c->quantize), f->n_matrices, mb(f->bytes_before),
 		       mb(f->bytes_after));
 }

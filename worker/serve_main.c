@@ -39,15 +39,11 @@ static void tell_quantize(const struct load_budget *b)
 	const struct quantize_facts *f = &b->quantized;
 
 	if (b->quantize && !f->n_matrices)
-		log_warn(
-			"quantize %s: the checkpoint has no such matrix that is not quantised already; "
-			"nothing is converted",
-			quantize_name(b->quantize));
+		log_warn("quantize %s: all such matrices are quantised in the checkpoint",
+			 quantize_name(b->quantize));
 	else if (b->quantize)
-		log_note("quantize %s: %" PRIu32
-			 " matrices become FP8 (e4m3, a scale a row) while they are "
-			 "loaded, %" PRIu64 " bytes of the checkpoint %" PRIu64
-			 "; part of the numeric class",
+		log_note("quantize %s: %" PRIu32 " matrices become FP8 (a scale a row) while they "
+			 "are loaded, %" PRIu64 " bytes become %" PRIu64 "; part of the numeric class",
 			 quantize_name(b->quantize), f->n_matrices, f->bytes_before,
 			 f->bytes_after);
 }

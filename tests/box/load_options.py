@@ -3,8 +3,8 @@
 
     top_builddir=build top_srcdir=. python3 tests/box/load_options.py
 
-What they cost on held-out text against bounds a few times what docs/numerics.md measured; that every choice is a numeric
-class of its own, and said in log, status and check; that what cannot be is refused.
+What they cost on held-out text against bounds a few times what docs/numerics.md measured; that every choice is a
+numeric class of its own, and said in log, status and check; that what cannot be is refused.
 """
 import os
 import re
