@@ -1,4 +1,5 @@
-/* compare.c - `hearth-bench compare`: two devices, or two checkpoints, on the same tokens.
+/* compare.c - `hearth-bench compare`: two devices, two checkpoints, or one with and without
+ * a load-time option, on the same tokens.
  *
  * Reads sequences of token ids, one a line, and runs each teacher-forced through both: the first
  * half as a prompt (the prefill kernels), the rest as known answer (the decode kernels).  Says
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "kernels/quantize.h"
 #include "kernels/step.h"
 #include "lib/opts.h"
 #include "lib/own.h"
@@ -29,8 +31,10 @@
 
 struct side {
 	const char *model, *device;
+	enum quantize quantize;
+	enum kv_format kv;
 	struct device *d;
-	uint32_t vocab, n_ids;
+	uint32_t vocab, n_ids, n_converted;
 	float *logits;		/* [ROWS][vocab] */
 };
 
@@ -40,10 +44,24 @@ struct tally {
 	double likelihood[2];
 };
 
+static int side_load(struct side *s, const struct model_shape *shape, const struct checkpoint *c,
+		     struct err *e)
+{
+	struct quantized *weights;
+	int r;
+
+	if (quantized_new(shape, checkpoint_source(c), s->quantize, &weights) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = device_load(s->d, quantized_source(weights), NULL, NULL, e);
+	s->n_converted = quantized_facts(weights)->n_matrices;
+	quantized_free(weights);
+	return r;
+}
+
 static int side_open(struct side *s, struct err *e)
 {
 	const struct device_limits l = { .n_slots = 1, .max_rows = ROWS, .max_context = MAX_TOKENS,
-					 .n_blocks = MAX_TOKENS / STEP_GRID };
+					 .n_blocks = MAX_TOKENS / STEP_GRID, .kv = s->kv };
 	struct checkpoint *c = NULL;
 	struct hf_config config;
 	char *dir = NULL;
@@ -61,7 +79,7 @@ static int side_open(struct side *s, struct err *e)
 	s->logits = malloc((size_t)ROWS * s->vocab * sizeof(float));
 	r = s->logits ? device_open(s->device, &config.shape, &l, &s->d, e) : err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = device_load(s->d, checkpoint_source(c), NULL, NULL, e);
+		r = side_load(s, &config.shape, c, e);
 	checkpoint_close(c);
 	return r;
 }
@@ -193,13 +211,38 @@ static void print(const char *name, const struct tally *t)
 	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_WITH_DEVICE, OPT_WITH_MODEL, OPT_MOST_DIFFER, OPT_DUMP };
+static void print_side(char letter, const struct side *s)
+{
+	printf("%c: %s on %s (%s)", letter, s->model, s->device, device_numeric_text(s->d));
+	if (s->quantize)
+		printf(", quantize %s: %u matrices", quantize_name(s->quantize), s->n_converted);
+	printf("\n");
+}
+
+enum {
+	OPT_DEVICE = OPTS_LONG_ONLY,
+	OPT_WITH_DEVICE,
+	OPT_WITH_MODEL,
+	OPT_QUANTIZE,
+	OPT_WITH_QUANTIZE,
+	OPT_KV,
+	OPT_WITH_KV,
+	OPT_MOST_DIFFER,
+	OPT_DUMP
+};
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "where MODEL runs: cpu or cuda:N (default: cpu)" },
 	{ OPT_WITH_DEVICE, "with-device", "DEVICE", "where it is compared with (default: cpu)" },
 	{ OPT_WITH_MODEL, "with-model", "MODEL",
 	  "what it is compared with, of the same vocabulary (default: MODEL itself)" },
+	{ OPT_QUANTIZE, "quantize", "WHAT",
+	  "of MODEL becomes FP8 while loading: none, head, dense, head+dense (default: none)" },
+	{ OPT_WITH_QUANTIZE, "with-quantize", "WHAT",
+	  "the same of what it is compared with (default: none)" },
+	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
+	{ OPT_WITH_KV, "with-kv", "FORMAT",
+	  "the same of what it is compared with (default: bf16)" },
 	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
 	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
@@ -225,6 +268,14 @@ static int options(int argc, char **argv, struct side side[2], double *bar)
 		case OPT_DEVICE: side[0].device = optarg; break;
 		case OPT_WITH_DEVICE: side[1].device = optarg; break;
 		case OPT_WITH_MODEL: side[1].model = optarg; break;
+		case OPT_QUANTIZE: case OPT_WITH_QUANTIZE:
+			if (quantize_parse(optarg, &side[c == OPT_WITH_QUANTIZE].quantize) < 0)
+				return -EINVAL;
+			break;
+		case OPT_KV: case OPT_WITH_KV:
+			if (kv_format_parse(optarg, &side[c == OPT_WITH_KV].kv) < 0)
+				return -EINVAL;
+			break;
 		case OPT_MOST_DIFFER: *bar = strtod(optarg, NULL); break;
 		case OPT_DUMP: opts_print_dump(rows); return 1;
 		case 'h': usage(stdout); return 1;
@@ -282,8 +333,7 @@ int bench_compare_main(int argc, char **argv)
 		r = err_set(&e, -EINVAL, "the two models do not have the same vocabulary");
 	if (r == 0) {
 		for (int i = 0; i < 2; i++)
-			printf("%c: %s on %s (%s)\n", 'A' + i, side[i].model, side[i].device,
-			       device_numeric_text(side[i].d));
+			print_side((char)('A' + i), &side[i]);
 		r = compare_all(side, tally, &e);
 	}
 	for (int i = 0; i < 2; i++)

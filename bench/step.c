@@ -69,7 +69,7 @@ static int open_device(struct bench *b, struct err *e)
 
 static int prepare(struct bench *b, struct err *e)
 {
-	int r = step_model_open(b->o.model, b->o.dummy, b->o.shape, &b->m, e);
+	int r = step_model_open(b->o.model, b->o.dummy, b->o.shape, b->o.quantize, &b->m, e);
 
 	if (r == 0 && b->o.draft && !b->m.shape.n_mtp_layers)
 		r = err_set(e, -EINVAL, "--draft: this model has no MTP layer");

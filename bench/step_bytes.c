@@ -11,7 +11,7 @@ struct step_bytes step_bytes_of(const struct model_shape *s, const struct traffi
 		.always = (double)t->token_bytes - (double)x->token_bytes - embed,
 		.expert = experts > 0 ? (double)x->bytes / experts : 0,
 		.row = embed + 2 * (double)traffic_state_bytes(s),
-		.position = (double)traffic_kv_bytes(s, false),
+		.position = (double)traffic_kv_bytes(s, KV_BF16, false),
 	};
 }
 

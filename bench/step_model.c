@@ -77,7 +77,7 @@ static int open_dummy(const char *recipe, const char *shape, struct step_model *
 		return err_set(e, -EINVAL, "--dummy %s: there are bf16, fp8, nvfp4 and nvfp4-fp8", recipe);
 	int r = shape_named(shape, &m->shape, e);
 	m->dummy.shape = m->shape;
-	m->source = dummy_source(&m->dummy);
+	m->plain = dummy_source(&m->dummy);
 	return r;
 }
 
@@ -94,19 +94,24 @@ static int open_checkpoint(const char *name, struct step_model *m, struct err *e
 	if (r < 0)
 		return r;
 	m->shape = config.shape;
-	m->source = *checkpoint_source(m->checkpoint);
+	m->plain = *checkpoint_source(m->checkpoint);
 	return 0;
 }
 
-int step_model_open(const char *name, const char *dummy, const char *shape, struct step_model *m,
-		    struct err *e)
+int step_model_open(const char *name, const char *dummy, const char *shape, enum quantize quantize,
+		    struct step_model *m, struct err *e)
 {
 	int r;
 
 	*m = (struct step_model){ .checkpoint = NULL };
 	r = name ? open_checkpoint(name, m, e) : open_dummy(dummy, shape, m, e);
-	if (r < 0)
+	if (r == 0 && (r = quantized_new(&m->shape, &m->plain, quantize, &m->quantized)) < 0)
+		err_set(e, r, "out of memory");
+	if (r < 0) {
+		step_model_close(m);
 		return r;
+	}
+	m->source = *quantized_source(m->quantized);
 	r = traffic_count(&m->shape, &m->source, &m->traffic);
 	if (r < 0) {
 		step_model_close(m);
@@ -117,6 +122,7 @@ int step_model_open(const char *name, const char *dummy, const char *shape, stru
 
 void step_model_close(struct step_model *m)
 {
+	m->quantized = quantized_free(m->quantized);
 	m->checkpoint = checkpoint_close(m->checkpoint);
 }
 

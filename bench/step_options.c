@@ -13,8 +13,26 @@
 #include "kernels/step.h"
 #include "lib/opts.h"
 
-enum { OPT_DEVICE = OPTS_LONG_ONLY, OPT_DUMMY, OPT_SHAPE, OPT_BATCH, OPT_CONTEXT, OPT_PROMPT, OPT_STEPS, OPT_TOKENS,
-       OPT_REPEAT, OPT_ROWS, OPT_MEMORY, OPT_AHEAD, OPT_GREEDY, OPT_DRAFT, OPT_THREADS, OPT_FORMAT, OPT_DUMP };
+enum {
+	OPT_DEVICE = OPTS_LONG_ONLY,
+	OPT_DUMMY,
+	OPT_SHAPE,
+	OPT_QUANTIZE,
+	OPT_BATCH,
+	OPT_CONTEXT,
+	OPT_PROMPT,
+	OPT_STEPS,
+	OPT_TOKENS,
+	OPT_REPEAT,
+	OPT_ROWS,
+	OPT_MEMORY,
+	OPT_AHEAD,
+	OPT_GREEDY,
+	OPT_DRAFT,
+	OPT_THREADS,
+	OPT_FORMAT,
+	OPT_DUMP
+};
 
 static const struct opts_row rows[] = {
 	{ OPT_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" },
@@ -22,6 +40,9 @@ static const struct opts_row rows[] = {
 	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" },
 	{ OPT_SHAPE, "shape", "SHAPE",
 	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" },
+	{ OPT_QUANTIZE, "quantize", "WHAT",
+	  "becomes FP8 while loading: none, head, dense, "
+	  "head+dense (default: none)" },
 	{ OPT_BATCH, "batch", "N,N..",
 	  "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
 	{ OPT_CONTEXT, "context", "N,N..",
@@ -101,6 +122,7 @@ static bool take(int c, struct step_options *o)
 	case OPT_DEVICE: o->device = optarg; return true;
 	case OPT_DUMMY: o->dummy = optarg; return true;
 	case OPT_SHAPE: o->shape = optarg; return true;
+	case OPT_QUANTIZE: return quantize_parse(optarg, &o->quantize) == 0;
 	case OPT_MEMORY: return number_gibibytes(optarg, &o->memory);
 	case OPT_AHEAD: return number_of(optarg, 0, 1, &o->ahead);
 	case OPT_GREEDY: o->greedy = true; return true;

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/quantize.h"
+
 enum { STEP_MAX_LIST = 16, STEP_MAX_BATCH = 256 };
 
 enum step_format { STEP_MARKDOWN, STEP_CSV, STEP_JSON };
@@ -13,6 +15,7 @@ struct step_options {
 	const char *model;		/* folder or hub id; NULL: made-up weights */
 	const char *dummy, *shape;	/* recipe; "35b", "27b" or a folder with config.json */
 	const char *device;
+	enum quantize quantize;
 	uint32_t batch[STEP_MAX_LIST], n_batch, context[STEP_MAX_LIST], n_context;
 	uint32_t prompt[STEP_MAX_LIST], n_prompt;	/* n_*: 0 for none */
 	uint32_t steps, repeat, rows, threads;	/* rows, threads 0: the device's choice */

@@ -26,7 +26,7 @@ bool target_rest(struct target *t, int argc, char **argv)
 
 int target_find(struct target *t, struct err *e)
 {
-	return step_model_open(t->model, t->dummy, t->shape, &t->m, e);
+	return step_model_open(t->model, t->dummy, t->shape, QUANTIZE_NONE, &t->m, e);
 }
 
 int target_open(struct target *t, struct device_limits limits, struct err *e)

@@ -88,6 +88,9 @@ static int load_model(const struct conf *c, const char *name, struct model_conf 
 	if (copy(&m->alias, alias, e) < 0 || copy(&m->path, path, e) < 0 ||
 	    copy(&m->args, args, e) < 0)
 		return -ENOMEM;
+	if (copy(&m->quantize, conf_text(c, "model", name, "quantize"), e) < 0 ||
+	    copy(&m->kv_format, conf_text(c, "model", name, "kv"), e) < 0)
+		return -ENOMEM;
 	return copy(&m->device, conf_text(c, "model", name, "device"), e);
 }
 
@@ -238,6 +241,8 @@ struct box_conf *box_conf_free(struct box_conf *b)
 		free(b->models[i].path);
 		free(b->models[i].args);
 		free(b->models[i].device);
+		free(b->models[i].quantize);
+		free(b->models[i].kv_format);
 	}
 	free(b->models);
 	free(b->name);
@@ -270,6 +275,7 @@ static bool same(const char *a, const char *b)
 bool model_conf_same_worker(const struct model_conf *a, const struct model_conf *b)
 {
 	return same(a->path, b->path) && same(a->args, b->args) && same(a->device, b->device) &&
+	       same(a->quantize, b->quantize) && same(a->kv_format, b->kv_format) &&
 	       a->context == b->context && a->max_streams == b->max_streams &&
 	       a->queue == b->queue && a->threads == b->threads && a->kv == b->kv;
 }

@@ -72,6 +72,10 @@
 	MODEL_CONF_K("model", "memory_mib", CONF_INT, 0, 100000000, "0", true, \
 	  "memory it takes, MiB; 0: worked out from its files and kv_mib"), \
 	MODEL_CONF_K("model", "device", CONF_TEXT, 1, 32, "cpu", true, "cpu or cuda:N"), \
+	{ "model", "quantize", CONF_CHOICE, 0, 0, "none|head|dense|head+dense", "none", true, \
+	  "converted to FP8 while loading: lm_head, the dense projections (no experts), both" }, \
+	{ "model", "kv", CONF_CHOICE, 0, 0, "bf16|fp8", "bf16", true, \
+	  "format of keys and values; fp8 takes half the memory (cpu only yet)" }, \
 	MODEL_CONF_K("model", "context", CONF_INT, 0, 100000000, "0", true, \
 	  "tokens of prompt and answer together; 0: what the model was made for"), \
 	MODEL_CONF_K("model", "max_streams", CONF_INT, 1, 1024, "16", true, \
@@ -89,7 +93,7 @@ enum { MODEL_MAX_ARGS = 64 };
 
 struct model_conf {
 	char *alias, *path, *args;
-	char *device;
+	char *device, *quantize, *kv_format;
 	bool pin, on_demand;
 	uint32_t ttl_s, context, max_streams, queue, threads;
 	uint64_t memory, kv;		/* bytes; 0: worked out */

@@ -38,7 +38,9 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, c
 
 uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 {
-	return __builtin_cpu_supports("sse4.2") ? by_instruction(crc, p, n) : crc32c_plain(crc, p, n);
+	if (__builtin_cpu_supports("sse4.2"))
+		return by_instruction(crc, p, n);
+	return crc32c_plain(crc, p, n);
 }
 
 #else

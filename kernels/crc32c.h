@@ -1,5 +1,5 @@
-/* crc32c.h - the CRC of step_digest, for tests of exactness: a state of the 35B has 63 MB, so by the
- * processor's instruction where there is one. */
+/* crc32c.h - the CRC of step_digest, for tests of exactness: a state of the 35B has 63 MB, so by
+ * the processor's instruction where there is one. */
 #ifndef HEARTH_KERNELS_CRC32C_H
 #define HEARTH_KERNELS_CRC32C_H
 

@@ -129,7 +129,8 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 	*ret = (struct weight_ref){ .name = weight_slot_name(slot),
 				    .format = format_of(d->recipe, group_of(slot)),
 				    .scale_format = WF_BF16,
-				    .global = 1 };
+				    .global = 1,
+				    .streamed = true };
 	size_of(&d->shape, slot, &ret->rows, &ret->cols);
 	if (ret->format == WF_FP8) {
 		ret->span_rows = d->recipe == DUMMY_FP8 ? 128 : 1;

@@ -6,7 +6,7 @@
  * any matrix can be made alone, in any order, by any number of threads.  What the numbers are:
  * dummy_fill.c.
  *
- * The source has no bytes at rest: find() answers with `data` and `scale` NULL, and the weights
+ * The source has no bytes at rest: find() answers with `streamed`, and the weights
  * come by its stream, into the room of who asks, made by one thread a core.
  */
 #ifndef HEARTH_KERNELS_DUMMY_H

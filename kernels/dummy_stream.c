@@ -79,6 +79,7 @@ static int place(const struct made_stream *s, const struct weight_piece *p, char
 	if (r < 0)
 		return r;
 	*ret_bytes = aligned(weight_data_bytes(ret)) + aligned(weight_scale_bytes(ret));
+	ret->streamed = false;
 	ret->data = at;
 	ret->scale = at && weight_scale_bytes(ret) ? at + aligned(weight_data_bytes(ret)) : NULL;
 	return 0;

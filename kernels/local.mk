@@ -3,10 +3,13 @@
 noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
 	kernels/backend.h kernels/device.c kernels/measure.h kernels/step.h \
+	kernels/e4m3.c kernels/e4m3.h kernels/kv_format.c \
 	kernels/model.c kernels/model.h kernels/noise.h \
+	kernels/quantize.c kernels/quantize.h kernels/quantize_int.h kernels/quantize_stream.c \
 	kernels/weight_stream.c kernels/weight_stream.h \
 	kernels/cpu/cpu.h kernels/cpu/cpu_attn.c kernels/cpu/cpu_device.c kernels/cpu/cpu_digest.c \
-	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c kernels/cpu/cpu_mtp.c kernels/cpu/cpu_pack.c \
+	kernels/cpu/cpu_gdn.c kernels/cpu/cpu_kv.c kernels/cpu/cpu_load.c kernels/cpu/cpu_mlp.c \
+	kernels/cpu/cpu_mtp.c kernels/cpu/cpu_pack.c \
 	kernels/cpu/cpu_room.c kernels/cpu/cpu_scale.c kernels/cpu/cpu_step.c \
 	kernels/cpu/dequant.c kernels/cpu/dequant.h \
 	kernels/cpu/path.c kernels/cpu/path.h kernels/cpu/path_body.h kernels/cpu/path_base.c \

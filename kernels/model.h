@@ -128,13 +128,14 @@ static inline bool weight_is_plain(enum weight_format f)
 struct weight_ref {
 	enum weight_format format;
 	uint32_t rows, cols;
-	const void *data;	/* weight_data_bytes(); from find() NULL: by the stream alone */
+	const void *data;	/* weight_data_bytes() */
 	const char *name;	/* tensor name, for messages */
 	/* the rest counts only when !weight_is_plain(format) */
 	enum weight_format scale_format;
 	uint32_t span_rows, span_cols;	/* of the matrix, that one scale covers */
 	const void *scale;	/* weight_scale_bytes() */
 	float global;
+	bool streamed;	/* of any format: data and scale are NULL until a stream makes them */
 };
 
 size_t weight_row_bytes(enum weight_format f, uint32_t cols);	/* of one row of data */

@@ -51,6 +51,15 @@ enum step_numerics {
 	NUMERICS_F32,	/* no rounding between float32 operations: for comparison with references */
 };
 
+/* How keys and values are kept. */
+enum kv_format {
+	KV_BF16,
+	KV_FP8, /* e4m3 and, for each head of a position, a power of two for key and value */
+};
+
+const char *kv_format_name(enum kv_format f);			/* "bf16", "fp8" */
+int kv_format_parse(const char *name, enum kv_format *ret);	/* -EINVAL */
+
 struct device_limits {
 	uint32_t n_slots;	/* sequences that hold state at the same time */
 	uint32_t n_blocks;
@@ -58,6 +67,7 @@ struct device_limits {
 	uint32_t max_context;	/* positions of one sequence */
 	uint32_t n_threads;	/* cpu only; 0: one per core this process may use */
 	enum step_numerics numerics;
+	enum kv_format kv;	/* -ENOTSUP where a back end has no such */
 	bool digests;		/* fill run_result.digest (costs time; tests) */
 };
 

@@ -13,7 +13,7 @@
  * up of an expert): as long as they fit into half of the room there is always a next one.
  *
  * A source without a stream of its own (random models of tests) works just as well: pieces then
- * point to where find() says.  One whose find() has no `data` (kernels/dummy.h) has a stream.
+ * point to where find() says.  One whose find() says `streamed` (kernels/dummy.h) has a stream.
  *
  * Thread: one at a time.
  */

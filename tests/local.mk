@@ -7,6 +7,7 @@ include tests/unit/memory.mk
 include tests/unit/ctl.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
+include tests/unit/quantize.mk
 include tests/unit/read.mk
 include tests/unit/bench.mk
 include tests/unit/dummy.mk

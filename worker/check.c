@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "kernels/quantize.h"
 #include "lib/clock.h"
 #include "lib/opts.h"
 #include "lib/own.h"
@@ -31,9 +32,12 @@ struct check {
 	const char *name;
 	uint32_t context, streams;	/* 0: not given */
 	bool all;			/* read every byte */
+	enum quantize quantize;
+	enum kv_format kv;
 	char *dir;
 	struct hf_config config;
 	struct checkpoint *weights;
+	struct quantized *quantized;
 	struct text_model text;
 	struct traffic traffic;
 	double open_s;
@@ -42,6 +46,7 @@ struct check {
 static void check_done(struct check *c)
 {
 	text_model_done(&c->text);
+	quantized_free(c->quantized);
 	checkpoint_close(c->weights);
 	free(c->dir);
 }
@@ -61,7 +66,11 @@ static int open_all(struct check *c, struct err *e)
 	if (r == 0 && tokenizer_n_ids(c->text.tokenizer) > c->config.shape.vocab_rows)
 		r = err_set(e, -EINVAL, "%s: the tokenizer has %u ids, the embedding %u rows", c->dir,
 			    tokenizer_n_ids(c->text.tokenizer), c->config.shape.vocab_rows);
-	if (r == 0 && traffic_count(&c->config.shape, checkpoint_source(c->weights), &c->traffic) < 0)
+	if (r == 0 && quantized_new(&c->config.shape, checkpoint_source(c->weights), c->quantize,
+				    &c->quantized) < 0)
+		r = err_set(e, -ENOMEM, "out of memory");
+	if (r == 0 &&
+	    traffic_count(&c->config.shape, quantized_source(c->quantized), &c->traffic) < 0)
 		r = err_set(e, -EINVAL, "%s: the weights cannot be counted", c->dir);
 	if (r < 0)
 		return r;
@@ -103,6 +112,20 @@ static void print_model(const struct check *c)
 		printf("note     %s\n", line);
 }
 
+static void print_quantize(const struct check *c)
+{
+	const struct quantize_facts *f = quantized_facts(c->quantized);
+
+	if (c->quantize && !f->n_matrices)
+		printf("quantize %s: no such matrix that is not quantised already\n",
+		       quantize_name(c->quantize));
+	else if (c->quantize)
+		printf("quantize %s: %u matrices become FP8 per row while they are loaded, %.1f MB "
+		       "become %.1f\n",
+		       quantize_name(c->quantize), f->n_matrices, mb(f->bytes_before),
+		       mb(f->bytes_after));
+}
+
 static void print_kinds(const struct traffic_row *row)
 {
 	const char *comma = "";
@@ -134,19 +157,22 @@ static uint64_t needed(const struct check *c, uint64_t weights)
 {
 	const struct model_shape *s = &c->config.shape;
 
-	return weights + (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, true) +
-						  traffic_state_bytes(s));
+	return weights +
+	       (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, c->kv, true) +
+				       traffic_state_bytes(s));
 }
 
 static void print_budget(const struct check *c)
 {
 	const struct model_shape *s = &c->config.shape;
-	uint64_t kv = (uint64_t)c->streams * c->context * traffic_kv_bytes(s, true);
+	uint64_t kv = (uint64_t)c->streams * c->context * traffic_kv_bytes(s, c->kv, true);
 	uint64_t state = c->streams * traffic_state_bytes(s);
 
 	printf("\nmemory for %u streams of %u tokens\n", c->streams, c->context);
-	printf("  weights   %12.1f MB in the checkpoint's formats\n", mb(c->traffic.bytes));
-	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, BF16\n", mb(kv), traffic_kv_bytes(s, true));
+	printf("  weights   %12.1f MB in the %s formats\n", mb(c->traffic.bytes),
+	       quantized_facts(c->quantized)->n_matrices ? "converted" : "checkpoint's");
+	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, %s\n", mb(kv),
+	       traffic_kv_bytes(s, c->kv, true), c->kv == KV_FP8 ? "FP8" : "BF16");
 	printf("  states    %12.1f MB, %" PRIu64 " bytes a stream\n", mb(state), traffic_state_bytes(s));
 	printf("  together  %12.1f MB; the workspace of a step comes on top, the worker prints it\n",
 	       mb(needed(c, c->traffic.bytes)));
@@ -169,7 +195,7 @@ static void print_chip(const struct check *c, const struct chip *chip)
 		return;
 	}
 	for (int i = 0; i < (c->streams > 1 ? 2 : 1); i++) {
-		double bytes = traffic_step(&c->traffic, s, rows[i], c->context, each);
+		double bytes = traffic_step(&c->traffic, s, c->kv, rows[i], c->context, each);
 		double roof = chip->bytes_per_s / bytes * rows[i];
 
 		printf("  %9.1f %9.1f", roof, 0.75 * roof);
@@ -212,13 +238,16 @@ static int read_everything(const struct check *c, struct err *e)
 
 /* ---- the program ------------------------------------------------------------------------------ */
 
-enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_ALL, OPT_DUMP };
+enum { OPT_CONTEXT = OPTS_LONG_ONLY, OPT_STREAMS, OPT_QUANTIZE, OPT_KV, OPT_ALL, OPT_DUMP };
 
 static const struct opts_row rows[] = {
 	{ OPT_CONTEXT, "context", "TOKENS",
 	  "of a stream, for memory and speed (default: " TEXT_OF(DEFAULT_CONTEXT) " or the model's)" },
 	{ OPT_STREAMS, "streams", "N",
 	  "answers at the same time (default: " TEXT_OF(DEFAULT_STREAMS) ")" },
+	{ OPT_QUANTIZE, "quantize", "WHAT",
+	  "as if a worker converted to FP8: none, head, dense or head+dense (default: none)" },
+	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
 	{ OPT_ALL, "all", NULL, "read every byte and look for what is no finite number" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
 	{ 'h', "help", NULL, "this text" },
@@ -256,10 +285,14 @@ static int parse(int argc, char **argv, struct check *c)
 		case OPT_ALL: c->all = true; break;
 		case OPT_CONTEXT: ok = number(optarg, 1u << 30, &c->context); break;
 		case OPT_STREAMS: ok = number(optarg, 1024, &c->streams); break;
+		case OPT_KV: ok = kv_format_parse(optarg, &c->kv) == 0; break;
+		case OPT_QUANTIZE: ok = quantize_parse(optarg, &c->quantize) == 0; break;
 		default: ok = false;
 		}
 		if (!ok && o != '?')
-			fprintf(stderr, "hearth-worker check: '%s' is no number in its range\n", optarg);
+			fprintf(stderr,
+				"hearth-worker check: '%s' is out of range, or no such word\n",
+				optarg);
 	}
 	if (ok && optind == argc - 1) {
 		c->name = argv[optind];
@@ -280,6 +313,7 @@ int check_main(int argc, char **argv)
 	r = open_all(&c, &e);
 	if (r == 0) {
 		print_model(&c);
+		print_quantize(&c);
 		if (c.all)
 			r = read_everything(&c, &e);
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,11 +24,16 @@ struct opening {
 	uint64_t dropped;	/* bytes loaded when the page cache was cleared behind last */
 };
 
-static int check_options(const struct load_options *o, struct err *e)
+static int check_options(const struct load_options *o, struct load_budget *ret, struct err *e)
 {
+	if (o->kv && kv_format_parse(o->kv, &ret->limits.kv) < 0)
+		return err_set(e, -EINVAL, "kv %s: not bf16 or fp8", o->kv);
 	if (o->chunk % STEP_GRID)
 		return err_set(e, -EINVAL, "chunk %" PRIu32 " is not a multiple of %d", o->chunk,
 			       STEP_GRID);
+	if (o->quantize && quantize_parse(o->quantize, &ret->quantize) < 0)
+		return err_set(e, -EINVAL, "quantize %s: not none, head, dense or head+dense",
+			       o->quantize);
 	if (o->rows && o->rows < o->slots + STEP_GRID)
 		return err_set(e, -EINVAL, "rows %" PRIu32 ": %" PRIu32 " slots need %" PRIu32
 			       " at least", o->rows, o->slots, o->slots + STEP_GRID);
@@ -73,7 +79,8 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 
 	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
 					    .max_rows = o->rows ? o->rows : SPARE_ROWS + o->slots,
-					    .numerics = NUMERICS_BF16, .digests = o->digests };
+					    .numerics = NUMERICS_BF16, .kv = b->limits.kv,
+					    .digests = o->digests };
 	r = choose_context(o, shape, &b->limits.max_context, e);
 	if (r == 0)
 		r = ask_sizes(op, shape, b, e);
@@ -104,6 +111,11 @@ static void watch_freep(struct numeric_watch **x)
 	numeric_watch_free(*x);
 }
 
+static void quantized_freep(struct quantized **x)
+{
+	quantized_free(*x);
+}
+
 /* How the weights came; and what a device read through pointers leaves the page cache. */
 static void tell_reading(const struct checkpoint *c)
 {
@@ -126,23 +138,40 @@ static int on_bytes(void *ctx, uint64_t done, uint64_t total)
 	return op->o->on_progress ? op->o->on_progress(op->o->ctx, done, total) : 0;
 }
 
+/* The device's text, and what was done to the weights on their way; where the checkpoint had
+ * nothing to convert the bits are those of a worker that was not asked to. */
+static int make_class(const struct device *d, const struct numeric_watch *watch, struct loaded *l)
+{
+	const struct load_budget *b = &l->budget;
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s%s%s", device_numeric_text(d),
+		 b->quantized.n_matrices ? " quantize " : "",
+		 b->quantized.n_matrices ? quantize_name(b->quantize) : "");
+	return numeric_class(watch, text, PACKAGE_VERSION, l->numeric_class);
+}
+
+/* The class's samples are of the checkpoint's own bytes: the watch stands before the conversion. */
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
-	const struct weight_source *source = checkpoint_source(op->l->weights);
 	CLEANUP(watch_freep) struct numeric_watch *watch = NULL;
+	CLEANUP(quantized_freep) struct quantized *weights = NULL;
+	const struct model_shape *shape = &op->l->config.shape;
 	struct load_budget *b = &op->l->budget;
 	int r;
 
-	device_budget(d, source, &b->bytes);
+	if (numeric_watch_new(shape, checkpoint_source(op->l->weights), &watch) < 0 ||
+	    quantized_new(shape, numeric_watch_source(watch), b->quantize, &weights) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	b->quantized = *quantized_facts(weights);
+	device_budget(d, quantized_source(weights), &b->bytes);
 	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
-	if (r == 0 && numeric_watch_new(&op->l->config.shape, source, &watch) < 0)
-		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = device_load(d, numeric_watch_source(watch), on_bytes, op, e);
+		r = device_load(d, quantized_source(weights), on_bytes, op, e);
 	if (r < 0)
 		return r;
-	r = numeric_class(watch, device_numeric_text(d), PACKAGE_VERSION, op->l->numeric_class);
+	r = make_class(d, watch, op->l);
 	tell_reading(op->l->weights);
 	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;
 }
@@ -224,7 +253,7 @@ int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 {
 	struct loaded l = { 0 };
 	struct opening op = { o, &l, 0 };
-	int r = check_options(o, e);
+	int r = check_options(o, &l.budget, e);
 
 	if (r == 0)
 		r = open_files(o, &l, e);

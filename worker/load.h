@@ -8,6 +8,7 @@
 #ifndef HEARTH_WORKER_LOAD_H
 #define HEARTH_WORKER_LOAD_H
 
+#include "kernels/quantize.h"
 #include "worker/engine.h"
 #include "worker/numeric_class.h"
 #include "worker/text_model.h"
@@ -19,12 +20,16 @@ struct load_budget {
 	struct device_limits limits;
 	uint64_t block_bytes, state_bytes;	/* of one */
 	uint64_t total;
+	enum quantize quantize;			/* asked for, and what that comes to */
+	struct quantize_facts quantized;
 };
 
 struct load_options {
 	const char *model_dir;	/* a folder, or a hub id that is in the local cache */
 	const char *device;
 	const char *read;	/* auto, io_uring, threads, mapped (worker/weights/reader.h); NULL: auto */
+	const char *quantize;	/* kernels/quantize.h: none, head, dense, head+dense; NULL: none */
+	const char *kv;		/* keys and values: bf16, fp8; NULL: bf16 */
 	uint32_t context;	/* 0 in any of these: worked out */
 	uint32_t slots, queue, rows, chunk, threads;
 	uint64_t kv_bytes;

@@ -29,6 +29,7 @@ struct serve_options {
 	const char *alias;		/* the model it serves */
 	const char *numeric_class;
 	const char *version;
+	const char *quantize;		/* what became FP8, for the status line; NULL: nothing */
 	uint32_t max_running;
 	uint32_t drain_ms;		/* after SIGTERM, for what runs */
 	struct grant *grant;		/* memory's; NULL: none.  Borrowed */

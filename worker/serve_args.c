@@ -27,6 +27,10 @@ static const struct option_row {
 	{ "device", "DEVICE", TEXT, AT(load.device), 0, 0, "cpu or cuda:N (default: cpu)" },
 	{ "read", "HOW", TEXT, AT(load.read), 0, 0,
 	  "weights from disk by io_uring, threads or mapped (page cache); default: auto, not mapped" },
+	{ "quantize", "WHAT", TEXT, AT(load.quantize), 0, 0,
+	  "becomes FP8 while loading: none, head, dense (no experts), head+dense; default: none" },
+	{ "kv", "FORMAT", TEXT, AT(load.kv), 0, 0,
+	  "keys and values in bf16, or in fp8 at half the memory (cpu only yet); default: bf16" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
 	  "prompt and answer together (default: what the model was made for)" },
 	{ "slots", "N", NUMBER, AT(load.slots), 1, 1024,
@@ -184,6 +188,8 @@ static int take_option(int argc, char **argv, int i, struct serve_args *a, struc
 static int check(const struct serve_args *a, struct err *e)
 {
 	enum read_how how;
+	enum quantize what;
+	enum kv_format kv;
 
 	if (a->help || a->print_sample || a->dump_keys || a->dump)
 		return 0;
@@ -192,6 +198,12 @@ static int check(const struct serve_args *a, struct err *e)
 	if (a->load.read && read_how_parse(a->load.read, &how) < 0)
 		return err_set(e, -EINVAL, "--read: '%s' is not auto, io_uring, threads or mapped",
 			       a->load.read);
+	if (a->load.quantize && quantize_parse(a->load.quantize, &what) < 0)
+		return err_set(e, -EINVAL,
+			       "--quantize: '%s' is not none, head, dense or head+dense",
+			       a->load.quantize);
+	if (a->load.kv && kv_format_parse(a->load.kv, &kv) < 0)
+		return err_set(e, -EINVAL, "--kv: '%s' is not bf16 or fp8", a->load.kv);
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)

@@ -34,6 +34,20 @@ struct progress {
 
 static int on_alive(void *ctx);
 
+static void tell_quantize(const struct load_budget *b)
+{
+	const struct quantize_facts *f = &b->quantized;
+
+	if (b->quantize && !f->n_matrices)
+		log_warn("quantize %s: all such matrices are quantised in the checkpoint",
+			 quantize_name(b->quantize));
+	else if (b->quantize)
+		log_note("quantize %s: %" PRIu32 " matrices become FP8 (a scale a row) while they "
+			 "are loaded, %" PRIu64 " bytes become %" PRIu64 "; part of the numeric class",
+			 quantize_name(b->quantize), f->n_matrices, f->bytes_before,
+			 f->bytes_after);
+}
+
 static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 {
 	struct progress *p = ctx;
@@ -45,10 +59,11 @@ static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 		  "memory: %" PRIu64 " bytes = weights %" PRIu64 " + kv %" PRIu64 " + states %"
 		  PRIu64 " + workspace %" PRIu64, b->total, b->bytes.weights, b->bytes.kv,
 		  b->bytes.states, b->bytes.workspace);
-	log_note("kv: %" PRIu32 " blocks of 64 tokens, %" PRIu64 " bytes each; %" PRIu32
+	log_note("kv: %" PRIu32 " blocks of 64 tokens in %s, %" PRIu64 " bytes each; %" PRIu32
 		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
-		 b->limits.n_blocks, b->block_bytes, b->limits.n_slots, b->state_bytes,
-		 b->limits.max_context);
+		 b->limits.n_blocks, kv_format_name(b->limits.kv), b->block_bytes,
+		 b->limits.n_slots, b->state_bytes, b->limits.max_context);
+	tell_quantize(b);
 	return serve_memory_ask(p->args, b, on_alive, p, &p->grant, e);
 }
 
@@ -121,10 +136,17 @@ static int serve(const struct serve_args *a, const struct loaded *l, struct gran
 	struct link_curve curve = { .own_public = a->curve_public, .own_secret = secret,
 				    .server_public = a->curve_server };
 	struct serve_options o = {
-		.endpoint = a->endpoint, .alias = a->alias, .name = a->name ? a->name : name,
-		.numeric_class = l->numeric_class, .version = PACKAGE_VERSION,
-		.grant = grant, .max_running = l->budget.limits.n_slots, .drain_ms = a->drain_ms,
+		.endpoint = a->endpoint,
+		.alias = a->alias,
+		.name = a->name ? a->name : name,
+		.numeric_class = l->numeric_class,
+		.version = PACKAGE_VERSION,
+		.grant = grant,
+		.max_running = l->budget.limits.n_slots,
+		.drain_ms = a->drain_ms,
 		.curve = a->curve_public ? &curve : NULL,
+		.quantize =
+			l->budget.quantized.n_matrices ? quantize_name(l->budget.quantize) : NULL,
 	};
 	int r = a->curve_public ? link_read_secret(a->curve_secret_file, secret, e) : 0;
 

@@ -65,9 +65,10 @@ static void tell(struct serve *s, uint64_t now)
 			   s->down_ns ? seconds_since(s->down_ns, now) : 0);
 	else
 		svc_status("serving %s at %s: %" PRIu32 " running, %" PRIu32 " waiting, %.0f "
-			   "tokens/s, %" PRIu32 " of %" PRIu32 " blocks free", s->o->alias,
+			   "tokens/s, %" PRIu32 " of %" PRIu32 " blocks free%s%s", s->o->alias,
 			   s->o->endpoint, st.n_running, st.n_waiting, s->decode_s,
-			   st.n_free_blocks, st.n_blocks);
+			   st.n_free_blocks, st.n_blocks, s->o->quantize ? "; FP8: " : "",
+			   s->o->quantize ? s->o->quantize : "");
 }
 
 void svc_turn(struct serve *s, uint64_t now)

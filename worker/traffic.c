@@ -157,11 +157,12 @@ static uint32_t layers_of(const struct model_shape *s, enum mixer_kind kind)
 	return n;
 }
 
-uint64_t traffic_kv_bytes(const struct model_shape *s, bool mtp)
+uint64_t traffic_kv_bytes(const struct model_shape *s, enum kv_format kv, bool mtp)
 {
 	uint64_t layers = layers_of(s, MIXER_ATTENTION) + (mtp ? s->n_mtp_layers : 0);
 
-	return layers * 2 * s->n_kv_heads * s->head_dim * 2;
+	/* a code an element, and a power of two for the head's key and for its value */
+	return layers * 2 * s->n_kv_heads * (kv == KV_FP8 ? s->head_dim + 1 : 2 * s->head_dim);
 }
 
 uint64_t traffic_state_bytes(const struct model_shape *s)
@@ -172,15 +173,15 @@ uint64_t traffic_state_bytes(const struct model_shape *s)
 	return layers_of(s, MIXER_GDN) * (state + channels * (s->gdn_conv_width - 1) * 2);
 }
 
-double traffic_step(const struct traffic *t, const struct model_shape *s, uint32_t rows,
-		    uint32_t context, uint32_t bytes_each)
+double traffic_step(const struct traffic *t, const struct model_shape *s, enum kv_format kv,
+		    uint32_t rows, uint32_t context, uint32_t bytes_each)
 {
 	const struct traffic_row *x = &t->row[TRAFFIC_EXPERTS], *embed = &t->row[TRAFFIC_EMBEDDING];
 	uint64_t all = bytes_each ? t->token_elements * bytes_each : t->token_bytes;
 	uint64_t mine = bytes_each ? x->token_elements * bytes_each : x->token_bytes;
 	uint64_t row = bytes_each ? embed->token_elements * bytes_each : embed->token_bytes;
 	double experts = s->n_experts_used ? traffic_experts(s, rows) / s->n_experts_used : 0;
-	double own = (double)row + (double)traffic_kv_bytes(s, false) * context +
+	double own = (double)row + (double)traffic_kv_bytes(s, kv, false) * context +
 		     2 * (double)traffic_state_bytes(s);
 
 	return (double)(all - mine - row) + (double)mine * experts + own * rows;

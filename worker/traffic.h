@@ -7,7 +7,7 @@
 #ifndef HEARTH_WORKER_TRAFFIC_H
 #define HEARTH_WORKER_TRAFFIC_H
 
-#include "kernels/model.h"
+#include "kernels/step.h"
 
 enum traffic_class {
 	TRAFFIC_EMBEDDING,
@@ -49,14 +49,14 @@ const char *traffic_kind_name(enum traffic_kind k);
 double traffic_experts(const struct model_shape *shape, uint32_t rows);
 
 /* Of a sequence: its keys and values a token, and its state, both as the back ends keep them
- * (bfloat16, float32).  MTP's keys are memory, and not read by a step without drafts. */
-uint64_t traffic_kv_bytes(const struct model_shape *shape, bool mtp);
+ * (bfloat16 or FP8, float32).  MTP's keys are memory, and not read by a step without drafts. */
+uint64_t traffic_kv_bytes(const struct model_shape *shape, enum kv_format kv, bool mtp);
 uint64_t traffic_state_bytes(const struct model_shape *shape);
 
 /* All bytes of a decode step of `rows` sequences with `context` tokens each: weights, keys and values,
  * and the recurrent state, which is read and written.  `bytes_each` not 0: as if every weight took that
  * many bytes (the CPU back end: 2). */
-double traffic_step(const struct traffic *t, const struct model_shape *shape, uint32_t rows,
-		    uint32_t context, uint32_t bytes_each);
+double traffic_step(const struct traffic *t, const struct model_shape *shape, enum kv_format kv,
+		    uint32_t rows, uint32_t context, uint32_t bytes_each);
 
 #endif

@@ -5,9 +5,10 @@
  * rounds; weights of matrices are bfloat16 (float32 in NUMERICS_F32), packed for path.h.
  *
  * Layout.  A KV block holds for each attention layer K as [kv head][dim][64 positions] and
- * V as [kv head][64 positions][dim].  The MTP layer is one more attention layer, whose entry
- * for hidden state t (and token t + 1) stands at place t + 1: so a block depends on the
- * tokens up to its own end only, and can be shared.
+ * V as [kv head][64 positions][dim]; in FP8 (KV_FP8) the same of codes, and behind each head's
+ * K and V the 64 powers of two of its positions (kernels/e4m3.h).  The MTP layer is one more
+ * attention layer, whose entry for hidden state t (and token t + 1) stands at place t + 1: so a
+ * block depends on the tokens up to its own end only, and can be shared.
  * A state holds for each GDN layer S [value head][dim][dim] and the last width - 1 inputs of
  * the convolution, and at the end the last final-norm row (what MTP will combine with the
  * next token).
@@ -71,7 +72,9 @@ struct cpu_device {
 	bool round;			/* NUMERICS_BF16 */
 	char text[128];
 	uint32_t n_gdn, n_attn;		/* layers; MTP counts as attention */
-	size_t state_floats, block_elems;
+	size_t state_floats;
+	size_t kv_part;			/* bytes of a head's K (or V) in a block, with powers */
+	size_t block_bytes;
 	double *inv_freq;
 	float *embed;			/* NULL when embed16 */
 	uint16_t *embed16;
@@ -79,7 +82,9 @@ struct cpu_device {
 	float *final_norm, *mtp_embed_norm, *mtp_hidden_norm, *mtp_norm;
 	struct layer *layers;
 	struct slot *slots;
-	void *kv;			/* n_blocks * block_elems, uint16_t or float */
+	char *kv;			/* n_blocks * block_bytes: uint16_t, float or codes */
+	float e4m3[256];		/* what a code is */
+	uint8_t *kv_codes;		/* room for a head's, while it is stored */
 	struct rooms room;
 	struct sample_room sample;
 	uint64_t experts_active;	/* distinct, over decoder layers and steps, until they are asked for */
@@ -130,6 +135,18 @@ static inline void cpu_matmul1(struct cpu_device *d, const struct mat *w, const 
 /* out[r] = norm of x[r], all rows, width hidden. */
 void cpu_norm_rows(struct cpu_device *d, const float *x, const float *w, uint32_t n, float *out,
 		   size_t ldo);
+
+/* The keys and values of one KV head in a block (cpu_kv.c). */
+struct kv_view {
+	void *k, *v;			/* [dim][64], [64][dim] */
+	uint8_t *k_power, *v_power;	/* [64], KV_FP8 only */
+};
+
+void cpu_kv_init(struct cpu_device *d);		/* sizes, once the layers are counted */
+struct kv_view cpu_kv_view(const struct cpu_device *d, uint32_t place, kv_block b, uint32_t head);
+/* A block's as float32: [dim][64] and [64][dim], into the rooms or where they are. */
+void cpu_kv_read(const struct cpu_device *d, const struct kv_view *kv, float *room_k, float *room_v,
+		 const float **ret_k, const float **ret_v);
 
 struct run_rows {		/* a run of the plan, as the operations see it */
 	struct plan_run p;

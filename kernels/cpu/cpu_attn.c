@@ -11,40 +11,6 @@
 
 #define TILE 16
 
-struct kv_view {
-	void *k, *v;		/* [dim][64], [64][dim] */
-};
-
-static struct kv_view kv_of(const struct cpu_device *d, const struct layer *l, kv_block b,
-			    uint32_t head)
-{
-	const struct model_shape *s = &d->base.shape;
-	size_t part = (size_t)STEP_GRID * s->head_dim, size = d->round ? 2 : 4;
-	size_t at = b * d->block_elems + ((size_t)l->place * s->n_kv_heads + head) * 2 * part;
-
-	return (struct kv_view){ (char *)d->kv + at * size, (char *)d->kv + (at + part) * size };
-}
-
-void cpu_kv_store(struct cpu_device *d, const struct layer *l, const kv_block *blocks,
-		  uint32_t place, const float *k, const float *v)
-{
-	const struct model_shape *s = &d->base.shape;
-	uint32_t dim = s->head_dim, j = place % STEP_GRID;
-
-	for (uint32_t h = 0; h < s->n_kv_heads; h++) {
-		struct kv_view kv = kv_of(d, l, blocks[place / STEP_GRID], h);
-
-		for (uint32_t i = 0; i < dim; i++)
-			if (d->round) {
-				((uint16_t *)kv.k)[i * STEP_GRID + j] = bf16_bits(k[h * dim + i]);
-				((uint16_t *)kv.v)[j * dim + i] = bf16_bits(v[h * dim + i]);
-			} else {
-				((float *)kv.k)[i * STEP_GRID + j] = k[h * dim + i];
-				((float *)kv.v)[j * dim + i] = v[h * dim + i];
-			}
-	}
-}
-
 /* ---- positions ---------------------------------------------------------------------------- */
 
 void cpu_rope_tables(struct cpu_device *d, uint32_t n_rows)
@@ -188,18 +154,12 @@ static void queries_run(struct cpu_device *d, const struct layer *l, struct quer
 			const kv_block *blocks, uint32_t first, uint32_t end, uint32_t kv_head,
 			size_t ldq)
 {
-	size_t part = (size_t)STEP_GRID * d->base.shape.head_dim;
-
 	for (uint32_t at = 0; at < end; at += STEP_GRID) {
-		struct kv_view kv = kv_of(d, l, blocks[at / STEP_GRID], kv_head);
+		struct kv_view kv = cpu_kv_view(d, l->place, blocks[at / STEP_GRID], kv_head);
+		const float *k, *v;
 
-		if (d->round) {
-			d->path->widen(kv.k, part, q->k);
-			d->path->widen(kv.v, part, q->v);
-			queries_block(d, q, q->k, q->v, at, first, end, ldq);
-		} else {
-			queries_block(d, q, kv.k, kv.v, at, first, end, ldq);
-		}
+		cpu_kv_read(d, &kv, q->k, q->v, &k, &v);
+		queries_block(d, q, k, v, at, first, end, ldq);
 	}
 }
 

@@ -226,12 +226,12 @@ static size_t cpu_state_bytes(const struct device *base)
 
 static size_t cpu_block_bytes(const struct device *base)
 {
-	return cpu(base)->block_elems * (cpu(base)->round ? 2 : 4);
+	return cpu(base)->block_bytes;
 }
 
 static char *block_at(struct cpu_device *d, kv_block b)
 {
-	return (char *)d->kv + b * cpu_block_bytes(&d->base);
+	return d->kv + b * d->block_bytes;
 }
 
 static int cpu_state_save(struct device *base, uint32_t slot, void *ret)
@@ -320,8 +320,9 @@ static int alloc_slots(struct cpu_device *d)
 	int r = 0;
 
 	d->slots = cpu_alloc(d, n, sizeof(d->slots[0]));
-	d->kv = cpu_alloc(d, (size_t)d->base.limits.n_blocks * d->block_elems, d->round ? 2 : 4);
-	if (!d->slots || !d->kv)
+	d->kv = cpu_alloc(d, d->base.limits.n_blocks * (d->block_bytes / 4), 4);
+	d->kv_codes = cpu_alloc(d, d->base.shape.head_dim, 1);
+	if (!d->slots || !d->kv || !d->kv_codes)
 		return -ENOMEM;
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		d->slots[i].state = cpu_alloc(d, d->state_floats, sizeof(float));
@@ -420,7 +421,7 @@ static void count_layers(struct cpu_device *d)
 		d->n_attn += s->mixer[i] == MIXER_ATTENTION;
 	}
 	d->n_attn += s->n_mtp_layers;
-	d->block_elems = (size_t)d->n_attn * s->n_kv_heads * 2 * STEP_GRID * s->head_dim;
+	cpu_kv_init(d);
 	d->state_floats = d->n_gdn * (s->gdn_v_heads * dim * dim +
 				      (size_t)(s->gdn_conv_width - 1) * gdn_channels(s)) + s->hidden;
 }
@@ -450,7 +451,8 @@ int cpu_device_open(const struct model_shape *shape, const struct device_limits 
 	}
 	fill_inv_freq(shape, d->inv_freq);
 	count_layers(d);
-	snprintf(d->text, sizeof(d->text), "cpu numerics=1 %s", d->round ? "bf16" : "f32");
+	snprintf(d->text, sizeof(d->text), "cpu numerics=1 %s%s", d->round ? "bf16" : "f32",
+		 limits->kv == KV_FP8 ? " kv=fp8" : "");
 	*ret = &d->base;
 	return 0;
 }

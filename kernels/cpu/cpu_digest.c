@@ -2,25 +2,36 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/crc32c.h"
 
+/* All bytes of the entry of place j.  One element at a time: K lies across the positions. */
+static uint32_t entry_digest(const struct cpu_device *d, const struct kv_view *kv, uint32_t j,
+			     uint32_t crc)
+{
+	size_t dim = d->base.shape.head_dim, size = kv->k_power ? 1 : d->round ? 2 : 4;
+
+	for (size_t i = 0; i < dim; i++)
+		crc = crc32c(crc, (const char *)kv->k + (i * STEP_GRID + j) * size, size);
+	crc = crc32c(crc, (const char *)kv->v + j * dim * size, dim * size);
+	if (!kv->k_power)
+		return crc;
+	crc = crc32c(crc, &kv->k_power[j], 1);
+	return crc32c(crc, &kv->v_power[j], 1);
+}
+
 /* The entries of places pos..pos+n-1 in every decoder layer (not MTP: its entries come
- * after the samples).  One element at a time: K lies across the positions. */
+ * after the samples). */
 static uint32_t kv_digest(const struct cpu_device *d, const struct run_rows *r)
 {
 	const struct model_shape *s = &d->base.shape;
-	size_t size = d->round ? 2 : 4, dim = s->head_dim, part = STEP_GRID * dim;
-	uint32_t heads = (d->n_attn - s->n_mtp_layers) * s->n_kv_heads, crc = 0;
+	uint32_t layers = d->n_attn - s->n_mtp_layers, crc = 0;
 
-	for (uint32_t k = r->p.pos; k < r->p.pos + r->p.n; k++) {
-		size_t b = r->p.blocks[k / STEP_GRID] * d->block_elems, j = k % STEP_GRID;
+	for (uint32_t k = r->p.pos; k < r->p.pos + r->p.n; k++)
+		for (uint32_t h = 0; h < layers * s->n_kv_heads; h++) {
+			struct kv_view kv =
+				cpu_kv_view(d, h / s->n_kv_heads, r->p.blocks[k / STEP_GRID],
+					    h % s->n_kv_heads);
 
-		for (uint32_t h = 0; h < heads; h++) {
-			const char *kv = (const char *)d->kv + (b + h * 2 * part) * size;
-
-			for (size_t i = 0; i < dim; i++)
-				crc = crc32c(crc, kv + (i * STEP_GRID + j) * size, size);
-			crc = crc32c(crc, kv + (part + j * dim) * size, dim * size);
+			crc = entry_digest(d, &kv, k % STEP_GRID, crc);
 		}
-	}
 	return crc;
 }
 

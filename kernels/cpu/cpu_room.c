@@ -111,7 +111,7 @@ void cpu_budget(const struct device *base, const struct weight_source *source, s
 
 	(void)source;
 	ret->weights = weight_elements(s) * (d->round ? 2 : 4);
-	ret->kv = (uint64_t)l->n_blocks * d->block_elems * (d->round ? 2 : 4);
+	ret->kv = (uint64_t)l->n_blocks * d->block_bytes;
 	ret->states = (uint64_t)l->n_slots * d->state_floats * 4;
 	ret->workspace = (uint64_t)l->max_rows * row * 4 +
 			 (uint64_t)l->n_slots * pad16(s->vocab_rows) * 4 +

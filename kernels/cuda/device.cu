@@ -97,6 +97,10 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 
 	if (sscanf(name, "cuda:%d%c", &ordinal, &tail) != 1 || ordinal < 0)
 		return err_set(e, -EINVAL, "%s: not a device of the form cuda:N", name);
+	if (limits->kv != KV_BF16)
+		return err_set(e, -ENOTSUP,
+			       "%s: keys and values in %s: this back end keeps them in bf16 only",
+			       name, kv_format_name(limits->kv));
 	if (cudaGetDeviceCount(&n) != cudaSuccess || ordinal >= n || cudaSetDevice(ordinal) != cudaSuccess ||
 	    cudaGetDeviceProperties(&prop, ordinal) != cudaSuccess)
 		return err_set(e, -ENODEV, "%s: %d CUDA devices here", name, n);

@@ -481,14 +481,15 @@ int experts_format(struct loader *k, uint32_t layer, uint32_t n, std::vector<par
 	return 0;
 }
 
-/* The tensor among stacked ones that has a NaN, by looking at all of it; the first where nothing is
- * left to look at, since it came by the stream alone. */
+/* The tensor among stacked ones that has a NaN, by looking at all of it. */
 const char *nan_name(const std::vector<weight_ref> &refs)
 {
 	for (const weight_ref &r : refs) {
+		if (r.streamed)		/* made from numbers, just now */
+			continue;
 		const bool fp8 = r.format == WF_FP8;
 		const uint8_t *at = (const uint8_t *)(fp8 ? r.data : r.scale);
-		const size_t n = !at ? 0 : fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);
+		const size_t n = fp8 ? weight_data_bytes(&r) : weight_scale_bytes(&r);
 
 		if (std::any_of(at, at + n, [](uint8_t b) { return pack_e4m3_nan(b); }))
 			return r.name;

@@ -31,6 +31,14 @@ FULL = {
     "redhat-35b": (None, None, 3873.0, ["30720 NVFP4", "40 NVFP4"]),
     "bf16-27b": (1199, 55562855904, 51249.2, ["192 BF16"]),
 }
+# MB a token with --quantize head+dense.  The 35B in BF16 by hand: the head has 248320 x 2048 weights; DeltaNet's
+# projections 33.55 million a layer, attention's 27.26, a shared expert's 3.146: 1405.1 million together.  A byte of each
+# goes, and four bytes a row of 14336, 11264 and 3072 come.
+QUANTISED = {
+    "bf16-35b": 5892.9 - (248320 * 2048 + 1405.1e6) / 1e6 + (248320 + 30 * 14336 + 10 * 11264 + 40 * 3072) * 4 / 1e6,
+    "fp8-35b": 3481.4 - 248320 * (2048 - 4) / 1e6,
+    "redhat-35b": 3873.0 - 248320 * (2048 - 4) / 1e6 - 30 * (33.55e6 - 14336 * 4) / 1e6,
+}
 
 
 def check(*args, status=0, command="check"):
@@ -113,6 +121,9 @@ def test_full_scale(d):
         for w in words:
             assert re.search(w, out), (kind, w, out)
         assert "are not what the configuration says" not in out and "belong to nothing" not in out, out
+        if kind in QUANTISED:
+            small = float(re.search(r"^all +[\d.]+ +([\d.]+)$", check(m, "--quantize", "head+dense"), re.M).group(1))
+            assert abs(small - QUANTISED[kind]) < 1, (kind, small, QUANTISED[kind])
         print(f"{kind}: {n} tensors, {total} bytes, opened in {opened:.2f} s, the program took {took:.2f} s")
         assert opened < 60
         shutil.rmtree(m)

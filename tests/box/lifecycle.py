@@ -125,6 +125,19 @@ def test_the_first_request_loads_it_and_is_answered():
         assert "ready after" in b.text()
 
 
+def test_what_a_model_does_while_it_loads_is_its_workers_option():
+    with Router() as r, Box(r, model("plain") + model("small", quantize="head+dense", kv="fp8")) as b:
+        classes = set()
+        for alias, words in (("plain", []), ("small", ["--quantize", "head+dense", "--kv", "fp8"])):
+            assert ask(r, alias)[0] == 200, b.text()
+            with open("/proc/%d/cmdline" % b.pid(alias)) as f:
+                said = f.read().split("\0")
+            at = said.index("--quantize") if words else 0
+            assert said[at:at + 4] == words if words else "--quantize" not in said and "--kv" not in said, said
+            classes |= {w["numeric_class"] for w in r.status()["workers"]}
+        assert len(classes) == 2, classes
+
+
 def test_a_stream_hears_how_far_the_load_is():
     with Router("[route]\ngrace_ms = 50\nkeepalive_ms = 100\n") as r, Box(r, model("tiny")) as b:
         s = r.stream("What is 2+2?", max_tokens=5)
@@ -423,6 +436,11 @@ def test_what_is_wrong_is_said_before_anything_runs():
             "but 2 models are pinned",
         ),
         ("[box]\ncurve_public = " + "a" * 40 + "\n", "go together"),
+        (
+            "[model a]\npath = /x\nquantize = experts\n",
+            "is not one of none|head|dense|head+dense",
+        ),
+        ("[model a]\npath = /x\nkv = fp4\n", "is not one of bf16|fp8"),
         ("[model a]\npath = /x\nargs = --x $(y)\n", "args may not hold '$'"),
     ):
         with open(path, "w") as f:

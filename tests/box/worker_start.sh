@@ -31,6 +31,8 @@ to="--connect ipc://$dir/bus --alias a"
 	try 64 folder
 	try 64 bogus model --bogus
 	try 64 connect model --alias a
+	try 64 'head+dense' model $to --quantize all
+	try 64 'bf16 or fp8' model $to --kv fp4
 	try 78 'no such folder' "$dir/nothing" $to
 	mkdir "$dir/empty"
 	try 78 config.json "$dir/empty" $to

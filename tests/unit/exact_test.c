@@ -56,6 +56,7 @@ struct world {
 static struct world w;
 static struct random_model *model;
 static struct model_shape shape;
+static enum kv_format kv = KV_BF16;
 
 static uint32_t rnd(uint32_t below)
 {
@@ -174,10 +175,16 @@ static void compare_tokens(void)
 
 static int each_alone(void **state)
 {
-	const struct device_limits l = { .n_slots = N_SLOTS, .n_blocks = 32, .max_rows = ROWS,
-					 .max_context = MAX_POS, .n_threads = 2, .digests = true };
+	const struct device_limits l = { .n_slots = N_SLOTS,
+					 .n_blocks = 32,
+					 .max_rows = ROWS,
+					 .max_context = MAX_POS,
+					 .n_threads = 2,
+					 .digests = true,
+					 .kv = kv };
 
 	(void)state;
+	memset(&w, 0, sizeof(w));
 	shape = random_shape(RANDOM_WHOLE);
 	if (random_model_new(&shape, WF_BF16, 7, &model) < 0 ||
 	    device_open(EXACT_DEVICE, &shape, &l, &w.device, NULL) < 0 ||
@@ -193,6 +200,12 @@ static int each_alone(void **state)
 	}
 	w.recording = false;
 	return 0;
+}
+
+static int each_alone_fp8(void **state)
+{
+	kv = KV_FP8;
+	return each_alone(state);
 }
 
 static int close_all(void **state)
@@ -304,5 +317,7 @@ int main(void)
 		cmocka_unit_test(continued_from_known_tokens_it_goes_on_bit_for_bit),
 	};
 
-	return cmocka_run_group_tests(tests, each_alone, close_all);
+	return cmocka_run_group_tests_name("keys and values in bf16", tests, each_alone,
+					   close_all) +
+	       cmocka_run_group_tests_name("in fp8", tests, each_alone_fp8, close_all);
 }

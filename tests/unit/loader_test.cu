@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/cuda/weights.h"
+#include "kernels/quantize.h"
 #include "kernels/weight_stream.h"
 #include "tests/gpu/reference_model.h"
 
@@ -160,22 +161,27 @@ static int progress(void *, uint64_t done, uint64_t)
 	return 0;
 }
 
-static bool load(const struct model &m, const struct weight_source &s, struct weights *w,
-		 struct err *e)
+static bool load(const struct model_shape &shape, const struct weight_source &s, struct weights *w,
+		 struct err *e, enum quantize what = QUANTIZE_NONE)
 {
-	return weights_load(&m.shape, &s, progress, NULL, w, e) == 0 &&
-	       w->bytes == weights_bytes(&m.shape, &s);
+	struct quantized *q;
+	bool ok = quantized_new(&shape, &s, what, &q) == 0;
+
+	ok = ok && weights_load(&shape, quantized_source(q), progress, NULL, w, e) == 0 &&
+	     w->bytes == weights_bytes(&shape, quantized_source(q));
+	quantized_free(q);
+	return ok;
 }
 
 static void whole(const char *name, struct model *m, const struct weight_source &s,
-		  uint32_t expanded, bool rounded)
+		  uint32_t expanded, bool rounded, enum quantize what = QUANTIZE_NONE)
 {
 	struct weights w = {};
 	struct err e = {};
 
 	printf("%s\n", name);
 	n_wrong = n_seen = 0;
-	if (!load(*m, s, &w, &e)) {
+	if (!load(m->shape, s, &w, &e, what)) {
 		fprintf(stderr, "%s\n", e.text);
 		claim("loads", false);
 		return;
@@ -198,6 +204,79 @@ static void tall(struct model *m)
 	m->put(W_EMBED, 0, 0, m->shape.vocab_rows, m->shape.hidden, 1);
 	m->put(W_HEAD, 0, 0, m->shape.vocab_rows, m->shape.hidden, 0.1f);
 	quantise_fp8(&m->weights.at(std::make_tuple((int)W_HEAD, 0u, 0u)), 128, 128);
+}
+
+/* What a tensor becomes by the rule of kernels/e4m3.h: codes by the nearest value, ties to even, a
+ * float32 scale a row. */
+static void convert(tensor *t)
+{
+	tensor q = *t;
+
+	q.wide = true;
+	q.full.resize((size_t)t->rows * t->cols);
+	for (uint32_t r = 0; r < t->rows; r++) {
+		const float s = std::max((float)largest(*t, r, 1, 0, t->cols) / 448, 0x1p-126f);
+
+		for (uint32_t c = 0; c < t->cols; c++) {
+			const size_t at = (size_t)r * t->cols + c;
+			const double x = t->at(at) / (double)s;
+			uint8_t code = nearest(x, 8);
+			const double next = (double)dequant_e4m3((uint8_t)((code & 0x7f) + 1));
+
+			if (code % 2 &&
+			    fabs(x) - fabs((double)dequant_e4m3(code)) == next - fabs(x))
+				code++;
+			q.full[at] = dequant_e4m3(code) * s;
+		}
+	}
+	*t = q;
+}
+
+/* Converted while it is loaded: the same weights as those of a checkpoint that has what the rule
+ * says.  `head` alone, of several pieces, and all of it. */
+static void converted(void)
+{
+	static const int dense[] = {
+		W_GDN_QKV, W_GDN_Z, W_GDN_OUT,	   W_Q,		W_K,
+		W_V,	   W_O,	    W_SHARED_GATE, W_SHARED_UP, W_SHARED_DOWN
+	};
+
+	for (int what : { QUANTIZE_HEAD, QUANTIZE_HEAD_DENSE }) {
+		struct model m, want;
+		struct weights small = {};
+		struct err e = {};
+
+		model_fill(&m, 1);
+		if (what == QUANTIZE_HEAD) {
+			m.shape.vocab_rows = 25000;
+			m.put(W_EMBED, 0, 0, m.shape.vocab_rows, m.shape.hidden, 1);
+			m.put(W_HEAD, 0, 0, m.shape.vocab_rows, m.shape.hidden, 0.1f);
+		}
+		want = m;
+		for (auto &w : want.weights) {
+			const int slot = std::get<0>(w.first);
+
+			if ((slot == W_HEAD && (what & QUANTIZE_HEAD)) ||
+			    (std::find(std::begin(dense), std::end(dense), slot) !=
+				     std::end(dense) &&
+			     (what & QUANTIZE_DENSE)))
+				convert(&w.second);
+		}
+		const struct weight_source s = m.source();
+		whole(quantize_name((enum quantize)what), &want, s, 0, false, (enum quantize)what);
+		const enum matmul_format dense_is =
+			what & QUANTIZE_DENSE ? MATMUL_FP8 : MATMUL_BF16;
+
+		claim("in the formats asked for, and smaller",
+		      load(m.shape, s, &small, &e, (enum quantize)what) &&
+			      small.bytes < weights_bytes(&m.shape, &s) &&
+			      small.head.format == MATMUL_FP8 &&
+			      small.layer[3].mixer_out.format == dense_is &&
+			      small.layer[0].shared_in.format == dense_is &&
+			      small.layer[0].router.format == MATMUL_BF16 &&
+			      small.layer[0].expert_down.format == MATMUL_BF16);
+		weights_free(&small);
+	}
 }
 
 /* Weights that come by the stream alone (kernels/dummy.h): the model gets the numbers that the
@@ -241,18 +320,26 @@ static void refused(void)
 	tensor &t = m.weights.at(std::make_tuple((int)W_EXPERT_UP, 2u, 3u));
 	t.scale[5] = 0x7f;
 	claim("a NaN scale is refused by name",
-	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
+	      !load(m.shape, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_EXPERT_UP)) &&
 		      strstr(e.text, "NaN"));
 	t.scale[5] = 0;
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = 100;
 	e = {};
 	claim("another shape is refused by name",
-	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_O)));
+	      !load(m.shape, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_O)));
 	m.weights.erase(std::make_tuple((int)W_Q_NORM, 3u, 0u));
 	m.weights.at(std::make_tuple((int)W_O, 3u, 0u)).packed.rows = m.shape.hidden;
 	e = {};
 	claim("a missing weight is refused by name",
-	      !load(m, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
+	      !load(m.shape, m.source(), &w, &e) && strstr(e.text, weight_slot_name(W_Q_NORM)));
+
+	struct model bf16;
+	model_fill(&bf16, 1);
+	bf16.weights.at(std::make_tuple((int)W_Q, 3u, 0u)).half[5] = 0x7fc0;
+	e = {};
+	claim("a NaN that should become FP8 is refused by name and place",
+	      !load(bf16.shape, bf16.source(), &w, &e, QUANTIZE_DENSE) &&
+		      strstr(e.text, weight_slot_name(W_Q)) && strstr(e.text, "[0, 5]"));
 }
 
 int main(void)
@@ -275,6 +362,7 @@ int main(void)
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_SHARED_UP, 2u, 0u)), 128, 128);
 	quantise_fp8(&m.weights.at(std::make_tuple((int)W_GDN_Z, 0u, 0u)), 64, 128);
 	whole("several formats where there can be one", &m, m.source(), 3, true);
+	converted();
 	refused();
 	return n_failed != 0;
 }

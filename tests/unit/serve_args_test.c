@@ -34,6 +34,7 @@ TEST(what_is_needed_and_nothing_else_takes_the_defaults)
 	EQ(a.load.context, 0);
 	EQ(a.drain_ms, 30000);
 	assert_false(a.load.drafts);
+	assert_true(!a.load.quantize && !a.load.kv);
 }
 
 TEST(values_come_after_a_blank_or_an_equals_sign)
@@ -41,7 +42,10 @@ TEST(values_come_after_a_blank_or_an_equals_sign)
 	struct serve_args a;
 
 	OK(PARSE(&a, NULL, "--kv-bytes=1.5G", "--slots", "4", "m", "--drafts", "--connect=c",
-		 "--alias=a", "--name", "n", "--context=4096"));
+		 "--alias=a", "--name", "n", "--context=4096", "--quantize", "head+dense",
+		 "--kv=fp8"));
+	assert_string_equal(a.load.quantize, "head+dense");
+	assert_string_equal(a.load.kv, "fp8");
 	assert_true(a.load.kv_bytes == 3 * (UINT64_C(1) << 29));
 	EQ(a.load.slots, 4);
 	EQ(a.load.context, 4096);
@@ -56,6 +60,8 @@ TEST(wrong_usage_is_named)
 		const char *said;
 	} cases[] = {
 		{ { "--connect", "c", "--alias", "a" }, "folder" },
+		{ { "m", "--quantize", "experts" }, "head+dense" },
+		{ { "m", "--kv", "int8" }, "fp8" },
 		{ { "m", "--alias", "a" }, "connect" },
 		{ { "m", "--connect", "c" }, "alias" },
 		{ { "m", "--slots", "0" }, "slots" },

@@ -76,7 +76,7 @@ TEST(tiny_as_its_files_say)
 	assert_true(f.all == 0);
 	assert_true(f.embedding > 0 && f.experts > 0 && f.mtp > 0 && f.rest > 0);
 	tiny_path(path, sizeof(path), "");
-	OK(step_model_open(path, NULL, NULL, &m, &e));
+	OK(step_model_open(path, NULL, NULL, QUANTIZE_NONE, &m, &e));
 	const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic);
 	const struct model_shape *s = &m.shape;
 	const bool tied = f.rest < (double)s->vocab_rows * s->hidden * 2;
@@ -109,7 +109,7 @@ TEST(made_up_weights_as_published)
 		struct step_model m;
 		struct err e;
 
-		OK(step_model_open(NULL, known[i].recipe, known[i].shape, &m, &e));
+		OK(step_model_open(NULL, known[i].recipe, known[i].shape, QUANTIZE_NONE, &m, &e));
 		const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic);
 		const double used = (double)m.shape.n_experts_used * m.shape.n_layers;
 		const double state = 2 * (double)traffic_state_bytes(&m.shape);
@@ -124,9 +124,9 @@ TEST(no_such_dummy)
 	struct step_model m;
 	struct err e;
 
-	EQ(step_model_open(NULL, "bf17", "35b", &m, &e), -EINVAL);
+	EQ(step_model_open(NULL, "bf17", "35b", QUANTIZE_NONE, &m, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "bf17"));
-	assert_true(step_model_open(NULL, "bf16", "/nowhere", &m, &e) < 0);
+	assert_true(step_model_open(NULL, "bf16", "/nowhere", QUANTIZE_NONE, &m, &e) < 0);
 }
 
 static struct device *open_cpu(const struct model_shape *s)
@@ -192,7 +192,7 @@ TEST(cpu_reads_what_the_files_have)
 	char path[512];
 
 	tiny_path(path, sizeof(path), "");
-	if (step_model_open(path, NULL, NULL, &tiny, &e) < 0)
+	if (step_model_open(path, NULL, NULL, QUANTIZE_NONE, &tiny, &e) < 0)
 		skip();
 	d = open_cpu(&tiny.shape);
 	OK(device_load(d, &tiny.source, NULL, NULL, &e));

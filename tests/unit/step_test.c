@@ -3,9 +3,12 @@
  * A sequence is PROMPT tokens and ANSWER sampled ones.  However it is run, the digests of
  * its last prompt row, of every answer row and of its state must be the same.
  */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/dequant.h"
 #include "kernels/step.h"
 #include "tests/fake/random_model.h"
 #include "tests/unit/unit.h"
@@ -16,6 +19,7 @@
 #define SLOTS 5
 
 static struct model_shape shape;
+static enum kv_format kv = KV_BF16;	/* of open_device() */
 
 static uint32_t prompt_token(uint32_t who, uint32_t i)
 {
@@ -26,7 +30,7 @@ static struct device *open_device(uint32_t threads, enum step_numerics numerics)
 {
 	const struct device_limits limits = { .n_slots = SLOTS, .n_blocks = SLOTS * BLOCKS,
 		.max_rows = 512, .max_context = BLOCKS * STEP_GRID, .n_threads = threads,
-		.numerics = numerics, .digests = true };
+		.numerics = numerics, .digests = true, .kv = kv };
 	struct random_model *model;
 	struct device *d;
 	struct err e;
@@ -441,6 +445,106 @@ TEST(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing)
 	device_close(d);
 }
 
+/* ---- keys and values in FP8 ------------------------------------------------------- */
+
+static int use_fp8(void **state)
+{
+	(void)state;
+	kv = KV_FP8;
+	return 0;
+}
+
+static int use_bf16(void **state)
+{
+	(void)state;
+	kv = KV_BF16;
+	return 0;
+}
+
+/* The block of the first 64 prompt tokens; the caller frees it. */
+static char *first_block(enum kv_format format, size_t *ret_bytes, const char **ret_text)
+{
+	static char text[128];
+	uint32_t tokens[STEP_GRID];
+	kv_block blocks[BLOCKS];
+	struct run_result res;
+
+	kv = format;
+	struct device *d = open_device(2, NUMERICS_BF16);
+	char *ret = calloc(1, block_bytes(d));
+	for (uint32_t i = 0; i < STEP_GRID; i++)
+		tokens[i] = prompt_token(1, i);
+	own_blocks(0, blocks);
+	begin(d, 0, 1);
+	struct plan_run r = { .kind = ROW_PREFILL,
+			      .n = STEP_GRID,
+			      .tokens = tokens,
+			      .blocks = blocks,
+			      .n_blocks = BLOCKS };
+	step(d, &r, 0, &res);
+	OK(block_save(d, blocks[0], ret));
+	*ret_bytes = block_bytes(d);
+	snprintf(text, sizeof(text), "%s", device_numeric_text(d));
+	*ret_text = text;
+	device_close(d);
+	return ret;
+}
+
+/* A head's key or value of a position: the least power of two that fits, and nearest codes. */
+static void head_is(const uint16_t *x, size_t x_apart, const uint8_t *codes, size_t apart,
+		    uint8_t power, uint32_t dim)
+{
+	double max = 0, scale = ldexp(1, power - 127);
+
+	for (uint32_t i = 0; i < dim; i++)
+		max = fmax(max, fabs((double)dequant_bf16(x[i * x_apart])));
+	assert_true(max <= 448 * scale && max > 224 * scale);
+	for (uint32_t i = 0; i < dim; i++) {
+		double want = (double)dequant_bf16(x[i * x_apart]) / scale,
+		       got = (double)dequant_e4m3(codes[i * apart]);
+		double other;
+
+		for (int k = -1; k <= 1; k += 2) {	/* no neighbour is nearer */
+			uint8_t code = (uint8_t)(codes[i * apart] + k);
+
+			if ((code & 0x7f) == 0x7f)
+				continue;
+			other = (double)dequant_e4m3(code);
+			assert_true(fabs(got - want) < fabs(other - want) ||
+				    (fabs(got - want) <= fabs(other - want) &&
+				     codes[i * apart] % 2 == 0));
+		}
+	}
+}
+
+/* The first attention layer's keys and values do not depend on how any are kept. */
+TEST(an_fp8_block_holds_the_rounded_keys_and_values_of_a_bf16_block)
+{
+	size_t wide_bytes, bytes;
+	const char *text;
+
+	shape = random_shape(RANDOM_MOE);
+	uint32_t dim = shape.head_dim;
+	size_t n = (size_t)STEP_GRID * dim;
+	char *wide = first_block(KV_BF16, &wide_bytes, &text);
+	assert_null(strstr(text, "kv=fp8"));
+	char *narrow = first_block(KV_FP8, &bytes, &text);
+	assert_non_null(strstr(text, "kv=fp8"));
+	assert_true(bytes == wide_bytes / 2 + wide_bytes / (2 * dim));
+	for (uint32_t h = 0; h < shape.n_kv_heads; h++) {
+		const uint16_t *k = (const uint16_t *)(const void *)(wide + h * 4 * n), *v = k + n;
+		const uint8_t *kc = (const uint8_t *)narrow + h * 2 * (n + STEP_GRID),
+			      *vc = kc + n + STEP_GRID;
+
+		for (uint32_t j = 0; j < STEP_GRID; j++) {
+			head_is(k + j, STEP_GRID, kc + j, STEP_GRID, kc[n + j], dim);
+			head_is(v + j * dim, 1, vc + j * dim, 1, vc[n + j], dim);
+		}
+	}
+	free(wide);
+	free(narrow);
+}
+
 TEST(a_device_that_is_not_here_is_named)
 {
 	const struct device_limits limits = { .n_slots = 1, .n_blocks = 1, .max_rows = 64,
@@ -465,6 +569,17 @@ int main(void)
 		cmocka_unit_test(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing),
 		cmocka_unit_test(a_device_that_is_not_here_is_named),
 	};
+	const struct CMUnitTest fp8[] = {
+		cmocka_unit_test(
+			the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_with_experts),
+		cmocka_unit_test(
+			the_same_bits_alone_among_others_in_all_cuts_and_on_any_threads_dense),
+		cmocka_unit_test(the_same_bits_on_every_instruction_set_of_this_machine),
+		cmocka_unit_test(replayed_tokens_leave_the_bits_of_decoded_ones),
+		cmocka_unit_test(a_saved_state_and_its_blocks_continue_bit_for_bit),
+		cmocka_unit_test(an_fp8_block_holds_the_rounded_keys_and_values_of_a_bf16_block),
+	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("keys and values in bf16", tests, use_bf16, NULL) +
+	       cmocka_run_group_tests_name("in fp8", fp8, use_fp8, NULL);
 }
