@@ -8,7 +8,7 @@ positions as a prompt, and all of them teacher-forced, one decode step each.  On
 as a check of the operations themselves.  Shapes: true_shapes.py.
 
 Exit status 1 when a bar is missed:
-  - bfloat16, against float32: mean KL and its 99th percentile at most 1.5 times those of Hugging Face's own bfloat16
+  - bfloat16, against float32: mean KL and (of 512 positions or more) its 99th percentile at most 1.5 times those of Hugging Face's own bfloat16
     (and 1e-5); arg-max agreement at most 1.5 points below its own; where the arg-max differs, the two likeliest logits
     of float32 at most 1.5 times as far apart as where its own does (and 0.15);
   - the yardstick itself: mean KL at most 0.05, arg-max agreement at least 80 %, else it measures nothing;
@@ -92,7 +92,7 @@ def bars(f, yard):
             if x["rms"] > 1e-4 or x["kl"] > 1e-5 or x["agree"] < 99.9:
                 missed.append(name + ": not the same operations")
             continue
-        for key in ("kl", "kl99"):
+        for key in ("kl", "kl99") if x["positions"] >= 512 else ("kl",):  # of fewer it is one position or two
             if x[key] > max(1.5 * yard[key], 1e-5):
                 missed.append(f"{name}: {key} {x[key]:.2e}, more than 1.5 times {yard[key]:.2e}")
         if x["agree"] < yard["agree"] - 1.5:
