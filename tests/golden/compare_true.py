@@ -9,8 +9,9 @@ as a check of the operations themselves.  Shapes: true_shapes.py.
 
 Exit status 1 when a bar is missed:
   - bfloat16, against float32: mean KL and (of 512 positions or more) its 99th percentile at most 1.5 times those of
-    Hugging Face's own bfloat16 (and 1e-5); arg-max agreement at most 1.5 points below its own; where the arg-max differs, the two likeliest logits
-    of float32 at most 1.5 times as far apart as where its own does (and 0.15);
+    Hugging Face's own bfloat16 (and 1e-5); arg-max agreement at most 1.5 points below its own;
+    where the arg-max differs, the two likeliest logits of float32 at most 1.5 times as far apart as where its own
+    does (and 0.15);
   - the yardstick itself: mean KL at most 0.05, arg-max agreement at least 80 %, else it measures nothing;
   - without rounding: relative RMS 1e-4, mean KL 1e-5, arg-max agreement 99.9 %.
 """
