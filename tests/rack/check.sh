@@ -8,7 +8,7 @@ set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "$1" && pwd)
 python=${HEARTH_PYTHON:-python3}
-seconds=${HEARTH_RACK_SECONDS:-360}
+seconds=${HEARTH_RACK_SECONDS:-300}
 "$python" "$top/tests/rack/run.py" --can
 for tool in dpkg-buildpackage dh; do
 	command -v $tool >/dev/null || { echo "skipped: no $tool"; exit 77; }
