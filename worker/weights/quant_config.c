@@ -69,11 +69,32 @@ static int posix_of(const char *python, struct buf *ret)
 	return buf_ok(ret) ? 0 : -ENOMEM;
 }
 
+/* regcomp() copies what is repeated, so repetitions of repetitions grow by powers: a folder's
+ * config must not cost gigabytes.  One on another is refused, of a group by a count too, and more
+ * than three by +; counts have two digits at most. */
+static bool is_cheap(const char *python)
+{
+	unsigned groups = 0;
+
+	for (const char *p = python; *p; p++) {
+		const bool group = *p == ')', repeats = strchr("*+?}", *p) != NULL;
+
+		if (*p == '\\' && p[1])
+			p++;
+		else if ((repeats && p[1] && strchr("*+{", p[1])) || (group && p[1] == '{') ||
+			 (group && p[1] == '+' && ++groups > 3) ||
+			 (*p == '{' && strspn(p + 1, "0123456789,") > 5) ||
+			 (*p == '{' && strspn(p + 1, "0123456789") > 2))
+			return false;
+	}
+	return true;
+}
+
 /* 0 when the rule was understood; its memory belongs to q in any case. */
 static int compile(struct rule *r, const char *python)
 {
 	CLEANUP(buf_donep) struct buf posix = BUF_INIT;
-	int rc = posix_of(python, &posix);
+	int rc = is_cheap(python) ? posix_of(python, &posix) : -ENOTSUP;
 
 	if (rc < 0)
 		return rc;
