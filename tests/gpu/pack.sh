@@ -5,7 +5,8 @@
 #	[IDS=FILE] tests/gpu/pack.sh [ARCH]	90a if not given: an H200
 #
 # The engine alone (no router, no wire), CUDA for one chip.  Leaves build-gpu/pack: programs without
-# symbols, and the libraries that such a machine may not have.  A second run builds what changed.
+# symbols, and the libraries that such a machine may not have; and build-gpu/pack.tar.xz, the same
+# to send.  A second run builds what changed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:-90a}
@@ -35,4 +36,5 @@ mkdir -p $pack/lib
 	xargs -r cp -L -t $pack/lib
 git rev-parse HEAD >$pack/commit
 [ -z "${IDS:-}" ] || cp "$IDS" $pack/ids.txt	# for the part `compare`
-du -sh $pack
+tar -C build-gpu -I "xz -T0 -3" -cf $pack.tar.xz pack
+du -sh $pack $pack.tar.xz

@@ -27,6 +27,10 @@ done
 shift $((OPTIND - 1))
 out=${OUT:-.}
 budget=$(awk "BEGIN { print int($minutes * 60) }")
+if [ -f "$pack.tar.xz" ]; then
+	rm -rf "$pack"
+	tar -C "$(dirname "$pack")" -xf "$pack.tar.xz" || exit 99
+fi
 export LD_LIBRARY_PATH=$pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} PYTHONUNBUFFERED=1
 python=${PYTHON:-python3}
 bench=$pack/bin/hearth-bench
