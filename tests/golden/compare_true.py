@@ -12,7 +12,8 @@ Exit status 1 when a bar is missed:
     Hugging Face's own bfloat16 (and 1e-5); arg-max agreement at most 1.5 points below its own;
     where the arg-max differs, the two likeliest logits of float32 at most 1.5 times as far apart as where its own
     does (and 0.15);
-  - the yardstick itself: mean KL at most 0.05, arg-max agreement at least 80 %, else it measures nothing;
+  - the yardstick itself: mean KL at most 0.5, arg-max agreement at least 50 %, else it measures nothing (logits of
+    deviation 4 that have nothing to do with one another: 16 and 0 %);
   - without rounding: relative RMS 1e-4, mean KL 1e-5, arg-max agreement 99.9 %.
 """
 import argparse
@@ -86,7 +87,7 @@ def describe(want, sizes):
 def bars(f, yard):
     """What is missed, in words."""
     missed = []
-    if yard["kl"] > 0.05 or yard["agree"] < 80:
+    if yard["kl"] > 0.5 or yard["agree"] < 50:
         missed.append("Hugging Face's bfloat16 is too far from its float32 to measure with")
     for name, x in f.items():
         if name.startswith("ours f32"):
