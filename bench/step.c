@@ -84,7 +84,7 @@ static int prepare(struct bench *b, struct err *e)
 
 static int measure_all(struct bench *b)
 {
-	char text[128];
+	char text[256];
 	int r = 0;
 
 	step_report_begin(&b->report, b->o.format);
@@ -102,8 +102,9 @@ static int measure_all(struct bench *b)
 		if (r == 0)
 			step_report_cell(&b->report, c);
 		else
-			snprintf(text, sizeof(text), "%s of %u, batch %u: %s", c->prompt ? "prompt" : "context", c->tokens,
-				 c->batch, strerror(-r));
+			snprintf(text, sizeof(text), "%s of %u, batch %u: %s%s%s", c->prompt ? "prompt" : "context",
+				 c->tokens, c->batch, strerror(-r), *device_lost_text(b->d) ? ": " : "",
+				 device_lost_text(b->d));
 	}
 	step_report_end(&b->report, r < 0 ? text : NULL);
 	if (r < 0)
