@@ -182,7 +182,7 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered,
 	a.width = d->m.hidden;
 	a.eps = d->m.norm_eps;
 	a.ordered = ordered;
-	rc = residual_add_rows(&a, d->stream);
+	rc = residual_add(&a, d->stream);
 	pass_mark(d, CLASS_RESIDUAL);
 	return rc;
 }

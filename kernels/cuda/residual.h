@@ -29,7 +29,8 @@ struct embed_rows_args {
 	const void *embed;		/* bf16 [vocab][width] */
 	const void *norm;		/* bf16 [width], zero-centred */
 	void *x, *h;			/* out bf16 [n_rows][width] */
-	uint32_t n_rows, width, vocab;	/* an id beyond vocab reads row 0: nothing is wild */
+	/* width a multiple of 8; an id beyond vocab reads row 0: nothing is wild */
+	uint32_t n_rows, width, vocab;
 	float eps;
 	int ordered;	/* h in prefill order (prefill_matmul.h); width a multiple of 32 then */
 };
@@ -42,16 +43,13 @@ struct residual_add_args {
 	void *h;		/* out bf16 [rows][width] */
 	const void *norm;	/* bf16 [width], zero-centred: of the operation that follows */
 	const void *y;		/* [rows][slots][width] float32, or bfloat16 when y_bf16 */
-	int y_bf16;		/* residual_add_rows() only */
+	int y_bf16;
 	const float *weight;	/* [rows][slots]; NULL: slots is 1 and y is added as it is */
-	uint32_t rows, width, slots;
+	uint32_t rows, width, slots;	/* width a multiple of 8 */
 	float eps;
 	int ordered;		/* as above */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
-/* The same for many rows, in an order of its own: throughput instead of latency.  width a multiple
- * of 8. */
-int residual_add_rows(const struct residual_add_args *a, void *stream);
 
 /* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8. */
 int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out,
