@@ -1,9 +1,9 @@
 /* gdn_step.cu - see gdn_step.h.
  *
  * A block owns one head of one run: 16 warps, each with 8 rows of the transposed state, a row being
- * 128 keys = 32 lanes x float4.  The state comes to shared memory while the kernel before still
- * runs, and is read once and written once: with p = S_v.k and s = S_v.q taken from the same
- * registers,
+ * 128 keys = 32 lanes x float4.  The state and all else that is older than the kernel before comes
+ * while that one still runs; the state is read once and written once: with p = S_v.k and s = S_v.q
+ * taken from the same registers,
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
  * is the recurrence of the contract with the decay multiplied out, so both products of four rows
  * share one shuffle reduction.
@@ -39,37 +39,83 @@ __device__ float warp_sum(float x)
 	return x;
 }
 
-/* What a run reads its convolution inputs from: rows of this call, before them the window.
- * Addresses are computed where they are used: registers belong to the state. */
-struct inputs {
-	const gdn_step_args &a;
-	const gdn_run &run;
-	int channels;
+/* A thread's channel of the convolution: q, k or v of a head, one of its 128; a fourth of the
+ * threads has none.  What does not come from the kernel before can be asked for early. */
+struct channel {
+	int part;		/* 0 q, 1 k, 2 v */
+	uint32_t index;		/* of the run's channels */
+	uint2 tap;		/* as they are in memory: a conversion would wait for them */
+	__nv_bfloat16 past[WINDOW];
+	float a_log, dt_bias;	/* of the head */
 
-	__device__ size_t window(uint32_t side, int col) const
+	__device__ __forceinline__ channel(const gdn_step_args &a, const gdn_run &run, int head)
+		: part(threadIdx.x / GDN_DIM), index(0), a_log(a.a_log[head]),
+		  dt_bias(a.dt_bias[head])
 	{
-		return ((run.slot * 2 + side) * WINDOW + (uint32_t)col) * (size_t)channels;
+		const int k_head = head / (int)(a.v_heads / a.k_heads), d = threadIdx.x % GDN_DIM;
+
+		if (part > 2)
+			return;
+		index = (uint32_t)((part == 2 ? 2 * (int)a.k_heads + head :
+						part * (int)a.k_heads + k_head) *
+					   GDN_DIM +
+				   d);
+		tap = ((const uint2 *)a.conv_w)[index];
+		for (int i = 0; i < WINDOW; i++)
+			past[i] = window(a, run, run.side)[i * width(a)];
 	}
 
-	__device__ float at(int t, int ch) const
+	static __device__ __forceinline__ size_t width(const gdn_step_args &a)
 	{
-		return __bfloat162float(
-			t >= 0 ?
-				((const __nv_bfloat16 *)
-					 a.u)[(size_t)(run.row + (uint32_t)t) * a.ld + (size_t)ch] :
-				((const __nv_bfloat16 *)
-					 a.window)[window(run.side, t + WINDOW) + (size_t)ch]);
+		return (2 * a.k_heads + a.v_heads) * GDN_DIM;
 	}
 
-	/* token t of the run, one channel: bf16(silu(sum of taps)) */
-	__device__ float conv(int t, int ch) const
+	/* The oldest of the three in a copy of the window. */
+	__device__ __forceinline__ __nv_bfloat16 *window(const gdn_step_args &a,
+							 const gdn_run &run, uint32_t side) const
 	{
-		const __nv_bfloat16 *tap = (const __nv_bfloat16 *)a.conv_w + (size_t)ch * GDN_TAPS;
-		float sum = __fmul_rn(__bfloat162float(tap[0]), at(t - 3, ch));
+		return (__nv_bfloat16 *)a.window +
+		       ((size_t)run.slot * 2 + side) * WINDOW * width(a) + index;
+	}
 
-		for (int j = 1; j < GDN_TAPS; j++)
-			sum = __fmaf_rn(__bfloat162float(tap[j]), at(t - 3 + j, ch), sum);
+	/* Between rows registers belong to the state. */
+	template <class Shared> __device__ __forceinline__ void keep(Shared &s) const
+	{
+		for (int i = 0; part < 3 && i < WINDOW; i++)
+			s.past[i][threadIdx.x] = past[i];
+	}
+
+	template <class Shared> __device__ __forceinline__ void recall(const Shared &s)
+	{
+		for (int i = 0; part < 3 && i < WINDOW; i++)
+			past[i] = s.past[i][threadIdx.x];
+	}
+
+	/* bf16(silu(sum of taps)) of the next row */
+	__device__ __forceinline__ float next(const gdn_step_args &a, size_t row)
+	{
+		const __nv_bfloat16 x = ((const __nv_bfloat16 *)a.u)[row * a.ld + index];
+		float sum = __fmul_rn(__uint_as_float(tap.x << 16), __bfloat162float(past[0]));
+
+		sum = __fmaf_rn(__uint_as_float(tap.x & 0xffff0000u), __bfloat162float(past[1]),
+				sum);
+		sum = __fmaf_rn(__uint_as_float(tap.y << 16), __bfloat162float(past[2]), sum);
+		sum = __fmaf_rn(__uint_as_float(tap.y & 0xffff0000u), __bfloat162float(x), sum);
+		past[0] = past[1];
+		past[1] = past[2];
+		past[2] = x;
 		return __bfloat162float(__float2bfloat16_rn(silu(sum)));
+	}
+
+	/* The window after the run, in the other copy; q's and k's by the first of the heads that
+	 * share them. */
+	__device__ __forceinline__ void store(const gdn_step_args &a, const gdn_run &run,
+					      int head) const
+	{
+		if (part > 2 || (part < 2 && head % (int)(a.v_heads / a.k_heads)))
+			return;
+		for (int i = 0; i < WINDOW; i++)
+			window(a, run, 1 - run.side)[i * width(a)] = past[i];
 	}
 };
 
@@ -77,45 +123,45 @@ struct shared {
 	float4 S[GDN_DIM][GDN_DIM / 4];	/* each thread reads and writes its own places only */
 	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
 	float v[GDN_DIM], o[GDN_DIM];
+	uint2 z[32], norm_w[32];	/* the first warp's, four values a lane */
+	__nv_bfloat16 past[WINDOW][3 * GDN_DIM];	/* of a longer run: a thread's own */
 	float part[8];
 	float alpha, beta;
 };
 
 /* By one thread: decay and step size of the head. */
-__device__ void load_gates(shared &s, const gdn_step_args &a, size_t row, int head)
+__device__ void load_gates(shared &s, const gdn_step_args &a, const struct channel &c,
+				  size_t row, int head)
 {
 	const size_t at = row * a.ld + head;
 	const float x = __bfloat162float(((const __nv_bfloat16 *)a.a)[at]),
 		    b = __bfloat162float(((const __nv_bfloat16 *)a.b)[at]);
 
 	s.beta = __fdiv_rn(1.0f, 1.0f + expf(-b));
-	s.alpha = expf(__fmul_rn(-expf(a.a_log[head]), softplus(__fadd_rn(x, a.dt_bias[head]))));
+	s.alpha = expf(__fmul_rn(-expf(c.a_log), softplus(__fadd_rn(x, c.dt_bias))));
 }
 
 /* q, k and v of the head into shared memory, a channel a thread; ends with a barrier. */
-__device__ void load_qkv(shared &s, const inputs &in, int t, int k_head, int k_heads, int head)
+__device__ void load_qkv(shared &s, const gdn_step_args &a, channel &c, size_t row)
 {
-	const int part = threadIdx.x / GDN_DIM, d = threadIdx.x % GDN_DIM, warp = threadIdx.x / 32;
-	float x = 0, sum;
+	const int d = threadIdx.x % GDN_DIM, warp = threadIdx.x / 32;
+	float x = c.part < 3 ? c.next(a, row) : 0, sum;
 
-	if (part < 3)
-		x = in.conv(t,
-			    (part == 2 ? 2 * k_heads + head : part * k_heads + k_head) * GDN_DIM +
-				    d);
-	if (part == 2)
+	if (c.part == 2)
 		s.v[d] = x;
-	if (part < 2) {
+	if (c.part < 2) {
 		sum = warp_sum(__fmul_rn(x, x));
 		if (threadIdx.x % 32 == 0)
 			s.part[warp] = sum;
 	}
 	__syncthreads();
-	if (part < 2) {
-		sum = s.part[part * 4];
+	if (c.part < 2) {
+		sum = s.part[c.part * 4];
 		for (int i = 1; i < 4; i++)
-			sum = __fadd_rn(sum, s.part[part * 4 + i]);
+			sum = __fadd_rn(sum, s.part[c.part * 4 + i]);
 		x = __fmul_rn(x, __frsqrt_rn(__fadd_rn(sum, 1e-6f)));
-		s.qk[part][d] = part ? x : __fmul_rn(x, 0.08838834764831845f);	/* 128^-0.5 */
+		/* 128^-0.5 */
+		s.qk[c.part][d] = c.part ? x : __fmul_rn(x, 0.08838834764831845f);
 	}
 	__syncthreads();
 }
@@ -154,35 +200,35 @@ __device__ float4 decay_add(float alpha, float4 s, float d, float4 k)
 			   __fmaf_rn(d, k.w, __fmul_rn(alpha, s.w)));
 }
 
-/* The window after the run: `count` channels from `first` on. */
-__device__ void store_window(const inputs &in, int n, int first, int count)
+/* Gates of a row's head, four values a lane. */
+__device__ __forceinline__ uint2 load_z(const gdn_step_args &a, size_t row, int head)
 {
-	for (int i = threadIdx.x; i < count * WINDOW; i += THREADS) {
-		int col = i / count, ch = first + i % count;
-
-		((__nv_bfloat16 *)in.a.window)[in.window(1 - in.run.side, col) + (size_t)ch] =
-			__float2bfloat16_rn(in.at(n - WINDOW + col, ch));
-	}
+	return ((const uint2 *)((const __nv_bfloat16 *)a.z + row * a.ld +
+				head * GDN_DIM))[threadIdx.x % 32];
 }
 
 /* One warp, four values a lane, after the head's outputs are in s.o. */
 __device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, int head)
 {
 	const int lane = threadIdx.x % 32, first = head * GDN_DIM + lane * 4;
-	const __nv_bfloat16 *z = (const __nv_bfloat16 *)a.z + row * a.ld + first;
-	const __nv_bfloat16 *w = (const __nv_bfloat16 *)a.norm_w + lane * 4;
-	__nv_bfloat16 *out = (__nv_bfloat16 *)a.out + row * a.v_heads * GDN_DIM + first;
 	const float4 o4 = ((const float4 *)s.o)[lane];
 	const float o[4] = { o4.x, o4.y, o4.z, o4.w };
+	const uint32_t z[2] = { s.z[lane].x, s.z[lane].y },
+		       w[2] = { s.norm_w[lane].x, s.norm_w[lane].y };
+	__nv_bfloat16 *out = (__nv_bfloat16 *)a.out + row * a.v_heads * GDN_DIM + first;
 	float sum = 0, r;
 
 	for (int i = 0; i < 4; i++)
 		sum = __fmaf_rn(o[i], o[i], sum);
 	r = __frsqrt_rn(__fadd_rn(__fdiv_rn(warp_sum(sum), (float)GDN_DIM), a.eps));
-	for (int i = 0; i < 4; i++)
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		const float zi = __uint_as_float(i % 2 ? z[i / 2] & 0xffff0000u : z[i / 2] << 16),
+			    wi = __uint_as_float(i % 2 ? w[i / 2] & 0xffff0000u : w[i / 2] << 16);
+
 		out[i] = __float2bfloat16_rn(
-			__fmul_rn(__fmul_rn(__bfloat162float(w[i]), __fmul_rn(o[i], r)),
-				  silu(__bfloat162float(z[i]))));
+			__fmul_rn(__fmul_rn(wi, __fmul_rn(o[i], r)), silu(zi)));
+	}
 	if (a.o)
 		((float4 *)a.o)[(row * a.v_heads + head) * (GDN_DIM / 4) + lane] = o4;
 }
@@ -236,37 +282,56 @@ __device__ void load_state(shared &s, const float4 *from)
 	}
 }
 
+/* Where a run's head keeps its state. */
+__device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head)
+{
+	return (float4 *)a.state +
+	       ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
+}
+
+/* All rows of a run; the state and the channel were asked for. */
+__device__ void step_head(shared &s, const gdn_step_args &a, const gdn_run &run, int head,
+			  channel &c)
+{
+	for (uint32_t t = 0; t < run.n; t++) {
+		const size_t row = run.row + t;
+		const uint2 z = load_z(a, row, head);
+
+		if (threadIdx.x == 3 * GDN_DIM)
+			load_gates(s, a, c, row, head);
+		if (t > 0)
+			c.recall(s);
+		load_qkv(s, a, c, row);
+		if (threadIdx.x < 32)
+			s.z[threadIdx.x] = z;
+		if (t + 1 < run.n)
+			c.keep(s);
+		else
+			c.store(a, run, head);
+		if (t == 0)
+			asm volatile("cp.async.wait_all;" ::: "memory");
+		step_rows(s, t + 1 == run.n ? state_of(a, run, head) : NULL);
+		__syncthreads();
+		if (threadIdx.x < 32)
+			gated_norm(s, a, row, head);
+	}
+}
+
 __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 {
 	extern __shared__ __align__(16) char raw[];
 	shared &s = *(shared *)raw;
 	const gdn_run run = a.runs[blockIdx.y];
-	const int head = blockIdx.x, k_head = head / (int)(a.v_heads / a.k_heads);
-	const inputs in = { a, run, (int)(2 * a.k_heads + a.v_heads) * GDN_DIM };
-	float4 *state =
-		(float4 *)a.state + ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
+	const int head = blockIdx.x;
 
-	load_state(s, state);
-	chain_wait();	/* state and runs are older than the kernel before; u is not */
+	load_state(s, state_of(a, run, head));
+	channel c(a, run, head);
+
+	if (threadIdx.x < 32)
+		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
+	chain_wait();	/* state, window and runs are older than the kernel before; u is not */
 	chain_release();
-	for (uint32_t t = 0; t < run.n; t++) {
-		const size_t row = run.row + t;
-
-		if (threadIdx.x == 3 * GDN_DIM)
-			load_gates(s, a, row, head);
-		load_qkv(s, in, (int)t, k_head, (int)a.k_heads, head);
-		if (t == 0)
-			asm volatile("cp.async.wait_all;" ::: "memory");
-		step_rows(s, t + 1 == run.n ? state : NULL);
-		__syncthreads();
-		if (threadIdx.x < 32)
-			gated_norm(s, a, row, head);
-	}
-	store_window(in, (int)run.n, ((int)(2 * a.k_heads) + head) * GDN_DIM, GDN_DIM);
-	if (head % (int)(a.v_heads / a.k_heads) == 0) {
-		store_window(in, (int)run.n, k_head * GDN_DIM, GDN_DIM);
-		store_window(in, (int)run.n, ((int)a.k_heads + k_head) * GDN_DIM, GDN_DIM);
-	}
+	step_head(s, a, run, head, c);
 }
 
 } /* namespace */

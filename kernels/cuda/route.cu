@@ -40,14 +40,25 @@ template <int PER_LANE> __device__ void choose_row(const route_args &a, uint32_t
 		key[i] = id < a.experts ? order_bits(logits[id]) : 0;
 	}
 	for (uint32_t n = 0; n < a.top; n++) {
-		uint32_t best = 0, id = ~0u, most;
+		uint32_t top_key[PER_LANE], top_i[PER_LANE], best, id, most;
 
+		/* The larger, of equals the lower id: a tree, for its depth is waited for. */
 #pragma unroll
-		for (int i = 0; i < PER_LANE; i++)
-			if (key[i] > best) {
-				best = key[i];
-				id = i * WARP + lane;
+		for (int i = 0; i < PER_LANE; i++) {
+			top_key[i] = key[i];
+			top_i[i] = (uint32_t)i;
+		}
+#pragma unroll
+		for (int step = 1; step < PER_LANE; step *= 2)
+#pragma unroll
+			for (int i = 0; i + step < PER_LANE; i += 2 * step) {
+				const bool right = top_key[i + step] > top_key[i];
+
+				top_i[i] = right ? top_i[i + step] : top_i[i];
+				top_key[i] = right ? top_key[i + step] : top_key[i];
 			}
+		best = top_key[0];
+		id = best ? top_i[0] * WARP + lane : ~0u;
 		most = __reduce_max_sync(~0u, best);
 		id = __reduce_min_sync(~0u, best == most ? id : ~0u);
 #pragma unroll
