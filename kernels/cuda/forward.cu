@@ -140,6 +140,7 @@ static int attend(struct cuda_device *d, const struct pass *pass, uint32_t index
 	a.blocks = s->table;
 	a.k = kv_at(d, index, 0);
 	a.v = kv_at(d, index, 1);
+	a.kv = d->limits.kv;
 	a.scratch = s->attn;
 	for (uint32_t row = 0; row < pass->n_rows; row += a.n_rows) {
 		int rc;
@@ -189,6 +190,7 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	r.gate = s->gate;
 	r.k_cache = kv_at(d, index, 0);
 	r.v_cache = kv_at(d, index, 1);
+	r.kv = d->limits.kv;
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	pass_mark(d, CLASS_ATTENTION);
