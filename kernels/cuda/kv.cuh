@@ -57,6 +57,28 @@ __host__ __device__ inline float inverse_of(uint32_t power)
 	return x;
 }
 
+/* A code times 2^-120, as the bits of a bfloat16. */
+__host__ __device__ inline uint32_t placed(uint32_t code)
+{
+	return (code & 0x80u) << 8 | (code & 0x7fu) << 4;
+}
+
+/* What it is multiplied by, and, when is_large(), once more: bits of bfloat16 twice. */
+__host__ __device__ inline bool is_large(uint32_t power)
+{
+	return power > 134;	/* 2^(power - 7) is no bfloat16 */
+}
+
+__host__ __device__ inline uint32_t factor_of(uint32_t power)
+{
+	return is_large(power) ? 0x7b807b80u : (power + 120) * 0x00800080u;
+}
+
+__host__ __device__ inline uint32_t second_factor_of(uint32_t power)
+{
+	return power * 0x00800080u;
+}
+
 #ifdef __CUDACC__
 
 /* The codes of two numbers of a head, `lo` in the lower byte.  One that is no number makes all codes
@@ -75,7 +97,7 @@ __device__ inline uint32_t codes_of(__nv_bfloat16 lo, __nv_bfloat16 hi, uint32_t
 
 /* ---- out ------------------------------------------------------------------------- */
 
-/* Two codes, in the upper bytes of the halves. */
+/* Two codes, in the upper bytes of the halves, each placed() and multiplied. */
 __device__ __forceinline__ uint32_t pair_of(uint32_t w, uint32_t factor)
 {
 	return mul_bf16x2((w & 0x80008000u) | (w >> 4 & 0x07f007f0u), factor);
@@ -103,9 +125,8 @@ __device__ __forceinline__ void scale(uint4 &v, uint32_t factor)
 template <typename F>
 __device__ __forceinline__ void sixteen(const uint4 &codes, uint32_t power, int piece, F put)
 {
-	const bool large = power > 134;	/* 2^(power - 7) is no bfloat16 */
 	const int odd = piece / 4 & 1;
-	uint32_t factor = large ? 0x7b807b80u : (power + 120) * 0x00800080u;
+	uint32_t factor = factor_of(power);
 	const uint2 a = odd ? make_uint2(codes.z, codes.w) : make_uint2(codes.x, codes.y),
 		    b = odd ? make_uint2(codes.x, codes.y) : make_uint2(codes.z, codes.w);
 	uint4 first, second;
@@ -114,9 +135,9 @@ __device__ __forceinline__ void sixteen(const uint4 &codes, uint32_t power, int 
 		factor = 0x7fc07fc0u;
 	first = eight_of(a.x, a.y, factor);
 	second = eight_of(b.x, b.y, factor);
-	if (large) {
-		scale(first, power * 0x00800080u);
-		scale(second, power * 0x00800080u);
+	if (is_large(power)) {
+		scale(first, second_factor_of(power));
+		scale(second, second_factor_of(power));
 	}
 	put(2 * piece + odd, first);
 	put(2 * piece + 1 - odd, second);
