@@ -232,8 +232,12 @@ __device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head
 	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
 }
 
+/* What a multiprocessor of an H200 has room for in shared memory; codes in flight must not take
+ * the registers for it. */
+template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 1;
+
 template <enum kv_format F>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	extern __shared__ char raw[];

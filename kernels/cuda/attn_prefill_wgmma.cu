@@ -51,8 +51,8 @@ static_assert(SHARED_BYTES<KV_FP8> <= 227 * 1024, "an H200 has 227 KB");
 
 constexpr uint32_t COLUMN_BYTES = ATTN_PAGE * 128;	/* 64 rows of 64 dims, 128-byte swizzle */
 /* of a thread; three warpgroups share 504 */
-template <enum kv_format F> constexpr int PRODUCER_REGISTERS = F == KV_FP8 ? 40 : 24;
-template <enum kv_format F> constexpr int CONSUMER_REGISTERS = F == KV_FP8 ? 232 : 240;
+template <enum kv_format F> constexpr int PRODUCER_REGISTERS = F == KV_FP8 ? 56 : 24;
+template <enum kv_format F> constexpr int CONSUMER_REGISTERS = F == KV_FP8 ? 224 : 240;
 
 /* By one thread. */
 __device__ void produce(room<KV_BF16> &s, const attn_prefill_args &a, const work &w,
@@ -127,19 +127,30 @@ __device__ __forceinline__ uint4 load_shared(const char *p)
 /* This warp's 16 keys, swizzled as the copy engine would. */
 __device__ __forceinline__ void decode(char *tile, const char *codes)
 {
-	const int lane = threadIdx.x % 32, piece = lane % 16;
-	const int first = (int)threadIdx.x % 128 / 32 * 16 + lane / 16;
+	const int first = (int)threadIdx.x % 128 / 32 * 16, its = first + (int)threadIdx.x % 16;
+	const kv::share mine = kv::share_of();
+	const kv::factors f = kv::factors_of(((const unsigned char *)codes)[kv::CODES + its]);
+	const auto place = [&](int row, int chunk) {
+		return (uint4 *)(tile + chunk / 8 * (int)COLUMN_BYTES + row * 128 +
+				 ((chunk ^ row) & 7) * 16);
+	};
 
-#pragma unroll 2
+#pragma unroll 4
 	for (int i = 0; i < 8; i++) {
-		const int row = first + 2 * i;
+		const int row = 2 * i + mine.odd;
+		const char *from = codes + (first + row) * ATTN_DIM + mine.piece * 16;
 
-		kv::sixteen(load_shared(codes + row * ATTN_DIM + piece * 16),
-			    ((const unsigned char *)codes)[kv::CODES + row], piece,
-			    [&](int chunk, const uint4 &x) {
-				    *(uint4 *)(tile + chunk / 8 * (int)COLUMN_BYTES + row * 128 +
-					       ((chunk ^ row) & 7) * 16) = x;
-			    });
+		kv::sixteen(load_shared(from), f, row, [&](int half, const uint4 &x) {
+			*place(first + row, 2 * mine.piece + half) = x;
+		});
+	}
+	if (f.plain)
+		return;
+#pragma unroll 1
+	for (int i = 0; i < 16; i++) {
+		const int row = i / 2 * 2 + mine.odd;
+
+		kv::mend(place(first + row, 2 * mine.piece + i % 2), f, row);
 	}
 }
 

@@ -8,7 +8,8 @@
  * tensor core: a kernel that reads FP8 computes what it would from a BF16 cache of these numbers.
  * The bits of a code placed in a bfloat16 are its value times 2^-120 (codes below 2^-6 become
  * subnormal; mul.bf16x2 keeps those), so one product with 2^(power + 120) makes the number, where
- * that factor is one: for numbers up to 57344.  Above, there are two products.
+ * that factor is one: for numbers up to 57344.  Where a warp has a head above, or one that may be
+ * NaN, it goes over its numbers once more.
  */
 #ifndef HEARTH_KERNELS_CUDA_KV_CUH
 #define HEARTH_KERNELS_CUDA_KV_CUH
@@ -25,6 +26,7 @@ namespace kv {
 constexpr uint32_t LEAST = 10;		/* 2^-117, as e4m3.c has it */
 constexpr uint32_t NO_NUMBER = 0x7f80;	/* |x| from here on, as bits of a bfloat16 */
 constexpr uint32_t NAN_CODE = 0x7f;
+constexpr uint32_t NAN_LEAST = 0x970;	/* what sixteen() makes of it with the least power: 480 x 2^-117 */
 constexpr size_t CODES = (size_t)ATTN_PAGE * ATTN_DIM;	/* of a head in a block; its powers follow */
 
 /* ---- in -------------------------------------------------------------------------- */
@@ -63,7 +65,7 @@ __host__ __device__ inline uint32_t placed(uint32_t code)
 	return (code & 0x80u) << 8 | (code & 0x7fu) << 4;
 }
 
-/* What it is multiplied by, and, when is_large(), once more: bits of bfloat16 twice. */
+/* What it is multiplied by, and what then once more: bits of bfloat16 twice. */
 __host__ __device__ inline bool is_large(uint32_t power)
 {
 	return power > 134;	/* 2^(power - 7) is no bfloat16 */
@@ -76,7 +78,13 @@ __host__ __device__ inline uint32_t factor_of(uint32_t power)
 
 __host__ __device__ inline uint32_t second_factor_of(uint32_t power)
 {
-	return power * 0x00800080u;
+	return is_large(power) ? power * 0x00800080u : 0x3f803f80u;
+}
+
+/* A head whose codes may be NaN has the least power: codes_of(). */
+__host__ __device__ inline bool is_plain(uint32_t power)
+{
+	return power > LEAST && !is_large(power);
 }
 
 #ifdef __CUDACC__
@@ -97,18 +105,19 @@ __device__ inline uint32_t codes_of(__nv_bfloat16 lo, __nv_bfloat16 hi, uint32_t
 
 /* ---- out ------------------------------------------------------------------------- */
 
-/* Two codes, in the upper bytes of the halves, each placed() and multiplied. */
+/* Two codes, in the lower bytes of the halves, each placed() and multiplied.  Products with small
+ * numbers instead of shifts and masks: that shares the work between the pipes. */
 __device__ __forceinline__ uint32_t pair_of(uint32_t w, uint32_t factor)
 {
-	return mul_bf16x2((w & 0x80008000u) | (w >> 4 & 0x07f007f0u), factor);
+	return mul_bf16x2(w * 16u + (w & 0x00800080u) * 240u, factor);
 }
 
 __device__ __forceinline__ uint4 eight_of(uint32_t x, uint32_t y, uint32_t factor)
 {
-	return make_uint4(pair_of(__byte_perm(x, 0, 0x1404), factor),
-			  pair_of(__byte_perm(x, 0, 0x3424), factor),
-			  pair_of(__byte_perm(y, 0, 0x1404), factor),
-			  pair_of(__byte_perm(y, 0, 0x3424), factor));
+	return make_uint4(pair_of(__byte_perm(x, 0, 0x4140), factor),
+			  pair_of(__byte_perm(x, 0, 0x4342), factor),
+			  pair_of(__byte_perm(y, 0, 0x4140), factor),
+			  pair_of(__byte_perm(y, 0, 0x4342), factor));
 }
 
 __device__ __forceinline__ void scale(uint4 &v, uint32_t factor)
@@ -119,70 +128,105 @@ __device__ __forceinline__ void scale(uint4 &v, uint32_t factor)
 	v.w = mul_bf16x2(v.w, factor);
 }
 
-/* Sixteen codes of one head as bfloat16: two chunks of eight, to put(chunk, numbers).  `piece`: which
- * 16 of the 256.  Lanes of neighbouring pieces begin with different halves, so that eight of them
- * that store chunks of a swizzled row meet in no bank. */
-template <typename F>
-__device__ __forceinline__ void sixteen(const uint4 &codes, uint32_t power, int piece, F put)
-{
-	const int odd = piece / 4 & 1;
-	uint32_t factor = factor_of(power);
-	const uint2 a = odd ? make_uint2(codes.z, codes.w) : make_uint2(codes.x, codes.y),
-		    b = odd ? make_uint2(codes.x, codes.y) : make_uint2(codes.z, codes.w);
-	uint4 first, second;
+/* How a warp shares the rows of a head that it reads: two neighbouring rows at a time, 16 codes a
+ * lane.  Of each eight lanes four have an even row and four the odd one, in other columns, so that
+ * they meet in no bank, neither where they read rows of 256 bytes, nor where they write chunk c of a
+ * row of numbers at c ^ (row & 7). */
+struct share {
+	int odd, piece;		/* which of the two rows; which 16 of its 256 codes */
+};
 
-	if ((codes.x & NAN_CODE) == NAN_CODE)	/* then all are: codes_of() */
+__device__ __forceinline__ share share_of(void)
+{
+	const int lane = (int)threadIdx.x % 32, odd = lane / 4 % 2;
+
+	return { odd, lane % 4 + (lane / 8 ^ odd) * 4 };
+}
+
+/* Of a warp's rows: lane i has row i's power and what its codes are multiplied by. */
+struct factors {
+	uint32_t power, first;
+	bool plain;	/* the same for the whole warp: the second factors are one, nothing is NaN */
+};
+
+__device__ __forceinline__ factors factors_of(uint32_t power)
+{
+	return { power, factor_of(power), !__any_sync(0xffffffffu, !is_plain(power)) };
+}
+
+/* By a whole warp: 16 codes of row `row` among its rows become two chunks of bfloat16, to
+ * put(0 or 1, numbers), which unless f.plain are for mend() to finish. */
+template <typename F>
+__device__ __forceinline__ void sixteen(const uint4 &codes, const factors &f, int row, F put)
+{
+	const uint32_t first = __shfl_sync(0xffffffffu, f.first, row);
+
+	put(0, eight_of(codes.x, codes.y, first));
+	put(1, eight_of(codes.z, codes.w, first));
+}
+
+/* By a whole warp, each lane where it put a chunk of row `row`. */
+__device__ __forceinline__ void mend(uint4 *chunk, const factors &f, int row)
+{
+	const uint32_t power = __shfl_sync(0xffffffffu, f.power, row);
+	uint32_t factor = second_factor_of(power);
+	uint4 x = *chunk;
+
+	/* a NaN code times the least power's factor; if one of a head is NaN, all are: codes_of() */
+	if (power == LEAST && (x.x & 0x7fffu) == NAN_LEAST)
 		factor = 0x7fc07fc0u;
-	first = eight_of(a.x, a.y, factor);
-	second = eight_of(b.x, b.y, factor);
-	if (is_large(power)) {
-		scale(first, second_factor_of(power));
-		scale(second, second_factor_of(power));
-	}
-	put(2 * piece + odd, first);
-	put(2 * piece + 1 - odd, second);
+	scale(x, factor);
+	*chunk = x;
 }
 
 /* A tile of keys or values on its way from memory to bfloat16 in shared memory, by all THREADS of a
  * block: held as codes in registers meanwhile.  Rows of the tile are those of one head and block. */
 template <int THREADS, int KEYS> struct tile_in {
-	static constexpr int PIECES = ATTN_DIM / 16, EACH = KEYS * PIECES / THREADS;
-	static_assert(EACH * THREADS == KEYS * PIECES && EACH <= PIECES, "whole rows, all alike");
+	static constexpr int ROWS = KEYS * 32 / THREADS, EACH = ROWS / 2;	/* of a warp; pairs */
+	static_assert(ROWS * THREADS == KEYS * 32 && ROWS % 2 == 0 && ROWS <= 32, "pairs of rows");
 	uint4 codes[EACH];
-	uint32_t power;	/* of this thread's row number (lane % PIECES) */
+	uint32_t power;	/* of row (lane % ROWS) of the warp's */
 
-	static __device__ __forceinline__ int first_row(void)
+	static __device__ __forceinline__ uint32_t first_row(void)
 	{
-		return (int)threadIdx.x / PIECES * EACH;
+		return threadIdx.x / 32 * ROWS;
 	}
 	/* head: the codes of the block's head; from: the tile's first row there.  Rows from `valid` on
 	 * are not read, and become zeros. */
 	__device__ __forceinline__ void fetch(const char *head, uint32_t from, uint32_t valid)
 	{
-		const uint32_t first = (uint32_t)first_row(), piece = threadIdx.x % PIECES;
-		const uint32_t mine = first + piece % EACH;
-		const char *at = head + (size_t)(from + first) * ATTN_DIM + piece * 16;
+		const share mine = share_of();
+		const uint32_t row = first_row() + (uint32_t)mine.odd, its = first_row() + threadIdx.x % ROWS;
+		const char *at = head + (size_t)(from + row) * ATTN_DIM + mine.piece * 16;
 
 #pragma unroll
 		for (int j = 0; j < EACH; j++)
-			codes[j] = first + (uint32_t)j < valid ?
-					   __ldcg((const uint4 *)(at + j * ATTN_DIM)) :
+			codes[j] = row + 2 * (uint32_t)j < valid ?
+					   __ldcg((const uint4 *)(at + 2 * j * ATTN_DIM)) :
 					   make_uint4(0, 0, 0, 0);
-		power = mine < valid ? __ldcg((const unsigned char *)head + CODES + from + mine) : 0;
+		power = its < valid ? __ldcg((const unsigned char *)head + CODES + from + its) : 127;
 	}
 	/* place(row, chunk): where 8 numbers go */
 	template <typename F> __device__ __forceinline__ void land(F place) const
 	{
-		const int piece = (int)threadIdx.x % PIECES;
+		const share mine = share_of();
+		const factors f = factors_of(power);
 
 #pragma unroll
 		for (int j = 0; j < EACH; j++) {
-			const uint32_t b = __shfl_sync(0xffffffffu, power,
-						       (int)(threadIdx.x & PIECES) + j);
-			const int row = first_row() + j;
+			const int row = 2 * j + mine.odd;
 
-			sixteen(codes[j], b, piece,
-				[&](int chunk, const uint4 &x) { *place(row, chunk) = x; });
+			sixteen(codes[j], f, row, [&](int half, const uint4 &x) {
+				*place((int)first_row() + row, 2 * mine.piece + half) = x;
+			});
+		}
+		if (f.plain)
+			return;
+#pragma unroll 1
+		for (int i = 0; i < 2 * EACH; i++) {
+			const int row = i / 2 * 2 + mine.odd;
+
+			mend(place((int)first_row() + row, 2 * mine.piece + i % 2), f, row);
 		}
 	}
 };

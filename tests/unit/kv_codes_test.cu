@@ -59,10 +59,13 @@ static void numbers(void)
 			if ((code & 127) == 127 || std::fabs(want) > 3.4e38)	/* 247: above 255.5 nothing is stored but 256 */
 				continue;
 			exact = exact && product(kv::placed(code), kv::factor_of(power) & 0xffff, &bits);
-			if (kv::is_large(power))
+			if (!kv::is_plain(power))
 				exact = exact && product(bits, kv::second_factor_of(power) & 0xffff, &bits);
 			right = right && (double)number(bits) == want && kv::factor_of(power) >> 16 == (kv::factor_of(power) & 0xffff);
 		}
+	uint32_t bits;
+
+	exact = exact && product(kv::placed(kv::NAN_CODE), kv::factor_of(kv::LEAST) & 0xffff, &bits) && bits == kv::NAN_LEAST;
 	claim("every_code_with_every_power_becomes_a_bfloat16_exactly", exact);
 	claim("it_is_the_code_times_the_power", right);
 }
