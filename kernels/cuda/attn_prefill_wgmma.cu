@@ -135,14 +135,18 @@ __device__ __forceinline__ void decode(char *tile, const char *codes)
 				 ((chunk ^ row) & 7) * 16);
 	};
 
-#pragma unroll 4
-	for (int i = 0; i < 8; i++) {
-		const int row = 2 * i + mine.odd;
-		const char *from = codes + (first + row) * ATTN_DIM + mine.piece * 16;
+#pragma unroll 1
+	for (int row = mine.odd; row < 16; row += 8) {
+		uint4 x[4];
 
-		kv::sixteen(load_shared(from), f, row, [&](int half, const uint4 &x) {
-			*place(first + row, 2 * mine.piece + half) = x;
-		});
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			x[i] = load_shared(codes + (first + row + 2 * i) * ATTN_DIM + mine.piece * 16);
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			kv::sixteen(x[i], f, row + 2 * i, [&](int half, const uint4 &y) {
+				*place(first + row + 2 * i, 2 * mine.piece + half) = y;
+			});
 	}
 	if (f.plain)
 		return;
