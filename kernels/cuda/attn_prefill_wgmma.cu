@@ -136,7 +136,8 @@ __device__ __forceinline__ void decode(char *tile, const char *codes)
 	};
 
 #pragma unroll 1
-	for (int row = mine.odd; row < 16; row += 8) {
+	for (int pairs = 0; pairs < 8; pairs += 4) {
+		const int row = 2 * pairs + mine.odd;
 		uint4 x[4];
 
 #pragma unroll
