@@ -19,12 +19,23 @@ static inline void kv_put(uint8_t *head, uint32_t offset, const __nv_bfloat16 *x
 	head[KV_CODES + offset] = e4m3_head(wide, ATTN_DIM, head + (size_t)offset * ATTN_DIM);
 }
 
-static inline double kv_code(uint8_t code)
+static inline double kv_code_now(uint8_t code)
 {
 	const int e = code >> 3 & 15, m = code & 7;
 	const double x = e ? std::ldexp(8 + m, e - 10) : std::ldexp(m, -9);
 
 	return (code & 127) == 127 ? NAN : code & 128 ? -x : x;
+}
+
+/* What a code is. */
+static inline double kv_code(uint8_t code)
+{
+	static double known[256];
+
+	if (known[0x38] == 0)	/* one */
+		for (int i = 0; i < 256; i++)
+			known[i] = kv_code_now((uint8_t)i);
+	return known[code];
 }
 
 static inline void kv_get(const uint8_t *head, uint32_t offset, __nv_bfloat16 *ret)
