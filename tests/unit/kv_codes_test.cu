@@ -50,11 +50,11 @@ static bool product(uint32_t a, uint32_t b, uint32_t *ret)
 static void numbers(void)
 {
 	bool exact = true, right = true;
+	uint32_t bits = 0;
 
 	for (uint32_t power = kv::LEAST; power <= 247; power++)
 		for (uint32_t code = 0; code < 256; code++) {
 			const double want = kv_code((uint8_t)code) * (double)e4m3_power((uint8_t)power);
-			uint32_t bits;
 
 			if ((code & 127) == 127 || std::fabs(want) > 3.4e38)	/* 247: above 255.5 nothing is stored but 256 */
 				continue;
@@ -63,8 +63,6 @@ static void numbers(void)
 				exact = exact && product(bits, kv::second_factor_of(power) & 0xffff, &bits);
 			right = right && (double)number(bits) == want && kv::factor_of(power) >> 16 == (kv::factor_of(power) & 0xffff);
 		}
-	uint32_t bits;
-
 	exact = exact && product(kv::placed(kv::NAN_CODE), kv::factor_of(kv::LEAST) & 0xffff, &bits) && bits == kv::NAN_LEAST;
 	claim("every_code_with_every_power_becomes_a_bfloat16_exactly", exact);
 	claim("it_is_the_code_times_the_power", right);
