@@ -185,12 +185,12 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	r.rotary = m->rotary_dim;
 	r.section_h = m->mrope_section[1];
 	r.section_w = m->mrope_section[2];
+	r.kv = d->limits.kv;
 	r.eps = m->norm_eps;
 	r.q = s->q;
 	r.gate = s->gate;
 	r.k_cache = kv_at(d, index, 0);
 	r.v_cache = kv_at(d, index, 1);
-	r.kv = d->limits.kv;
 	rc = rc ? rc : qk_rope(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, index);
 	pass_mark(d, CLASS_ATTENTION);
