@@ -233,8 +233,8 @@ __device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head
 }
 
 /* What a multiprocessor of an H200 has room for in shared memory; codes in flight must not take
- * the registers for it. */
-template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 1;
+ * the registers for it.  0: no word to the compiler. */
+template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 0;
 
 template <enum kv_format F>
 __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
