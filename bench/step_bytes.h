@@ -17,7 +17,7 @@ struct step_bytes {
 	double position;	/* of a sequence's position: keys and values of all layers */
 };
 
-struct step_bytes step_bytes_of(const struct model_shape *shape, const struct traffic *t);
+struct step_bytes step_bytes_of(const struct model_shape *shape, const struct traffic *t, enum kv_format kv);
 /* experts: distinct ones in use, summed over layers; length: positions of each sequence, in the mean. */
 double step_bytes_sum(const struct step_bytes *b, double batch, double experts, double length);
 

@@ -68,7 +68,7 @@ static bool limits_of(const struct step_options *o, const struct step_table *t, 
 {
 	uint32_t rows = o->rows ? o->rows : t->facts.prompt_rows, longest = 0;
 
-	*ret = (struct device_limits){ .n_threads = o->threads };
+	*ret = (struct device_limits){ .n_threads = o->threads, .kv = o->kv };
 	for (uint32_t i = 0; i < t->n; i++) {
 		const struct step_cell *c = &t->cell[i];
 		const uint32_t blocks = step_cell_blocks(c, o);
@@ -146,7 +146,7 @@ static int skip_memory(const struct step_options *o, const struct step_model *m,
 static int describe(const struct step_options *o, const struct step_model *m, struct step_table *t, struct err *e)
 {
 	const struct device_limits least = { .n_slots = 1, .n_blocks = 1, .max_rows = STEP_GRID,
-					     .max_context = STEP_GRID, .n_threads = o->threads };
+					     .max_context = STEP_GRID, .n_threads = o->threads, .kv = o->kv };
 	struct device *d;
 	int r = device_open(o->device, &m->shape, &least, &d, e);
 

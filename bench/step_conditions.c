@@ -48,7 +48,7 @@ static void model(struct step_report *p, const struct step_run *r)
 				      r->o->shape);
 	step_report_condition(p, "shape", "%u layers (%u attention), width %u, vocabulary %u, %u of %u experts",
 			      s->n_layers, attention, s->hidden, s->vocab_rows, s->n_experts_used, s->n_experts);
-	step_report_condition(p, "formats", "%s; KV BF16", text);
+	step_report_condition(p, "formats", "%s; KV %s", text, r->o->kv == KV_FP8 ? "FP8" : "BF16");
 }
 
 static void method(struct step_report *p, const struct step_run *r)

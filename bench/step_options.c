@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "bench/number.h"
-#include "kernels/step.h"
 #include "lib/opts.h"
 
 enum {
@@ -18,6 +17,7 @@ enum {
 	OPT_DUMMY,
 	OPT_SHAPE,
 	OPT_QUANTIZE,
+	OPT_KV,
 	OPT_BATCH,
 	OPT_CONTEXT,
 	OPT_PROMPT,
@@ -43,6 +43,7 @@ static const struct opts_row rows[] = {
 	{ OPT_QUANTIZE, "quantize", "WHAT",
 	  "becomes FP8 while loading: none, head, dense, "
 	  "head+dense (default: none)" },
+	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
 	{ OPT_BATCH, "batch", "N,N..",
 	  "sequences that decode together (default: 1,8,16,64; cpu: 1,8)" },
 	{ OPT_CONTEXT, "context", "N,N..",
@@ -123,6 +124,7 @@ static bool take(int c, struct step_options *o)
 	case OPT_DUMMY: o->dummy = optarg; return true;
 	case OPT_SHAPE: o->shape = optarg; return true;
 	case OPT_QUANTIZE: return quantize_parse(optarg, &o->quantize) == 0;
+	case OPT_KV: return kv_format_parse(optarg, &o->kv) == 0;
 	case OPT_MEMORY: return number_gibibytes(optarg, &o->memory);
 	case OPT_AHEAD: return number_of(optarg, 0, 1, &o->ahead);
 	case OPT_GREEDY: o->greedy = true; return true;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/quantize.h"
+#include "kernels/step.h"
 
 enum { STEP_MAX_LIST = 16, STEP_MAX_BATCH = 256 };
 
@@ -16,6 +17,7 @@ struct step_options {
 	const char *dummy, *shape;	/* recipe; "35b", "27b" or a folder with config.json */
 	const char *device;
 	enum quantize quantize;
+	enum kv_format kv;
 	uint32_t batch[STEP_MAX_LIST], n_batch, context[STEP_MAX_LIST], n_context;
 	uint32_t prompt[STEP_MAX_LIST], n_prompt;	/* n_*: 0 for none */
 	uint32_t steps, repeat, rows, threads;	/* rows, threads 0: the device's choice */

@@ -11,6 +11,7 @@ bool target_take(struct target *t, int key)
 	case TARGET_DEVICE: t->device = optarg; return true;
 	case TARGET_DUMMY: t->dummy = optarg; return true;
 	case TARGET_SHAPE: t->shape = optarg; return true;
+	case TARGET_KV: return kv_format_parse(optarg, &t->kv) == 0;
 	case TARGET_THREADS: return number_of(optarg, 1, 1024, &t->threads);
 	default: return false;
 	}
@@ -34,6 +35,7 @@ int target_open(struct target *t, struct device_limits limits, struct err *e)
 	int r;
 
 	limits.n_threads = t->threads;
+	limits.kv = t->kv;
 	r = device_open(t->device, &t->m.shape, &limits, &t->d, e);
 	return r < 0 ? r : device_load(t->d, &t->m.source, NULL, NULL, e);
 }

@@ -1,5 +1,5 @@
 /* target.h - which model runs where, for the programs of hearth-bench that are asked for it in the
- * same words: MODEL, or --dummy FORMAT [--shape SHAPE]; --device; --threads.
+ * same words: MODEL, or --dummy FORMAT [--shape SHAPE]; --device; --kv; --threads.
  */
 #ifndef HEARTH_BENCH_TARGET_H
 #define HEARTH_BENCH_TARGET_H
@@ -11,6 +11,7 @@
 struct target {
 	const char *device, *model, *dummy, *shape;	/* model NULL: made-up weights */
 	uint32_t threads;
+	enum kv_format kv;
 	struct step_model m;
 	struct device *d;
 };
@@ -18,7 +19,7 @@ struct target {
 #define TARGET_INIT { .device = "cpu", .shape = "35b" }
 
 /* Keys of their own; a program's table has TARGET_ROWS among its rows. */
-enum { TARGET_DEVICE = OPTS_LONG_ONLY + 100, TARGET_DUMMY, TARGET_SHAPE, TARGET_THREADS };
+enum { TARGET_DEVICE = OPTS_LONG_ONLY + 100, TARGET_DUMMY, TARGET_SHAPE, TARGET_KV, TARGET_THREADS };
 
 #define TARGET_ROWS \
 	{ TARGET_DEVICE, "device", "DEVICE", "cpu or cuda:N (default: cpu)" }, \
@@ -26,6 +27,7 @@ enum { TARGET_DEVICE = OPTS_LONG_ONLY + 100, TARGET_DUMMY, TARGET_SHAPE, TARGET_
 	  "no MODEL: weights made up in bf16, fp8, nvfp4 or nvfp4-fp8" }, \
 	{ TARGET_SHAPE, "shape", "SHAPE", \
 	  "of --dummy: 35b, 27b or a folder with config.json (default: 35b)" }, \
+	{ TARGET_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" }, \
 	{ TARGET_THREADS, "threads", "N", "of the CPU back end (default: one a core)" }
 
 /* An option, its argument in optarg.  False: none of these, or not possible. */

@@ -75,7 +75,7 @@
 	{ "model", "quantize", CONF_CHOICE, 0, 0, "none|head|dense|head+dense", "none", true, \
 	  "converted to FP8 while loading: lm_head, the dense projections (no experts), both" }, \
 	{ "model", "kv", CONF_CHOICE, 0, 0, "bf16|fp8", "bf16", true, \
-	  "format of keys and values; fp8 takes half the memory (cpu only yet)" }, \
+	  "format of keys and values; fp8 takes half the memory" }, \
 	MODEL_CONF_K("model", "context", CONF_INT, 0, 100000000, "0", true, \
 	  "tokens of prompt and answer together; 0: what the model was made for"), \
 	MODEL_CONF_K("model", "max_streams", CONF_INT, 1, 1024, "16", true, \

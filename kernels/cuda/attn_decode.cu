@@ -5,7 +5,8 @@
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
  * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this
- * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.
+ * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.  An FP8 cache
+ * (kv.cuh) loads into registers and becomes bfloat16 on its way into the same places.
  *
  * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in
  * order, normalises and applies the gate.
@@ -16,6 +17,7 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
@@ -60,18 +62,41 @@ template <int PENDING> __device__ void copy_wait(void)
 	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
 }
 
-__device__ void load_tile(uint4 (*dst)[CHUNKS], const void *base, uint32_t valid)
-{
-	const uint4 *src = (const uint4 *)base;
+/* A tile's keys or values between memory and their place: fetch() begins to load, land() ends it
+ * before the barrier behind which they are read.  Keys from `valid` on become zeros. */
+template <enum kv_format F> struct tile_in {
+	static constexpr int PENDING = 1;	/* copies begun later than what is waited for */
 
-	for (int i = threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
-		int r = i / CHUNKS, c = i % CHUNKS;
-		bool ok = (uint32_t)r < valid;
+	__device__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
+	{
+		const uint4 *src = (const uint4 *)head;
 
-		copy16(&dst[r][c ^ (r & 7)], src + (ok ? i : 0), ok);
+		for (int i = threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
+			int r = i / CHUNKS, c = i % CHUNKS;
+			bool ok = (uint32_t)r < valid;
+
+			copy16(&dst[r][c ^ (r & 7)], src + (ok ? i : 0), ok);
+		}
+		copy_commit();
 	}
-	copy_commit();
-}
+	/* nothing, but in its turn among the copies */
+	__device__ void skip(void) { copy_commit(); }
+	__device__ void land(uint4 (*)[CHUNKS]) { copy_wait<PENDING>(); }
+};
+
+template <> struct tile_in<KV_FP8> {
+	kv::tile_in<THREADS, TILE> in;
+
+	__device__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t valid)
+	{
+		in.fetch(head, 0, valid);
+	}
+	__device__ void skip(void) {}
+	__device__ void land(uint4 (*dst)[CHUNKS])
+	{
+		in.land([&](int r, int c) { return &dst[r][c ^ (r & 7)]; });
+	}
+};
 
 __device__ void ldmatrix4(uint32_t r[4], const void *p)
 {
@@ -179,13 +204,13 @@ __device__ void accumulate(const shared &s, float o[4][4])
 	}
 }
 
+template <enum kv_format F>
 __device__ const char *page(const attn_decode_args &a, const void *pool, const attn_row &row,
 			    uint32_t first_key, uint32_t kv_head)
 {
 	uint32_t block = a.blocks[row.table + first_key / ATTN_PAGE];
 
-	return (const char *)pool +
-	       ((size_t)block * a.kv_heads + kv_head) * ATTN_PAGE * ATTN_DIM * 2;
+	return (const char *)pool + ((size_t)block * a.kv_heads + kv_head) * attn_head_bytes(F);
 }
 
 __device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head,
@@ -207,7 +232,12 @@ __device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head
 	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
 }
 
-__global__ void __launch_bounds__(THREADS)
+/* What a multiprocessor of an H200 has room for in shared memory; codes in flight must not take
+ * the registers for it.  0: no word to the compiler. */
+template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 0;
+
+template <enum kv_format F>
+__global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	extern __shared__ char raw[];
@@ -219,25 +249,26 @@ __global__ void __launch_bounds__(THREADS)
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
 	float o[4][4] = {};
+	tile_in<F> k, v;
 
 	chain_wait();
 	chain_release();
 	if (first >= row.length)
 		return;
-	load_tile(s.kv.k, page(a, a.k, row, first, kv_head), end - first);
+	k.fetch(s.kv.k, page<F>(a, a.k, row, first, kv_head), end - first);
 	load_q(s, a, blockIdx.z, kv_head, group);
 	for (uint32_t at = first; at < end; at += TILE) {
-		load_tile(s.kv.v, page(a, a.v, row, at, kv_head), end - at);
-		copy_wait<1>();		/* K is there, V may still come */
+		v.fetch(s.kv.v, page<F>(a, a.v, row, at, kv_head), end - at);
+		k.land(s.kv.k);		/* V may still come */
 		__syncthreads();
 		scores(s, end - at);
 		__syncthreads();
 		if (at + TILE < end)	/* K's place is free */
-			load_tile(s.kv.k, page(a, a.k, row, at + TILE, kv_head), end - at - TILE);
+			k.fetch(s.kv.k, page<F>(a, a.k, row, at + TILE, kv_head), end - at - TILE);
 		else
-			copy_commit();	/* an empty group, so that the count below holds */
+			k.skip();
 		softmax(s, m, l);
-		copy_wait<1>();		/* V is there */
+		v.land(s.kv.v);
 		__syncthreads();
 		accumulate(s, o);
 		__syncthreads();
@@ -294,6 +325,18 @@ __global__ void __launch_bounds__(ATTN_DIM)
 	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }
 
+template <enum kv_format F>
+int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
+{
+	const size_t bytes = sizeof(shared) + 128;
+
+	if (cudaFuncSetAttribute(attn_split_kernel<F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)bytes) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
+			    bytes, 1, stream, *a, splits);
+}
+
 } /* namespace */
 
 uint32_t attn_max_splits(uint32_t length)
@@ -317,7 +360,6 @@ uint64_t attn_scratch_floats(uint32_t n_rows, uint32_t max_length, uint32_t q_he
 
 int attn_decode(const struct attn_decode_args *a, void *stream)
 {
-	const size_t bytes = sizeof(shared) + 128;
 	uint32_t splits;
 	int rc;
 
@@ -325,11 +367,8 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	    a->q_heads % a->kv_heads || a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
 		return -EINVAL;
 	splits = attn_max_splits(a->max_length);
-	if (cudaFuncSetAttribute(attn_split_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)bytes) != cudaSuccess)
-		return -ENODEV;
-	rc = chain_launch(attn_split_kernel, dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes,
-			  1, (cudaStream_t)stream, *a, splits);
+	rc = a->kv == KV_FP8 ? launch_split<KV_FP8>(a, splits, (cudaStream_t)stream) :
+			       launch_split<KV_BF16>(a, splits, (cudaStream_t)stream);
 	return rc ? rc :
 		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, 1,
 				 (cudaStream_t)stream, *a, splits);

@@ -17,9 +17,22 @@
 extern "C" {
 #endif
 
+#include "kernels/step.h"
+
 #define ATTN_DIM 256
 #define ATTN_PAGE 64		/* positions of one KV block */
 #define ATTN_MAX_GROUP 8	/* query heads of one KV head */
+
+/* Bytes of one head's keys, or values, in a block: bf16 [64][256], or (KV_FP8) e4m3 codes [64][256]
+ * and behind them the 64 powers of two of its positions (kernels/e4m3.h). */
+static inline
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+size_t attn_head_bytes(enum kv_format kv)
+{
+	return (size_t)ATTN_PAGE * (kv == KV_FP8 ? ATTN_DIM + 1 : 2 * ATTN_DIM);
+}
 
 struct attn_row {
 	uint32_t length;	/* keys: positions 0 .. length - 1, the row's own included */
@@ -34,9 +47,10 @@ struct attn_decode_args {
 	const uint32_t *blocks;		/* block numbers, one per ATTN_PAGE positions */
 	const void *q;		/* bf16 [n_rows][q_heads][256], normalised and rotated */
 	const void *gate;	/* bf16 [n_rows][q_heads][256] */
-	const void *k, *v;	/* bf16 [n_blocks][kv_heads][64][256] */
+	const void *k, *v;	/* [n_blocks][kv_heads] of attn_head_bytes(kv) */
 	float *scratch;		/* attn_scratch_floats(n_rows, max_length, q_heads) */
 	void *out;		/* bf16 [n_rows][q_heads][256]: o / l * sigmoid(gate) */
+	enum kv_format kv;
 };
 
 /* Keys of one split of a row with `length` keys. */

@@ -4,7 +4,8 @@
  *	S [16][32 keys]   = q [16][256] K^T
  *	O [16][256 dims] += P [16][32] V
  * over tiles of 32 keys from position 0 in order.  K of the next tile loads while V of this one is
- * multiplied, and the other way round; 96 KB of shared memory, so it fits GB10.
+ * multiplied, and the other way round; 96 KB of shared memory, so it fits GB10.  An FP8 cache
+ * (kv.cuh) loads into registers and becomes bfloat16 on its way into the same places.
  */
 #include "kernels/cuda/attn_prefill.h"
 
@@ -12,6 +13,7 @@
 #include <errno.h>
 
 #include "kernels/cuda/attn_prefill.cuh"
+#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
@@ -32,22 +34,46 @@ __device__ uint32_t smem_address(const void *p)
 	return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* Keys first .. first + 31 of the sequence. */
-__device__ void load_tile(uint4 (*dst)[CHUNKS], const attn_prefill_args &a, const void *pool,
-			  const work &w, uint32_t first)
-{
-	const size_t block = a.blocks[w.tile.table + first / ATTN_PAGE];
-	const uint4 *src =
-		(const uint4 *)pool +
-		((block * a.kv_heads + w.kv_head) * ATTN_PAGE + first % ATTN_PAGE) * CHUNKS;
+/* A tile's keys or values between memory and their place: fetch() begins to load the keys first ..
+ * first + 31 of the sequence, land() ends it before the barrier behind which they are read. */
+template <enum kv_format F> struct tile_in {
+	__device__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t first)
+	{
+		const uint4 *src = (const uint4 *)head + first % ATTN_PAGE * CHUNKS;
 
 #pragma unroll
-	for (int i = (int)threadIdx.x; i < KEYS * CHUNKS; i += THREADS) {
-		const int r = i / CHUNKS, c = i % CHUNKS;
+		for (int i = (int)threadIdx.x; i < KEYS * CHUNKS; i += THREADS) {
+			const int r = i / CHUNKS, c = i % CHUNKS;
 
-		copy16(&dst[r][c ^ (r & 7)], src + i);
+			copy16(&dst[r][c ^ (r & 7)], src + i);
+		}
+		copy_commit();
 	}
-	copy_commit();
+	/* of two copies begun: the earlier, and what came before */
+	__device__ void land(uint4 (*)[CHUNKS]) { copy_wait<1>(); }
+};
+
+template <> struct tile_in<KV_FP8> {
+	kv::tile_in<THREADS, KEYS> in;
+
+	__device__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t first)
+	{
+		in.fetch(head, first % ATTN_PAGE, KEYS);
+	}
+	__device__ void land(uint4 (*dst)[CHUNKS])
+	{
+		in.land([&](int r, int c) { return &dst[r][c ^ (r & 7)]; });
+	}
+};
+
+/* The head of the block with key `first` of the sequence. */
+template <enum kv_format F>
+__device__ const char *head_at(const attn_prefill_args &a, const void *pool, const work &w,
+			       uint32_t first)
+{
+	const size_t block = a.blocks[w.tile.table + first / ATTN_PAGE];
+
+	return (const char *)pool + (block * a.kv_heads + w.kv_head) * attn_head_bytes(F);
 }
 
 __device__ void ldmatrix4(uint32_t r[4], const void *p)
@@ -119,6 +145,7 @@ __device__ void accumulate(const shared &s, const float (&p)[KEYS / 2], float (&
 	}
 }
 
+template <enum kv_format F>
 __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefill_args a)
 {
 	extern __shared__ char raw[];
@@ -129,6 +156,7 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	};
 	float o[ATTN_DIM / 2] = {}, c[KEYS / 2], scale[2];
 	running r = { { -INFINITY, -INFINITY }, { 0, 0 } };
+	tile_in<F> k, v;
 	uint32_t place[2], f;
 	work w;
 
@@ -141,16 +169,18 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 	/* whole tiles of keys that the block's last place sees, whether it has a row or not */
 	if (w.last && place_of(w, w.first + BLOCK_ROWS - 1) < KEYS)
 		w.end -= KEYS;
-	load_tile(s.k, a, a.k, w, w.key0);
+	k.fetch(s.k, head_at<F>(a, a.k, w, w.key0), w.key0);
 	copy_rows(a, w, f, 0, place_in);
 	for (uint32_t at = w.key0; at < w.end; at += KEYS) {
-		load_tile(s.v, a, a.v, w, at);
-		copy_wait<1>();		/* K and q are there, V may still come */
+		v.fetch(s.v, head_at<F>(a, a.v, w, at), at);
+		if constexpr (F == KV_FP8)
+			copy_wait<0>();	/* q */
+		k.land(s.k);		/* and q; V may still come */
 		__syncthreads();
 		scores(s, c);
 		__syncthreads();
 		if (at + KEYS < w.end)	/* K's place is free */
-			load_tile(s.k, a, a.k, w, at + KEYS);
+			k.fetch(s.k, head_at<F>(a, a.k, w, at + KEYS), at + KEYS);
 		else if (w.whole)	/* so is q's, for the gates */
 			copy_rows(a, w, f, ATTN_DIM, place_in);
 		else
@@ -159,7 +189,7 @@ __global__ void __launch_bounds__(THREADS, 1) attn_prefill_mma_kernel(attn_prefi
 			mask<KEYS>(c, place, at - w.tile.pos);
 		softmax<KEYS>(c, r, scale);
 		rescale(o, scale);
-		copy_wait<1>();		/* V is there */
+		v.land(s.v);
 		__syncthreads();
 		accumulate(s, c, o);
 		__syncthreads();
@@ -227,16 +257,16 @@ __global__ void __launch_bounds__(MERGE_WARPS * 32, 4)
 		make_uint4(out[0], out[1], out[2], out[3]);
 }
 
-int launch_mma(const attn_prefill_args *a, cudaStream_t stream)
+template <enum kv_format F> int launch_mma(const attn_prefill_args *a, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
 
-	if (cudaFuncSetAttribute(attn_prefill_mma_kernel,
+	if (cudaFuncSetAttribute(attn_prefill_mma_kernel<F>,
 				 cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_prefill_mma_kernel, dim3(blocks_of(a)), THREADS, bytes, 1, stream,
-			    *a);
+	return chain_launch(attn_prefill_mma_kernel<F>, dim3(blocks_of(a)), THREADS, bytes, 1,
+			    stream, *a);
 }
 
 /* A turn: all its tiles, and what they left to merge. */
@@ -250,8 +280,10 @@ int launch_turn(attn_prefill_args a, uint32_t first, uint32_t n, bool hopper, cu
 		merge = merge || a.plan[i].segment;
 	a.tiles += first;
 	a.n_tiles = n;
-	rc = a.form == ATTN_FORM_MMA || !hopper ? launch_mma(&a, stream) :
-						  attn_prefill_wgmma(&a, stream);
+	if (a.form != ATTN_FORM_MMA && hopper)
+		rc = attn_prefill_wgmma(&a, stream);
+	else
+		rc = a.kv == KV_FP8 ? launch_mma<KV_FP8>(&a, stream) : launch_mma<KV_BF16>(&a, stream);
 	if (rc || !merge)
 		return rc;
 	return chain_launch(attn_prefill_merge_kernel, dim3(warps / MERGE_WARPS), MERGE_WARPS * 32,

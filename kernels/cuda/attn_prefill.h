@@ -74,7 +74,7 @@ uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32
 			    struct attn_tile *ret);
 
 /* Head norm (1 + w) and rotation of q and k in f32, one rounding; q stays in its place, k and v go
- * into the cache.  The places of a last block behind its run's end become zeros (attn_prefill()
+ * into the cache, in FP8 rounded once more.  The places of a last block behind its run's end become zeros (attn_prefill()
  * multiplies them by a probability of zero). */
 struct attn_prefill_in_args {
 	const struct attn_tile *tiles;	/* [n_tiles] in device memory */
@@ -91,7 +91,8 @@ struct attn_prefill_in_args {
 	/* frequencies of the height and width axes, interleaved T H W */
 	uint32_t section_h, section_w;
 	float eps;
-	void *k_cache, *v_cache;	/* bf16 [n_blocks][kv_heads][64][256] */
+	void *k_cache, *v_cache;	/* [n_blocks][kv_heads] of attn_head_bytes(kv) */
+	enum kv_format kv;
 };
 int attn_prefill_in(const struct attn_prefill_in_args *a, void *stream);
 
@@ -111,10 +112,11 @@ struct attn_prefill_args {
 	const void *qg;	/* as attn_prefill_in() left it: query 256, gate 256 for each head */
 	const uint32_t *blocks;		/* block numbers, one per ATTN_PAGE positions */
 	uint32_t n_blocks;		/* of the cache */
-	const void *k, *v;		/* bf16 [n_blocks][kv_heads][64][256] */
+	const void *k, *v;		/* [n_blocks][kv_heads] of attn_head_bytes(kv) */
 	float *scratch;	/* for the slots given to attn_prefill_tiles(); NULL: none */
 	void *out;			/* bf16 [n_rows][q_heads][256]: o / l * sigmoid(gate) */
 	enum attn_prefill_form form;
+	enum kv_format kv;
 };
 int attn_prefill(const struct attn_prefill_args *a, void *stream);
 

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
@@ -106,16 +107,41 @@ __device__ piece norm_rotate(const attn_prefill_in_args &a, const rotation &t, c
 	return out;
 }
 
-__device__ size_t cache_at(const attn_prefill_in_args &a, const qk_row &row, uint32_t head,
-			   uint32_t offset)
+/* The head of a row's block in the cache. */
+template <enum kv_format F>
+__device__ char *head_at(const attn_prefill_in_args &a, void *cache, const qk_row &row,
+			 uint32_t head)
 {
-	return (((size_t)row.block * a.kv_heads + head) * ATTN_PAGE + offset) * ATTN_DIM +
-	       threadIdx.x % 32 * EACH;
+	return (char *)cache + ((size_t)row.block * a.kv_heads + head) * attn_head_bytes(F);
+}
+
+/* A row of it: this lane's 8 dims. */
+template <enum kv_format F> __device__ void append(char *head, uint32_t offset, const piece &x)
+{
+	const uint32_t lane = threadIdx.x % 32;
+
+	if constexpr (F == KV_FP8) {
+		uint32_t most = 0, codes[EACH / 2];
+
+#pragma unroll
+		for (int i = 0; i < EACH; i++)
+			most = max(most, kv::size_of(x.x[i]));
+		most = __reduce_max_sync(0xffffffffu, most);
+#pragma unroll
+		for (int i = 0; i < EACH / 2; i++)
+			codes[i] = kv::codes_of(x.x[2 * i], x.x[2 * i + 1], most);
+		((uint2 *)(head + offset * ATTN_DIM))[lane] = make_uint2(
+			codes[0] | codes[1] << 16, codes[2] | codes[3] << 16);
+		if (lane == 0)
+			head[kv::CODES + offset] = (char)kv::power_for(most);
+	} else {
+		store(head + (offset * ATTN_DIM + lane * EACH) * sizeof(bf16), x);
+	}
 }
 
 /* A warp's heads: every WARPS-th of the queries, then of the keys; the next is loaded before this
  * one is worked on. */
-__device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
+template <enum kv_format F> __device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
 {
 	const uint32_t warp = threadIdx.x / 32, mine = threadIdx.x % 32 * EACH;
 	const qk_row at = a.rows[row];
@@ -135,37 +161,38 @@ __device__ void row_in(const attn_prefill_in_args &a, uint32_t row)
 	}
 	w = load((const bf16 *)a.k_norm + mine);
 	for (uint32_t h = warp; h < a.kv_heads; h += WARPS) {
-		const size_t to = cache_at(a, at, h, at.offset);
 		const piece x = load(k + h * ATTN_DIM), y = load(v + h * ATTN_DIM);
 
-		store((bf16 *)a.k_cache + to, norm_rotate(a, t, x, w));
-		store((bf16 *)a.v_cache + to, y);
+		append<F>(head_at<F>(a, a.k_cache, at, h), at.offset, norm_rotate(a, t, x, w));
+		append<F>(head_at<F>(a, a.v_cache, at, h), at.offset, y);
 	}
 }
 
 /* The places of a tile's block behind its last row. */
-__device__ void zero_tail(const attn_prefill_in_args &a, const attn_tile &tile)
+template <enum kv_format F> __device__ void zero_tail(const attn_prefill_in_args &a, const attn_tile &tile)
 {
 	const qk_row at = a.rows[tile.row];
 
 	for (uint32_t i = tile.n * a.kv_heads + threadIdx.x / 32; i < ATTN_PAGE * a.kv_heads;
 	     i += WARPS) {
-		const size_t to = cache_at(a, at, i % a.kv_heads, i / a.kv_heads);
+		const uint32_t head = i % a.kv_heads, offset = i / a.kv_heads;
+		const piece zero = {};
 
-		*(uint4 *)((bf16 *)a.k_cache + to) = make_uint4(0, 0, 0, 0);
-		*(uint4 *)((bf16 *)a.v_cache + to) = make_uint4(0, 0, 0, 0);
+		append<F>(head_at<F>(a, a.k_cache, at, head), offset, zero);
+		append<F>(head_at<F>(a, a.v_cache, at, head), offset, zero);
 	}
 }
 
 /* A block per row, then a block per tile. */
+template <enum kv_format F>
 __global__ void __launch_bounds__(WARPS * 32) attn_prefill_in_kernel(attn_prefill_in_args a)
 {
 	chain_wait();
 	chain_release();
 	if (blockIdx.x < a.n_rows)
-		row_in(a, blockIdx.x);
+		row_in<F>(a, blockIdx.x);
 	else if (a.tiles[blockIdx.x - a.n_rows].n < ATTN_PAGE)
-		zero_tail(a, a.tiles[blockIdx.x - a.n_rows]);
+		zero_tail<F>(a, a.tiles[blockIdx.x - a.n_rows]);
 }
 
 } /* namespace */
@@ -176,6 +203,8 @@ int attn_prefill_in(const struct attn_prefill_in_args *a, void *stream)
 	    !a->kv_heads || a->ld % 8 || !a->rotary || a->rotary % (2 * EACH) ||
 	    a->rotary > ATTN_DIM)
 		return -EINVAL;
-	return chain_launch(attn_prefill_in_kernel, dim3(a->n_rows + a->n_tiles), WARPS * 32, 0, 1,
+	return chain_launch(a->kv == KV_FP8 ? attn_prefill_in_kernel<KV_FP8> :
+					      attn_prefill_in_kernel<KV_BF16>,
+			    dim3(a->n_rows + a->n_tiles), WARPS * 32, 0, 1,
 			    (cudaStream_t)stream, *a);
 }

@@ -74,7 +74,7 @@ static void sizes(struct cuda_device *d)
 	d->channels = 2 * m->gdn_k_heads * m->gdn_head_dim + d->value;
 	d->state_slot = (size_t)d->value * GDN_DIM * 4;
 	d->window_side = (size_t)(GDN_TAPS - 1) * d->channels * 2;
-	d->kv_half = (size_t)l->n_blocks * m->n_kv_heads * STEP_GRID * ATTN_DIM * 2;
+	d->kv_half = (size_t)l->n_blocks * m->n_kv_heads * attn_head_bytes(l->kv);
 	d->kv_layer = 2 * d->kv_half;
 	d->side.resize(l->n_slots);
 	d->penalise.resize(l->n_slots);
@@ -97,10 +97,6 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 
 	if (sscanf(name, "cuda:%d%c", &ordinal, &tail) != 1 || ordinal < 0)
 		return err_set(e, -EINVAL, "%s: not a device of the form cuda:N", name);
-	if (limits->kv != KV_BF16)
-		return err_set(e, -ENOTSUP,
-			       "%s: keys and values in %s: this back end keeps them in bf16 only",
-			       name, kv_format_name(limits->kv));
 	if (cudaGetDeviceCount(&n) != cudaSuccess || ordinal >= n || cudaSetDevice(ordinal) != cudaSuccess ||
 	    cudaGetDeviceProperties(&prop, ordinal) != cudaSuccess)
 		return err_set(e, -ENODEV, "%s: %d CUDA devices here", name, n);
@@ -114,7 +110,8 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 	d->ordinal = ordinal;
 	d->m = *shape;
 	d->limits = *limits;
-	snprintf(text, sizeof(text), "cuda sm_%d%d numerics 1 bf16", prop.major, prop.minor);
+	snprintf(text, sizeof(text), "cuda sm_%d%d numerics 1 bf16%s", prop.major, prop.minor,
+		 limits->kv == KV_FP8 ? " kv=fp8" : "");
 	d->numeric_text = text;
 	sizes(d);
 	workspace_layout(d, NULL, &d->ws);

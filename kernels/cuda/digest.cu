@@ -17,22 +17,30 @@ int add(uint32_t *crc, const void *device, size_t bytes)
 	return 0;
 }
 
+/* What position `offset` has in a head of a block: 256 numbers, or codes and their power. */
+int head_digest(const struct cuda_device *d, const char *head, uint32_t offset, uint32_t *crc)
+{
+	const size_t each = ATTN_DIM * (d->limits.kv == KV_FP8 ? 1 : 2);
+	int rc = add(crc, head + offset * each, each);
+
+	if (d->limits.kv == KV_FP8)
+		rc = rc ? rc : add(crc, head + ATTN_PAGE * each + offset, 1);
+	return rc;
+}
+
 /* Position after position, so that a run's digest is that of its parts in a row. */
 int kv_digest(struct cuda_device *d, const struct piece &p, const std::vector<struct qk_row> &rows,
 	      uint32_t *crc)
 {
-	const size_t each = ATTN_DIM * 2;
+	const size_t head = attn_head_bytes(d->limits.kv);
 
 	for (uint32_t i = 0; i < p.n; i++)
 		for (uint32_t l = 0; l < d->n_attn; l++)
 			for (uint32_t h = 0; h < 2 * d->m.n_kv_heads; h++) {
 				const struct qk_row &r = rows[p.row + i];
-				size_t at =
-					(((size_t)r.block * d->m.n_kv_heads + h / 2) * STEP_GRID +
-					 r.offset) *
-					each;
+				size_t at = ((size_t)r.block * d->m.n_kv_heads + h / 2) * head;
 
-				if (add(crc, kv_at(d, l, (int)(h % 2)) + at, each))
+				if (head_digest(d, kv_at(d, l, (int)(h % 2)) + at, r.offset, crc))
 					return -ENODEV;
 			}
 	return 0;

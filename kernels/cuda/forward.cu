@@ -140,6 +140,7 @@ static int attend(struct cuda_device *d, const struct pass *pass, uint32_t index
 	a.blocks = s->table;
 	a.k = kv_at(d, index, 0);
 	a.v = kv_at(d, index, 1);
+	a.kv = d->limits.kv;
 	a.scratch = s->attn;
 	for (uint32_t row = 0; row < pass->n_rows; row += a.n_rows) {
 		int rc;
@@ -184,6 +185,7 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	r.rotary = m->rotary_dim;
 	r.section_h = m->mrope_section[1];
 	r.section_w = m->mrope_section[2];
+	r.kv = d->limits.kv;
 	r.eps = m->norm_eps;
 	r.q = s->q;
 	r.gate = s->gate;

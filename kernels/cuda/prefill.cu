@@ -122,6 +122,7 @@ int attend(struct cuda_device *d, const struct pass *pass, const struct attn_til
 	a.n_blocks = d->limits.n_blocks;
 	a.k = kv_at(d, index, 0);
 	a.v = kv_at(d, index, 1);
+	a.kv = d->limits.kv;
 	a.scratch = attn_slots(d) ? s->attn_slots : NULL;
 	a.out = s->ao;
 	return attn_prefill(&a, d->stream);
@@ -161,6 +162,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, const struct
 	r.eps = m->norm_eps;
 	r.k_cache = kv_at(d, index, 0);
 	r.v_cache = kv_at(d, index, 1);
+	r.kv = d->limits.kv;
 	rc = rc ? rc : attn_prefill_in(&r, d->stream);
 	rc = rc ? rc : attend(d, pass, plan, index);
 	pass_mark(d, CLASS_ATTENTION);

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(NORM_WARPS * 32) rms_norm_kernel(rms_norm_args
 						       __fadd_rn(1.0f, __bfloat162float(w[i]))));
 }
 
-constexpr int HEAD = 256, PAGE = 64;
+constexpr int HEAD = ATTN_DIM;
 
 /* Which axis turns frequency j: T H W T H W .. while the sections last (qwen3_vl's
  * interleaving). */
@@ -96,7 +97,41 @@ __device__ bf16 norm_rotate(const qk_rope_args &a, const qk_row &row, const bf16
 	return __float2bfloat16_rn(v);
 }
 
+/* The largest of a block's numbers, as their bits say it. */
+__device__ uint32_t block_most(bf16 x)
+{
+	__shared__ uint32_t part[HEAD / 32];
+	uint32_t most = __reduce_max_sync(0xffffffffu, kv::size_of(x));
+
+	__syncthreads();	/* an earlier call's readers are done */
+	if (threadIdx.x % 32 == 0)
+		part[threadIdx.x / 32] = most;
+	__syncthreads();
+	for (uint32_t i = 0; i < HEAD / 32; i++)
+		most = max(most, part[i]);
+	return most;
+}
+
+/* This thread's dim of a head into its place of the cache. */
+template <enum kv_format F>
+__device__ void append(const qk_rope_args &a, void *cache, const qk_row &row, uint32_t head, bf16 x)
+{
+	const uint32_t d = threadIdx.x;
+	char *to = (char *)cache + ((size_t)row.block * a.kv_heads + head) * attn_head_bytes(F);
+
+	if constexpr (F == KV_FP8) {
+		const uint32_t most = block_most(x);
+
+		to[row.offset * HEAD + d] = (char)kv::codes_of(x, x, most);
+		if (d == 0)
+			to[kv::CODES + row.offset] = (char)kv::power_for(most);
+	} else {
+		((bf16 *)to)[row.offset * HEAD + d] = x;
+	}
+}
+
 /* Block (head, row): query heads first, then key heads. */
+template <enum kv_format F>
 __global__ void __launch_bounds__(HEAD) qk_rope_kernel(qk_rope_args a)
 {
 	__shared__ float shared[HEAD];
@@ -116,12 +151,11 @@ __global__ void __launch_bounds__(HEAD) qk_rope_kernel(qk_rope_args a)
 	} else {
 		const uint32_t h = blockIdx.x - a.q_heads;
 		const size_t from = first + h * HEAD;
-		const size_t to =
-			(((size_t)row.block * a.kv_heads + h) * PAGE + row.offset) * HEAD + d;
 
-		((bf16 *)a.v_cache)[to] = ((const bf16 *)a.v)[from + d];
-		((bf16 *)a.k_cache)[to] = norm_rotate(a, row, (const bf16 *)a.k + from,
-						      (const bf16 *)a.k_norm, shared);
+		append<F>(a, a.v_cache, row, h, ((const bf16 *)a.v)[from + d]);
+		append<F>(a, a.k_cache, row, h,
+			  norm_rotate(a, row, (const bf16 *)a.k + from, (const bf16 *)a.k_norm,
+				      shared));
 	}
 }
 
@@ -140,6 +174,6 @@ int qk_rope(const struct qk_rope_args *a, void *stream)
 	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary ||
 	    a->rotary % 2 || a->rotary > HEAD)
 		return -EINVAL;
-	return chain_launch(qk_rope_kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
+	return chain_launch(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
 			    (cudaStream_t)stream, *a);
 }

@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+#include "kernels/step.h"
+
 /* out = bf16((x r) (1 + w)), r = rsqrt(mean(x^2) + eps), over `width` (a multiple of 8). */
 struct rms_norm_args {
 	const void *x;		/* bf16 [rows][width] */
@@ -46,7 +48,8 @@ struct qk_rope_args {
 	uint32_t section_h, section_w;
 	float eps;
 	void *q, *gate;		/* out bf16 [n_rows][q_heads][256] */
-	void *k_cache, *v_cache;	/* bf16 [n_blocks][kv_heads][64][256] */
+	void *k_cache, *v_cache;	/* [n_blocks][kv_heads] of attn_head_bytes(kv), attn_decode.h */
+	enum kv_format kv;
 };
 int qk_rope(const struct qk_rope_args *a, void *stream);
 

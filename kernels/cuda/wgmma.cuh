@@ -54,6 +54,16 @@ static __device__ __forceinline__ void tensor_copy(void *dst, const CUtensorMap 
 		     : "memory");
 }
 
+/* `bytes` as they lie; all of them and both addresses multiples of 16. */
+static __device__ __forceinline__ void bulk_copy(void *dst, const void *src, uint32_t bytes,
+						 uint64_t *full)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+		     "[%0], [%1], %2, [%3];" ::"r"(smem_address(dst)),
+		     "l"(src), "r"(bytes), "r"(smem_address(full))
+		     : "memory");
+}
+
 /* ---- products ---------------------------------------------------------------- */
 
 /* A matrix in shared memory with the 128-byte swizzle.  Along the contiguous axis a column has 64

@@ -1,7 +1,9 @@
 /* attn_decode_test.cu - decode attention against a reference in double, over lengths around every
- * border of pages and splits; neighbours change no bit.  Exits 77 without a GPU; --bench for times. */
+ * border of pages and splits; neighbours change no bit; an FP8 cache gives what a BF16 cache of its numbers
+ * gives.  Exits 77 without a GPU; --bench for times. */
 #include "kernels/cuda/attn_decode.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/kv_reference.h"
 
 static const int DIM = ATTN_DIM;
 
@@ -16,6 +18,8 @@ struct problem {
 	array<uint32_t> *blocks;
 	array<__nv_bfloat16> q, gate, *k, *v, out;
 	array<float> *scratch;
+	array<uint8_t> *kc = nullptr, *vc = nullptr;	/* once there is narrow() */
+	enum kv_format kv = KV_BF16;
 
 	problem(int qh_, int kvh_, std::vector<uint32_t> len, bool poison = true)
 		: qh(qh_), kvh(kvh_), lengths(len), rows(len.size()), q(len.size() * (size_t)qh_ * DIM),
@@ -46,7 +50,42 @@ struct problem {
 			poison_tails();
 		scratch = new array<float>(attn_scratch_floats((uint32_t)len.size(), longest(), (uint32_t)qh));
 	}
-	~problem() { delete blocks; delete k; delete v; delete scratch; }
+	~problem() { delete blocks; delete k; delete v; delete scratch; delete kc; delete vc; }
+	/* An FP8 cache beside the other one, which then holds the same numbers; NaN and infinite powers behind the ends. */
+	void narrow(void)
+	{
+		std::vector<uint8_t> codes[2];
+
+		kv_narrow(k->h, codes[0]);
+		kv_narrow(v->h, codes[1]);
+		kc = new array<uint8_t>(codes[0].size());
+		vc = new array<uint8_t>(codes[1].size());
+		for (size_t r = 0; r < lengths.size(); r++)
+			for (uint32_t key = lengths[r]; key % ATTN_PAGE; key++)
+				for (int h = 0; h < kvh; h++)
+					for (auto &c : codes) {
+						uint8_t *head = &c[at(r, key, h) / KV_CODES * KV_HEAD];
+
+						memset(head + (size_t)(key % ATTN_PAGE) * DIM, 0xff, DIM);
+						head[KV_CODES + key % ATTN_PAGE] = 0xff;
+					}
+		kc->h = codes[0];
+		vc->h = codes[1];
+		poison_tails();		/* and up */
+		kc->up();
+		vc->up();
+	}
+	/* For times: an FP8 cache of one number everywhere. */
+	void same_codes(enum kv_format format)
+	{
+		kv = format;
+		if (kv == KV_BF16)
+			return;
+		kc = new array<uint8_t>(k->h.size() / KV_CODES * KV_HEAD);
+		vc = new array<uint8_t>(kc->h.size());
+		CUDA(cudaMemset(kc->d, 0x78, kc->h.size()));
+		CUDA(cudaMemset(vc->d, 0x78, vc->h.size()));
+	}
 	uint32_t longest(void) const { return *std::max_element(lengths.begin(), lengths.end()); }
 	size_t at(size_t row, uint32_t key, int head) const
 	{
@@ -68,8 +107,10 @@ struct problem {
 	}
 	attn_decode_args args(void)
 	{
+		const void *keys = kv == KV_FP8 ? (void *)kc->d : k->d, *values = kv == KV_FP8 ? (void *)vc->d : v->d;
+
 		return { rows.d, (uint32_t)lengths.size(), longest(), (uint32_t)qh, (uint32_t)kvh, blocks->d, q.d, gate.d,
-			 k->d, v->d, scratch->d, out.d };
+			 keys, values, scratch->d, out.d, kv };
 	}
 	bool run(void)
 	{
@@ -133,11 +174,43 @@ static void against_reference(int qh, int kvh)
 	claim(name, ok && worst < 5e-3);
 }
 
-static void exactness(void)
+/* Of heads with all kinds of powers; `broken`: some of the keys and values are no numbers. */
+static void narrow(int qh, int kvh, bool broken)
+{
+	problem p(qh, kvh, { 1, 2, 63, 64, 65, 127, 128, 129, 1000, 4096, 4097, 4224, 5000, 17000 });
+	std::vector<__nv_bfloat16> wide;
+	size_t odd = 0;
+	char name[128];
+	bool ok;
+
+	kv_spread(p.k->h, 4);
+	kv_spread(p.v->h, 100);
+	for (size_t r = 0; broken && r < p.lengths.size(); r += 2) {
+		p.k->h[p.at(r, 0, 0) + 255] = __float2bfloat16_rn(r % 4 ? NAN : INFINITY);
+		p.v->h[p.at(r, p.lengths[r] - 1, kvh - 1)] = __float2bfloat16_rn(r % 4 ? -INFINITY : NAN);
+	}
+	p.narrow();
+	ok = p.run();
+	wide = p.out.h;
+	p.kv = KV_FP8;
+	ok = p.run() && ok && p.kc->guarded() && p.vc->guarded();
+	for (const __nv_bfloat16 &x : wide)
+		odd += !std::isfinite(__bfloat162float(x));
+	printf("  heads %d/%d: %zu of %zu results are no numbers\n", qh, kvh, odd, wide.size());
+	snprintf(name, sizeof(name), "heads_%d_%d_fp8_is_bf16_of_its_numbers%s", qh, kvh, broken ? "_and_nan_stays" : "");
+	claim(name, ok && !memcmp(wide.data(), p.out.h.data(), wide.size() * 2) && broken == (odd > 0));
+}
+
+static void exactness(enum kv_format kv)
 {
 	std::vector<uint32_t> lengths = { 700, 64, 9000, 1, 333, 20000, 4100 };
 	problem p(16, 2, lengths);
-	bool ok = p.run(), same = true;
+	bool ok, same = true;
+
+	p.kv = kv;
+	if (kv == KV_FP8)
+		p.narrow();
+	ok = p.run();
 	std::vector<__nv_bfloat16> all = p.out.h;
 	const size_t n = (size_t)p.qh * DIM;
 
@@ -155,7 +228,7 @@ static void exactness(void)
 		p.out.down();
 		same = same && !memcmp(p.out.h.data(), &all[r * n], n * 2);
 	}
-	claim("neighbours_change_no_bit", ok && same);
+	claim(kv == KV_FP8 ? "fp8_neighbours_change_no_bit" : "neighbours_change_no_bit", ok && same);
 }
 
 static void refuses(void)
@@ -176,24 +249,28 @@ static void bench(void)
 	const double roof = copy_roof();
 
 	printf("%d layers of 16/2 heads in one graph\n\n", LAYERS);
-	printf("| rows | length | us a layer | GB/s of KV | of the copy roof |\n|--:|--:|--:|--:|--:|\n");
+	printf("| KV | rows | length | us a layer | GB/s of KV | of the copy roof |\n|---|--:|--:|--:|--:|--:|\n");
 	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1024 }, { 1, 8192 }, { 1, 65536 }, { 8, 1024 }, { 64, 1024 },
-							       { 16, 8192 } }) {
-		std::vector<problem *> layers;
-		double bytes = (double)c.first * c.second * 2 * 2 * DIM * 2;
+							       { 16, 8192 } })
+		for (enum kv_format kv : { KV_BF16, KV_FP8 }) {
+			std::vector<problem *> layers;
+			double bytes = (double)c.first * c.second * 2 * 2 * (double)attn_head_bytes(kv) / ATTN_PAGE;
 
-		for (int i = 0; i < LAYERS && (i < 1 || bytes * i < 5e8); i++)
-			layers.push_back(new problem(16, 2, std::vector<uint32_t>((size_t)c.first, c.second), false));
-		double us = 1000.0 / LAYERS * graph_ms(30, [&](cudaStream_t s) {
-			for (int i = 0; i < LAYERS; i++) {
-				attn_decode_args a = layers[i % layers.size()]->args();
-				attn_decode(&a, s);
+			for (int i = 0; i < LAYERS && (i < 1 || bytes * i < 5e8); i++) {
+				layers.push_back(new problem(16, 2, std::vector<uint32_t>((size_t)c.first, c.second), false));
+				layers[(size_t)i]->same_codes(kv);
 			}
-		});
-		printf("| %d | %u | %.2f | %.0f | %.2f |\n", c.first, c.second, us, bytes / us / 1e3, bytes / us / 1e6 / roof);
-		for (auto *p : layers)
-			delete p;
-	}
+			double us = 1000.0 / LAYERS * graph_ms(30, [&](cudaStream_t s) {
+				for (int i = 0; i < LAYERS; i++) {
+					attn_decode_args a = layers[(size_t)i % layers.size()]->args();
+					attn_decode(&a, s);
+				}
+			});
+			printf("| %s | %d | %u | %.2f | %.0f | %.2f |\n", kv_format_name(kv), c.first, c.second, us, bytes / us / 1e3,
+			       bytes / us / 1e6 / roof);
+			for (auto *p : layers)
+				delete p;
+		}
 }
 
 int main(int argc, char **argv)
@@ -203,7 +280,11 @@ int main(int argc, char **argv)
 	against_reference(16, 2);
 	against_reference(24, 4);
 	against_reference(8, 1);
-	exactness();
+	exactness(KV_BF16);
+	narrow(16, 2, false);
+	narrow(24, 4, false);
+	narrow(7, 1, true);
+	exactness(KV_FP8);
 	refuses();
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
 		bench();

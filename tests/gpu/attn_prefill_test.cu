@@ -1,8 +1,10 @@
 /* attn_prefill_test.cu - prefill attention: norm, rotation and the cache it fills against double; softmax
  * against double over odd runs, shuffled blocks and poisoned neighbours; prompts cut differently give the
- * same bits.  Exits 77 without a GPU; --small for the sanitizers, --bench for times. */
+ * same bits; an FP8 cache holds the codes of what a BF16 cache holds, and gives what a BF16 cache of its numbers
+ * gives.  Exits 77 without a GPU; --small for the sanitizers, --bench for times. */
 #include "kernels/cuda/attn_prefill.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/kv_reference.h"
 
 #include <cerrno>
 
@@ -72,6 +74,7 @@ struct step {
 	array<qk_row> *rows;
 	array<uint32_t> *blocks;
 	array<__nv_bfloat16> *u, *k, *v, *out;
+	array<uint8_t> *kc, *vc;	/* in FP8 */
 	array<float> *scratch;
 
 	step(shape s, const std::vector<span> &spans, uint32_t slots = 0) : sh(s)
@@ -114,27 +117,39 @@ struct step {
 		CUDA(cudaMemset(scratch->d, 0xff, scratch->h.size() * 4));
 		std::fill(k->h.begin(), k->h.end(), __float2bfloat16_rn(NAN));
 		v->h = k->h;
+		kc = new array<uint8_t>(k->h.size() / KV_CODES * KV_HEAD);
+		vc = new array<uint8_t>(kc->h.size());
+		std::fill(kc->h.begin(), kc->h.end(), 0xff);	/* NaN, powers infinite */
+		vc->h = kc->h;
 		std::fill(out->h.begin(), out->h.end(), __float2bfloat16_rn(NAN));
 		out->up();
 	}
 	step(const step &) = delete;
-	~step() { delete tiles; delete rows; delete blocks; delete u; delete k; delete v; delete out; delete scratch; }
+	~step() { delete tiles; delete rows; delete blocks; delete u; delete k; delete v; delete kc; delete vc; delete out; delete scratch; }
 	size_t at(const attn_run &r, uint32_t key, uint32_t head) const
 	{
 		return (((size_t)entries[r.table + key / PAGE] * sh.kvh + head) * PAGE + key % PAGE) * DIM;
 	}
-	void up(void) { u->up(); k->up(); v->up(); }
-	bool guarded(void) const { return u->guarded() && k->guarded() && v->guarded() && out->guarded() && scratch->guarded(); }
-	attn_prefill_in_args in_args(const constants &c) const
+	/* The head of `place` (at()) in FP8. */
+	static size_t head_of(size_t place) { return place / KV_CODES * KV_HEAD; }
+	static uint32_t offset_of(size_t place) { return (uint32_t)(place / DIM % PAGE); }
+	void up(void) { u->up(); k->up(); v->up(); kc->up(); vc->up(); }
+	bool guarded(void) const
+	{
+		return u->guarded() && k->guarded() && v->guarded() && kc->guarded() && vc->guarded() && out->guarded() &&
+		       scratch->guarded();
+	}
+	attn_prefill_in_args in_args(const constants &c, enum kv_format kv = KV_BF16) const
 	{
 		return { tiles->d, rows->d, (uint32_t)tiles->h.size(), n_rows, sh.qh, sh.kvh, sh.ld(), u->d,
 			 u->d + sh.k_at(), u->d + sh.v_at(), c.q_norm.d, c.k_norm.d, c.cos.d, c.sin.d, ROTARY, SECTION_H,
-			 SECTION_W, EPS, k->d, v->d };
+			 SECTION_W, EPS, kv == KV_FP8 ? (void *)kc->d : k->d, kv == KV_FP8 ? (void *)vc->d : v->d, kv };
 	}
-	attn_prefill_args args(attn_prefill_form form) const
+	attn_prefill_args args(attn_prefill_form form, enum kv_format kv = KV_BF16) const
 	{
 		return { tiles->d, tiles->h.data(), (uint32_t)tiles->h.size(), sh.qh, sh.kvh, sh.ld(), u->d, blocks->d, n_blocks,
-			 k->d, v->d, scratch->d, out->d, form };
+			 kv == KV_FP8 ? (void *)kc->d : k->d, kv == KV_FP8 ? (void *)vc->d : v->d, scratch->d, out->d, form,
+			 kv };
 	}
 };
 
@@ -221,6 +236,54 @@ static void projections(const constants &c, shape sh)
 	claim("no_other_place_is_touched", rest);
 }
 
+/* The same projections into both caches: the codes are those of what the other one holds, and nothing else changes. */
+static void projections_fp8(const constants &c, shape sh)
+{
+	step s(sh, { { 0, 129 }, { 192, 64 }, { 64, 1 }, { 0, 63 } });
+	attn_prefill_in_args wide = s.in_args(c), narrow = s.in_args(c, KV_FP8);
+	std::vector<__nv_bfloat16> u, turned;
+	std::vector<uint8_t> k, v;
+	bool ok;
+
+	fill(s.u->h.data(), s.u->h.size(), 2);
+	for (uint32_t r = 0; r < s.n_rows; r++)		/* values of all sizes, and zeros */
+		for (uint32_t d = 0; d < sh.kvh * DIM; d++) {
+			__nv_bfloat16 &x = s.u->h[(size_t)r * sh.ld() + sh.v_at() + d];
+
+			x = __float2bfloat16_rn(r % 50 == 7 ? -0.0f : std::ldexp(f(x), (int)(r * 7 + d / DIM * 3) % 245 - 125));
+		}
+	s.u->h[(size_t)30 * sh.ld() + sh.v_at() + 200] = __float2bfloat16_rn(NAN);
+	s.u->h[(size_t)31 * sh.ld() + sh.v_at() + 3] = __float2bfloat16_rn(-INFINITY);
+	s.u->h[(size_t)32 * sh.ld() + sh.k_at() + 99] = __float2bfloat16_rn(INFINITY);
+	s.up();
+	u = s.u->h;
+	k = s.kc->h;
+	v = s.vc->h;
+	ok = attn_prefill_in(&wide, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	s.u->down();
+	s.k->down();
+	s.v->down();
+	turned = s.u->h;
+	s.u->h = u;
+	s.u->up();
+	ok = ok && attn_prefill_in(&narrow, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	s.u->down();
+	s.kc->down();
+	s.vc->down();
+	for (const attn_run &r : s.runs)
+		for (uint32_t p = r.pos; p < (r.pos + r.n + PAGE - 1) / PAGE * PAGE; p++)
+			for (uint32_t h = 0; h < sh.kvh; h++) {
+				const size_t from = s.at(r, p, h);
+
+				kv_put(&k[step::head_of(from)], step::offset_of(from), &s.k->h[from]);
+				kv_put(&v[step::head_of(from)], step::offset_of(from), &s.v->h[from]);
+			}
+	claim("fp8_codes_are_those_of_the_bf16_cache", ok && s.guarded() && k == s.kc->h && v == s.vc->h);
+	claim("fp8_queries_are_those_of_bf16", !memcmp(turned.data(), s.u->h.data(), u.size() * 2));
+}
+
 /* ---- attention against double ---------------------------------------------------- */
 
 static void reference(const step &s, const attn_run &r, uint32_t i, uint32_t head, std::vector<double> &o)
@@ -295,25 +358,99 @@ static void against_reference(shape sh, attn_prefill_form form, const std::vecto
 	claim(name, ok && s.guarded() && worst < 5e-3);
 }
 
+/* Out of an FP8 cache comes what comes out of a BF16 cache of its numbers. */
+static void fp8_is_bf16(shape sh, attn_prefill_form form, const std::vector<span> &spans, bool broken)
+{
+	step s(sh, spans);
+	attn_prefill_args wide = s.args(form), narrow = s.args(form, KV_FP8);
+	std::vector<__nv_bfloat16> want;
+	std::vector<uint8_t> k, v;
+	size_t odd = 0;
+	char name[128];
+	bool ok;
+
+	fill(s.u->h.data(), s.u->h.size(), 3);
+	fill_cache(s);
+	kv_spread(s.k->h, 4);
+	kv_spread(s.v->h, 100);
+	if (broken) {
+		s.k->h[s.at(s.runs[0], 0, 0) + 77] = __float2bfloat16_rn(INFINITY);
+		s.v->h[s.at(s.runs[0], 0, sh.kvh - 1) + 255] = __float2bfloat16_rn(NAN);
+	}
+	kv_narrow(s.k->h, k);
+	kv_narrow(s.v->h, v);
+	s.kc->h = k;
+	s.vc->h = v;
+	s.up();
+	ok = attn_prefill(&wide, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	s.out->down();
+	want = s.out->h;
+	CUDA(cudaMemset(s.out->d, 0xff, want.size() * 2));
+	CUDA(cudaMemset(s.scratch->d, 0xff, s.scratch->h.size() * 4));
+	ok = ok && attn_prefill(&narrow, nullptr) == 0;
+	CUDA(cudaDeviceSynchronize());
+	s.out->down();
+	for (const __nv_bfloat16 &x : want)
+		odd += !std::isfinite(f(x));
+	printf("  form %d heads %u/%u, %zu runs: %zu of %zu results are no numbers\n", form, sh.qh, sh.kvh, spans.size(), odd,
+	       want.size());
+	snprintf(name, sizeof(name), "form_%d_heads_%u_%u_fp8_is_bf16_of_its_numbers%s", form, sh.qh, sh.kvh,
+		 broken ? "_and_nan_stays" : "");
+	claim(name, ok && s.guarded() && broken == (odd > 0) && !memcmp(want.data(), s.out->h.data(), want.size() * 2));
+}
+
 /* ---- cuts ------------------------------------------------------------------------- */
 
 /* What a prompt leaves behind: outputs, and the cache in order of positions. */
 struct trace {
-	std::vector<__nv_bfloat16> out, k, v;
+	std::vector<__nv_bfloat16> out;
+	std::vector<uint8_t> k, v;
 
 	bool operator==(const trace &o) const
 	{
-		auto same = [](const std::vector<__nv_bfloat16> &x, const std::vector<__nv_bfloat16> &y) {
-			return x.size() == y.size() && !memcmp(x.data(), y.data(), x.size() * 2);
-		};
-		return same(out, o.out) && same(k, o.k) && same(v, o.v);
+		return out.size() == o.out.size() && !memcmp(out.data(), o.out.data(), out.size() * 2) && k == o.k && v == o.v;
+	}
+};
+
+/* One head's entry of a position: 256 numbers, or codes and their power. */
+struct entry {
+	enum kv_format kv;
+	size_t bytes() const { return kv == KV_FP8 ? DIM + 1 : DIM * 2; }
+	void read(const array<__nv_bfloat16> &wide, const array<uint8_t> &narrow, size_t at, std::vector<uint8_t> *to) const
+	{
+		const uint8_t *codes = &narrow.h[step::head_of(at)], *row = codes + (size_t)step::offset_of(at) * DIM;
+
+		if (kv == KV_FP8) {
+			to->insert(to->end(), row, row + DIM);
+			to->push_back(codes[KV_CODES + step::offset_of(at)]);
+		} else {
+			to->insert(to->end(), (const uint8_t *)&wide.h[at], (const uint8_t *)&wide.h[at] + DIM * 2);
+		}
+	}
+	/* from: NULL: what no number is */
+	void write(array<__nv_bfloat16> *wide, array<uint8_t> *narrow, size_t at, const uint8_t *from) const
+	{
+		uint8_t *codes = &narrow->h[step::head_of(at)];
+
+		if (kv == KV_FP8) {
+			for (uint32_t d = 0; d < DIM; d++)
+				codes[(size_t)step::offset_of(at) * DIM + d] = from ? from[d] : 0xff;
+			codes[KV_CODES + step::offset_of(at)] = from ? from[DIM] : 0xff;
+		} else if (from) {
+			memcpy((void *)&wide->h[at], from, DIM * 2);
+		} else {
+			std::fill(&wide->h[at], &wide->h[at] + DIM, __float2bfloat16_rn(NAN));
+		}
 	}
 };
 
 /* The prompt in steps that end at `cuts`; in each, after `before` rows of another run and before 65 of a third. */
-static bool prefill(const constants &c, shape sh, attn_prefill_form form, const std::vector<__nv_bfloat16> &u,
-		    const std::vector<uint32_t> &cuts, uint32_t before, uint32_t slots, trace *t)
+static bool prefill(const constants &c, shape sh, attn_prefill_form form, enum kv_format kv,
+		    const std::vector<__nv_bfloat16> &u, const std::vector<uint32_t> &cuts, uint32_t before, uint32_t slots,
+		    trace *t)
 {
+	const struct entry e = { kv };
 	const size_t ld = sh.ld();
 	uint32_t from = 0;
 
@@ -327,20 +464,23 @@ static bool prefill(const constants &c, shape sh, attn_prefill_form form, const 
 			spans = { { 128, before }, spans[0], { 0, 65 } };
 		step s(sh, spans, slots);
 		const attn_run &r = s.runs[before ? 1 : 0];
-		attn_prefill_in_args in = s.in_args(c);
-		attn_prefill_args a = s.args(form);
+		attn_prefill_in_args in = s.in_args(c, kv);
+		attn_prefill_args a = s.args(form, kv);
 
 		fill(s.u->h.data(), s.u->h.size(), 2);
 		std::copy(u.begin() + (long)(from * ld), u.begin() + (long)(to * ld), s.u->h.begin() + (long)(r.row * ld));
 		fill_cache(s);
+		if (kv == KV_FP8) {
+			kv_narrow(s.k->h, s.kc->h);
+			kv_narrow(s.v->h, s.vc->h);
+		}
 		for (uint32_t p = 0; p < (r.pos + r.n + PAGE - 1) / PAGE * PAGE; p++)
-			for (uint32_t h = 0; h < sh.kvh; h++)
-				for (uint32_t d = 0; d < DIM; d++) {
-					const size_t i = ((size_t)p * sh.kvh + h) * DIM + d;
+			for (uint32_t h = 0; h < sh.kvh; h++) {
+				const size_t i = ((size_t)p * sh.kvh + h) * e.bytes();
 
-					s.k->h[s.at(r, p, h) + d] = p < from ? t->k[i] : __float2bfloat16_rn(NAN);
-					s.v->h[s.at(r, p, h) + d] = p < from ? t->v[i] : __float2bfloat16_rn(NAN);
-				}
+				e.write(s.k, s.kc, s.at(r, p, h), p < from ? &t->k[i] : nullptr);
+				e.write(s.v, s.vc, s.at(r, p, h), p < from ? &t->v[i] : nullptr);
+			}
 		s.up();
 		if (attn_prefill_in(&in, nullptr) || attn_prefill(&a, nullptr))
 			return false;
@@ -348,6 +488,8 @@ static bool prefill(const constants &c, shape sh, attn_prefill_form form, const 
 		s.out->down();
 		s.k->down();
 		s.v->down();
+		s.kc->down();
+		s.vc->down();
 		for (uint32_t i = 0; i < r.n; i++) {
 			const __nv_bfloat16 *o = &s.out->h[(size_t)(r.row + i) * sh.qh * DIM];
 
@@ -355,15 +497,15 @@ static bool prefill(const constants &c, shape sh, attn_prefill_form form, const 
 		}
 		for (uint32_t i = from; i < to; i++)
 			for (uint32_t h = 0; h < sh.kvh; h++) {
-				t->k.insert(t->k.end(), &s.k->h[s.at(r, i, h)], &s.k->h[s.at(r, i, h)] + DIM);
-				t->v.insert(t->v.end(), &s.v->h[s.at(r, i, h)], &s.v->h[s.at(r, i, h)] + DIM);
+				e.read(*s.k, *s.kc, s.at(r, i, h), &t->k);
+				e.read(*s.v, *s.vc, s.at(r, i, h), &t->v);
 			}
 		from = to;
 	}
 	return std::all_of(t->out.begin(), t->out.end(), [](__nv_bfloat16 x) { return std::isfinite(f(x)); });
 }
 
-static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form form, uint32_t n,
+static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form form, enum kv_format kv, uint32_t n,
 				const std::vector<std::vector<uint32_t>> &all)
 {
 	std::vector<__nv_bfloat16> u((size_t)n * sh.ld());
@@ -372,15 +514,16 @@ static void cuts_change_nothing(const constants &c, shape sh, attn_prefill_form 
 	char name[128];
 
 	fill(u.data(), u.size(), 2);
-	ok = prefill(c, sh, form, u, { n }, 0, 0, &whole);
+	ok = prefill(c, sh, form, kv, u, { n }, 0, 0, &whole);
 	for (size_t i = 0; i < all.size(); i++) {
-		ok = ok && prefill(c, sh, form, u, all[i], i % 2 ? 0 : 37 + 64 * (uint32_t)i, (uint32_t)i * 5, &t);
+		ok = ok && prefill(c, sh, form, kv, u, all[i], i % 2 ? 0 : 37 + 64 * (uint32_t)i, (uint32_t)i * 5, &t);
 		same = same && t == whole;
 	}
 	/* a shorter prompt is a prefix of the longer one */
-	ok = ok && prefill(c, sh, form, u, { 150 }, 5, 0, &t);
+	ok = ok && prefill(c, sh, form, kv, u, { 150 }, 5, 0, &t);
 	prefix = !memcmp(t.out.data(), whole.out.data(), t.out.size() * 2);
-	snprintf(name, sizeof(name), "form_%d_heads_%u_%u_%u_rows_cuts_and_neighbours_change_no_bit", form, sh.qh, sh.kvh, n);
+	snprintf(name, sizeof(name), "form_%d_heads_%u_%u_%s_%u_rows_cuts_and_neighbours_change_no_bit", form, sh.qh, sh.kvh,
+		 kv_format_name(kv), n);
 	claim(name, ok && same && prefix);
 }
 
@@ -467,30 +610,37 @@ static void bench(const constants &c, bool hopper)
 	};
 
 	printf("\n%d layers in one graph, median of 10; segments of %d keys\n", LAYERS, ATTN_PREFILL_SEGMENT);
-	printf("\n| prompt | heads | form | ms a layer | TFLOP/s | norm, rotation, cache ms | TB/s |\n"
-	       "|---|---|---|--:|--:|--:|--:|\n");
+	printf("\n| prompt | heads | KV | form | ms a layer | TFLOP/s | norm, rotation, cache ms | TB/s |\n"
+	       "|---|---|---|---|--:|--:|--:|--:|\n");
 	for (auto &x : cases) {
 		step s(x.sh, x.spans, x.slots);
-		double flop = 0, bytes = (double)s.n_rows * DIM * 2 * (2 * x.sh.qh + 4 * x.sh.kvh), in_ms;
+		double flop = 0;
 
 		fill(s.u->h.data(), s.u->h.size(), 1);
 		fill_cache(s);
+		kv_narrow(s.k->h, s.kc->h);
+		kv_narrow(s.v->h, s.vc->h);
 		s.up();
 		for (const span &r : x.spans)
 			flop += 4.0 * DIM * x.sh.qh * ((double)r.n * r.pos + r.n * (r.n + 1.0) / 2);
-		in_ms = graph_ms(10, [&](cudaStream_t stream) {
-			attn_prefill_in_args a = s.in_args(c);
-			for (int i = 0; i < LAYERS; i++)
-				attn_prefill_in(&a, stream);
-		}) / LAYERS;
-		for (int form = ATTN_FORM_MMA; form <= (hopper ? ATTN_FORM_WGMMA : ATTN_FORM_MMA); form++) {
-			double ms = graph_ms(10, [&](cudaStream_t stream) {
-				attn_prefill_args a = s.args((attn_prefill_form)form);
+		for (enum kv_format kv : { KV_BF16, KV_FP8 }) {
+			const double row = DIM * 2.0 * (2 * x.sh.qh + 2 * x.sh.kvh) + 2.0 * x.sh.kvh * attn_head_bytes(kv) / PAGE;
+			const double in_ms = graph_ms(10, [&](cudaStream_t stream) {
+				attn_prefill_in_args a = s.in_args(c, kv);
 				for (int i = 0; i < LAYERS; i++)
-					attn_prefill(&a, stream);
+					attn_prefill_in(&a, stream);
 			}) / LAYERS;
-			printf("| %s | %u/%u | %s | %.3f | %.0f | %.3f | %.2f |\n", x.what, x.sh.qh, x.sh.kvh,
-			       form == ATTN_FORM_MMA ? "mma" : "wgmma", ms, flop / ms / 1e9, in_ms, bytes / in_ms / 1e9);
+
+			for (int form = ATTN_FORM_MMA; form <= (hopper ? ATTN_FORM_WGMMA : ATTN_FORM_MMA); form++) {
+				double ms = graph_ms(10, [&](cudaStream_t stream) {
+					attn_prefill_args a = s.args((attn_prefill_form)form, kv);
+					for (int i = 0; i < LAYERS; i++)
+						attn_prefill(&a, stream);
+				}) / LAYERS;
+				printf("| %s | %u/%u | %s | %s | %.3f | %.0f | %.3f | %.2f |\n", x.what, x.sh.qh, x.sh.kvh,
+				       kv_format_name(kv), form == ATTN_FORM_MMA ? "mma" : "wgmma", ms, flop / ms / 1e9, in_ms,
+				       row * s.n_rows / in_ms / 1e9);
+			}
 		}
 	}
 }
@@ -508,14 +658,19 @@ int main(int argc, char **argv)
 	constants c;
 	work_list();
 	refuses(c);
-	for (shape sh : std::vector<shape>{ { 16, 2 }, { 24, 4 }, { 3, 3 } })
+	for (shape sh : std::vector<shape>{ { 16, 2 }, { 24, 4 }, { 3, 3 } }) {
 		projections(c, sh);
+		projections_fp8(c, sh);
+	}
 	for (int i = ATTN_FORM_MMA; i <= (hopper ? ATTN_FORM_WGMMA : ATTN_FORM_MMA); i++) {
 		const attn_prefill_form form = (attn_prefill_form)i;
 
 		against_reference({ 16, 2 }, form, { { 0, 1 }, { 64, 65 }, { 0, 63 }, { 128, 17 } }, 3);
 		against_reference({ 6, 1 }, form, { { 0, 200 }, { 64, 64 } }, 3);
-		cuts_change_nothing(c, { 6, 1 }, form, 201, { { 201 }, { 64, 201 }, { 128, 192, 201 } });
+		fp8_is_bf16({ 16, 2 }, form, { { 0, 1 }, { 64, 65 }, { 0, 63 }, { 128, 17 } }, false);
+		fp8_is_bf16({ 6, 1 }, form, { { 0, 200 }, { 64, 64 } }, true);
+		for (enum kv_format kv : { KV_BF16, KV_FP8 })
+			cuts_change_nothing(c, { 6, 1 }, form, kv, 201, { { 201 }, { 64, 201 }, { 128, 192, 201 } });
 		if (small)
 			continue;
 		against_reference({ 16, 2 }, form, { { 960, 333 }, { 4096, 65 }, { 0, 127 }, { 192, 2 } }, 3);
@@ -526,11 +681,17 @@ int main(int argc, char **argv)
 		against_reference({ 10, 2 }, form, { { 0, 129 } }, 3);
 		against_reference({ 16, 2 }, form, { { ATTN_PREFILL_SEGMENT - 64, 130 }, { 32640, 65 }, { 64, 1 } }, 3);
 		against_reference({ 24, 4 }, form, { { 2 * ATTN_PREFILL_SEGMENT, 63 } }, 20);
+		fp8_is_bf16({ 24, 4 }, form, { { 0, 700 }, { 2048, 31 }, { 64, 128 } }, false);
+		fp8_is_bf16({ 7, 1 }, form, { { 0, 129 }, { 128, 64 } }, false);
+		fp8_is_bf16({ 16, 2 }, form, { { ATTN_PREFILL_SEGMENT - 64, 130 }, { 32640, 65 }, { 64, 1 } }, false);
 		for (shape sh : std::vector<shape>{ { 16, 2 }, { 24, 4 } })
-			cuts_change_nothing(c, sh, form, 1999,
-					    { { 1999 }, { 64, 1999 }, { 128, 192, 1999 }, { 1024, 1999 },
-					      { 960, 1920, 1984, 1999 }, { 64, 128, 576, 1088, 1999 } });
-		cuts_change_nothing(c, { 6, 1 }, form, 17000, { { 64, 8192, 17000 }, { 8256, 16384, 16448, 17000 } });
+			for (enum kv_format kv : { KV_BF16, KV_FP8 })
+				cuts_change_nothing(c, sh, form, kv, 1999,
+						    { { 1999 }, { 64, 1999 }, { 128, 192, 1999 }, { 1024, 1999 },
+						      { 960, 1920, 1984, 1999 }, { 64, 128, 576, 1088, 1999 } });
+		for (enum kv_format kv : { KV_BF16, KV_FP8 })
+			cuts_change_nothing(c, { 6, 1 }, form, kv, 17000,
+					    { { 64, 8192, 17000 }, { 8256, 16384, 16448, 17000 } });
 	}
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
 		bench(c, hopper);

@@ -1,6 +1,7 @@
 # Each exits 77 without a GPU; on a rented one they are run by tests/gpu/session.sh.
 EXTRA_DIST += tests/gpu/README.md tests/gpu/pack.sh tests/gpu/session.sh
-EXTRA_DIST += tests/unit/loader_test.cu tests/unit/fake_cudart.c tests/gpu/gpu_test.h tests/gpu/reference_model.h
+EXTRA_DIST += tests/unit/loader_test.cu tests/unit/fake_cudart.c tests/unit/kv_codes_test.cu tests/gpu/gpu_test.h \
+	tests/gpu/kv_reference.h tests/gpu/reference_model.h
 gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 
 if CUDA
@@ -32,6 +33,11 @@ check_PROGRAMS += tests/unit/loader_test
 TESTS += tests/unit/loader_test
 tests_unit_loader_test_SOURCES = tests/unit/loader_test.cu tests/unit/fake_cudart.c
 tests_unit_loader_test_LDADD = libcudakernels.a libkernels.a liblib.a -lstdc++ -lpthread -lm
+# The arithmetic of an FP8 cache that host and device share: likewise.
+check_PROGRAMS += tests/unit/kv_codes_test
+TESTS += tests/unit/kv_codes_test
+tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
+tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # Measure; not tests.
 check_PROGRAMS += tests/gpu/device_bench
 tests_gpu_device_bench_SOURCES = tests/gpu/device_bench.cu

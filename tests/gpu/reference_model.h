@@ -11,6 +11,7 @@
 #include "kernels/model.h"
 #include "kernels/noise.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/kv_reference.h"
 
 typedef std::vector<double> row;
 
@@ -395,22 +396,38 @@ static inline void rotate(row *x, size_t pos, const struct model_shape *s)
 	}
 }
 
-static inline row attention(const struct model *m, uint32_t l, const row &h, struct memory *mem)
+/* What is left of a head's key or value that is kept in `kv`. */
+static inline void kept(enum kv_format kv, double *x)
+{
+	float wide[256], power;
+	uint8_t codes[256];
+
+	if (kv != KV_FP8)
+		return;
+	std::copy(x, x + 256, wide);
+	power = e4m3_power(e4m3_head(wide, 256, codes));
+	for (int i = 0; i < 256; i++)
+		x[i] = (double)power * kv_code(codes[i]);
+}
+
+static inline row attention(const struct model *m, uint32_t l, const row &h, enum kv_format format, struct memory *mem)
 {
 	const struct model_shape *s = &m->shape;
 	const row qg = multiply(m->get(W_Q, l), h, true), k = multiply(m->get(W_K, l), h, true);
 	const size_t pos = mem->keys.size();
-	row key, out(s->n_q_heads * 256);
+	row key, value = multiply(m->get(W_V, l), h, true), out(s->n_q_heads * 256);
 
 	for (uint32_t kv = 0; kv < s->n_kv_heads; kv++) {
 		row one = norm(&k[kv * 256], 256, m->get(W_K_NORM, l), (double)s->norm_eps);
 
 		rotate(&one, pos, s);
 		one = rounded(one);
+		kept(format, one.data());
+		kept(format, &value[kv * 256]);
 		key.insert(key.end(), one.begin(), one.end());
 	}
 	mem->keys.push_back(key);
-	mem->values.push_back(multiply(m->get(W_V, l), h, true));
+	mem->values.push_back(value);
 	for (uint32_t hd = 0; hd < s->n_q_heads; hd++) {
 		const uint32_t kv = hd / (s->n_q_heads / s->n_kv_heads);
 		row q = norm(&qg[hd * 512], 256, m->get(W_Q_NORM, l), (double)s->norm_eps), p(pos + 1), o(256);
@@ -474,7 +491,8 @@ static inline row experts(const struct model *m, uint32_t l, const row &h)
 }
 
 /* [tokens][vocab_rows], teacher-forced. */
-static inline std::vector<double> reference_logits(const struct model *m, const std::vector<uint32_t> &tokens)
+static inline std::vector<double> reference_logits(const struct model *m, const std::vector<uint32_t> &tokens,
+						   enum kv_format kv)
 {
 	const struct model_shape *s = &m->shape;
 	const double eps = (double)s->norm_eps;
@@ -489,7 +507,7 @@ static inline std::vector<double> reference_logits(const struct model *m, const 
 		for (uint32_t l = 0; l < s->n_layers; l++) {
 			row h = rounded(norm(x.data(), x.size(), m->get(W_INPUT_NORM, l), eps));
 
-			y = s->mixer[l] == MIXER_GDN ? gdn(m, l, h, &mem[l]) : attention(m, l, h, &mem[l]);
+			y = s->mixer[l] == MIXER_GDN ? gdn(m, l, h, &mem[l]) : attention(m, l, h, kv, &mem[l]);
 			for (uint32_t i = 0; i < s->hidden; i++)
 				x[i] = r16(x[i] + y[i]);
 			y = experts(m, l, rounded(norm(x.data(), x.size(), m->get(W_POST_NORM, l), eps)));

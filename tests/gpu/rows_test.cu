@@ -3,6 +3,7 @@
 #include "kernels/cuda/route.h"
 #include "kernels/cuda/rows.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/kv_reference.h"
 
 static float f(__nv_bfloat16 x)
 {
@@ -54,7 +55,7 @@ static void rope(void)
 	array<__nv_bfloat16> u(3 * ld), qn(256), kn(256), cs(positions * half),
 		sn(cs.h.size()), q(3 * qh * 256), gate(q.h.size()), kc(4 * kvh * 64 * 256), vc(kc.h.size());
 	qk_rope_args a = { rows.d, 3, qh, kvh, ld, u.d, u.d + k_at, u.d + v_at, qn.d, kn.d, cs.d, sn.d, 64, 11, 10, 1e-6f, q.d, gate.d,
-			   kc.d, vc.d };
+			   kc.d, vc.d, KV_BF16 };
 	bool ok, copied = true;
 
 	rows.h = { { { 0, 0, 0 }, 2, 0 }, { { 4999, 17, 300 }, 0, 63 }, { { 64, 64, 64 }, 3, 5 } };
@@ -107,6 +108,72 @@ static void rope(void)
 	}
 	claim("heads_are_normed_and_rotated_on_three_axes", ok && q.guarded() && kc.guarded());
 	claim("gate_and_values_are_copied", copied && gate.guarded() && vc.guarded());
+}
+
+/* Every bfloat16 as the largest of a head, beside smaller ones of all kinds, as values; and keys with a norm and a rotation:
+ * codes and powers are those that e4m3_head() makes of what the BF16 cache gets, and nothing else is written. */
+static void rope_fp8(void)
+{
+	const uint32_t kvh = 4, half = 32, blocks = 3, n_rows = 2 * ATTN_PAGE, ld = (2 + 2 * kvh) * 256;
+	array<qk_row> rows(n_rows);
+	array<__nv_bfloat16> u((size_t)n_rows * ld), qn(256), kn(256), cs(1000 * half), sn(cs.h.size()), q(n_rows * 256),
+		gate(q.h.size()), kc(blocks * kvh * KV_CODES), vc(kc.h.size());
+	array<uint8_t> k8(blocks * kvh * KV_HEAD), v8(k8.h.size());
+	qk_rope_args a = { rows.d, n_rows, 1, kvh, ld, u.d, u.d + 512, u.d + 512 + kvh * 256, qn.d, kn.d, cs.d, sn.d, 64, 11, 10,
+			   1e-6f, q.d, gate.d, kc.d, vc.d, KV_BF16 };
+	bool same = true, ok = true, guards = true;
+
+	/* two of the three blocks, places from the end */
+	for (uint32_t r = 0; r < n_rows; r++)
+		rows.h[r] = { { r, 2 * r, 999 - r }, r / ATTN_PAGE * 2, ATTN_PAGE - 1 - r % ATTN_PAGE };
+	rows.up();
+	for (auto *x : { &qn, &kn, &cs, &sn })
+		x->fill_bf16();
+	for (uint32_t first = 0; first < 0x10000; first += n_rows * kvh) {
+		std::vector<uint8_t> want_k(k8.h.size(), 0xee), want_v(want_k);
+
+		for (auto &x : u.h)
+			x = __float2bfloat16_rn(8 * uniform());
+		for (uint32_t i = 0; i < n_rows * kvh; i++) {
+			__nv_bfloat16 *v = &u.h[(size_t)(i / kvh) * ld + 512 + (kvh + i % kvh) * 256];
+			const uint16_t most = (uint16_t)(first + i);
+
+			for (uint32_t d = 0; d < 256; d++) {
+				const uint16_t less = (uint16_t)(most - std::min<uint32_t>(most & 0x7fff, rng() % (d < 200 ? 1800 : 40)));
+				const uint16_t bits = d == first / 512 % 256 ? most : (uint16_t)(less ^ (rng() % 2 << 15));
+
+				memcpy((void *)&v[d], &bits, 2);
+			}
+		}
+		u.up();
+		a.k_cache = kc.d;
+		a.v_cache = vc.d;
+		a.kv = KV_BF16;
+		ok = ok && qk_rope(&a, nullptr) == 0;
+		k8.h.assign(k8.h.size(), 0xee);
+		v8.h = k8.h;
+		k8.up();
+		v8.up();
+		a.k_cache = k8.d;
+		a.v_cache = v8.d;
+		a.kv = KV_FP8;
+		ok = ok && qk_rope(&a, nullptr) == 0;
+		CUDA(cudaDeviceSynchronize());
+		kc.down();
+		vc.down();
+		k8.down();
+		v8.down();
+		for (uint32_t i = 0; i < n_rows * kvh; i++) {
+			const qk_row &row = rows.h[i / kvh];
+			const size_t head = row.block * kvh + i % kvh, from = head * KV_CODES + row.offset * 256;
+
+			kv_put(&want_k[head * KV_HEAD], row.offset, &kc.h[from]);
+			kv_put(&want_v[head * KV_HEAD], row.offset, &vc.h[from]);
+		}
+		same = same && want_k == k8.h && want_v == v8.h;
+		guards = guards && k8.guarded() && v8.guarded();
+	}
+	claim("fp8_codes_and_powers_are_those_of_e4m3_head", ok && same && guards);
 }
 
 /* Choice, weights and list of `rows` rows; few and many rows go through different kernels. */
@@ -192,6 +259,7 @@ int main(void)
 		return 77;
 	norms();
 	rope();
+	rope_fp8();
 	for (uint32_t rows : { 1u, 7u, 16u, 33u, 200u })
 		for (uint32_t n : { 12u, 256u, 500u }) {
 			experts(rows, n, true, true);

@@ -9,7 +9,7 @@
 #	-t	minutes for all of it (default: 9.5); a part that does not fit any more is skipped
 #	-s	small shapes: the same commands, on a machine without a GPU with -d cpu
 #
-# Parts: tests sanitize weights exact hf8 hf40 hf27 soak step compare.  What each printed goes to
+# Parts: tests sanitize weights exact kv hf8 hf40 hf27 soak step compare.  What each printed goes to
 # $OUT/PART.txt ($OUT: here if not set), the verdicts to $OUT/session.txt.  Exit status 1 when a
 # part failed or was skipped.
 set -uo pipefail
@@ -98,6 +98,16 @@ part_exact() {
 			--rows 3,64"
 }
 
+# Keys and values in FP8: as exact; what they cost, and what they save at a long context.
+part_kv() {
+	local cells="--batch 1,16,64 --context 8192 --prompt 8192 --steps 128"
+	[ -z "$small" ] || cells="--context 64 --prompt 64 --batch 1,8 --steps 8"
+	local run="$bench step --device $device --dummy fp8 --shape $(shape 35b) $cells"
+	all "$bench exact --device $device --dummy fp8 --kv fp8 --shape $(shape 35b) \
+			--prompt 130 --output 12 --rows 3,17,64" \
+		"$run --kv bf16" "$run --kv fp8"
+}
+
 hf() { all "$python tests/golden/compare_true.py $pack --device $device $*"; }
 part_hf8() { hf "--shape ${small}35b --layers 8 --positions 576"; }
 part_hf40() { hf "--shape ${small}35b --positions 576"; }
@@ -126,7 +136,7 @@ part_compare() {
 # Seconds that a part is given; less than it usually needs are not worth a start.
 share() {
 	case $1 in
-	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 360 ;;
+	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 360 ;; kv) echo 240 ;;
 	hf8) echo 120 ;; hf40) echo 240 ;; hf27) echo 150 ;;
 	soak) echo 280 ;; step) echo 420 ;; compare) echo 60 ;; *) echo 0 ;;
 	esac
