@@ -1,49 +1,10 @@
-/* prefill_matmul.cu - see prefill_matmul.h: which block has what, and the launches. */
+/* prefill_matmul.cu - see prefill_matmul.h: the kernel and its launches. */
 #include "kernels/cuda/prefill_matmul.h"
 
+#include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
-#include "kernels/cuda/prefill_tile.cuh"
 
 namespace {
-
-/* Blocks that run together should share what they read: eight tiles of x, then the next rows of
- * W. */
-__device__ void place_dense(const matmul_params &p, uint32_t cols, uint32_t row_blocks,
-			    uint32_t *ret_row, tile_of_x *ret)
-{
-	const uint32_t col_tiles = (p.n_cols + cols - 1) / cols,
-		       group = blockIdx.x / (8 * row_blocks);
-	const uint32_t in = blockIdx.x % (8 * row_blocks), wide = min(8u, col_tiles - group * 8);
-
-	*ret_row = in / wide;
-	ret->pair = NULL;
-	ret->expert = ret->index = 0;
-	ret->first = (group * 8 + in % wide) * cols;
-	ret->n = min(cols, p.n_cols - ret->first);
-}
-
-/* The tiles of an expert's pairs on the list. */
-struct expert_tiles {
-	const uint32_t *n, *tile;
-	uint32_t least, most;	/* pairs: the others are another launch's */
-};
-
-__device__ bool place_expert(const matmul_params &p, const expert_tiles &tiles, tile_of_x *ret)
-{
-	if (blockIdx.y >= *tiles.n)
-		return false;
-	const uint32_t t = tiles.tile[blockIdx.y], index = t >> 16,
-		       first = p.list.offset[index] + (t & 0xffff) * PREFILL_COLS;
-
-	if (p.without_last && index + 1 == *p.list.n_active)
-		return false;
-	ret->pair = p.list.pair + first;
-	ret->first = 0;
-	ret->n = min((uint32_t)PREFILL_COLS, p.list.offset[index + 1] - first);
-	ret->expert = p.list.active[index];
-	ret->index = index;
-	return ret->n >= tiles.least && ret->n <= tiles.most;
-}
 
 template <enum matmul_format F, bool EXPERTS, int C>
 __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
@@ -83,11 +44,6 @@ bool hopper_here(void)
 	return major == 9;
 }
 
-uint32_t row_blocks_of(const matmul_params &p)
-{
-	return (p.n_tiles + WARPS - 1) / WARPS;
-}
-
 template <enum matmul_format F, bool EXPERTS, int C>
 int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles,
 	   cudaStream_t stream)
@@ -103,17 +59,6 @@ int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles
 				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(kernel, grid, THREADS, shared, 1, stream, p, row_blocks, tiles);
-}
-
-/* Blocks of 64 rows are more, and take a little over half the time of one of 256: both wait for
- * memory most of the time. */
-bool few_is_faster(const matmul_params &p)
-{
-	const uint32_t sms = (uint32_t)device_sms(), blocks = row_blocks_of(p);
-	const uint32_t few = blocks * ((p.n_cols + FEW - 1) / FEW),
-		       many = blocks * ((p.n_cols + MANY - 1) / MANY);
-
-	return sms && 55 * ((few + 2 * sms - 1) / (2 * sms)) < 100 * ((many + sms - 1) / sms);
 }
 
 template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStream_t stream)

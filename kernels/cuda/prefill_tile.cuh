@@ -115,6 +115,12 @@ struct fp8_scale {
 	}
 };
 
+__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+
 #if HOPPER
 /* Fragments of STEPS steps.  The tensor core reads them from registers while the program goes
  * on. */
@@ -236,12 +242,6 @@ template <int C> struct tile_weights<MATMUL_BF16, C> {
 	}
 };
 #else
-__device__ void ldmatrix4(uint32_t (&r)[4], uint32_t at)
-{
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-}
-
 template <enum matmul_format F, int C>
 __device__ void multiply_stage(sums<C> &s, const struct unit<F> &w, int quarter, const char *stage,
 			       uint32_t n)

@@ -1,0 +1,68 @@
+/* prefill_fp4.h - y = x W^T for prompts with NVFP4 weights and NVFP4 activations, in the tensor core of
+ * sm_120a and sm_121a (block-scaled mma).
+ *
+ * NOT RUN: nobody who built this had such a chip.  It is compiled and assembled for both; all but the one
+ * instruction is also run on sm_90a by its test, with the instruction replaced by a few lines that do what
+ * the PTX manual says (prefill_fp4.cu).  So it is off unless asked for, and asked for it is used only after
+ * prefill_fp4_check() found, on the chip at hand, what the reference says.
+ *
+ * Off by default also because x is rounded to four bits: another numeric class, and a worse one
+ * (docs/numerics.md 7).
+ *
+ * Weights lie as everywhere (pack.h).  A row of y is a function of that row of x and of W alone: K is added
+ * 64 columns at a time, in order, from zero; the sum is multiplied by the row's power of two, then by the
+ * factor of the row of W.
+ *
+ * Plain C.  Device pointers, borrowed until the stream has passed the call; enqueues on `stream` (a
+ * cudaStream_t), waits for nothing but where it is said.  0; -EINVAL: a rule stated here is broken, nothing was
+ * enqueued; -ENODEV.
+ */
+#ifndef HEARTH_KERNELS_CUDA_PREFILL_FP4_H
+#define HEARTH_KERNELS_CUDA_PREFILL_FP4_H
+
+#include <stdbool.h>
+
+#include "kernels/cuda/prefill_matmul.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Rows of x as kernels/cuda/fp4_lane.h lays them out: padded columns are K up to a multiple of
+ * MATMUL_SLICE. */
+struct fp4_rows {
+	uint32_t *codes;	/* [rows][padded / 8] */
+	uint32_t *scales;	/* [rows][padded / 64], four e4m3 each */
+	float *power;		/* [rows] */
+};
+size_t fp4_rows_bytes(uint32_t n_rows, uint32_t k);
+/* mem: device, fp4_rows_bytes(), 16-byte aligned. */
+struct fp4_rows fp4_rows_at(void *mem, uint32_t n_rows, uint32_t k);
+
+/* x: [n_rows][ldx] bfloat16 in prefill order, k and ldx multiples of 32.  list: only the rows that are
+ * pairs on it (row = pair); NULL: all.  On every chip. */
+int prefill_fp4_quantise(const void *x, uint32_t n_rows, uint32_t k, uint32_t ldx,
+			 const struct prefill_list *list, const struct fp4_rows *ret, void *stream);
+
+/* Whether the chip at hand has the instruction and this build its code. */
+bool prefill_fp4_here(void);
+
+/* As prefill_matmul() and prefill_experts() with NVFP4; x and ldx of the arguments are not looked at. */
+int prefill_fp4_matmul(const struct decode_matmul_args *a, const struct fp4_rows *x, void *stream);
+int prefill_fp4_experts(const struct decode_experts_args *a, const struct prefill_list *list,
+			const struct fp4_rows *x, void *stream);
+
+/* Random rows and weights through all of the above, against the reference (kernels/fp4_row.h, and sums in
+ * double).  Codes, scales and powers must be equal.  Sums of one block each, of numbers that any
+ * accumulator of 12 bits holds, must be equal, with all scales different; other sums may differ by 2^-12 of the
+ * sum of magnitudes: what accumulating in fewer bits than float32 costs, and a tenth of what one
+ * misplaced block does.  Allocates and frees some MB, and waits.  0; -ENOTSUP: prefill_fp4_here() is false;
+ * -EIO: something differs.  ret_text says what, or "". */
+#define PREFILL_FP4_TEXT 160
+int prefill_fp4_check(char ret_text[PREFILL_FP4_TEXT], void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
