@@ -69,6 +69,15 @@ const char *device_lost_text(struct device *d)
 	return d->backend->lost_text ? d->backend->lost_text(d) : "";
 }
 
+const char *device_load_note(const struct device *d)
+{
+	if (d->backend->load_note)
+		return d->backend->load_note(d);
+	return d->limits.fp4 == FP4_PREFILL_OFF ?
+		       "" :
+		       "prefill-fp4: this device has no FP4 product; prompts are multiplied without it";
+}
+
 int device_load(struct device *d, const struct weight_source *w, device_progress *progress,
 		void *ctx, struct err *e)
 {

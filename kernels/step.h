@@ -60,6 +60,17 @@ enum kv_format {
 const char *kv_format_name(enum kv_format f);			/* "bf16", "fp8" */
 int kv_format_parse(const char *name, enum kv_format *ret);	/* -EINVAL */
 
+/* What of a prompt is multiplied in NVFP4 on both sides, where the chip can and the weights are NVFP4:
+ * activations are rounded to four bits (docs/numerics.md 7).  Generated tokens never are. */
+enum fp4_prefill {
+	FP4_PREFILL_OFF,
+	FP4_PREFILL_UP,		/* gate and up, of experts and dense */
+	FP4_PREFILL_ALL,	/* every matrix */
+};
+
+const char *fp4_prefill_name(enum fp4_prefill f);		/* "off", "up", "all" */
+int fp4_prefill_parse(const char *name, enum fp4_prefill *ret);	/* -EINVAL */
+
 struct device_limits {
 	uint32_t n_slots;	/* sequences that hold state at the same time */
 	uint32_t n_blocks;
@@ -68,6 +79,7 @@ struct device_limits {
 	uint32_t n_threads;	/* cpu only; 0: one per core this process may use */
 	enum step_numerics numerics;
 	enum kv_format kv;	/* -ENOTSUP where a back end has no such */
+	enum fp4_prefill fp4;	/* a wish: device_load_note() tells when it is not done */
 	bool digests;		/* fill run_result.digest (costs time; tests) */
 };
 
@@ -90,6 +102,10 @@ void device_budget(const struct device *d, const struct weight_source *w, struct
 /* A stable text of what decides bits: back end, kind of device or CPU path, numerics
  * version, load-time options.  Hashed into the numeric class.  Borrowed from d. */
 const char *device_numeric_text(const struct device *d);
+
+/* After device_load(): what was wished for at load and is not done, and why, a line for a person; "": all is
+ * done.  device_numeric_text() says what is.  Borrowed from d. */
+const char *device_load_note(const struct device *d);
 
 /* After -ENODEV: what the device's own software says about it, a line for a person; "" when it says
  * nothing.  Borrowed from d until the next call. */

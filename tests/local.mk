@@ -8,6 +8,7 @@ include tests/unit/ctl.mk
 include tests/unit/cpu.mk
 include tests/unit/quant.mk
 include tests/unit/quantize.mk
+include tests/unit/fp4.mk
 include tests/unit/read.mk
 include tests/unit/bench.mk
 include tests/unit/dummy.mk
@@ -17,6 +18,7 @@ include tests/fuzz/router.mk
 include tests/fuzz/box.mk
 include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
+include tests/gpu/fp4.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk

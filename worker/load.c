@@ -28,6 +28,8 @@ static int check_options(const struct load_options *o, struct load_budget *ret, 
 {
 	if (o->kv && kv_format_parse(o->kv, &ret->limits.kv) < 0)
 		return err_set(e, -EINVAL, "kv %s: not bf16 or fp8", o->kv);
+	if (o->prefill_fp4 && fp4_prefill_parse(o->prefill_fp4, &ret->limits.fp4) < 0)
+		return err_set(e, -EINVAL, "prefill-fp4 %s: not off, up or all", o->prefill_fp4);
 	if (o->chunk % STEP_GRID)
 		return err_set(e, -EINVAL, "chunk %" PRIu32 " is not a multiple of %d", o->chunk,
 			       STEP_GRID);
@@ -80,6 +82,7 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
 					    .max_rows = o->rows ? o->rows : SPARE_ROWS + o->slots,
 					    .numerics = NUMERICS_BF16, .kv = b->limits.kv,
+					    .fp4 = b->limits.fp4,
 					    .digests = o->digests };
 	r = choose_context(o, shape, &b->limits.max_context, e);
 	if (r == 0)
@@ -143,12 +146,11 @@ static int on_bytes(void *ctx, uint64_t done, uint64_t total)
 static int make_class(const struct device *d, const struct numeric_watch *watch, struct loaded *l)
 {
 	const struct load_budget *b = &l->budget;
-	char text[256];
 
-	snprintf(text, sizeof(text), "%s%s%s", device_numeric_text(d),
+	snprintf(l->numeric_text, sizeof(l->numeric_text), "%s%s%s", device_numeric_text(d),
 		 b->quantized.n_matrices ? " quantize " : "",
 		 b->quantized.n_matrices ? quantize_name(b->quantize) : "");
-	return numeric_class(watch, text, PACKAGE_VERSION, l->numeric_class);
+	return numeric_class(watch, l->numeric_text, PACKAGE_VERSION, l->numeric_class);
 }
 
 /* The class's samples are of the checkpoint's own bytes: the watch stands before the conversion. */
@@ -171,6 +173,8 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 		r = device_load(d, quantized_source(weights), on_bytes, op, e);
 	if (r < 0)
 		return r;
+	if (*device_load_note(d))
+		log_warn("%s", device_load_note(d));
 	r = make_class(d, watch, op->l);
 	tell_reading(op->l->weights);
 	return r < 0 ? err_set(e, r, "the numeric class cannot be computed: %s", strerror(-r)) : 0;

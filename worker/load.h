@@ -30,6 +30,7 @@ struct load_options {
 	const char *read;	/* auto, io_uring, threads, mapped (worker/weights/reader.h); NULL: auto */
 	const char *quantize;	/* kernels/quantize.h: none, head, dense, head+dense; NULL: none */
 	const char *kv;		/* keys and values: bf16, fp8; NULL: bf16 */
+	const char *prefill_fp4;	/* kernels/step.h: off, up, all; NULL: off */
 	uint32_t context;	/* 0 in any of these: worked out */
 	uint32_t slots, queue, rows, chunk, threads;
 	uint64_t kv_bytes;
@@ -48,6 +49,7 @@ struct loaded {
 	struct text_model text;
 	struct load_budget budget;
 	char numeric_class[NUMERIC_CLASS_BYTES];
+	char numeric_text[256];		/* the device's part of it, as words */
 	char *dir;			/* where the model was found */
 	struct hf_config config;	/* its n_token_ids: the tokenizer's */
 	struct checkpoint *weights;	/* open as long as the engine runs */

@@ -30,7 +30,9 @@ static const struct option_row {
 	{ "quantize", "WHAT", TEXT, AT(load.quantize), 0, 0,
 	  "becomes FP8 while loading: none, head, dense (no experts), head+dense; default: none" },
 	{ "kv", "FORMAT", TEXT, AT(load.kv), 0, 0,
-	  "keys and values in bf16, or in fp8 at half the memory; default: bf16" },
+	  "keys and values in bf16, or in fp8 at half the memory (cpu only yet); default: bf16" },
+	{ "prefill-fp4", "WHAT", TEXT, AT(load.prefill_fp4), 0, 0,
+	  "prompts by NVFP4 matrices with activations in FP4 too (sm_12x): off, up (gate and up), all; default: off" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
 	  "prompt and answer together (default: what the model was made for)" },
 	{ "slots", "N", NUMBER, AT(load.slots), 1, 1024,
@@ -189,6 +191,7 @@ static int check(const struct serve_args *a, struct err *e)
 {
 	enum read_how how;
 	enum quantize what;
+	enum fp4_prefill fp4;
 	enum kv_format kv;
 
 	if (a->help || a->print_sample || a->dump_keys || a->dump)
@@ -204,6 +207,9 @@ static int check(const struct serve_args *a, struct err *e)
 			       a->load.quantize);
 	if (a->load.kv && kv_format_parse(a->load.kv, &kv) < 0)
 		return err_set(e, -EINVAL, "--kv: '%s' is not bf16 or fp8", a->load.kv);
+	if (a->load.prefill_fp4 && fp4_prefill_parse(a->load.prefill_fp4, &fp4) < 0)
+		return err_set(e, -EINVAL, "--prefill-fp4: '%s' is not off, up or all",
+			       a->load.prefill_fp4);
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)

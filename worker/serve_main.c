@@ -209,8 +209,9 @@ static int load(struct serve_args *a, struct loaded *l, struct grant **ret_grant
 		log_event(LOG_NOTE, EVENT_MODEL_LOADED,
 			  LOG_FIELDS({ "ALIAS", a->alias }, { "MODEL", a->load.model_dir },
 				     { "NUMERIC_CLASS", l->numeric_class }),
-			  "%s loaded in %.1f s, numeric class %s", a->load.model_dir,
-			  (double)(clock_ns() - p.start_ns) / (double)NS_PER_S, l->numeric_class);
+			  "%s loaded in %.1f s, numeric class %s (%s)", a->load.model_dir,
+			  (double)(clock_ns() - p.start_ns) / (double)NS_PER_S, l->numeric_class,
+			  l->numeric_text);
 	else if (r != -EINTR)
 		log_event(LOG_ERROR, EVENT_MODEL_REFUSED,
 			  LOG_FIELDS({ "ALIAS", a->alias }, { "MODEL", a->load.model_dir },

@@ -40,6 +40,11 @@ static const char *hook_lost_text(struct device *d)
 	return cuda_device_lost_text(inner(d));
 }
 
+static const char *hook_load_note(const struct device *d)
+{
+	return cuda_device_load_note(inner(d));
+}
+
 static int hook_load(struct device *d, const struct weight_source *w, device_progress *progress,
 		     void *ctx, struct err *e)
 {
@@ -108,6 +113,7 @@ static const struct backend hooks = {
 	.budget = hook_budget,
 	.numeric_text = hook_numeric_text,
 	.lost_text = hook_lost_text,
+	.load_note = hook_load_note,
 	.load = hook_load,
 	.slot_begin = hook_slot_begin,
 	.submit = hook_submit,

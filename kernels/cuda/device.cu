@@ -114,6 +114,7 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 		 limits->kv == KV_FP8 ? " kv=fp8" : "");
 	d->numeric_text = text;
 	sizes(d);
+	fp4_ask(d);
 	workspace_layout(d, NULL, &d->ws);
 	*ret = d;
 	return 0;
@@ -132,6 +133,11 @@ void cuda_device_budget(const struct cuda_device *d, const struct weight_source 
 const char *cuda_device_numeric_text(const struct cuda_device *d)
 {
 	return d->numeric_text.c_str();
+}
+
+const char *cuda_device_load_note(const struct cuda_device *d)
+{
+	return d->load_note.c_str();
 }
 
 static bool take(void *ret, size_t bytes)
@@ -205,6 +211,8 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
+	if (!rc && fp4_load(d))
+		rc = err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	d->loaded = !rc;
 	return rc;
 }

@@ -23,6 +23,7 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 struct cuda_device *cuda_device_close(struct cuda_device *d);
 void cuda_device_budget(const struct cuda_device *d, const struct weight_source *w, struct device_budget *ret);
 const char *cuda_device_numeric_text(const struct cuda_device *d);
+const char *cuda_device_load_note(const struct cuda_device *d);
 const char *cuda_device_lost_text(struct cuda_device *d);
 int cuda_device_load(struct cuda_device *d, const struct weight_source *w, device_progress *progress, void *ctx,
 		     struct err *e);

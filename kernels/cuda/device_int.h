@@ -22,6 +22,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gdn_prefill.h"
 #include "kernels/cuda/gdn_step.h"
+#include "kernels/cuda/prefill_fp4.h"
 #include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/residual.h"
 #include "kernels/cuda/rows.h"
@@ -96,7 +97,7 @@ struct workspace {
 	size_t bytes;
 	struct pass_meta *meta;
 	struct prefill_meta prefill;
-	void *gdn_room, *prefill_list;
+	void *gdn_room, *prefill_list, *fp4;	/* fp4: rows of x for the FP4 product */
 	float *attn_slots;
 	uint32_t *table;
 	struct sample_out *out;
@@ -120,7 +121,8 @@ struct cuda_device {
 	char lost_text[160];
 	struct model_shape m;
 	struct device_limits limits;
-	std::string numeric_text;
+	std::string numeric_text, load_note;
+	enum fp4_prefill fp4;	/* what is done of limits.fp4 */
 	cudaStream_t stream;
 	struct weights w;
 
@@ -193,6 +195,10 @@ static inline bool shared_in_follows(const struct layer_weights *w)
 	return w->shared_in.n && w->router.format == MATMUL_BF16 &&
 	       w->shared_in.format == MATMUL_BF16;
 }
+/* fp4_load.cu: before the workspace is laid out, whether the chip can do limits.fp4; after loading, whether what
+ * it does is right: d->fp4, d->load_note, the numeric text. */
+void fp4_ask(struct cuda_device *d);
+int fp4_load(struct cuda_device *d);
 /* workspace.cu: lays the arrays out from `slab` on (NULL: only the size). */
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 

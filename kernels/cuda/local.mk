@@ -10,6 +10,8 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/expert_list.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
+cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
+	kernels/cuda/prefill_place.cuh
 EXTRA_DIST += $(cuda_headers)
 EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
 	kernels/cuda/sample_keys.cuh
@@ -55,6 +57,8 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/measure.cu \
 	kernels/cuda/weights.cu \
 	kernels/cuda/workspace.cu
+libcudakernels_a_SOURCES += kernels/cuda/fp4_load.cu kernels/cuda/prefill_fp4.cu kernels/cuda/prefill_fp4_check.cu \
+	kernels/cuda/prefill_fp4_rows.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open
 cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)

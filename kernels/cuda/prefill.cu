@@ -22,6 +22,14 @@ struct product {
 	struct strided swiglu;
 };
 
+/* What --prefill-fp4 is for (step.h); gate and up are what becomes SwiGLU. */
+bool in_fp4(const struct cuda_device *d, const struct matrix &w, enum matmul_out out)
+{
+	return w.format == MATMUL_NVFP4 &&
+	       (d->fp4 == FP4_PREFILL_ALL ||
+		(d->fp4 == FP4_PREFILL_UP && out == MATMUL_OUT_SWIGLU));
+}
+
 int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p)
 {
 	struct decode_matmul_args a = {};
@@ -40,7 +48,12 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 	a.ldy_swiglu = p.swiglu.ld;
 	a.y_swiglu = p.swiglu.at;
 	a.out = p.out;
-	return prefill_matmul(&a, d->stream);
+	if (!in_fp4(d, w, p.out))
+		return prefill_matmul(&a, d->stream);
+	const struct fp4_rows x = fp4_rows_at(d->ws.fp4, rows, p.k);
+	const int rc = prefill_fp4_quantise(p.x, rows, p.k, p.ldx, NULL, &x, d->stream);
+
+	return rc ? rc : prefill_fp4_matmul(&a, &x, d->stream);
 }
 
 /* The products of a stack, side by side in bf16 rows of `ld`. */
@@ -241,6 +254,20 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	return rc;
 }
 
+/* The product of every expert with its pairs, in FP4 or not. */
+int multiply_experts(struct cuda_device *d, const struct matrix &w,
+		     const struct decode_experts_args &a, const struct prefill_list *list)
+{
+	if (!in_fp4(d, w, a.out))
+		return prefill_experts(&a, list, d->stream);
+	const uint32_t rows = a.x_per_slot ? a.n_rows * a.n_slots : a.n_rows;
+	const struct fp4_rows x = fp4_rows_at(d->ws.fp4, rows, a.k);
+	const int rc = prefill_fp4_quantise(a.x, rows, a.k, a.ldx, a.x_per_slot ? list : NULL, &x,
+					    d->stream);
+
+	return rc ? rc : prefill_fp4_experts(&a, list, &x, d->stream);
+}
+
 int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 		 struct residual_add_args *ret)
 {
@@ -266,7 +293,7 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	a.ldy = m->expert_inter;
 	a.out = MATMUL_OUT_SWIGLU;
 	a.without_last = beside;
-	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
+	rc = rc ? rc : multiply_experts(d, w->expert_gate_up, a, &list);
 	a.w = w->expert_down.w;
 	a.row_scale = w->expert_down.row_scale;
 	a.format = w->expert_down.format;
@@ -277,7 +304,7 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	a.x_per_slot = 1;
 	a.without_last = 0;
 	a.out = MATMUL_OUT_BF16;
-	rc = rc ? rc : prefill_experts(&a, &list, d->stream);
+	rc = rc ? rc : multiply_experts(d, w->expert_down, a, &list);
 	pass_mark(d, CLASS_EXPERTS);
 	if (m->shared_inter && !beside)
 		rc = rc ? rc :

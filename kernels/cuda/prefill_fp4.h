@@ -56,8 +56,9 @@ int prefill_fp4_experts(const struct decode_experts_args *a, const struct prefil
  * double).  Codes, scales and powers must be equal.  Sums of one block each, of numbers that any
  * accumulator of 12 bits holds, must be equal, with all scales different; other sums may differ by 2^-12 of the
  * sum of magnitudes: what accumulating in fewer bits than float32 costs, and a tenth of what one
- * misplaced block does.  Allocates and frees some MB, and waits.  0; -ENOTSUP: prefill_fp4_here() is false;
- * -EIO: something differs.  ret_text says what, or "". */
+ * misplaced block does.  Allocates and frees some MB, and waits.  Where prefill_fp4_here() is
+ * false it says that the stand-in for the instruction is right, which only tests want to know.  0; -EIO: something
+ * differs; -ENODEV, -EINVAL: it could not be run.  ret_text: which row, or why; "". */
 #define PREFILL_FP4_TEXT 160
 int prefill_fp4_check(char ret_text[PREFILL_FP4_TEXT], void *stream);
 

@@ -5,6 +5,22 @@
 
 static constexpr uint64_t ATTN_SCRATCH = (uint64_t)64 << 20;	/* floats; more rows take turns */
 
+/* Of the rows that the FP4 product may be given at once. */
+static uint64_t fp4_bytes(const struct cuda_device *d, uint64_t rows, uint64_t pairs)
+{
+	const struct model_shape *m = &d->m;
+	uint32_t widest = m->hidden;
+
+	if (d->fp4 == FP4_PREFILL_OFF)
+		return 0;
+	if (d->fp4 == FP4_PREFILL_ALL)
+		widest = std::max({ widest, d->value, m->n_q_heads * ATTN_DIM, m->dense_inter, m->shared_inter });
+	return std::max(fp4_rows_bytes((uint32_t)rows, widest),
+			d->fp4 == FP4_PREFILL_ALL && m->n_experts ?
+				fp4_rows_bytes((uint32_t)pairs, m->expert_inter) :
+				0);
+}
+
 struct layout {
 	char *slab;
 	size_t used;
@@ -66,5 +82,6 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 		       attn_prefill_slot_floats(attn_slots(d), m->n_q_heads, m->n_kv_heads) :
 		       0,
 	       4);
+	l.take(&w->fp4, fp4_bytes(d, rows, pairs), 1);
 	w->bytes = l.used;
 }
