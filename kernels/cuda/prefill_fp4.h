@@ -52,13 +52,17 @@ int prefill_fp4_matmul(const struct decode_matmul_args *a, const struct fp4_rows
 int prefill_fp4_experts(const struct decode_experts_args *a, const struct prefill_list *list,
 			const struct fp4_rows *x, void *stream);
 
+/* How far a sum over k columns may be from the exact one, in parts of the sum of magnitudes: what an accumulator of
+ * 14 bits that is cut off after each instruction costs (an FP8 mma of Ada and Hopper keeps about so many; what
+ * sm_12x keeps is not known).  Small beside what four bits of activation cost. */
+#define PREFILL_FP4_TOLERANCE(k) ((double)((k) / 64 + 1) / 8192)
+
 /* Random rows and weights through all of the above, against the reference (kernels/fp4_row.h, and sums in
- * double).  Codes, scales and powers must be equal.  Sums of one block each, of numbers that any
- * accumulator of 12 bits holds, must be equal, with all scales different; other sums may differ by 2^-12 of the
- * sum of magnitudes: what accumulating in fewer bits than float32 costs, and a tenth of what one
- * misplaced block does.  Allocates and frees some MB, and waits.  Where prefill_fp4_here() is
- * false it says that the stand-in for the instruction is right, which only tests want to know.  0; -EIO: something
- * differs; -ENODEV, -EINVAL: it could not be run.  ret_text: which row, or why; "". */
+ * double).  Codes, scales and powers must be equal.  Sums of one block each, of numbers that 12 bits hold, with
+ * scales that differ from block to block and row to row, must be equal: that finds a misplaced block, scale or
+ * row.  Other sums may differ by PREFILL_FP4_TOLERANCE.  Allocates and frees some MB, and waits.  Where
+ * prefill_fp4_here() is false it says that the stand-in for the instruction is right, which only tests want to know.
+ * 0; -EIO: something differs; -ENODEV, -EINVAL: it could not be run.  ret_text: which row, or why; "". */
 #define PREFILL_FP4_TEXT 160
 int prefill_fp4_check(char ret_text[PREFILL_FP4_TEXT], void *stream);
 
