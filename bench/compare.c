@@ -33,6 +33,7 @@ struct side {
 	const char *model, *device;
 	enum quantize quantize;
 	enum kv_format kv;
+	enum fp4_prefill fp4;
 	struct device *d;
 	uint32_t vocab, n_ids, n_converted;
 	float *logits;		/* [ROWS][vocab] */
@@ -61,7 +62,8 @@ static int side_load(struct side *s, const struct model_shape *shape, const stru
 static int side_open(struct side *s, struct err *e)
 {
 	const struct device_limits l = { .n_slots = 1, .max_rows = ROWS, .max_context = MAX_TOKENS,
-					 .n_blocks = MAX_TOKENS / STEP_GRID, .kv = s->kv };
+					 .n_blocks = MAX_TOKENS / STEP_GRID, .kv = s->kv,
+					 .fp4 = s->fp4 };
 	struct checkpoint *c = NULL;
 	struct hf_config config;
 	char *dir = NULL;
@@ -226,7 +228,7 @@ enum {
 	OPT_QUANTIZE,
 	OPT_WITH_QUANTIZE,
 	OPT_KV,
-	OPT_WITH_KV,
+	OPT_WITH_KV, OPT_FP4, OPT_WITH_FP4,
 	OPT_MOST_DIFFER,
 	OPT_DUMP
 };
@@ -243,6 +245,10 @@ static const struct opts_row rows[] = {
 	{ OPT_KV, "kv", "FORMAT", "of keys and values: bf16 or fp8 (default: bf16)" },
 	{ OPT_WITH_KV, "with-kv", "FORMAT",
 	  "the same of what it is compared with (default: bf16)" },
+	{ OPT_FP4, "prefill-fp4", "WHAT",
+	  "prompts by NVFP4 matrices with activations in FP4: off, up or all (default: off)" },
+	{ OPT_WITH_FP4, "with-prefill-fp4", "WHAT",
+	  "the same of what it is compared with (default: off)" },
 	{ OPT_MOST_DIFFER, "most-differ", "PERCENT",
 	  "exit with 1 when the likeliest token differs at more positions (default: 100)" },
 	{ OPT_DUMP, "dump-options", NULL, "this list, a line each: name, argument, text" },
@@ -274,6 +280,10 @@ static int options(int argc, char **argv, struct side side[2], double *bar)
 			break;
 		case OPT_KV: case OPT_WITH_KV:
 			if (kv_format_parse(optarg, &side[c == OPT_WITH_KV].kv) < 0)
+				return -EINVAL;
+			break;
+		case OPT_FP4: case OPT_WITH_FP4:
+			if (fp4_prefill_parse(optarg, &side[c == OPT_WITH_FP4].fp4) < 0)
 				return -EINVAL;
 			break;
 		case OPT_MOST_DIFFER: *bar = strtod(optarg, NULL); break;

@@ -15,7 +15,6 @@ struct backend {
 		       struct device_budget *ret);
 	const char *(*numeric_text)(const struct device *d);
 	const char *(*lost_text)(struct device *d);	/* NULL: it never has anything to say */
-	/* NULL: the back end has no wishes to grant */
 	const char *(*load_note)(const struct device *d);
 	int (*load)(struct device *d, const struct weight_source *w, device_progress *progress,
 		    void *ctx, struct err *e);

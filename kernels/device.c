@@ -71,11 +71,7 @@ const char *device_lost_text(struct device *d)
 
 const char *device_load_note(const struct device *d)
 {
-	if (d->backend->load_note)
-		return d->backend->load_note(d);
-	return d->limits.fp4 == FP4_PREFILL_OFF ?
-		       "" :
-		       "prefill-fp4: this device has no FP4 product; prompts are multiplied without it";
+	return d->backend->load_note(d);
 }
 
 int device_load(struct device *d, const struct weight_source *w, device_progress *progress,

@@ -20,5 +20,5 @@ libkernels_a_SOURCES = \
 	kernels/cpu/slab.c kernels/cpu/slab.h
 libkernels_a_SOURCES += kernels/cpu/cpu_measure.c \
 	kernels/crc32c.c kernels/crc32c.h kernels/dummy.c kernels/dummy.h kernels/dummy_fill.c kernels/dummy_stream.c
-libkernels_a_SOURCES += kernels/fp4_prefill.c kernels/fp4_row.c kernels/fp4_row.h
+libkernels_a_SOURCES += kernels/cpu/cpu_fp4.c kernels/fp4_prefill.c kernels/fp4_row.c kernels/fp4_row.h
 kernels_libs = libkernels.a

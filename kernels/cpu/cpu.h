@@ -22,6 +22,8 @@
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/slab.h"
 
+struct mm_job;
+
 struct layer {
 	enum mixer_kind mixer;
 	uint32_t place;			/* among the layers of its kind */
@@ -43,6 +45,13 @@ struct slot {
 	struct sampler *sampler;
 };
 
+/* Rows of prompts rounded to NVFP4; all NULL where nothing is (cpu_fp4.c). */
+struct fp4_room {
+	float *x;
+	uint8_t *codes, *scales;	/* of one row */
+	struct mm_job *jobs;
+};
+
 /* The rows of a step, and rooms for what is computed from them; each [rows][width]. */
 struct rooms {
 	uint32_t *token, *pos, *run;
@@ -60,10 +69,12 @@ struct rooms {
 	float *logits;			/* [n_slots][vocab] */
 	float **work;			/* one a thread, for attention and GDN */
 	struct mm_job *jobs;		/* of one MLP */
+	bool *prompt;			/* the row is of a prompt */
+	bool *gathered_prompt;		/* [rows * used], as ex */
+	struct fp4_room fp4;
 };
 
 struct step;
-struct mm_job;
 
 struct cpu_device {
 	struct device base;
@@ -71,6 +82,8 @@ struct cpu_device {
 	struct pool *pool;
 	bool round;			/* NUMERICS_BF16 */
 	char text[128];
+	enum fp4_prefill fp4;		/* wished for */
+	bool fp4_used;			/* there is such a matrix */
 	uint32_t n_gdn, n_attn;		/* layers; MTP counts as attention */
 	size_t state_floats;
 	size_t kv_part;			/* bytes of a head's K (or V) in a block, with powers */
@@ -119,16 +132,23 @@ struct mm_job {
 	uint32_t n;
 	float *out;
 	size_t ldo;
+	const bool *prompt;		/* [n], which rows of x are of prompts; NULL: none */
 };
 
 void cpu_matmul(struct cpu_device *d, const struct mm_job *jobs, uint32_t n_jobs);
+/* cpu_fp4.c: whether prompts meet this matrix in FP4; floats a row that rounding takes; the jobs with
+ * what is rounded in place of x. */
+bool cpu_fp4_takes(struct cpu_device *d, enum weight_slot slot, uint32_t layer,
+		   const struct weight_ref *w);
+size_t cpu_fp4_room(const struct model_shape *s);
+const struct mm_job *cpu_fp4_jobs(struct cpu_device *d, const struct mm_job *jobs, uint32_t n_jobs);
 /* path->matmul, and then the scales of a quantised matrix (cpu_scale.c). */
 void cpu_matmul_groups(const struct cpu_path *p, const struct mat *w, uint32_t g0, uint32_t g1,
 		       const float *x, size_t ldx, uint32_t n_rows, float *out, size_t ldo);
 static inline void cpu_matmul1(struct cpu_device *d, const struct mat *w, const float *x,
 			       size_t ldx, uint32_t n, float *out, size_t ldo)
 {
-	struct mm_job j = { w, x, ldx, n, out, ldo };
+	struct mm_job j = { w, x, ldx, n, out, ldo, d->room.prompt };
 
 	cpu_matmul(d, &j, 1);
 }

@@ -254,9 +254,9 @@ void cpu_attention(struct cpu_device *d, const struct layer *l, const struct ste
 	size_t kvd = (size_t)m->n_kv_heads * m->head_dim;
 	uint32_t n = s->n_rows, tasks = 0;
 	const struct mm_job jobs[3] = {
-		{ &l->q, o->xn, h, n, o->p0, 2 * qd },
-		{ &l->k, o->xn, h, n, o->p1, kvd },
-		{ &l->v, o->xn, h, n, o->p2, kvd },
+		{ &l->q, o->xn, h, n, o->p0, 2 * qd, o->prompt },
+		{ &l->k, o->xn, h, n, o->p1, kvd, o->prompt },
+		{ &l->v, o->xn, h, n, o->p2, kvd, o->prompt },
 	};
 
 	cpu_matmul(d, jobs, 3);

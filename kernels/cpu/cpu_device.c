@@ -343,6 +343,9 @@ static int cpu_load(struct device *base, const struct weight_source *w, device_p
 	r = cpu_load_weights(d, w, progress, ctx, e);
 	if (r < 0)
 		return r;
+	if (d->fp4_used)
+		snprintf(d->text + strlen(d->text), sizeof(d->text) - strlen(d->text),
+			 " prefill-fp4=%s", fp4_prefill_name(d->fp4));
 	r = alloc_slots(d);
 	if (r == 0)
 		r = cpu_alloc_rooms(d);
@@ -363,10 +366,18 @@ static const char *cpu_numeric_text(const struct device *base)
 	return cpu(base)->text;
 }
 
+static const char *cpu_load_note(const struct device *base)
+{
+	return base->limits.fp4 == FP4_PREFILL_OFF || cpu(base)->fp4_used ?
+		       "" :
+		       "prefill-fp4 is NOT in use: no such matrix of this model is NVFP4";
+}
+
 static const struct backend cpu_backend = {
 	.close = cpu_close,
 	.budget = cpu_budget,
 	.numeric_text = cpu_numeric_text,
+	.load_note = cpu_load_note,
 	.load = cpu_load,
 	.slot_begin = cpu_slot_begin,
 	.submit = cpu_submit,
@@ -442,6 +453,7 @@ int cpu_device_open(const struct model_shape *shape, const struct device_limits 
 	d->base = (struct device){ .backend = &cpu_backend, .shape = *shape, .limits = *limits };
 	d->path = forced ? cpu_path_named(forced) : cpu_path_best();
 	d->round = limits->numerics == NUMERICS_BF16;
+	d->fp4 = d->round ? limits->fp4 : FP4_PREFILL_OFF;
 	d->inv_freq = calloc(shape->rotary_dim / 2 + 1, sizeof(double));
 	r = !d->path ? -EINVAL : !d->inv_freq ? -ENOMEM : pool_new(limits->n_threads, &d->pool);
 	if (r < 0) {

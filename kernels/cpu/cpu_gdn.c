@@ -250,10 +250,10 @@ void cpu_gdn(struct cpu_device *d, const struct layer *l, const struct step *s)
 	size_t h = m->hidden, v = pad16(m->gdn_v_heads);
 	uint32_t n = s->n_rows, parts = (g.c + CONV_PART - 1) / CONV_PART;
 	const struct mm_job jobs[4] = {
-		{ &l->qkv, o->xn, h, n, o->p0, g.c },
-		{ &l->z, o->xn, h, n, o->p1, g.vd },
-		{ &l->a, o->xn, h, n, o->p3, 2 * v },
-		{ &l->b, o->xn, h, n, o->p3 + v, 2 * v },
+		{ &l->qkv, o->xn, h, n, o->p0, g.c, o->prompt },
+		{ &l->z, o->xn, h, n, o->p1, g.vd, o->prompt },
+		{ &l->a, o->xn, h, n, o->p3, 2 * v, o->prompt },
+		{ &l->b, o->xn, h, n, o->p3 + v, 2 * v, o->prompt },
 	};
 
 	cpu_matmul(d, jobs, 4);

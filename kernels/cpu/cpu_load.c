@@ -178,7 +178,7 @@ static void matrix(struct loader *l, enum weight_slot slot, uint32_t expert, uin
 		return;
 	}
 	*m = (struct mat){ .rows = rows, .cols = cols, .groups = pad16(rows) / 16,
-			   .f32 = !l->d->round };
+			   .f32 = !l->d->round, .fp4 = cpu_fp4_takes(l->d, slot, l->layer, &w) };
 	m->data = room_for(l, (size_t)m->groups * LANES * (m->f32 ? cols : (cols + 1) / 2), 4);
 	factors = cpu_factors(&w);
 	if (factors)

@@ -45,7 +45,7 @@ static void matmul_share(void *ctx, uint32_t t)
 
 void cpu_matmul(struct cpu_device *d, const struct mm_job *jobs, uint32_t n_jobs)
 {
-	struct mm_share m = { .d = d, .jobs = jobs, .n_jobs = n_jobs };
+	struct mm_share m = { .d = d, .jobs = cpu_fp4_jobs(d, jobs, n_jobs), .n_jobs = n_jobs };
 
 	for (uint32_t i = 0; i < n_jobs; i++)
 		m.total += job_cost(&jobs[i]) * jobs[i].w->groups;
@@ -81,8 +81,8 @@ static void dense(struct cpu_device *d, const struct layer *l, uint32_t n)
 	struct rooms *o = &d->room;
 	size_t in = pad16(s->dense_inter), h = s->hidden;
 	const struct mm_job jobs[2] = {
-		{ &l->gate[0], o->xn, h, n, o->sg, in },
-		{ &l->up[0], o->xn, h, n, o->su, in },
+		{ &l->gate[0], o->xn, h, n, o->sg, in, o->prompt },
+		{ &l->up[0], o->xn, h, n, o->su, in, o->prompt },
 	};
 
 	cpu_matmul(d, jobs, 2);
@@ -133,14 +133,17 @@ static uint32_t gather(struct cpu_device *d, const struct layer *l, uint32_t n)
 		for (uint32_t i = 0; i < n * used; i++)
 			if (o->chosen[i] == x) {
 				memcpy(o->ex + at * h, o->xn + i / used * h, h * sizeof(float));
+				o->gathered_prompt[at] = o->prompt[i / used];
 				o->where[i] = at++;
 			}
 		if (at == first)
 			continue;
 		o->jobs[n_jobs++] = (struct mm_job){ &l->gate[x], o->ex + first * h, h, at - first,
-						     o->eg + first * in, in };
+						     o->eg + first * in, in,
+						     o->gathered_prompt + first };
 		o->jobs[n_jobs++] = (struct mm_job){ &l->up[x], o->ex + first * h, h, at - first,
-						     o->eu + first * in, in };
+						     o->eu + first * in, in,
+						     o->gathered_prompt + first };
 	}
 	if (l < d->layers + s->n_layers)	/* not the MTP layer */
 		d->experts_active += n_jobs / 2;
@@ -161,7 +164,8 @@ static void down_jobs(struct cpu_device *d, const struct layer *l, uint32_t *n_j
 
 		o->jobs[n++] =
 			(struct mm_job){ &l->down[j->w - l->gate],  o->eg + first * in, in, j->n,
-					 o->ey + first * s->hidden, s->hidden };
+					 o->ey + first * s->hidden, s->hidden,
+					 o->gathered_prompt + first };
 	}
 	*n_jobs = n;
 }
@@ -197,16 +201,16 @@ static void experts(struct cpu_device *d, const struct layer *l, uint32_t n)
 		choose(o->route + (size_t)r * e, s->n_experts, used, o->chosen + (size_t)r * used);
 	uint32_t n_jobs = gather(d, l, n), routed = n_jobs;
 	if (s->shared_inter) {
-		o->jobs[n_jobs++] = (struct mm_job){ &l->gate[x], o->xn, h, n, o->sg, sin };
-		o->jobs[n_jobs++] = (struct mm_job){ &l->up[x], o->xn, h, n, o->su, sin };
-		o->jobs[n_jobs++] = (struct mm_job){ &l->score, o->xn, h, n, o->score, LANES };
+		o->jobs[n_jobs++] = (struct mm_job){ &l->gate[x], o->xn, h, n, o->sg, sin, o->prompt };
+		o->jobs[n_jobs++] = (struct mm_job){ &l->up[x], o->xn, h, n, o->su, sin, o->prompt };
+		o->jobs[n_jobs++] = (struct mm_job){ &l->score, o->xn, h, n, o->score, LANES, o->prompt };
 	}
 	cpu_matmul(d, o->jobs, n_jobs);
 	d->path->silu_mul(o->eg, o->eu, (uint32_t)(n * used * in), d->round, o->eg);
 	down_jobs(d, l, &routed);
 	if (s->shared_inter) {
 		d->path->silu_mul(o->sg, o->su, (uint32_t)(n * sin), d->round, o->sg);
-		o->jobs[routed++] = (struct mm_job){ &l->down[x], o->sg, sin, n, o->sy, h };
+		o->jobs[routed++] = (struct mm_job){ &l->down[x], o->sg, sin, n, o->sy, h, o->prompt };
 	}
 	cpu_matmul(d, o->jobs, routed);
 	for (uint32_t r = 0; r < n; r++)

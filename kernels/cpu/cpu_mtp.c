@@ -39,8 +39,8 @@ static void front(struct cpu_device *d, const struct layer *l, uint32_t n)
 		d->path->round(o->x, (uint32_t)(n * h));
 	cpu_norm_rows(d, o->x, l->input_norm, n, o->xn, h);
 	const struct mm_job jobs[2] = {
-		{ &l->k, o->xn, h, n, o->p1, kvd },
-		{ &l->v, o->xn, h, n, o->p2, kvd },
+		{ &l->k, o->xn, h, n, o->p1, kvd, NULL },
+		{ &l->v, o->xn, h, n, o->p2, kvd, NULL },
 	};
 	cpu_matmul(d, jobs, 2);
 	cpu_rope_tables(d, n);

@@ -37,6 +37,19 @@ static size_t row_floats(const struct model_shape *s, uint32_t width[12])
 	return sum;
 }
 
+static bool alloc_fp4(struct cpu_device *d)
+{
+	const struct model_shape *s = &d->base.shape;
+	size_t row = cpu_fp4_room(s);
+	struct fp4_room *o = &d->room.fp4;
+
+	o->x = cpu_alloc(d, d->base.limits.max_rows * row, sizeof(float));
+	o->codes = cpu_alloc(d, row / 2, 1);
+	o->scales = cpu_alloc(d, row / 16, 1);
+	o->jobs = cpu_alloc(d, 2 * (size_t)s->n_experts + 8, sizeof(struct mm_job));
+	return o->x && o->codes && o->scales && o->jobs;
+}
+
 int cpu_alloc_rooms(struct cpu_device *d)
 {
 	const struct model_shape *s = &d->base.shape;
@@ -71,10 +84,12 @@ int cpu_alloc_rooms(struct cpu_device *d)
 	o->chosen = cpu_alloc(d, rows * (used + 1), 4);
 	o->where = cpu_alloc(d, rows * (used + 1), 4);
 	o->jobs = cpu_alloc(d, 2 * (size_t)s->n_experts + 8, sizeof(struct mm_job));
+	o->prompt = cpu_alloc(d, rows, sizeof(bool));
+	o->gathered_prompt = cpu_alloc(d, rows * (used + 1), sizeof(bool));
 	o->work = cpu_alloc(d, pool_threads(d->pool), sizeof(float *));
 	d->sample.ids = cpu_alloc(d, s->vocab_rows, 4);
 	if (!o->token || !o->pos || !o->run || !o->chosen || !o->where || !o->jobs || !o->work ||
-	    !d->sample.ids)
+	    !d->sample.ids || !o->prompt || !o->gathered_prompt || (d->fp4_used && !alloc_fp4(d)))
 		return -ENOMEM;
 	for (uint32_t t = 0; t < pool_threads(d->pool); t++)
 		if (!(o->work[t] = cpu_alloc(d, work_floats(s), sizeof(float))))
@@ -113,6 +128,8 @@ void cpu_budget(const struct device *base, const struct weight_source *source, s
 	ret->weights = weight_elements(s) * (d->round ? 2 : 4);
 	ret->kv = (uint64_t)l->n_blocks * d->block_bytes;
 	ret->states = (uint64_t)l->n_slots * d->state_floats * 4;
+	if (d->fp4 != FP4_PREFILL_OFF)
+		row += cpu_fp4_room(s);
 	ret->workspace = (uint64_t)l->max_rows * row * 4 +
 			 (uint64_t)l->n_slots * pad16(s->vocab_rows) * 4 +
 			 pool_threads(d->pool) * work_floats(s) * 4;

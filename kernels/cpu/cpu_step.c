@@ -18,6 +18,7 @@ static void fill_rows(struct cpu_device *d, const struct step *s)
 			d->room.token[row] = t;
 			d->room.pos[row] = r->p.pos + k;
 			d->room.run[row] = i;
+			d->room.prompt[row] = r->p.kind == ROW_PREFILL;
 			cpu_embed_row(d, t, d->room.x + row * h);
 		}
 	}

@@ -30,6 +30,7 @@ struct mat {
 	void *data;
 	float *factor;		/* NULL: 1 */
 	uint32_t block_cols;
+	bool fp4;		/* prompt rows are rounded before they meet it (cpu_fp4.c) */
 };
 
 struct cpu_path {
