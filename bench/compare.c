@@ -55,6 +55,8 @@ static int side_load(struct side *s, const struct model_shape *shape, const stru
 		return err_set(e, -ENOMEM, "out of memory");
 	r = device_load(s->d, quantized_source(weights), NULL, NULL, e);
 	s->n_converted = quantized_facts(weights)->n_matrices;
+	if (r == 0 && *device_load_note(s->d))
+		fprintf(stderr, "%s\n", device_load_note(s->d));
 	quantized_free(weights);
 	return r;
 }

@@ -118,6 +118,10 @@ def test_class_log_and_status():
         # 2 layers x K and V x 64 positions x 256; in FP8 a power for each position
         kv = "fp8, 65792 bytes" if "fp8" in options else "bf16, 131072 bytes"
         assert f"blocks of 64 tokens in {kv}" in log, log
+    # a wish that this model cannot grant: said aloud, and the worker is the one that was not asked
+    name, log, _, answer = served(["--prefill-fp4", "all"])
+    assert classes[name] == [] and "66" in answer, answer
+    assert len(re.findall("prefill-fp4 is NOT in use: no such matrix of this model is NVFP4", log)) == 1, log
     # the same once more is the same class; and "none" is the worker that was not asked
     for options in (["--quantize", "none", "--kv", "bf16"], ["--quantize", "dense"]):
         name = served(options)[0]
@@ -149,6 +153,14 @@ def test_refused():
     to = ["--connect", "ipc:///nowhere/bus", "--alias", "a"]
     assert "none, head, dense or head+dense" in run(WORKER, "serve", TINY, *to, "--quantize", "all", status=64)
     assert "not bf16 or fp8" in run(WORKER, "serve", TINY, *to, "--kv", "fp16", status=64)
+    assert "not off, up or all" in run(WORKER, "serve", TINY, *to, "--prefill-fp4", "on", status=64)
+    p = subprocess.run([WORKER, "serve", TINY, *to, "--kv", "fp8", "--device", "cuda:0"], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=60)
+    if p.returncode == 1 and "no CUDA" in p.stdout:
+        print("built without CUDA: its refusal of --kv fp8 was not tried")
+        return
+    assert p.returncode == 78 and "cuda:0: keys and values in fp8" in p.stdout, (p.returncode, p.stdout)
+    assert len(p.stdout.strip().split("\n")) == 1, p.stdout
 
 
 def main():
