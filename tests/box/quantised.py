@@ -43,12 +43,12 @@ def run(*args):
     return p.stdout
 
 
-def sums(folder, recipe):
+def sums(folder, recipe, *options):
     """A few sums that no training text has, over HTTP, through router and worker."""
     sys.path.insert(0, TOP + "/tools/tiny")
     import corpus
     right, asked = 0, list(corpus.held_out({"sum": 12}))
-    with Rack(BUILD, folder, alias=recipe, worker_args=["--context", "4096"]) as rack:
+    with Rack(BUILD, folder, alias=recipe, worker_args=["--context", "4096", *options]) as rack:
         for item in asked:
             status, reply, _ = rack.post(
                 "/v1/chat/completions",
@@ -57,7 +57,8 @@ def sums(folder, recipe):
             assert status == 200, reply
             right += item["check"]["want"] in (reply["choices"][0]["message"]["content"] or "")
         assert "weights quantised by" in rack.log("worker0"), rack.log("worker0")
-    print(f"{recipe}: {right} of {len(asked)} sums right")
+        assert not options or "prefill-fp4=all)" in rack.log("worker0"), rack.log("worker0")
+    print(f"{recipe}{' '.join(('', *options))}: {right} of {len(asked)} sums right")
     assert right >= len(asked) - 1, right
 
 
@@ -84,6 +85,8 @@ def one(recipe, folder):
         end="",
     )
     sums(folder, recipe)
+    if recipe == "ct-nvfp4":
+        sums(folder, recipe, "--prefill-fp4", "all")
 
 
 def main(recipes):
