@@ -168,6 +168,12 @@ const char *device_numeric_text(const struct device *d)
 	return "fake 1";
 }
 
+const char *device_load_note(const struct device *d)
+{
+	(void)d;
+	return "";
+}
+
 int device_load(struct device *d, const struct weight_source *w, device_progress *progress,
 		void *ctx, struct err *e)
 {
