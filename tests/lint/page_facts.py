@@ -71,7 +71,7 @@ def options():
                 problems.append("%s --help: no '%s'" % (program, names))
             n += 1
         known = {x for row in said(program, "--dump-options") for x in row[0].split(", ")}
-        for word in re.findall(r"--([a-z][a-z-]+)", help_.stdout):
+        for word in re.findall(r"--([a-z][a-z0-9-]+)", help_.stdout):
             if "--" + word not in known and "(" not in word and word not in ("connect",):
                 problems.append("%s --help names --%s, its table does not" % (program, word))
     # each subcommand of hearth-bench is in its page
