@@ -211,8 +211,7 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
-	if (!rc && fp4_load(d))
-		rc = err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
+	rc = rc ? rc : fp4_load(d, e);
 	d->loaded = !rc;
 	return rc;
 }

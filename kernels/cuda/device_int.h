@@ -198,7 +198,7 @@ static inline bool shared_in_follows(const struct layer_weights *w)
 /* fp4_load.cu: before the workspace is laid out, whether the chip can do limits.fp4; after loading, whether what
  * it does is right: d->fp4, d->load_note, the numeric text. */
 void fp4_ask(struct cuda_device *d);
-int fp4_load(struct cuda_device *d);
+int fp4_load(struct cuda_device *d, struct err *e);	/* -ENODEV: the check broke the device */
 /* workspace.cu: lays the arrays out from `slab` on (NULL: only the size). */
 void workspace_layout(const struct cuda_device *d, char *slab, struct workspace *ret);
 

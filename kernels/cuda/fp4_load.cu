@@ -2,7 +2,13 @@
  *
  * A wish that cannot be granted costs nothing but the speed it hoped for: the worker says so, loudly, and goes
  * on without. */
+#include <errno.h>
+
 #include "kernels/cuda/device_int.h"
+
+extern "C" {
+#include "lib/err.h"
+}
 
 static void give_up(struct cuda_device *d, const std::string &why)
 {
@@ -39,7 +45,7 @@ static bool any_nvfp4(const struct cuda_device *d)
 	return false;
 }
 
-int fp4_load(struct cuda_device *d)
+int fp4_load(struct cuda_device *d, struct err *e)
 {
 	char text[PREFILL_FP4_TEXT];
 	int rc;
@@ -51,10 +57,12 @@ int fp4_load(struct cuda_device *d)
 		return 0;
 	}
 	rc = prefill_fp4_check(text, d->stream);
-	if (rc && rc != -EIO)
-		return rc;
+	if (rc == -ENODEV)
+		return err_set(e, -ENODEV, "cuda:%d: prefill-fp4: %s", d->ordinal, text);
 	if (rc)
-		give_up(d, std::string("this chip's FP4 product is not the reference's (") + text + ")");
+		give_up(d, rc == -EIO ? std::string("this chip's FP4 product is not the reference's (") +
+						text + ")" :
+					text);
 	else
 		d->numeric_text += std::string(" prefill-fp4=") + fp4_prefill_name(d->fp4);
 	return 0;

@@ -62,7 +62,8 @@ int prefill_fp4_experts(const struct decode_experts_args *a, const struct prefil
  * scales that differ from block to block and row to row, must be equal: that finds a misplaced block, scale or
  * row.  Other sums may differ by PREFILL_FP4_TOLERANCE.  Allocates and frees some MB, and waits.  Where
  * prefill_fp4_here() is false it says that the stand-in for the instruction is right, which only tests want to know.
- * 0; -EIO: something differs; -ENODEV, -EINVAL: it could not be run.  ret_text: which row, or why; "". */
+ * 0; -EIO: something differs; -ENOMEM, -EINVAL: it could not be run; -ENODEV: running it broke the device.
+ * ret_text: which row, or why; "". */
 #define PREFILL_FP4_TEXT 160
 int prefill_fp4_check(char ret_text[PREFILL_FP4_TEXT], void *stream);
 

@@ -35,7 +35,7 @@ struct random_bits {
 /* Device memory that goes when the check ends. */
 struct pool {
 	std::vector<void *> all;
-	bool failed = false;
+	bool failed = false, full = false;	/* full: for want of memory */
 
 	~pool()
 	{
@@ -46,8 +46,11 @@ struct pool {
 	{
 		T *p = NULL;
 
-		if (failed || cudaMalloc((void **)&p, n * sizeof(T)) != cudaSuccess) {
-			failed = true;
+		if (failed)
+			return NULL;
+		if (cudaMalloc((void **)&p, n * sizeof(T)) != cudaSuccess) {
+			cudaGetLastError();
+			failed = full = true;
 			return NULL;
 		}
 		all.push_back(p);
@@ -72,6 +75,7 @@ struct trial {
 	/* of x, as kernels/fp4_row.h makes them */
 	std::vector<uint8_t> x_codes, x_scales;
 	std::vector<float> x_power;
+	std::vector<double> w_number, x_number;	/* code times scale */
 };
 
 uint16_t bf16_of(float x)	/* that is one */
@@ -135,6 +139,15 @@ double number(const uint8_t *codes, const uint8_t *scales, size_t i)
 	       (double)dequant_e4m3(scales[i / FP4_BLOCK]);
 }
 
+std::vector<double> numbers(const std::vector<uint8_t> &codes, const std::vector<uint8_t> &scales)
+{
+	std::vector<double> ret(codes.size() * 2);
+
+	for (size_t i = 0; i < ret.size(); i++)
+		ret[i] = number(codes.data(), scales.data(), i);
+	return ret;
+}
+
 /* What row `n` of W (experts one after the other) gives row r of x, and its magnitudes. */
 double dot(const trial &t, size_t n, size_t r, double *ret_size)
 {
@@ -143,8 +156,7 @@ double dot(const trial &t, size_t n, size_t r, double *ret_size)
 
 	*ret_size = 0;
 	for (size_t k = 0; k < K; k++) {
-		const double p = number(t.codes.data(), t.scales.data(), n * K + k) *
-				 number(t.x_codes.data(), t.x_scales.data(), r * K + k) * factor;
+		const double p = t.w_number[n * K + k] * t.x_number[r * K + k] * factor;
 
 		sum += p;
 		*ret_size += fabs(p);
@@ -292,6 +304,8 @@ int try_one(bool random, char *text, void *stream)
 	make_weights(&t, &bits);
 	make_x(&t, &bits);
 	reference_x(&t);
+	t.w_number = numbers(t.codes, t.scales);
+	t.x_number = numbers(t.x_codes, t.x_scales);
 	t.packed.resize(each * EXPERTS);
 	for (size_t e = 0; !rc && e < EXPERTS; e++)
 		rc = matmul_pack_nvfp4(&t.codes[e * N * K / 2], &t.scales[e * N * K / FP4_BLOCK], N, K,
@@ -301,7 +315,8 @@ int try_one(bool random, char *text, void *stream)
 
 	rc = rc ? rc : check_rows(t, &m, &x, text, stream);
 	rc = rc ? rc : check_dense(t, &m, w, factor, x, text, stream);
-	return rc ? rc : check_experts(t, &m, w, factor, x, text, stream);
+	rc = rc ? rc : check_experts(t, &m, w, factor, x, text, stream);
+	return m.full ? -ENOMEM : rc;
 }
 
 } /* namespace */
@@ -315,6 +330,6 @@ int prefill_fp4_check(char ret_text[PREFILL_FP4_TEXT], void *stream)
 		rc = rc ? rc : try_one(random, ret_text, stream);
 	if (rc && rc != -EIO)
 		snprintf(ret_text, PREFILL_FP4_TEXT, "the check could not be run: %s",
-			 cudaGetErrorString(cudaGetLastError()));
+			 rc == -ENOMEM ? "no memory" : cudaGetErrorString(cudaGetLastError()));
 	return rc;
 }

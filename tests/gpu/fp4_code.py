@@ -56,7 +56,8 @@ def main():
             want = [0 if arch == "sm_90a" else n]
             ok = counts == want
             failed += not ok
-            print(("ok    " if ok else "WRONG ") + f"{arch} fp4_kernel<{mark}>: block-scaled mma {counts}, wanted {want}")
+            word = "ok    " if ok else "WRONG "
+            print(f"{word}{arch} fp4_kernel<{mark}>: block-scaled mma {counts}, wanted {want}")
     print(f"{3 * len(WANT) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
