@@ -1,4 +1,5 @@
-/* fp4_row.c - see fp4_row.h.  The slow and plain statement: what the device's kernel is tested against. */
+/* fp4_row.c - see fp4_row.h.  The slow and plain statement: what the device's kernel is tested
+ * against. */
 #include "kernels/fp4_row.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 #include "kernels/e4m3.h"
 
 #define INFINITE 0x7f800000u
-#define LEAST_E (-110)
+#define LEAST_E	 (-110)
 
 static uint32_t magnitude(float x)
 {

@@ -14,9 +14,10 @@
  *		x; found by comparing |x| / 2^e with scale * {0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5},
  *		which are exact in float32: nothing is divided.  A scale that rounds to 0 has codes 0
  *
- * A row that has a NaN or an infinity gets codes and scales of 0 and a power of NaN, which makes NaN of
- * every sum: what is broken stays broken.  x are bfloat16 numbers (8 significant bits: a quotient by 6 is
- * then either halfway between two e4m3 or further from it than a float32's last bit).
+ * A row that has a NaN or an infinity gets codes and scales of 0 and a power of NaN, which makes
+ * NaN of every sum: what is broken stays broken.  x are bfloat16 numbers (8 significant bits: a
+ * quotient by 6 is then either halfway between two e4m3 or further from it than a float32's last
+ * bit).
  *
  * Plain C, the same bits on every host.  kernels/cuda/prefill_fp4.cu does the same on the device.
  */
@@ -32,8 +33,8 @@ extern "C" {
 
 #define FP4_BLOCK 16
 
-/* n is a multiple of FP4_BLOCK.  ret_codes: n / 2 bytes, the low nibble is the even column; ret_scales: n / 16
- * e4m3. */
+/* n is a multiple of FP4_BLOCK.  ret_codes: n / 2 bytes, the low nibble is the even column;
+ * ret_scales: n / 16 e4m3. */
 void fp4_row(const float *x, size_t n, uint8_t *ret_codes, uint8_t *ret_scales, float *ret_power);
 
 /* 2^e of a row whose largest magnitude has these bits; NaN when it is none that can be counted

@@ -3,8 +3,8 @@
  *
  * No faster here: it is the reference of what sm_12x does in its tensor core, and says what that
  * costs on a machine that has none.  A rounded number is e2m1 * e4m3 * a power of two, exact in
- * float32, so the loops are those of any other row; the power, which a GPU applies to the sum, may as well be
- * in the numbers.
+ * float32, so the loops are those of any other row; the power, which a GPU applies to the sum, may
+ * as well be in the numbers.
  */
 #include <string.h>
 
@@ -28,8 +28,10 @@ size_t cpu_fp4_room(const struct model_shape *s)
 {
 	size_t h = s->hidden, used = s->n_experts_used;
 	const size_t width[] = {
-		(used + 1) * h, used * pad16(s->expert_inter) + pad16(s->shared_inter),
-		pad16(s->dense_inter), (size_t)s->gdn_v_heads * s->gdn_head_dim,
+		(used + 1) * h,
+		used * pad16(s->expert_inter) + pad16(s->shared_inter),
+		pad16(s->dense_inter),
+		(size_t)s->gdn_v_heads * s->gdn_head_dim,
 		(size_t)s->n_q_heads * s->head_dim,
 	};
 	size_t most = 0;

@@ -1,7 +1,8 @@
-/* fp4_load.cu - whether prompts are multiplied in FP4: asked for, possible on this chip, and found right there.
+/* fp4_load.cu - whether prompts are multiplied in FP4: asked for, possible on this chip, and found
+ * right there.
  *
- * A wish that cannot be granted costs nothing but the speed it hoped for: the worker says so, loudly, and goes
- * on without. */
+ * A wish that cannot be granted costs nothing but the speed it hoped for: the worker says so,
+ * loudly, and goes on without. */
 #include <errno.h>
 
 #include "kernels/cuda/device_int.h"
@@ -21,7 +22,8 @@ void fp4_ask(struct cuda_device *d)
 {
 	d->fp4 = d->limits.fp4;
 	if (d->fp4 != FP4_PREFILL_OFF && !prefill_fp4_here())
-		give_up(d, "this chip has no block-scaled FP4 product (RTX PRO 6000 and GB10 have)");
+		give_up(d,
+			"this chip has no block-scaled FP4 product (RTX PRO 6000 and GB10 have)");
 }
 
 /* The wish is for NVFP4 weights alone. */
@@ -60,9 +62,10 @@ int fp4_load(struct cuda_device *d, struct err *e)
 	if (rc == -ENODEV)
 		return err_set(e, -ENODEV, "cuda:%d: prefill-fp4: %s", d->ordinal, text);
 	if (rc)
-		give_up(d, rc == -EIO ? std::string("this chip's FP4 product is not the reference's (") +
-						text + ")" :
-					text);
+		give_up(d, rc == -EIO ?
+				   std::string("this chip's FP4 product is not the reference's (") +
+					   text + ")" :
+				   text);
 	else
 		d->numeric_text += std::string(" prefill-fp4=") + fp4_prefill_name(d->fp4);
 	return 0;

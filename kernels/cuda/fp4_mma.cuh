@@ -1,9 +1,9 @@
 /* fp4_mma.cuh - the block-scaled FP4 instruction (fp4_lane.h has its table), and a stand-in.
  *
- * On sm_120a and sm_121a fp4_mma() is the instruction.  On sm_90a, which has none, it is the table written out
- * with shuffles: slow, for tests only, so that everything around the instruction (staging, gathering,
- * unpacking, scales, storing) is run on a chip that people who test have.  Nothing serves with it:
- * prefill_fp4_here() says no there.
+ * On sm_120a and sm_121a fp4_mma() is the instruction.  On sm_90a, which has none, it is the table
+ * written out with shuffles: slow, for tests only, so that everything around the instruction
+ * (staging, gathering, unpacking, scales, storing) is run on a chip that people who test have.
+ * Nothing serves with it: prefill_fp4_here() says no there.
  */
 #ifndef HEARTH_KERNELS_CUDA_FP4_MMA_CUH
 #define HEARTH_KERNELS_CUDA_FP4_MMA_CUH
@@ -17,8 +17,9 @@
 #endif
 
 #if FP4_NATIVE
-static __device__ __forceinline__ void fp4_mma(float acc[4], const uint32_t (&a)[4], uint32_t scale_a,
-					       uint32_t b0, uint32_t b1, uint32_t scale_b)
+static __device__ __forceinline__ void fp4_mma(float acc[4], const uint32_t (&a)[4],
+					       uint32_t scale_a, uint32_t b0, uint32_t b1,
+					       uint32_t scale_b)
 {
 	asm volatile("mma.sync.aligned.kind::mxf4nvf4.block_scale.scale_vec::4X.m16n8k64.row.col"
 		     ".f32.e2m1.e2m1.f32.ue4m3 "
@@ -59,16 +60,17 @@ static __device__ __noinline__ void fp4_mma(float acc[4], const uint32_t (&a)[4]
 {
 	const uint32_t all = 0xffffffff, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
 	const uint32_t b[2] = { b0, b1 };
-	int sum[4][4] = {};	/* [output][block of 16] */
+	int sum[4][4] = {}; /* [output][block of 16] */
 
-	for (uint32_t from = 0; from < 4; from++)	/* lane of a quad: its eights */
+	for (uint32_t from = 0; from < 4; from++) /* lane of a quad: its eights */
 		for (uint32_t half = 0; half < 2; half++) {
 			const uint32_t low = __shfl_sync(all, a[2 * half], (int)(4 * g + from)),
-				       high = __shfl_sync(all, a[2 * half + 1], (int)(4 * g + from));
+				       high = __shfl_sync(all, a[2 * half + 1],
+							  (int)(4 * g + from));
 
 			for (uint32_t odd = 0; odd < 2; odd++) {
-				const uint32_t x = __shfl_sync(all, b[half],
-							       (int)(4 * (2 * q + odd) + from));
+				const uint32_t x =
+					__shfl_sync(all, b[half], (int)(4 * (2 * q + odd) + from));
 
 				sum[odd][2 * half + from / 2] += fp4_eight(low, x);
 				sum[2 + odd][2 * half + from / 2] += fp4_eight(high, x);

@@ -1,9 +1,10 @@
 /* prefill_fp4.cu - see prefill_fp4.h: the product.
  *
- * The shape of prefill_tile.cuh's mma.sync form: a block has 128 rows of W and 256 (or 64) of x, a warp 16 rows of
- * W and all of x.  A warp's weights come from memory a unit of 256 columns ahead and become fragments in
- * registers (fp4_lane.h); x passes through shared memory in stages of 256 columns: rows of 128 bytes of codes,
- * swizzled by 128 bytes, and of 16 bytes of scales behind them.  73,728 bytes a block at most. */
+ * The shape of prefill_tile.cuh's mma.sync form: a block has 128 rows of W and 256 (or 64) of x, a
+ * warp 16 rows of W and all of x.  A warp's weights come from memory a unit of 256 columns ahead
+ * and become fragments in registers (fp4_lane.h); x passes through shared memory in stages of 256
+ * columns: rows of 128 bytes of codes, swizzled by 128 bytes, and of 16 bytes of scales behind
+ * them.  73,728 bytes a block at most. */
 #include "kernels/cuda/prefill_fp4.h"
 
 #include "kernels/cuda/fp4_lane.h"
@@ -17,18 +18,18 @@ namespace {
 template <int C> struct fp4_room {
 	static constexpr int CODES = C * MATMUL_SLICE / 2, BYTES = CODES + C * MATMUL_SLICE / 16,
 			     STAGES = C == FEW ? 4 : 2, AHEAD = STAGES - 1;
-	static_assert(STAGES *BYTES *room<C>::BLOCKS <= SHARED_MAX - 2048,
+	static_assert(STAGES * BYTES * room<C>::BLOCKS <= SHARED_MAX - 2048,
 		      "fits every device, with what a block takes besides");
 };
 
-/* Where this thread's part of a stage comes from: codes, chunk tid % 8 of rows tid / 8, tid / 8 + 32, ...;
- * scales, of row tid. */
+/* Where this thread's part of a stage comes from: codes, chunk tid % 8 of rows tid / 8, tid / 8 +
+ * 32, ...; scales, of row tid. */
 template <int C> struct stage_source {
 	const char *codes[room<C>::COPIES], *scales;
 	uint32_t n;
 
 	__device__ stage_source(const matmul_params &p, const tile_of_x &x, const fp4_rows &rows)
-		: n(x.n)
+	    : n(x.n)
 	{
 		const size_t padded = (size_t)p.n_slices * MATMUL_SLICE;
 
@@ -50,8 +51,9 @@ template <int C> struct stage_source {
 __device__ __forceinline__ void copy16(uint32_t to, const char *from, bool there)
 {
 	/* Bytes that are not there arrive as zeros; their address is not read. */
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
-		     ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+		     "r"(there ? 16 : 0)
+		     : "memory");
 }
 
 template <int C>
@@ -71,7 +73,8 @@ __device__ void fp4_stage_load(const stage_source<C> &from, char *stage, uint32_
 		       threadIdx.x < from.n);
 }
 
-/* What a lane keeps of a unit of W: words of codes, and scales of its g (low rows and high rows in turns). */
+/* What a lane keeps of a unit of W: words of codes, and scales of its g (low rows and high rows in
+ * turns). */
 struct fp4_unit {
 	uint4 a[FP4_STEPS], scale[2];
 
@@ -101,7 +104,7 @@ struct fp4_unit {
 	}
 	__device__ void scales_of(uint32_t (&ret)[FP4_STEPS]) const
 	{
-		const uint32_t high = threadIdx.x % 2;	/* of g (q = 0, 2) or of g + 8 (q = 1, 3) */
+		const uint32_t high = threadIdx.x % 2; /* of g (q = 0, 2) or of g + 8 (q = 1, 3) */
 
 		ret[0] = fp4_scales(scale[0].x, scale[1].x, high);
 		ret[1] = fp4_scales(scale[0].y, scale[1].y, high);
@@ -116,7 +119,8 @@ __device__ void fp4_multiply(sums<C> &s, const uint32_t (&a)[4], uint32_t scale_
 			     const char *stage, uint32_t n)
 {
 	/* Matrices of a load: chunks 2m and 2m + 1 of rows 0-7, then of rows 8-15. */
-	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8, odd = lane / 8 % 2;
+	const uint32_t lane = threadIdx.x % WARP, row = lane % 8 + lane / 16 * 8,
+		       odd = lane / 8 % 2;
 	const uint32_t *scales = (const uint32_t *)(stage + fp4_room<C>::CODES);
 
 #pragma unroll
@@ -129,8 +133,8 @@ __device__ void fp4_multiply(sums<C> &s, const uint32_t (&a)[4], uint32_t scale_
 			const uint32_t *at = scales + (first + lane / 4) * 4 + m;
 			uint32_t b[4];
 
-			ldmatrix4(b, smem_address(stage) + r * 128 +
-					     (((2 * m + odd) ^ (r & 7)) * 16));
+			ldmatrix4(b,
+				  smem_address(stage) + r * 128 + (((2 * m + odd) ^ (r & 7)) * 16));
 			fp4_mma(&s.h[h][8 * j], a, scale_a, b[0], b[1], at[0]);
 			fp4_mma(&s.h[h][8 * j + 4], a, scale_a, b[2], b[3], at[8 * 4]);
 		}
@@ -211,8 +215,8 @@ __device__ void fp4_powers(const matmul_params &p, const tile_of_x &x, const fp4
 
 template <bool EXPERTS, int C>
 __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
-	fp4_kernel(const __grid_constant__ matmul_params p, const fp4_rows rows, uint32_t row_blocks,
-		   const expert_tiles tiles)
+	fp4_kernel(const __grid_constant__ matmul_params p, const fp4_rows rows,
+		   uint32_t row_blocks, const expert_tiles tiles)
 {
 	extern __shared__ __align__(128) char fp4_stages[];
 	uint32_t row_block = blockIdx.x, tile;
@@ -273,9 +277,8 @@ int prefill_fp4_matmul(const struct decode_matmul_args *a, const struct fp4_rows
 		return -EINVAL;
 	const matmul_params p = matmul_params_of(&b);
 
-	return few_is_faster(p) ?
-		       fp4_launch<false, FEW>(p, *x, none, 0, (cudaStream_t)stream) :
-		       fp4_launch<false, MANY>(p, *x, none, 0, (cudaStream_t)stream);
+	return few_is_faster(p) ? fp4_launch<false, FEW>(p, *x, none, 0, (cudaStream_t)stream) :
+				  fp4_launch<false, MANY>(p, *x, none, 0, (cudaStream_t)stream);
 }
 
 /* With few pairs an expert, those that have at most 64 go first, and what is left after. */
@@ -297,7 +300,7 @@ int prefill_fp4_experts(const struct decode_experts_args *a, const struct prefil
 		rc = fp4_launch<true, FEW>(p, *x, { list->n_tiles, list->tile, 0, FEW }, most,
 					   (cudaStream_t)stream);
 	return rc ? rc :
-		    fp4_launch<true, MANY>(
-			    p, *x, { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY }, most,
-			    (cudaStream_t)stream);
+		    fp4_launch<true, MANY>(p, *x,
+					   { list->n_tiles, list->tile, few ? FEW + 1u : 0, MANY },
+					   most, (cudaStream_t)stream);
 }

@@ -1,9 +1,10 @@
-/* prefill_fp4_check.cu - see prefill_fp4.h: a chip is asked whether its FP4 product is the reference's.
+/* prefill_fp4_check.cu - see prefill_fp4.h: a chip is asked whether its FP4 product is the
+ * reference's.
  *
- * Two trials, each as a dense product (64 columns wide) and as experts with few and many pairs (64 and 256 wide):
- * "one block": a row of W has weights in one block of 16 only, scales are powers of two that differ from block
- * to block and row to row, so that every sum is exact and a scale taken from another place shows as a factor;
- * "random": all codes, all scales.
+ * Two trials, each as a dense product (64 columns wide) and as experts with few and many pairs (64
+ * and 256 wide): "one block": a row of W has weights in one block of 16 only, scales are powers of
+ * two that differ from block to block and row to row, so that every sum is exact and a scale taken
+ * from another place shows as a factor; "random": all codes, all scales.
  */
 #include <errno.h>
 #include <math.h>
@@ -35,7 +36,7 @@ struct random_bits {
 /* Device memory that goes when the check ends. */
 struct pool {
 	std::vector<void *> all;
-	bool failed = false, full = false;	/* full: for want of memory */
+	bool failed = false, full = false; /* full: for want of memory */
 
 	~pool()
 	{
@@ -71,14 +72,14 @@ struct trial {
 	bool random;
 	std::vector<uint8_t> codes, scales, packed;
 	std::vector<float> factor;
-	std::vector<uint16_t> x;	/* in the order of K */
+	std::vector<uint16_t> x; /* in the order of K */
 	/* of x, as kernels/fp4_row.h makes them */
 	std::vector<uint8_t> x_codes, x_scales;
 	std::vector<float> x_power;
-	std::vector<double> w_number, x_number;	/* code times scale */
+	std::vector<double> w_number, x_number; /* code times scale */
 };
 
-uint16_t bf16_of(float x)	/* that is one */
+uint16_t bf16_of(float x) /* that is one */
 {
 	uint32_t bits;
 
@@ -97,7 +98,8 @@ void make_weights(trial *t, random_bits *r)
 		const size_t row = i / (K / FP4_BLOCK), block = i % (K / FP4_BLOCK);
 		const bool has = t->random || block == (row * 7 + row / N) % (K / FP4_BLOCK);
 
-		t->scales[i] = (uint8_t)(t->random ? r->next() % 0x7f : (1 + (block * 5 + row) % 14) << 3);
+		t->scales[i] =
+			(uint8_t)(t->random ? r->next() % 0x7f : (1 + (block * 5 + row) % 14) << 3);
 		for (int b = 0; b < FP4_BLOCK / 2; b++)
 			t->codes[i * FP4_BLOCK / 2 + b] = has ? (uint8_t)r->next() : 0;
 	}
@@ -113,8 +115,10 @@ void make_x(trial *t, random_bits *r)
 		const uint8_t code = (uint8_t)(i % FP4_BLOCK == row % FP4_BLOCK ? 7 : r->next());
 		const uint16_t sign = (uint16_t)(r->next() << 15);
 
-		t->x[i] = t->random ? (uint16_t)(sign | (0x3d00 + r->next() % 0x300)) :
-				      bf16_of(ldexpf(dequant_e2m1(code), (int)((block * 3 + row) % 10)));
+		t->x[i] =
+			t->random ?
+				(uint16_t)(sign | (0x3d00 + r->next() % 0x300)) :
+				bf16_of(ldexpf(dequant_e2m1(code), (int)((block * 3 + row) % 10)));
 	}
 }
 
@@ -166,7 +170,8 @@ double dot(const trial &t, size_t n, size_t r, double *ret_size)
 
 bool near(const trial &t, double want, double size, float got)
 {
-	return t.random ? fabs(want - (double)got) <= size * PREFILL_FP4_TOLERANCE(K) : (double)got == want;
+	return t.random ? fabs(want - (double)got) <= size * PREFILL_FP4_TOLERANCE(K) :
+			  (double)got == want;
 }
 
 const char *name_of(const trial &t)
@@ -198,7 +203,8 @@ int check_rows(const trial &t, pool *m, struct fp4_rows *ret, char *text, void *
 		wrong = memcmp(&power[r], &t.x_power[r], 4) ? "power" : NULL;
 		for (size_t k = 0; k < padded && !wrong; k++) {
 			const uint8_t *word = (const uint8_t *)&codes[(r * padded + k) / 8];
-			const uint32_t in = k % 8 / 2 + k % 2 * 4;	/* nibble: fp4_column(in) = k % 8 */
+			const uint32_t in =
+				k % 8 / 2 + k % 2 * 4; /* nibble: fp4_column(in) = k % 8 */
 			const uint8_t code = word[in / 2] >> in % 2 * 4 & 15,
 				      scale = ((const uint8_t *)&scales[r * padded / 64])[k / 16];
 
@@ -226,8 +232,8 @@ int compare(const trial &t, const std::vector<float> &y, const std::vector<uint3
 			if (near(t, want, size, y[i * N + n]))
 				continue;
 			snprintf(text, PREFILL_FP4_TEXT,
-				 "%s, %s: %g instead of %g at row %u of x, row %zu of W", name_of(t),
-				 what, (double)y[i * N + n], want, row_of[i], n);
+				 "%s, %s: %g instead of %g at row %u of x, row %zu of W",
+				 name_of(t), what, (double)y[i * N + n], want, row_of[i], n);
 			return -EIO;
 		}
 	return 0;
@@ -308,8 +314,8 @@ int try_one(bool random, char *text, void *stream)
 	t.x_number = numbers(t.x_codes, t.x_scales);
 	t.packed.resize(each * EXPERTS);
 	for (size_t e = 0; !rc && e < EXPERTS; e++)
-		rc = matmul_pack_nvfp4(&t.codes[e * N * K / 2], &t.scales[e * N * K / FP4_BLOCK], N, K,
-				       &t.packed[e * each]);
+		rc = matmul_pack_nvfp4(&t.codes[e * N * K / 2], &t.scales[e * N * K / FP4_BLOCK], N,
+				       K, &t.packed[e * each]);
 	const uint8_t *w = m.take(t.packed.data(), t.packed.size());
 	const float *factor = m.take(t.factor.data(), t.factor.size());
 

@@ -1,4 +1,5 @@
-/* prefill_fp4_rows.cu - rows of x to NVFP4, by the rule of kernels/fp4_row.h, in the layout of fp4_lane.h.
+/* prefill_fp4_rows.cu - rows of x to NVFP4, by the rule of kernels/fp4_row.h, in the layout of
+ * fp4_lane.h.
  *
  * A warp has a row: its largest magnitude first, then sixteen columns a lane.  Nothing here needs a
  * particular chip. */
@@ -15,7 +16,7 @@ constexpr uint32_t ROW_WARPS = 8;
 struct quantise_params {
 	const uint16_t *x;
 	uint32_t n_rows, k, ldx, padded;
-	const uint32_t *pair, *n_active, *offset;	/* pair NULL: all rows */
+	const uint32_t *pair, *n_active, *offset; /* pair NULL: all rows */
 	struct fp4_rows out;
 };
 
@@ -44,7 +45,7 @@ __device__ uint32_t most_of(const uint16_t *x, uint32_t k, uint32_t lane)
 /* A block of sixteen on its way: [eight of the two][pair][of the pair], scaled by the power. */
 struct block16 {
 	float v[2][4][2];
-	uint32_t sign[2];	/* as a word of codes has them */
+	uint32_t sign[2]; /* as a word of codes has them */
 };
 
 /* x: the 32 columns it lies in, in prefill order; half: which sixteen. */
@@ -58,8 +59,8 @@ __device__ void load_block(const uint16_t *x, uint32_t half, float inverse, stru
 			for (uint32_t e = 0; e < 2; e++) {
 				const uint32_t bits = (eight ? four.y : four.x) >> 16 * e & 0xffff;
 
-				ret->v[eight][p][e] = __fmul_rn(
-					__uint_as_float((bits & 0x7fff) << 16), inverse);
+				ret->v[eight][p][e] =
+					__fmul_rn(__uint_as_float((bits & 0x7fff) << 16), inverse);
 				ret->sign[eight] |= (bits >> 15) << (p * 4 + e * 16 + 3);
 			}
 	}
@@ -92,7 +93,7 @@ __device__ uint32_t quantise(const struct block16 &b, uint32_t ret[2])
 	scale = __half2float(__half(__nv_cvt_fp8_to_halfraw(byte, __NV_E4M3)));
 	for (int eight = 0; eight < 2; eight++) {
 		ret[eight] = 0;
-		for (int i = 0; i < 8 && byte; i++)	/* nibble i: fp4_column() */
+		for (int i = 0; i < 8 && byte; i++) /* nibble i: fp4_column() */
 			ret[eight] |= code_of(b.v[eight][i % 4][i / 4], scale) << 4 * i;
 		ret[eight] |= byte ? b.sign[eight] : 0;
 	}

@@ -27,7 +27,7 @@ __device__ __forceinline__ void place_dense(const matmul_params &p, uint32_t col
 /* The tiles of an expert's pairs on the list. */
 struct expert_tiles {
 	const uint32_t *n, *tile;
-	uint32_t least, most;	/* pairs: the others are another launch's */
+	uint32_t least, most; /* pairs: the others are another launch's */
 };
 
 __device__ __forceinline__ bool place_expert(const matmul_params &p, const expert_tiles &tiles,

@@ -1,9 +1,9 @@
-/* prefill_fp4_test.cu - the FP4 product of prompts: rows are quantised as kernels/fp4_row.h says, y is the sum over
- * what was quantised, a row's bits are its own.
+/* prefill_fp4_test.cu - the FP4 product of prompts: rows are quantised as kernels/fp4_row.h says, y
+ * is the sum over what was quantised, a row's bits are its own.
  *
- * On sm_120 and sm_121 this runs the instruction.  Elsewhere its stand-in (kernels/cuda/fp4_mma.cuh), so that a pass
- * says all but that the instruction does what the manual says; the first line tells which it was.  Exits 77
- * without a GPU. */
+ * On sm_120 and sm_121 this runs the instruction.  Elsewhere its stand-in
+ * (kernels/cuda/fp4_mma.cuh), so that a pass says all but that the instruction does what the manual
+ * says; the first line tells which it was.  Exits 77 without a GPU. */
 #include "kernels/cuda/prefill_fp4.h"
 
 #include <errno.h>
@@ -31,12 +31,12 @@ struct matrix {
 	struct ref_weights ref = {};
 
 	matrix(uint32_t n_, uint32_t k_)
-		: n(n_), k(k_), codes((size_t)n * k / 2), scales((size_t)n * k / 16),
-		  packed(matmul_packed_bytes(MATMUL_NVFP4, n_, k_)), factor((n_ + 15) / 16 * 16)
+	    : n(n_), k(k_), codes((size_t)n * k / 2), scales((size_t)n * k / 16),
+	      packed(matmul_packed_bytes(MATMUL_NVFP4, n_, k_)), factor((n_ + 15) / 16 * 16)
 	{
 		for (auto &x : codes)
 			x = (unsigned char)rng();
-		for (auto &x : scales)	/* zero and negative ones too */
+		for (auto &x : scales) /* zero and negative ones too */
 			x = (unsigned char)(rng() % 20 ? rng() % 0x7f : rng() % 2 * 0x80);
 		for (auto &x : factor.h)
 			x = 0.01f * (0.5f + (float)(rng() % 1000) / 1000);
@@ -61,16 +61,19 @@ struct rows_of_x {
 	array<bf16> d;
 
 	rows_of_x(uint32_t n_, uint32_t k_, uint32_t ld_)
-		: n(n_), k(k_), ld(ld_), h((size_t)n * k), codes((size_t)n * k / 2), scales((size_t)n * k / 16), power(n),
-		  d((size_t)n * ld)
+	    : n(n_), k(k_), ld(ld_), h((size_t)n * k), codes((size_t)n * k / 2),
+	      scales((size_t)n * k / 16), power(n), d((size_t)n * ld)
 	{
 		for (size_t r = 0; r < n; r++) {
 			const int e = (int)(rng() % 60) - 30, wide = rng() % 4 ? 4 : 24;
 
 			for (uint32_t c = 0; c < ld; c++) {
-				const float x = c >= k	       ? NAN
-						: rng() % 50 == 0 ? 0
-								  : to_bf16(ldexpf(uniform(), e - (int)(rng() % wide)));
+				const float x =
+					c >= k ?
+						NAN :
+					rng() % 50 == 0 ?
+						0 :
+						to_bf16(ldexpf(uniform(), e - (int)(rng() % wide)));
 
 				if (c < k)
 					h[r * k + c] = x;
@@ -124,19 +127,24 @@ static bool as_reference(const rows_of_x &x, const array<char> &room)
 		for (size_t c = 0; c < padded; c += 8)
 			for (uint32_t i = 0; i < 8; i++) {
 				const size_t at = c + fp4_column(i);
-				const uint8_t got = codes[(r * padded + c) / 2 + i / 2] >> i % 2 * 4 & 15;
+				const uint8_t got =
+					codes[(r * padded + c) / 2 + i / 2] >> i % 2 * 4 & 15;
 
-				same = same && got == (at < x.k ? x.codes[(r * x.k + at) / 2] >> at % 2 * 4 & 15 : 0);
+				same = same && got == (at < x.k ? x.codes[(r * x.k + at) / 2] >>
+										  at % 2 * 4 &
+									  15 :
+								  0);
 			}
 		for (size_t b = 0; b < padded / 16; b++)
-			same = same && scales[r * padded / 16 + b] == (b < x.k / 16 ? x.scales[r * x.k / 16 + b] : 0);
+			same = same && scales[r * padded / 16 + b] ==
+					       (b < x.k / 16 ? x.scales[r * x.k / 16 + b] : 0);
 	}
 	return same;
 }
 
 template <typename T>
-static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first, uint32_t rows, enum matmul_out out,
-			    uint32_t ldy, bool *ok)
+static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first, uint32_t rows,
+			    enum matmul_out out, uint32_t ldy, bool *ok)
 {
 	array<char> room(fp4_rows_bytes(rows, m.k));
 	const struct fp4_rows q = fp4_rows_at(room.d, rows, m.k);
@@ -154,7 +162,9 @@ static std::vector<T> dense(const matrix &m, const rows_of_x &x, uint32_t first,
 	a.row_scale = m.factor.d;
 	a.format = MATMUL_NVFP4;
 	a.out = out;
-	*ok = *ok && prefill_fp4_quantise(x.d.d + (size_t)first * x.ld, rows, x.k, x.ld, NULL, &q, nullptr) == 0 &&
+	*ok = *ok &&
+	      prefill_fp4_quantise(x.d.d + (size_t)first * x.ld, rows, x.k, x.ld, NULL, &q,
+				   nullptr) == 0 &&
 	      prefill_fp4_matmul(&a, &q, nullptr) == 0;
 	CUDA(cudaDeviceSynchronize());
 	y.down();
@@ -196,25 +206,30 @@ static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
 		right = right && near(k, want, size, (double)f32[(size_t)r * ldy + c]);
 		if (pairs) {
 			const uint32_t t = c / 16 * 8 + c % 8, g = c / 16 * 16 + c % 8;
-			const float v = silu_times(f32[(size_t)r * ldy + g], f32[(size_t)r * ldy + g + 8]);
-			const float got = __bfloat162float(act[(size_t)r * lds + prefill_column(t)]);
+			const float v =
+				silu_times(f32[(size_t)r * ldy + g], f32[(size_t)r * ldy + g + 8]);
+			const float got =
+				__bfloat162float(act[(size_t)r * lds + prefill_column(t)]);
 
-			gated = gated && (std::fabs(v - got) <= std::fabs(v) / 128 + 1e-30f || std::isinf(v));
+			gated = gated && (std::fabs(v - got) <= std::fabs(v) / 128 + 1e-30f ||
+					  std::isinf(v));
 		}
 	}
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t c = 0; c < n; c++)
 			once = once && __bfloat16_as_ushort(b16[(size_t)r * n + c]) ==
-					       __bfloat16_as_ushort(__float2bfloat16_rn(f32[(size_t)r * ldy + c]));
+					       __bfloat16_as_ushort(__float2bfloat16_rn(
+						       f32[(size_t)r * ldy + c]));
 		for (uint32_t c = n; c < ldy; c++)
 			clean = clean && f32[(size_t)r * ldy + c] != f32[(size_t)r * ldy + c];
 	}
-	for (int i = 0; i < 5; i++) {	/* another place, other neighbours, another number of rows */
+	for (int i = 0; i < 5; i++) { /* another place, other neighbours, another number of rows */
 		const uint32_t first = rng() % rows, some = 1 + rng() % (rows - first);
 		auto part = dense<float>(m, x, first, some, MATMUL_OUT_F32, ldy, &ok);
 
 		for (uint32_t r = 0; r < some; r++)
-			same = same && !memcmp(&part[(size_t)r * ldy], &f32[(size_t)(first + r) * ldy], n * 4);
+			same = same && !memcmp(&part[(size_t)r * ldy],
+					       &f32[(size_t)(first + r) * ldy], n * 4);
 	}
 	printf("  %u x %u, %u rows\n", n, k, rows);
 	claim("launches_and_keeps_to_its_place", ok && clean);
@@ -224,7 +239,8 @@ static void dense_test(uint32_t n, uint32_t k, uint32_t rows)
 	claim("bits_are_the_rows_own", same);
 }
 
-static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k, uint32_t rows, bool per_slot)
+static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k,
+			 uint32_t rows, bool per_slot)
 {
 	std::vector<matrix *> m;
 	rows_of_x x(per_slot ? rows * n_slots : rows, k, k);
@@ -246,9 +262,12 @@ static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint3
 	w.up();
 	factor.up();
 	for (uint32_t r = 0; r < rows; r++)
-		for (uint32_t s = 0; s < n_slots; s++)	/* uneven: low ids are many's, the last is left out */
-			ids.h[r * n_slots + s] = s == n_slots - 1 && r % 2 ? n_experts + 5
-					       : (s + rng() % 3 * (r % n_experts)) % n_experts;
+		for (uint32_t s = 0; s < n_slots;
+		     s++) /* uneven: low ids are many's, the last is left out */
+			ids.h[r * n_slots + s] =
+				s == n_slots - 1 && r % 2 ?
+					n_experts + 5 :
+					(s + rng() % 3 * (r % n_experts)) % n_experts;
 	ids.up();
 	CUDA(cudaMemset(mem.d, 0xff, mem.h.size()));
 	CUDA(cudaMemset(y.d, 0xff, y.h.size() * 4));
@@ -279,9 +298,11 @@ static void experts_test(uint32_t n_experts, uint32_t n_slots, uint32_t n, uint3
 		if (e >= n_experts) {
 			untouched = untouched && got != got;
 			if (per_slot)
-				untouched = untouched && !memcmp(&room.h[pair * fp4_padded(k) / 2], "\xff\xff\xff\xff", 4);
+				untouched = untouched && !memcmp(&room.h[pair * fp4_padded(k) / 2],
+								 "\xff\xff\xff\xff", 4);
 		} else {
-			const double want = dot(*m[e], c, x, per_slot ? pair : pair / n_slots, &size);
+			const double want =
+				dot(*m[e], c, x, per_slot ? pair : pair / n_slots, &size);
 
 			right = right && near(k, want, size, (double)got);
 		}
@@ -358,7 +379,7 @@ int main(void)
 		dense_test(400, 512, rows);
 	dense_test(41, 96, 70);
 	dense_test(176, 1312, 530);
-	dense_test(2048, 1024, 2100);	/* blocks of 256 rows */
+	dense_test(2048, 1024, 2100); /* blocks of 256 rows */
 	experts_test(12, 5, 80, 256, 300, false);
 	experts_test(12, 5, 96, 320, 700, false);
 	experts_test(20, 4, 256, 128, 900, true);

@@ -1,5 +1,5 @@
-/* fp4_prefill_test.c - prompts that meet NVFP4 matrices in FP4 (limits.fp4), on the CPU back end: what it touches,
- * what it leaves alone, and that a row's bits stay its own. */
+/* fp4_prefill_test.c - prompts that meet NVFP4 matrices in FP4 (limits.fp4), on the CPU back end:
+ * what it touches, what it leaves alone, and that a row's bits stay its own. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,12 @@ static const struct sampling greedy = { .top_p = 1, .repetition = 1 };
 static struct device *opened(enum fp4_prefill fp4, enum step_numerics numerics,
 			     const struct weight_source *source)
 {
-	const struct device_limits limits = { .n_slots = SLOTS, .n_blocks = SLOTS * BLOCKS, .max_rows = 192,
-					      .max_context = 192, .n_threads = 2, .numerics = numerics,
+	const struct device_limits limits = { .n_slots = SLOTS,
+					      .n_blocks = SLOTS * BLOCKS,
+					      .max_rows = 192,
+					      .max_context = 192,
+					      .n_threads = 2,
+					      .numerics = numerics,
 					      .fp4 = fp4 };
 	struct err e = { .code = 0 };
 	struct device *d;
@@ -58,9 +62,14 @@ static void step(struct device *d, const struct part *parts, uint32_t n)
 			blocks[i][k] = x->slot * BLOCKS + k;
 		for (uint32_t k = 0; k < x->n; k++)
 			tokens[i][k] = token(x->slot, x->pos + k);
-		runs[i] = (struct plan_run){ .kind = x->kind, .slot = x->slot, .pos = x->pos, .n = x->n,
-					     .tokens = tokens[i], .blocks = blocks[i],
-					     .n_blocks = BLOCKS, .logits = x->ret };
+		runs[i] = (struct plan_run){ .kind = x->kind,
+					     .slot = x->slot,
+					     .pos = x->pos,
+					     .n = x->n,
+					     .tokens = tokens[i],
+					     .blocks = blocks[i],
+					     .n_blocks = BLOCKS,
+					     .logits = x->ret };
 	}
 	OK(device_submit(d, &p));
 	EQ(device_collect(d, res, SLOTS), (int)n);
@@ -75,7 +84,9 @@ static float *logits_of(enum fp4_prefill fp4, enum step_numerics numerics, enum 
 
 	assert_non_null(ret);
 	for (uint32_t at = 0; at < PROMPT; at += cut)
-		step(d, &(struct part){ kind, 0, at, PROMPT - at < cut ? PROMPT - at : cut, ret + at * vocab },
+		step(d,
+		     &(struct part){ kind, 0, at, PROMPT - at < cut ? PROMPT - at : cut,
+				     ret + at * vocab },
 		     1);
 	device_close(d);
 	return ret;
@@ -115,7 +126,8 @@ static void check_model(bool dense)
 	assert_true(distance(off, up) > 1e-3 && distance(off, all) > 1e-3);
 	assert_true(memcmp(up, all, bytes(PROMPT)) != 0);
 	assert_true(distance(off, all) < 0.9);
-	/* a prompt's cut decides nothing, generated tokens do not see it, nor does what only compares */
+	/* a prompt's cut decides nothing, generated tokens do not see it, nor does what only
+	 * compares */
 	assert_memory_equal(all, longer, bytes(PROMPT));
 	assert_memory_equal(plain, replay, bytes(PROMPT));
 	assert_memory_equal(f32, f32_all, bytes(PROMPT));
@@ -136,7 +148,8 @@ TEST(neighbours_in_a_step_change_no_bit)
 {
 	quant_model_init(&model, QUANT_MIXED, false);
 	size_t vocab = model.shape.vocab_rows;
-	float *alone = calloc(3 * 64 * vocab, sizeof(*alone)), *together = calloc(3 * 64 * vocab, sizeof(*alone));
+	float *alone = calloc(3 * 64 * vocab, sizeof(*alone)),
+	      *together = calloc(3 * 64 * vocab, sizeof(*alone));
 	const enum row_kind kind[SLOTS] = { ROW_PREFILL, ROW_REPLAY, ROW_PREFILL };
 	struct part parts[SLOTS];
 	struct device *d = opened(FP4_PREFILL_ALL, NUMERICS_BF16, &model.source);

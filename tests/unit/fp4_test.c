@@ -1,6 +1,7 @@
-/* fp4_test.c - the FP4 product of sm_120 and sm_121 without such a chip: the rule by which rows of activations become
- * NVFP4, and the layouts: a host's mma, written from the table of fp4_lane.h, fed with packed weights as a warp feeds
- * the instruction, gives the product of the checkpoint's weights. */
+/* fp4_test.c - the FP4 product of sm_120 and sm_121 without such a chip: the rule by which rows of
+ * activations become NVFP4, and the layouts: a host's mma, written from the table of fp4_lane.h,
+ * fed with packed weights as a warp feeds the instruction, gives the product of the checkpoint's
+ * weights. */
 #include "tests/unit/unit.h"
 
 #include <math.h>
@@ -20,7 +21,7 @@ static uint32_t rng(void)
 	return state >> 8;
 }
 
-static float bf16(float x)	/* towards zero is good enough for random numbers */
+static float bf16(float x) /* towards zero is good enough for random numbers */
 {
 	uint32_t bits;
 
@@ -40,7 +41,8 @@ static uint8_t nibble(const uint8_t *codes, size_t i)
 
 /* ---- rows ------------------------------------------------------------------------------ */
 
-/* The rule once more, by search: no code is nearer, on a tie the even one; all quotients in double. */
+/* The rule once more, by search: no code is nearer, on a tie the even one; all quotients in double.
+ */
 static void check_row(const float *x, size_t n)
 {
 	CLEANUP(freep) uint8_t *codes = malloc(n / 2), *scales = malloc(n / 16);
@@ -71,7 +73,8 @@ static void check_row(const float *x, size_t n)
 			for (uint8_t c = (uint8_t)(code & 8); c <= (code | 7); c++) {
 				double other = fabs(v - (double)ref_e2m1(c) * scale);
 
-				assert_true(own < other || c == code || (own == other && code % 2 == 0));
+				assert_true(own < other || c == code ||
+					    (own == other && code % 2 == 0));
 			}
 		}
 	}
@@ -97,7 +100,7 @@ static void rows_follow_the_rule(void **ctx)
 /* Every place between two codes, and around 2688. */
 static void ties_go_to_the_even_code(void **ctx)
 {
-	static const float v[16] = { 0.25f, 0.75f, 1.25f, 1.75f, 2.5f,  3.5f,  5,  6,
+	static const float v[16] = { 0.25f,  0.75f,  1.25f,  1.75f,  2.5f,  3.5f,  5,  6,
 				     -0.25f, -0.75f, -1.25f, -1.75f, -2.5f, -3.5f, -5, 0 };
 	static const uint8_t want[16] = { 0, 2, 2, 4, 4, 6, 6, 7, 8, 10, 10, 12, 12, 14, 14, 0 };
 	uint8_t codes[8], scales[1];
@@ -115,7 +118,8 @@ static void ties_go_to_the_even_code(void **ctx)
 			check_row(x, 16);
 			fp4_row(x, 16, codes, scales, &power);
 			assert_true(power == ldexpf(top <= 2688 ? 1 : 2, e));
-			assert_int_equal(scales[0] & 0x7f, top <= 2688 ? e4m3_from((double)top / 6) :
+			assert_int_equal(scales[0] & 0x7f, top <= 2688 ?
+								   e4m3_from((double)top / 6) :
 								   e4m3_from((double)top / 12));
 		}
 }
@@ -126,23 +130,24 @@ static void ends_of_the_range(void **ctx)
 	uint8_t codes[16], scales[2];
 
 	(void)ctx;
-	fp4_row(x, 32, codes, scales, &power);		/* nothing */
+	fp4_row(x, 32, codes, scales, &power); /* nothing */
 	assert_true(power == 0x1p-110f && !scales[0] && !scales[1] && !codes[0]);
-	x[0] = ref_bf16(0x7f7f);				/* the largest bfloat16 */
+	x[0] = ref_bf16(0x7f7f); /* the largest bfloat16 */
 	x[31] = -ref_bf16(0x7f7f);
-	x[1] = ref_bf16(1);					/* and the smallest */
+	x[1] = ref_bf16(1); /* and the smallest */
 	check_row(x, 32);
 	for (int i = 0; i < 32; i++)
 		x[i] = ref_bf16((uint16_t)(1 + i));
 	check_row(x, 32);
-	for (int i = 0; i < 2; i++) {			/* broken stays broken */
+	for (int i = 0; i < 2; i++) { /* broken stays broken */
 		x[17] = i ? INFINITY : NAN;
 		fp4_row(x, 32, codes, scales, &power);
 		assert_true(isnan(power) && !scales[0] && !scales[1] && !codes[0] && !codes[8]);
 	}
 }
 
-/* What NVFP4 costs: a block's step is at most a quarter at the top (4 to 6), and clipping an eighth. */
+/* What NVFP4 costs: a block's step is at most a quarter at the top (4 to 6), and clipping an
+ * eighth. */
 static void error_is_as_expected(void **ctx)
 {
 	float x[256], power;
@@ -155,8 +160,8 @@ static void error_is_as_expected(void **ctx)
 			x[i] = some(1);
 		fp4_row(x, 256, codes, scales, &power);
 		for (size_t i = 0; i < 256; i++) {
-			double v = (double)ref_e2m1(nibble(codes, i)) * (double)ref_e4m3(scales[i / 16]) *
-				   (double)power;
+			double v = (double)ref_e2m1(nibble(codes, i)) *
+				   (double)ref_e4m3(scales[i / 16]) * (double)power;
 
 			err += (v - (double)x[i]) * (v - (double)x[i]);
 			all += (double)x[i] * (double)x[i];
@@ -172,7 +177,7 @@ static void scale_codes_come_back(void **ctx)
 	(void)ctx;
 	for (uint32_t s = 1; s < 0x7f; s++)
 		assert_int_equal(fp4_scale(pack_scale_code((uint8_t)s)), s);
-	assert_int_equal(fp4_scale(pack_scale_code(0)), 1);	/* of weights that are zero */
+	assert_int_equal(fp4_scale(pack_scale_code(0)), 1); /* of weights that are zero */
 }
 
 struct warp {
@@ -185,7 +190,8 @@ static double element(uint32_t reg, uint32_t i)
 	return (double)ref_e2m1((uint8_t)(reg >> 4 * i & 15));
 }
 
-/* The instruction, as the PTX manual has it: registers of all lanes become matrices, which are multiplied. */
+/* The instruction, as the PTX manual has it: registers of all lanes become matrices, which are
+ * multiplied. */
 static void host_mma(struct warp *w)
 {
 	double a[16][64], b[64][8];
@@ -204,13 +210,13 @@ static void host_mma(struct warp *w)
 		for (uint32_t i = 0; i < 4; i++) {
 			const uint32_t row = lane / 4 + (i < 2 ? 0 : 8), col = lane % 4 * 2 + i % 2;
 			/* thread-id 0: the first two lanes of a quad for A, the first for B */
-			const uint32_t sa = w->scale_a[row % 8 * 4 + row / 8], sb = w->scale_b[col * 4];
+			const uint32_t sa = w->scale_a[row % 8 * 4 + row / 8],
+				       sb = w->scale_b[col * 4];
 
 			for (uint32_t k = 0; k < 64; k++)
-				w->acc[lane][i] +=
-					a[row][k] * b[k][col] *
-					(double)ref_e4m3((uint8_t)(sa >> k / 16 * 8)) *
-					(double)ref_e4m3((uint8_t)(sb >> k / 16 * 8));
+				w->acc[lane][i] += a[row][k] * b[k][col] *
+						   (double)ref_e4m3((uint8_t)(sa >> k / 16 * 8)) *
+						   (double)ref_e4m3((uint8_t)(sb >> k / 16 * 8));
 		}
 }
 
@@ -226,16 +232,19 @@ static uint32_t word_at(const void *p, size_t i)
 static void load_weights(const uint8_t *unit, uint32_t m, struct warp *w)
 {
 	for (uint32_t lane = 0; lane < 32; lane++) {
-		const uint8_t *at = unit + (m * 32 + lane) * 16, *scales = unit + 2048 + lane / 4 * 32;
+		const uint8_t *at = unit + (m * 32 + lane) * 16,
+			      *scales = unit + 2048 + lane / 4 * 32;
 
 		fp4_pair(word_at(at, 0), word_at(at, 1), &w->a[lane][0]);
 		fp4_pair(word_at(at, 2), word_at(at, 3), &w->a[lane][2]);
-		w->scale_a[lane] = fp4_scales(word_at(scales, m), word_at(scales + 16, m), lane % 2);
+		w->scale_a[lane] =
+			fp4_scales(word_at(scales, m), word_at(scales + 16, m), lane % 2);
 	}
 }
 
 /* And eight rows of quantised x, 64 columns from c on, into those of B. */
-static void load_x(const uint8_t *codes, const uint8_t *scales, uint32_t k, uint32_t c, struct warp *w)
+static void load_x(const uint8_t *codes, const uint8_t *scales, uint32_t k, uint32_t c,
+		   struct warp *w)
 {
 	memset(w->b, 0, sizeof(w->b));
 	memset(w->scale_b, 0, sizeof(w->scale_b));
@@ -246,12 +255,13 @@ static void load_x(const uint8_t *codes, const uint8_t *scales, uint32_t k, uint
 			const uint32_t col = c + i / 8 * 32 + lane % 4 * 8 + fp4_column(i % 8);
 
 			if (col < k)
-				w->b[lane][i / 8] |=
-					(uint32_t)nibble(codes, (size_t)row * k + col) << i % 8 * 4;
+				w->b[lane][i / 8] |= (uint32_t)nibble(codes, (size_t)row * k + col)
+						     << i % 8 * 4;
 		}
 		for (uint32_t b = 0; b < 4; b++)
 			if (c + 16 * b < k)
-				w->scale_b[lane] |= (uint32_t)scales[(row * k + c) / 16 + b] << 8 * b;
+				w->scale_b[lane] |= (uint32_t)scales[(row * k + c) / 16 + b]
+						    << 8 * b;
 	}
 }
 
@@ -267,7 +277,7 @@ static void check_product(uint32_t n, uint32_t k)
 
 	for (uint32_t i = 0; i < n * k / 2; i++)
 		codes[i] = (uint8_t)rng();
-	for (uint32_t i = 0; i < n * k / 16; i++)	/* zero and negative scales too */
+	for (uint32_t i = 0; i < n * k / 16; i++) /* zero and negative scales too */
 		scales[i] = (uint8_t)(rng() % 10 ? rng() % 0x7f : rng() % 2 * 0x80 + rng() % 2);
 	for (uint32_t i = 0; i < 8 * k; i++)
 		x[i] = some(10);
@@ -278,8 +288,8 @@ static void check_product(uint32_t n, uint32_t k)
 		struct warp w = { .acc = { { 0 } } };
 
 		for (uint32_t c = 0; c < slices * 256; c += 64) {
-			load_weights(packed + (size_t)(tile * slices + c / 256) * MATMUL_NVFP4_UNIT, c / 64 % 4,
-				     &w);
+			load_weights(packed + (size_t)(tile * slices + c / 256) * MATMUL_NVFP4_UNIT,
+				     c / 64 % 4, &w);
 			load_x(xc, xs, k, c, &w);
 			host_mma(&w);
 		}
