@@ -151,9 +151,9 @@ def test_check():
 
 def test_refused():
     to = ["--connect", "ipc:///nowhere/bus", "--alias", "a"]
+    assert "not off, up or all" in run(WORKER, "serve", TINY, *to, "--prefill-fp4", "on", status=64)
     assert "none, head, dense or head+dense" in run(WORKER, "serve", TINY, *to, "--quantize", "all", status=64)
     assert "not bf16 or fp8" in run(WORKER, "serve", TINY, *to, "--kv", "fp16", status=64)
-    assert "not off, up or all" in run(WORKER, "serve", TINY, *to, "--prefill-fp4", "on", status=64)
     p = subprocess.run([WORKER, "serve", TINY, *to, "--kv", "fp8", "--device", "cuda:0"], stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, timeout=60)
     if p.returncode == 1 and "no CUDA" in p.stdout:
