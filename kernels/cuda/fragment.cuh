@@ -65,6 +65,32 @@ static __device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b)
 	return v;
 }
 
+/* (a ^ b) & mask in one instruction; the compiler by itself masks first, twice. */
+static __device__ __forceinline__ uint32_t masked_xor(uint32_t a, uint32_t b, uint32_t mask)
+{
+	uint32_t v;
+
+	asm("lop3.b32 %0, %1, %2, %3, 0x28;" : "=r"(v) : "r"(a), "r"(b), "r"(mask));
+	return v;
+}
+
+/* One half of a pair in both: a modifier of the multiplication's operand, not an instruction. */
+static __device__ __forceinline__ uint32_t low_twice(uint32_t pair)
+{
+	uint32_t v;
+
+	asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {l, l}; }" : "=r"(v) : "r"(pair));
+	return v;
+}
+
+static __device__ __forceinline__ uint32_t high_twice(uint32_t pair)
+{
+	uint32_t v;
+
+	asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {h, h}; }" : "=r"(v) : "r"(pair));
+	return v;
+}
+
 template <enum matmul_format F> struct unit;
 
 /* ---- bfloat16: 16 loads, one a step ---------------------------------------- */
@@ -109,13 +135,13 @@ template <> struct unit<MATMUL_FP8> {
 		high[0] = __uint_as_float(t.z);
 		high[1] = __uint_as_float(t.w);
 	}
-	/* Two pairs of one word: pack.c, fp8_scatter(). */
+	/* Two pairs of one word: pack_fp8_scatter(). */
 	static __device__ __forceinline__ void word(uint32_t w, uint32_t *first, uint32_t *second)
 	{
 		const uint32_t two_120 = 0x7b807b80;
 
 		*first = mul_bf16x2(w & 0x87f087f0, two_120);
-		*second = mul_bf16x2((w << 4 & 0x80f080f0) | (w >> 4 & 0x07000700), two_120);
+		*second = mul_bf16x2(masked_xor(w >> 4, w << 4, 0x87f087f0), two_120);
 	}
 	__device__ __forceinline__ struct frag frag_of(int step) const
 	{
@@ -162,29 +188,33 @@ template <> struct unit<MATMUL_NVFP4> {
 	{
 		load_once_if(&scale, scale_at(next, lane), more);
 	}
-	/* s * 2^74 twice, from byte `i` of the scales. */
-	__device__ __forceinline__ uint32_t scale_pair(int i) const
+	/* s * 2^74 of rows g (low half) and g + 8 (high half) in 32-column block j. */
+	__device__ __forceinline__ uint32_t scale_pair(int j) const
 	{
-		uint32_t w = i / 4 == 0	  ? scale.x
-			     : i / 4 == 1 ? scale.y
-			     : i / 4 == 2 ? scale.z
-					  : scale.w;
+		const uint32_t w = j / 2 == 0	? scale.x
+				   : j / 2 == 1 ? scale.y
+				   : j / 2 == 2 ? scale.z
+						: scale.w;
 
-		return __byte_perm(w, 0, 0x4040 | (i % 4) << 8 | i % 4) * 16 + 0x60006000;
+		return __byte_perm(w, 0, j % 2 ? 0x4341 : 0x4240) * 16 + 0x60006000;
 	}
+	/* The bits of pack_fp4_scatter(): four masks, and four shifts of which those to the left are
+	 * not the same pipe's as the masks. */
 	__device__ __forceinline__ struct frag frag_of(int step) const
 	{
 		const uint32_t keep = 0x81c081c0; /* sign, exponent, mantissa of two bfloat16 */
 		const uint4 v = a[step / 4];
-		uint32_t w = step % 4 == 0 ? v.x : step % 4 == 1 ? v.y : step % 4 == 2 ? v.z : v.w;
-		uint32_t s0 = scale_pair(step / 2 * 2), s8 = scale_pair(step / 2 * 2 + 1);
+		const uint32_t w = step % 4 == 0   ? v.x
+				   : step % 4 == 1 ? v.y
+				   : step % 4 == 2 ? v.z
+						   : v.w;
+		const uint32_t s = scale_pair(step / 2);
 		struct frag f;
 
-		f.r[0] = mul_bf16x2(w & keep, s0);
-		f.r[1] = mul_bf16x2(__funnelshift_r(w, w, 6) & keep, s8);
-		f.r[2] = mul_bf16x2(w << 6 & keep, s0);
-		f.r[3] = mul_bf16x2((__funnelshift_r(w, w, 4) & 0x80c080c0) | (w << 4 & 0x01000100),
-				    s8);
+		f.r[0] = mul_bf16x2(w & keep, low_twice(s));
+		f.r[1] = mul_bf16x2(__funnelshift_r(w, w, 6) & keep, high_twice(s));
+		f.r[2] = mul_bf16x2(w << 6 & keep, low_twice(s));
+		f.r[3] = mul_bf16x2(masked_xor(w >> 4, w << 4, keep), high_twice(s));
 		return f;
 	}
 	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)

@@ -26,8 +26,9 @@
  *	MATMUL_NVFP4   4 x 32 x 16 bytes, four steps a load; then	 2,304 bytes
  *		      16 x 16 bytes of block scales
  *
- * Bits inside a 4- or 8-bit word are scattered so that one AND (after a shift) gives
- * two bfloat16 at once: kernels/cuda/fragment.cuh undoes it and says why.
+ * The bits of 4- and 8-bit codes are scattered over their 32-bit word so that one masking (of the
+ * word, a shift of it, or two shifts xored) gives two bfloat16 at once: pack_lane.h scatters,
+ * fragment.cuh takes them up.
  */
 #ifndef HEARTH_KERNELS_CUDA_PACK_H
 #define HEARTH_KERNELS_CUDA_PACK_H

@@ -79,12 +79,28 @@ PACK_FN void pack_bf16_lane(const struct pack_rows *m, const struct pack_place *
 
 /* ---- FP8: 8 bytes a lane and step ------------------------------------------------ */
 
-/* Spreads two e4m3 of one 16-bit half: `a` so that its sign is bit 15 and the rest bits
- * 10..4, `b` into what is left: sign 11, top three bits 14..12, low four 3..0. */
-PACK_FN uint32_t pack_fp8_scatter(uint8_t a, uint8_t b)
+/* A word from two pairs of e4m3, (a[0], a[1]) and (b[0], b[1]), index 1 in the upper half.  `a`
+ * stands as bfloat16 wants it: the sign in bit 15, the rest in 10..4.  `b` is read as
+ * (w >> 4 ^ w << 4) & 0x87f087f0: each of its bits is one of the bits left, xor another that is
+ * known by then. */
+PACK_FN uint32_t pack_fp8_scatter(const uint8_t a[2], const uint8_t b[2])
 {
-	return (uint32_t)(a >> 7) << 15 | (uint32_t)(a & 0x7f) << 4 |
-	       (uint32_t)(b >> 7) << 11 | (uint32_t)(b >> 4 & 7) << 12 | (b & 15u);
+	uint32_t w = 0;
+
+	for (int high = 0; high < 2; high++) {
+		const uint32_t v = b[high], by = high ? 16 : 0;
+		uint32_t h = (uint32_t)(a[high] >> 7) << 15 | (uint32_t)(a[high] & 0x7f) << 4;
+
+		h |= ((v >> 4 & 7) << 12) ^ (h << 8 & 0x7000);	/* 14..12, through w >> 4 */
+		h |= (v & 7) ^ (h >> 8 & 7);			/* 2..0, through w << 4 */
+		w |= h << by;
+	}
+	/* Sign and bit 3, through both: the upper half's, then the lower's, which sees it. */
+	w |= (uint32_t)(b[1] >> 7) << 27;
+	w |= ((b[1] >> 3 & 1u) ^ (w >> 27 & 1)) << 19;
+	w |= ((uint32_t)(b[0] >> 7) ^ (w >> 19 & 1)) << 11;
+	w |= ((b[0] >> 3 & 1u) ^ (w >> 11 & 1)) << 3;
+	return w;
 }
 
 /* A scale as the unit keeps it: what 0 scales becomes zero weights, and any other scale does. */
@@ -97,7 +113,7 @@ PACK_FN float pack_fp8_scale(float scale)
 PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at,
 			  const float scale[2], uint32_t ret[2])
 {
-	uint8_t v[8] = { 0 };
+	uint8_t v[4][2] = { { 0 } };
 	int bad = 0;
 
 	for (int p = 0; p < 4; p++)
@@ -106,14 +122,14 @@ PACK_FN int pack_fp8_lane(const struct pack_rows *m, const struct pack_place *at
 				(const uint8_t *)m->data + pack_index(m, at->row[p], at->col[p]);
 
 			if (scale[p % 2] < 0 || scale[p % 2] > 0) {
-				v[2 * p] = from[0];
-				v[2 * p + 1] = from[1];
+				v[p][0] = from[0];
+				v[p][1] = from[1];
 			}
 			bad |= pack_e4m3_nan(from[0]) | pack_e4m3_nan(from[1]);
 		}
 	/* Word 0: pairs 0 and 1, word 1: pairs 2 and 3. */
-	ret[0] = pack_fp8_scatter(v[0], v[2]) | pack_fp8_scatter(v[1], v[3]) << 16;
-	ret[1] = pack_fp8_scatter(v[4], v[6]) | pack_fp8_scatter(v[5], v[7]) << 16;
+	ret[0] = pack_fp8_scatter(v[0], v[1]);
+	ret[1] = pack_fp8_scatter(v[2], v[3]);
 	return bad ? -1 : 0;
 }
 
@@ -135,10 +151,9 @@ PACK_FN uint8_t pack_scale_code(uint8_t e4m3)
 	return 0;
 }
 
-/* One 16-bit half of a word: nibble p (sign, two exponent bits, mantissa bit) of pair
- * p = 0..3.  `high` nibbles go to the upper half; pairs 1 and 3 are read through a
- * rotation of the whole word, so their sign bits stand in the other half. */
-PACK_FN uint32_t pack_fp4_scatter(const uint8_t v[4], int high)
+/* Where the nibbles (sign, two exponent bits, mantissa bit) of pairs 0..2 stand in one half of a
+ * word.  Pair 1 is read through a rotation by six: its sign is in the other half. */
+PACK_FN uint32_t pack_fp4_three(const uint8_t v[4], int high)
 {
 	uint32_t own = 0, other = 0;
 
@@ -146,9 +161,26 @@ PACK_FN uint32_t pack_fp4_scatter(const uint8_t v[4], int high)
 	own |= (uint32_t)(v[1] & 7) << 12;
 	other |= (uint32_t)(v[1] >> 3) << 5;
 	own |= (uint32_t)(v[2] & 7) | (uint32_t)(v[2] >> 3) << 9;
-	own |= (uint32_t)(v[3] & 3) << 10 | (uint32_t)(v[3] >> 2 & 1) << 4;
-	other |= (uint32_t)(v[3] >> 3) << 3;
 	return high ? own << 16 | other : own | other << 16;
+}
+
+/* A word from the nibbles of four pairs.  Bits 3, 4, 10 and 11 of each half are left for pair 3,
+ * and lie so that no one shift brings them together.  It is read as (w >> 4 ^ w << 4) & 0x81c081c0:
+ * each of the eight bits asked for is one of the bits left, xor another that is known by then. */
+PACK_FN uint32_t pack_fp4_scatter(const uint8_t low[4], const uint8_t high[4])
+{
+	uint32_t w = pack_fp4_three(low, 0) | pack_fp4_three(high, 1);
+	const uint32_t l = low[3], h = high[3];
+
+	w |= ((h & 1) ^ (w >> 18 & 1)) << 26;		/* mantissa bits */
+	w |= ((l & 1) ^ (w >> 2 & 1)) << 10;
+	w |= ((h >> 2 & 1) ^ (w >> 28 & 1)) << 20;	/* upper exponent bits */
+	w |= ((l >> 2 & 1) ^ (w >> 12 & 1)) << 4;
+	w |= (h >> 3) << 27;				/* sign, lower exponent bit: high ... */
+	w |= ((h >> 1 & 1) ^ (h >> 3)) << 19;
+	w |= ((l >> 3) ^ (w >> 19 & 1)) << 11;		/* ... and low, which sees the high one's */
+	w |= ((l >> 1 & 1) ^ (w >> 11 & 1)) << 3;
+	return w;
 }
 
 /* m->data: nibbles, m->k of them a row; scale: [n, k / 16] e4m3, rows as m->data's. */
@@ -182,19 +214,19 @@ PACK_FN uint32_t pack_nvfp4_lane(const struct pack_rows *m, const uint8_t *scale
 		low[p] = pack_nvfp4_code(m, scale, at->row[p], at->col[p]);
 		high[p] = pack_nvfp4_code(m, scale, at->row[p], at->col[p] + 1);
 	}
-	return pack_fp4_scatter(low, 0) | pack_fp4_scatter(high, 1);
+	return pack_fp4_scatter(low, high);
 }
 
-/* Byte i (0..255) of a unit's scales: for the lanes (g, q) with q / 2 == half, for each 32 columns,
- * those of rows g and g + 8 in the 16-column block that the lanes' columns lie in.  The e4m3
- * itself: pack_scale_code() of it is stored. */
+/* Byte i (0..255) of a unit's scales: for the lanes (g, q) with q / 2 == half, for each 64 columns,
+ * those of row g in their first and second 32, then of row g + 8, in the 16-column block that the
+ * lanes' columns lie in.  The e4m3 itself: pack_scale_code() of it is stored. */
 PACK_FN uint8_t pack_nvfp4_unit_scale(const struct pack_rows *m, const uint8_t *scale,
 				      uint32_t tile, uint32_t slice, uint32_t i)
 {
 	const uint32_t g = i / 32, half = i / 16 % 2, in = i % 16;
 
-	return pack_nvfp4_scale(m, scale, tile * MATMUL_TILE + g + in % 2 * 8,
-				slice * MATMUL_SLICE + in / 2 * 32 + half * 16);
+	return pack_nvfp4_scale(m, scale, tile * MATMUL_TILE + g + in / 2 % 2 * 8,
+				slice * MATMUL_SLICE + in / 4 * 64 + in % 2 * 32 + half * 16);
 }
 
 #endif

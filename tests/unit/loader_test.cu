@@ -51,9 +51,9 @@ static double fp8_at(const unsigned char *unit, const struct spot &s)
 
 	memcpy(&w, unit + (s.step / 2 * 32 + s.lane) * 16 + s.step % 2 * 8 + s.pair / 2 * 4, 4);
 	memcpy(&scale, unit + 4096 + s.low * 8 + s.step / 8 * 4, 4);
+	w = s.pair % 2 ? w >> 4 ^ w << 4 : w;
 	h = s.odd ? w >> 16 : w & 0xffff;
-	return (double)dequant_e4m3((uint8_t)(s.pair % 2 ? (h >> 11 & 1) << 7 | (h >> 12 & 7) << 4 | (h & 15)
-						   : (h >> 15) << 7 | (h >> 4 & 0x7f))) * (double)scale;
+	return (double)dequant_e4m3((uint8_t)((h >> 15) << 7 | (h >> 4 & 0x7f))) * (double)scale;
 }
 
 static uint32_t turned(uint32_t w, uint32_t by)
@@ -63,12 +63,12 @@ static uint32_t turned(uint32_t w, uint32_t by)
 
 static double nvfp4_at(const unsigned char *unit, const struct spot &s)
 {
-	const unsigned char code = unit[2048 + s.g * 32 + s.q / 2 * 16 + s.group * 2 + s.low];
+	const unsigned char code = unit[2048 + s.g * 32 + s.q / 2 * 16 + s.group / 2 * 4 + s.low * 2 + s.group % 2];
 	uint32_t w, v, h;
 
 	memcpy(&w, unit + (s.step / 4 * 32 + s.lane) * 16 + s.step % 4 * 4, 4);
 	v = s.pair == 0 ? w & 0x81c081c0 : s.pair == 1 ? turned(w, 6) & 0x81c081c0 : s.pair == 2 ? w << 6 & 0x81c081c0
-		: (turned(w, 4) & 0x80c080c0) | (w << 4 & 0x01000100);
+		: (w >> 4 ^ w << 4) & 0x81c081c0;
 	h = s.odd ? v >> 16 : v & 0xffff;
 	return (double)dequant_e2m1((uint8_t)((h >> 15) << 3 | (h >> 6 & 7))) * ldexp(1 + (code & 7) / 8.0, (code >> 3) - 9);
 }

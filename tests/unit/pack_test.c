@@ -48,8 +48,7 @@ static void fragment(enum matmul_format f, const uint8_t *unit, uint32_t step, u
 		at = unit + (step / 2 * 32 + lane) * 16 + step % 2 * 8;
 		for (int p = 0; p < 4; p++) {
 			w = word(at + p / 2 * 4);
-			pair[p] = p % 2 ? (w << 4 & 0x80f080f0) | (w >> 4 & 0x07000700)
-					: w & 0x87f087f0;
+			pair[p] = (p % 2 ? w >> 4 ^ w << 4 : w) & 0x87f087f0;
 		}
 		break;
 	default:
@@ -57,10 +56,10 @@ static void fragment(enum matmul_format f, const uint8_t *unit, uint32_t step, u
 		pair[0] = w & 0x81c081c0;
 		pair[1] = rotate_right(w, 6) & 0x81c081c0;
 		pair[2] = w << 6 & 0x81c081c0;
-		pair[3] = (rotate_right(w, 4) & 0x80c080c0) | (w << 4 & 0x01000100);
+		pair[3] = (w >> 4 ^ w << 4) & 0x81c081c0;
 		break;
 	}
-	scales = unit + 2048 + (lane / 4 * 2 + lane % 4 / 2) * 16 + step / 2 * 2;
+	scales = unit + 2048 + (lane / 4 * 2 + lane % 4 / 2) * 16 + step / 4 * 4 + step / 2 % 2;
 	for (int p = 0; p < 4; p++)
 		for (int high = 0; high < 2; high++) {
 			float v = half_of(pair[p], high);
@@ -72,7 +71,7 @@ static void fragment(enum matmul_format f, const uint8_t *unit, uint32_t step, u
 				v = ldexpf(v, 120) * s;
 			}
 			if (f == MATMUL_NVFP4)	/* 2^52 stays for the global factor */
-				v = ldexpf(v * ref_bf16((uint16_t)(scales[p % 2] * 16 + 0x6000)),
+				v = ldexpf(v * ref_bf16((uint16_t)(scales[p % 2 * 2] * 16 + 0x6000)),
 					   52);
 			ret[p][high] = v;
 		}
