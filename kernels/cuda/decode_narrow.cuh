@@ -229,9 +229,12 @@ template <enum matmul_format F, bool EXPERTS>
 static __device__ __forceinline__ void narrow_call_scales(const struct matmul_params &p,
 							  uint32_t item, uint32_t index)
 {
-	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + threadIdx.x;
+	uint32_t thread = threadIdx.x;
 
-	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < p.m_warps && tile < p.n_tiles)
+	asm volatile("" : "+r"(thread));	/* asked anew: no register for the answer */
+	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + thread;
+
+	if (F != MATMUL_BF16 && p.row_scale && thread < p.m_warps && tile < p.n_tiles)
 		asm volatile("prefetch.global.L1 [%0];" ::
 			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile)));
 }

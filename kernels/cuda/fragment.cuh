@@ -42,6 +42,16 @@ static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bo
 		     : "l"(p), "r"((uint32_t)more));
 }
 
+/* Sixteen bytes at an address of shared memory. */
+static __device__ __forceinline__ uint4 load_shared(uint32_t at)
+{
+	uint4 v;
+
+	asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+	return v;
+}
+
 struct frag {
 	uint32_t r[4];		/* pairs: (g, 1st) (g+8, 1st) (g, 2nd) (g+8, 2nd) */
 };
@@ -105,6 +115,13 @@ template <> struct unit<MATMUL_BF16> {
 		for (int i = 0; i < 16; i++)
 			a[i] = load_once(from + i * 32 + lane);
 	}
+	/* The same from shared memory. */
+	__device__ __forceinline__ void take(uint32_t from, int lane)
+	{
+#pragma unroll
+		for (int i = 0; i < 16; i++)
+			a[i] = load_shared(from + i * 512 + lane * 16);
+	}
 	__device__ __forceinline__ struct frag frag_of(int step) const
 	{
 		return { a[step].x, a[step].y, a[step].z, a[step].w };
@@ -130,6 +147,18 @@ template <> struct unit<MATMUL_FP8> {
 		for (int i = 0; i < 8; i++)
 			a[i] = load_once(from + i * 32 + lane);
 		uint4 t = load_once(from + 256);
+		low[0] = __uint_as_float(t.x);
+		low[1] = __uint_as_float(t.y);
+		high[0] = __uint_as_float(t.z);
+		high[1] = __uint_as_float(t.w);
+	}
+	__device__ __forceinline__ void take(uint32_t from, int lane)
+	{
+#pragma unroll
+		for (int i = 0; i < 8; i++)
+			a[i] = load_shared(from + i * 512 + lane * 16);
+		const uint4 t = load_shared(from + 4096);
+
 		low[0] = __uint_as_float(t.x);
 		low[1] = __uint_as_float(t.y);
 		high[0] = __uint_as_float(t.z);
@@ -175,7 +204,7 @@ template <> struct unit<MATMUL_NVFP4> {
 
 	__device__ __forceinline__ const uint4 *scale_at(const uint4 *from, int lane) const
 	{
-		return from + 128 + lane / 4 * 2 + lane % 4 / 2;
+		return from + 128 + lane / 2;
 	}
 	__device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
@@ -183,6 +212,13 @@ template <> struct unit<MATMUL_NVFP4> {
 		for (int i = 0; i < 4; i++)
 			a[i] = load_once(from + i * 32 + lane);
 		scale = load_once(scale_at(from, lane));
+	}
+	__device__ __forceinline__ void take(uint32_t from, int lane)
+	{
+		scale = load_shared(from + 2048 + lane / 2 * 16);
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			a[i] = load_shared(from + i * 512 + lane * 16);
 	}
 	__device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
 	{
