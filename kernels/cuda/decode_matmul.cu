@@ -230,7 +230,8 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	switch (form) {
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
 	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
-	case MATMUL_AUTO: break;
+	case MATMUL_AUTO:
+	case MATMUL_RING: break;
 	}
 	return -EINVAL;
 }
@@ -281,6 +282,11 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	 * at once.  Column tiles by the mean number of pairs an expert has. */
 	most_items = p.groups * min(pairs, a->n_experts);
 	cols = pairs >= 5 * a->n_experts ? 16 : 8;
+	if (a->form == MATMUL_WIDE)
+		return -EINVAL;
+	if (a->form == MATMUL_RING ||
+	    (a->form == MATMUL_AUTO && matmul_ring_fits(&p, a->format)))
+		return matmul_launch_ring(&p, a->format, cols, most_items, (cudaStream_t)stream);
 	switch (a->format) {
 	case MATMUL_BF16:
 		return narrow_by_cols<MATMUL_BF16, true>(&p, cols, most_items,

@@ -44,6 +44,7 @@ enum matmul_form {
 	MATMUL_AUTO,
 	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
 	MATMUL_WIDE,	/* x passes through shared memory; groups of warps take turns at the sum */
+	MATMUL_RING,	/* experts of few slices, quantised: weights pass through shared memory */
 };
 
 struct decode_matmul_args {
@@ -104,6 +105,7 @@ struct decode_experts_args {
 	int without_last;	/* leave the last active expert out: it was done elsewhere */
 	enum matmul_format format;
 	enum matmul_out out;	/* F32 or SWIGLU */
+	enum matmul_form form;	/* AUTO, NARROW or RING */
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
 /* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch;

@@ -799,6 +799,88 @@ static void experts_test(enum matmul_format f, uint32_t n_experts, uint32_t n_sl
 	CUDA(cudaFree(e.d_scale));
 }
 
+/* ---- experts in both forms ------------------------------------------------------------ */
+
+/* y of every slot in one form. */
+static std::vector<uint32_t> form_run(const struct decode_experts_args *args, enum matmul_form form,
+				      const char *name)
+{
+	const size_t bytes = (size_t)args->n_rows * args->n_slots * args->ldy *
+			     (args->out == MATMUL_OUT_F32 ? 4 : 2);
+	struct decode_experts_args a = *args;
+	std::vector<uint32_t> y(bytes / 4);
+
+	a.form = form;
+	CUDA(cudaMemset(a.y, 0xff, bytes));
+	claim(decode_experts(&a, NULL) == 0, "launches", name, a.n_rows, form);
+	CUDA(cudaDeviceSynchronize());
+	CUDA(cudaMemcpy(y.data(), a.y, bytes, cudaMemcpyDeviceToHost));
+	return y;
+}
+
+/* The ring form writes what the narrow form writes: all outputs, 1 to 8 slices, with and without
+ * chunks of columns, more experts than blocks walk at once and fewer. */
+static void experts_forms_test(enum matmul_format f, uint32_t n_experts, uint32_t n_slots,
+			       uint32_t n, uint32_t k, bool per_slot)
+{
+	static const uint32_t counts[] = { 1, 2, 9, 40, 100, 256 };
+	const uint32_t most = counts[quick ? 3 : 5];
+	struct experts e = {};
+	uint32_t same = 0, asked = 0;
+	char *y;
+
+	e.n_experts = n_experts;
+	e.n_slots = n_slots;
+	e.n = n;
+	e.k = k;
+	e.per_slot = per_slot;
+	e.n_pool = most;
+	experts_make(&e, f);
+	uint32_t *ids = to_device(e.ids);
+	uint16_t *x = to_device(e.pool);
+	void *mem;
+
+	CUDA(cudaMalloc(&y, (size_t)most * n_slots * n * 4));
+	CUDA(cudaMalloc(&mem, expert_list_bytes(most, n_slots, n_experts)));
+	for (uint32_t rows : counts)
+		for (enum matmul_out out : { MATMUL_OUT_F32, MATMUL_OUT_SWIGLU })
+			for (int settled = 0; settled < 2; settled++) {
+				struct decode_experts_args a = {};
+
+				if (rows > most)
+					continue;
+				struct expert_list list =
+					expert_list_at(mem, rows, n_slots, n_experts);
+				claim(!expert_list_build(ids, rows, n_slots, n_experts, &list, NULL),
+				      "launches", e.name, rows, 0);
+				CUDA(cudaDeviceSynchronize());
+				a.w = e.w;
+				a.row_scale = e.d_scale;
+				a.x = x;
+				a.y = y;
+				a.list = &list;
+				a.n_rows = rows;
+				a.n_slots = n_slots;
+				a.n_experts = n_experts;
+				a.n = n;
+				a.k = a.ldx = k;
+				a.ldy = out == MATMUL_OUT_SWIGLU ? n / 2 : n;
+				a.x_per_slot = per_slot;
+				a.list_settled = settled;
+				a.format = f;
+				a.out = out;
+				const bool here = form_run(&a, MATMUL_RING, e.name) ==
+						  form_run(&a, MATMUL_NARROW, e.name);
+				claim(here, "the ring form's bits are the narrow form's", e.name,
+				      rows, out);
+				same += here;
+				asked++;
+			}
+	printf("%-22s %u of %u products the same in both forms\n", e.name, same, asked);
+	for (void *p : { (void *)e.w, (void *)e.d_scale, (void *)ids, (void *)x, (void *)y, mem })
+		CUDA(cudaFree(p));
+}
+
 /* ---- refusals ------------------------------------------------------------------ */
 
 static void refusal_test(void)
@@ -866,12 +948,18 @@ int main(int argc, char **argv)
 		dense_test(f, 50, 1296);	/* six slices: warps without one */
 		experts_test(f, 12, 4, 40, 528, false);
 		experts_test(f, 24, 8, 70, 512, true);
+		for (uint32_t k : { 256u, 512u, 1296u, 2048u })
+			if (f != MATMUL_BF16) {
+				experts_forms_test(f, 6, 4, 128, k, false);
+				experts_forms_test(f, quick ? 24 : 200, 8, 128, k, true);
+			}
 		if (quick)
 			continue;
 		dense_test(f, 3000, 2048);
 		dense_test(f, 2048, 4096);
 		dense_test(f, 300, 17408);
 		experts_test(f, 64, 9, 128, 2048, false);
+		experts_test(f, 32, 8, 128, 512, true);
 	}
 	printf("%d claims, %d failed\n", n_claims, n_failed);
 	return n_failed ? 1 : 0;
