@@ -1,5 +1,5 @@
-/* decode_ring.cuh - the product with experts for formats that take many instructions a byte: weights
- * come through shared memory, and no warp waits for its block.
+/* decode_ring.cuh - the product with experts for formats that take many instructions a byte:
+ * weights come through shared memory, and no warp waits for its block.
  *
  * Tiles and slices are cut as in the narrow form: the warps of a group have a tile of 16 rows
  * between them, one slice of K each, with their part of x in registers.  What differs is who waits
@@ -11,7 +11,7 @@
  *    be RING_SUMS tiles ahead by then.
  *
  * Barriers lie beside what they guard: a stage's, completed by the copy's bytes; a buffer's first,
- * by every warp of the group; its second, by the warp that added the sums up.  A warp waits only for
+ * by every warp of the group; its second, by the warp that added the sums up.  A warp waits for
  * sums of the tile that it is at or of earlier ones, and gives its own before it waits for others':
  * so no two can wait for each other.
  */
@@ -281,10 +281,10 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
 	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
 	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
-	const uint32_t last = begin + each + (blockIdx.x < extra) - 1;
+	const uint32_t n_items = each + (blockIdx.x < extra), last = begin + n_items - 1;
 
 	/* With 3, 5, 6 or 7 slices there are warps without one. */
-	if (begin > last || slice >= p.n_slices)
+	if (!n_items || slice >= p.n_slices)
 		return;
 
 	const struct ring_end end = { item_expert<true>(p, last), item_group<true>(p, last) };

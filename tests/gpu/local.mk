@@ -45,6 +45,9 @@ tests_gpu_device_bench_LDADD = $(gpu_libs)
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
+check_PROGRAMS += bench/cuda/decode_forms
+bench_cuda_decode_forms_SOURCES = bench/cuda/decode_forms.cu
+bench_cuda_decode_forms_LDADD = $(gpu_libs)
 tests_gpu_attn_prefill_test_SOURCES = tests/gpu/attn_prefill_test.cu
 tests_gpu_attn_prefill_test_LDADD = $(gpu_libs)
 endif

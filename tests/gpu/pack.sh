@@ -19,7 +19,8 @@ mkdir -p build-gpu
 	(cd build-gpu && ../configure --enable-werror --disable-serving --with-cuda >configure.out)
 flags=$(sed -n 's/^NVCCFLAGS = //p' build-gpu/Makefile | sed 's/-gencode=[^ ]*//g')
 tests=$(cd tests/gpu && ls ./*_test.cu | sed 's|^\./\(.*\)\.cu$|tests/gpu/\1|')
-programs="bin/hearth-bench tests/tools/logits_driver tests/tools/dummy_driver $tests"
+programs="bin/hearth-bench tests/tools/logits_driver tests/tools/dummy_driver
+	bench/cuda/decode_forms $tests"
 # shellcheck disable=SC2086
 make -C build-gpu -s -j"$jobs" NVCCFLAGS="$flags -gencode=arch=compute_$arch,code=sm_$arch" \
 	HEARTH_COMMIT="$(git describe --always --dirty --abbrev=12)" $programs
