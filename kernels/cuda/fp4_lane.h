@@ -70,7 +70,7 @@ PACK_FN uint32_t fp4_high_first(uint32_t w)
 
 PACK_FN uint32_t fp4_high_second(uint32_t w)
 {
-	return (w >> 10 & 0x00030003) | (w >> 2 & 0x00040004) | ((w >> 16 | w << 16) & 0x00080008);
+	return fp4_low_first(w >> 4 ^ w << 4);	/* scattered to be read so */
 }
 
 /* Registers of rows g and g + 8 from a lane's words of the steps 2j and 2j + 1. */
@@ -93,10 +93,10 @@ PACK_FN uint32_t fp4_scale(uint32_t code)
  * of the two 16-byte halves of the lane's g in a unit's scales (pack_nvfp4_unit_scale()). */
 PACK_FN uint32_t fp4_scales(uint32_t first, uint32_t second, uint32_t high)
 {
-	const uint32_t a = first >> 8 * high, b = second >> 8 * high;
+	const uint32_t a = first >> 16 * high, b = second >> 16 * high;
 
-	return fp4_scale(a & 0xff) | fp4_scale(b & 0xff) << 8 | fp4_scale(a >> 16 & 0xff) << 16 |
-	       fp4_scale(b >> 16 & 0xff) << 24;
+	return fp4_scale(a & 0xff) | fp4_scale(b & 0xff) << 8 | fp4_scale(a >> 8 & 0xff) << 16 |
+	       fp4_scale(b >> 8 & 0xff) << 24;
 }
 
 /* ---- rows of x ------------------------------------------------------------------------- */
