@@ -86,6 +86,7 @@ char **model_conf_argv(const struct box_conf *b, const struct model_conf *m)
 	pair(&w, "--device", m->device);
 	pair(&w, "--quantize", strcmp(m->quantize, "none") ? m->quantize : NULL);
 	pair(&w, "--kv", strcmp(m->kv_format, "bf16") ? m->kv_format : NULL);
+	pair(&w, "--prefill-fp4", strcmp(m->prefill_fp4, "off") ? m->prefill_fp4 : NULL);
 	number(&w, "--context", m->context);
 	number(&w, "--slots", m->max_streams);
 	number(&w, "--queue", m->queue);

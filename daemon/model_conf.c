@@ -89,7 +89,8 @@ static int load_model(const struct conf *c, const char *name, struct model_conf 
 	    copy(&m->args, args, e) < 0)
 		return -ENOMEM;
 	if (copy(&m->quantize, conf_text(c, "model", name, "quantize"), e) < 0 ||
-	    copy(&m->kv_format, conf_text(c, "model", name, "kv"), e) < 0)
+	    copy(&m->kv_format, conf_text(c, "model", name, "kv"), e) < 0 ||
+	    copy(&m->prefill_fp4, conf_text(c, "model", name, "prefill_fp4"), e) < 0)
 		return -ENOMEM;
 	return copy(&m->device, conf_text(c, "model", name, "device"), e);
 }
@@ -243,6 +244,7 @@ struct box_conf *box_conf_free(struct box_conf *b)
 		free(b->models[i].device);
 		free(b->models[i].quantize);
 		free(b->models[i].kv_format);
+		free(b->models[i].prefill_fp4);
 	}
 	free(b->models);
 	free(b->name);
@@ -276,6 +278,7 @@ bool model_conf_same_worker(const struct model_conf *a, const struct model_conf 
 {
 	return same(a->path, b->path) && same(a->args, b->args) && same(a->device, b->device) &&
 	       same(a->quantize, b->quantize) && same(a->kv_format, b->kv_format) &&
+	       same(a->prefill_fp4, b->prefill_fp4) &&
 	       a->context == b->context && a->max_streams == b->max_streams &&
 	       a->queue == b->queue && a->threads == b->threads && a->kv == b->kv;
 }

@@ -76,6 +76,8 @@
 	  "converted to FP8 while loading: lm_head, the dense projections (no experts), both" }, \
 	{ "model", "kv", CONF_CHOICE, 0, 0, "bf16|fp8", "bf16", true, \
 	  "format of keys and values; fp8 takes half the memory" }, \
+	{ "model", "prefill_fp4", CONF_CHOICE, 0, 0, "off|up|all", "off", true, \
+	  "prompts by NVFP4 matrices with activations in FP4 too (sm_12x): gate and up, or all" }, \
 	MODEL_CONF_K("model", "context", CONF_INT, 0, 100000000, "0", true, \
 	  "tokens of prompt and answer together; 0: what the model was made for"), \
 	MODEL_CONF_K("model", "max_streams", CONF_INT, 1, 1024, "16", true, \
@@ -93,7 +95,7 @@ enum { MODEL_MAX_ARGS = 64 };
 
 struct model_conf {
 	char *alias, *path, *args;
-	char *device, *quantize, *kv_format;
+	char *device, *quantize, *kv_format, *prefill_fp4;
 	bool pin, on_demand;
 	uint32_t ttl_s, context, max_streams, queue, threads;
 	uint64_t memory, kv;		/* bytes; 0: worked out */

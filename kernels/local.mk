@@ -3,7 +3,7 @@
 noinst_LIBRARIES += libkernels.a
 libkernels_a_SOURCES = \
 	kernels/backend.h kernels/device.c kernels/measure.h kernels/step.h \
-	kernels/e4m3.c kernels/e4m3.h kernels/kv_format.c \
+	kernels/e4m3.c kernels/e4m3.h kernels/option_words.c \
 	kernels/model.c kernels/model.h kernels/noise.h \
 	kernels/quantize.c kernels/quantize.h kernels/quantize_int.h kernels/quantize_stream.c \
 	kernels/weight_stream.c kernels/weight_stream.h \
@@ -20,5 +20,5 @@ libkernels_a_SOURCES = \
 	kernels/cpu/slab.c kernels/cpu/slab.h
 libkernels_a_SOURCES += kernels/cpu/cpu_measure.c \
 	kernels/crc32c.c kernels/crc32c.h kernels/dummy.c kernels/dummy.h kernels/dummy_fill.c kernels/dummy_stream.c
-libkernels_a_SOURCES += kernels/cpu/cpu_fp4.c kernels/fp4_prefill.c kernels/fp4_row.c kernels/fp4_row.h
+libkernels_a_SOURCES += kernels/cpu/cpu_fp4.c kernels/fp4_row.c kernels/fp4_row.h
 kernels_libs = libkernels.a

@@ -12,6 +12,7 @@
 enum { PROMPT = 150, BLOCKS = 3, SLOTS = 3 };
 
 static struct quant_model model;
+static enum kv_format kv = KV_BF16;	/* of opened() */
 static const struct sampling greedy = { .top_p = 1, .repetition = 1 };
 
 static struct device *opened(enum fp4_prefill fp4, enum step_numerics numerics,
@@ -23,6 +24,7 @@ static struct device *opened(enum fp4_prefill fp4, enum step_numerics numerics,
 					      .max_context = 192,
 					      .n_threads = 2,
 					      .numerics = numerics,
+					      .kv = kv,
 					      .fp4 = fp4 };
 	struct err e = { .code = 0 };
 	struct device *d;
@@ -170,6 +172,20 @@ TEST(neighbours_in_a_step_change_no_bit)
 	quant_model_done(&model);
 }
 
+/* Both options: each is in the class, and a row's bits are its own still. */
+TEST(with_keys_in_fp8_too)
+{
+	kv = KV_FP8;
+	neighbours_in_a_step_change_no_bit(state_);
+	quant_model_init(&model, QUANT_MIXED, false);
+	struct device *d = opened(FP4_PREFILL_ALL, NUMERICS_BF16, &model.source);
+
+	kv = KV_BF16;
+	assert_string_equal(device_numeric_text(d), "cpu numerics=1 bf16 kv=fp8 prefill-fp4=all");
+	device_close(d);
+	quant_model_done(&model);
+}
+
 TEST(a_wish_is_granted_or_told)
 {
 	quant_model_init(&model, QUANT_MIXED, false);
@@ -206,6 +222,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prompts_are_rounded_and_answers_are_not),
 		cmocka_unit_test(neighbours_in_a_step_change_no_bit),
+		cmocka_unit_test(with_keys_in_fp8_too),
 		cmocka_unit_test(a_wish_is_granted_or_told),
 		cmocka_unit_test(words),
 	};
