@@ -8,26 +8,10 @@
  * row, overlapping as in a step, each on another copy of the weights: L2 serves none.  Every
  * form of a cell is timed in the same second; "auto" is what a step takes.
  */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include <algorithm>
-#include <functional>
-#include <vector>
-
+#include "bench/cuda/replay.cuh"
 #include "kernels/cuda/decode_matmul_int.cuh"
-
-#define CUDA(call)                                                                                 \
-	do {                                                                                       \
-		cudaError_t e_ = (call);                                                           \
-		if (e_ != cudaSuccess) {                                                           \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,                         \
-				cudaGetErrorString(e_));                                           \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define ARENA (3ull << 30)
 #define EXPERTS 256
@@ -37,33 +21,12 @@
 static char *arena, *y_all;
 static __nv_bfloat16 *x_all;
 static float *scales;
-static cudaStream_t stream;
 static double roof;	/* bytes/s */
 
 struct form_name {
 	enum matmul_form form;
 	const char *name;
 };
-
-__global__ void __launch_bounds__(512) read_kernel(const uint4 *p, size_t n, uint32_t *sink)
-{
-	const size_t step = (size_t)gridDim.x * 512 * 8;
-	uint32_t x = 0;
-
-	for (size_t at = (size_t)blockIdx.x * 512 * 8 + threadIdx.x; at < n; at += step) {
-		uint4 v[8];
-
-#pragma unroll
-		for (int i = 0; i < 8; i++)
-			v[i] = at + i * 512 < n ? load_once(p + at + i * 512) :
-						  make_uint4(0, 0, 0, 0);
-#pragma unroll
-		for (int i = 0; i < 8; i++)
-			x ^= v[i].x ^ v[i].y ^ v[i].z ^ v[i].w;
-	}
-	if (x == 0x12345678)
-		*sink = x;
-}
 
 /* Bits of which bfloat16 are between 2^-7 and 2, e4m3 no NaN, and NVFP4 anything. */
 __global__ void fill_kernel(uint32_t *p, size_t n)
@@ -77,60 +40,6 @@ __global__ void fill_kernel(uint32_t *p, size_t n)
 	}
 }
 
-/* Seconds of one of LAUNCHES; NAN when it refuses. */
-static double time_launches(const std::function<int(int)> &launch)
-{
-	const int replays = 7;
-	std::vector<float> ms;
-	cudaGraph_t graph;
-	cudaGraphExec_t exec;
-	cudaEvent_t from, to;
-	int r = 0;
-
-	CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-	for (int i = 0; i < LAUNCHES && !r; i++)
-		r = launch(i);
-	CUDA(cudaStreamEndCapture(stream, &graph));
-	if (r) {
-		CUDA(cudaGraphDestroy(graph));
-		return NAN;
-	}
-	CUDA(cudaGraphInstantiate(&exec, graph, 0));
-	CUDA(cudaEventCreate(&from));
-	CUDA(cudaEventCreate(&to));
-	for (int i = 0; i < replays + 2; i++) {
-		float t;
-
-		CUDA(cudaEventRecord(from, stream));
-		CUDA(cudaGraphLaunch(exec, stream));
-		CUDA(cudaEventRecord(to, stream));
-		CUDA(cudaEventSynchronize(to));
-		CUDA(cudaEventElapsedTime(&t, from, to));
-		if (i >= 2)
-			ms.push_back(t);
-	}
-	std::sort(ms.begin(), ms.end());
-	CUDA(cudaEventDestroy(from));
-	CUDA(cudaEventDestroy(to));
-	CUDA(cudaGraphExecDestroy(exec));
-	CUDA(cudaGraphDestroy(graph));
-	return ms[replays / 2] / 1e3 / LAUNCHES;
-}
-
-static void measure_roof(void)
-{
-	double best = 1e9;
-
-	for (int per_sm : { 4, 8, 16 })
-		best = std::min(best, time_launches([&](int) {
-					read_kernel<<<device_sms() * per_sm, 512, 0, stream>>>(
-						(const uint4 *)arena, ARENA / 16, (uint32_t *)y_all);
-					return 0;
-				}));
-	roof = ARENA / best;
-	printf("read roof %.2f TB/s\n", roof / 1e12);
-}
-
 static void cell(const char *what, enum matmul_format f, uint32_t rows, double bytes,
 		 const std::vector<form_name> &forms,
 		 const std::function<int(enum matmul_form, int)> &launch)
@@ -138,7 +47,7 @@ static void cell(const char *what, enum matmul_format f, uint32_t rows, double b
 	printf("%-22s %-5s %3u rows %7.1f MB roof %6.1f us |", what, matmul_format_name(f), rows,
 	       bytes / 1e6, bytes / roof * 1e6);
 	for (const form_name &n : forms) {
-		const double t = time_launches([&](int i) { return launch(n.form, i); });
+		const double t = time_launches(LAUNCHES, [&](int i) { return launch(n.form, i); });
 
 		if (t == t)
 			printf(" %s %.1f us (%.2f, %.0f GB/s)", n.name, t * 1e6, bytes / roof / t,
@@ -276,7 +185,9 @@ int main(int argc, char **argv)
 	CUDA(cudaMemcpy(scales, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
 	fill_kernel<<<2048, 256, 0, stream>>>((uint32_t *)arena, ARENA / 4);
 	fill_kernel<<<2048, 256, 0, stream>>>((uint32_t *)x_all, 16 << 20);
-	measure_roof();
+	CUDA(cudaMalloc(&read_sink, 4));
+	roof = read_roof(arena, ARENA);
+	printf("read roof %.2f TB/s\n", roof / 1e12);
 	for (enum matmul_format f : { MATMUL_NVFP4, MATMUL_FP8, MATMUL_BF16 }) {
 		if (argc > 1 && strcasecmp(argv[1], matmul_format_name(f)))
 			continue;

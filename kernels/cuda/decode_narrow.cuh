@@ -79,11 +79,11 @@ template <int NT> struct narrow_x {
 	}
 };
 
-/* One unit times NT column tiles; refills the unit from `next` when `more`. */
-template <enum matmul_format F, int NT>
-static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const struct narrow_x<NT> &x,
-						   const uint4 *next, bool more, int lane,
-						   float sum[NT][4])
+/* One unit times NT column tiles; after(step) when a step's weights have been taken. */
+template <enum matmul_format F, int NT, typename After>
+static __device__ __forceinline__ void unit_product(const struct unit<F> &w,
+						    const struct narrow_x<NT> &x, float sum[NT][4],
+						    const After &after)
 {
 	float part[NT][4];	/* formats with scaled halves only */
 
@@ -102,11 +102,20 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 
 			mma(sum[t], &f, step % 2 ? b.z : b.x, step % 2 ? b.w : b.y);
 		}
-		w.refill(step, next, lane, more);
+		after(step);
 		if constexpr (unit<F>::scaled_halves)
 			if (step % 8 == 7)
 				join_halves<4 * NT>(step / 8, w, &sum[0][0], &part[0][0]);
 	}
+}
+
+/* The same; refills the unit from `next` when `more`. */
+template <enum matmul_format F, int NT>
+static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const struct narrow_x<NT> &x,
+						   const uint4 *next, bool more, int lane,
+						   float sum[NT][4])
+{
+	unit_product(w, x, sum, [&](int step) { w.refill(step, next, lane, more); });
 	w.refill_scales(next, lane, more);
 }
 

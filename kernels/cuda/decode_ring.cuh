@@ -149,28 +149,9 @@ static __device__ __forceinline__ void ring_multiply(uint32_t stage, const struc
 						     int lane, float sum[NT][4])
 {
 	struct unit<F> w;
-	float part[NT][4];	/* formats with scaled halves only */
 
 	w.take(stage, lane);
-#pragma unroll
-	for (int t = 0; t < NT; t++)
-#pragma unroll
-		for (int i = 0; i < 4; i++)
-			sum[t][i] = 0;
-#pragma unroll
-	for (int step = 0; step < 16; step++) {
-		struct frag f = w.frag_of(step);
-
-#pragma unroll
-		for (int t = 0; t < NT; t++) {
-			const uint4 b = x.b[t][step / 2];
-
-			mma(sum[t], &f, step % 2 ? b.z : b.x, step % 2 ? b.w : b.y);
-		}
-		if constexpr (unit<F>::scaled_halves)
-			if (step % 8 == 7)
-				join_halves<4 * NT>(step / 8, w, &sum[0][0], &part[0][0]);
-	}
+	unit_product(w, x, sum, [](int) {});
 }
 
 /* One column of the lane's two rows. */

@@ -39,6 +39,7 @@ TESTS += tests/unit/kv_codes_test
 tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # Measure; not tests.
+EXTRA_DIST += bench/cuda/replay.cuh
 check_PROGRAMS += tests/gpu/device_bench
 tests_gpu_device_bench_SOURCES = tests/gpu/device_bench.cu
 tests_gpu_device_bench_LDADD = $(gpu_libs)
