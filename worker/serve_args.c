@@ -30,7 +30,7 @@ static const struct option_row {
 	{ "quantize", "WHAT", TEXT, AT(load.quantize), 0, 0,
 	  "becomes FP8 while loading: none, head, dense (no experts), head+dense; default: none" },
 	{ "kv", "FORMAT", TEXT, AT(load.kv), 0, 0,
-	  "keys and values in bf16, or in fp8 at half the memory (cpu only yet); default: bf16" },
+	  "keys and values in bf16, or in fp8 at half the memory; default: bf16" },
 	{ "context", "TOKENS", NUMBER, AT(load.context), 64, UINT32_MAX / 2,
 	  "prompt and answer together (default: what the model was made for)" },
 	{ "slots", "N", NUMBER, AT(load.slots), 1, 1024,

@@ -154,13 +154,6 @@ def test_refused():
     assert "not off, up or all" in run(WORKER, "serve", TINY, *to, "--prefill-fp4", "on", status=64)
     assert "none, head, dense or head+dense" in run(WORKER, "serve", TINY, *to, "--quantize", "all", status=64)
     assert "not bf16 or fp8" in run(WORKER, "serve", TINY, *to, "--kv", "fp16", status=64)
-    p = subprocess.run([WORKER, "serve", TINY, *to, "--kv", "fp8", "--device", "cuda:0"], stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, timeout=60)
-    if p.returncode == 1 and "no CUDA" in p.stdout:
-        print("built without CUDA: its refusal of --kv fp8 was not tried")
-        return
-    assert p.returncode == 78 and "cuda:0: keys and values in fp8" in p.stdout, (p.returncode, p.stdout)
-    assert len(p.stdout.strip().split("\n")) == 1, p.stdout
 
 
 def main():
