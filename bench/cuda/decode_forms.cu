@@ -83,10 +83,7 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 	     (double)matmul_packed_bytes(f, n, k) + (double)matmul_packed_bytes(f, n_swiglu, k) +
 		     (double)rows * k * 2 + (double)rows * n * (out == MATMUL_OUT_F32 ? 4 : 2) +
 		     (double)rows * n_swiglu,
-	     { { MATMUL_AUTO, "auto" },
-	       { MATMUL_NARROW, "narrow" },
-	       { MATMUL_WIDE, "wide" },
-	       { MATMUL_CLUSTER, "cluster" } },
+	     { { MATMUL_AUTO, "auto" }, { MATMUL_NARROW, "narrow" }, { MATMUL_WIDE, "wide" } },
 	     [&](enum matmul_form form, int i) {
 		     a.w = arena + (size_t)i % (ARENA / each) * each;
 		     a.form = form;

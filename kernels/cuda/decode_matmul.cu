@@ -219,12 +219,6 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 		p, p.groups, packed_bytes(&p, MATMUL_NVFP4), q, (cudaStream_t)stream);
 }
 
-/* Not for the head, whose many blocks hide each other's waiting in the wide form. */
-static bool matmul_cluster_pays(const struct decode_matmul_args *a)
-{
-	return a->n_rows <= 64 && a->n <= 32768 && matmul_cluster_fits(a);
-}
-
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
@@ -232,13 +226,10 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
-		form = a->n_rows <= 24		? MATMUL_NARROW :
-		       matmul_cluster_pays(a) ? MATMUL_CLUSTER :
-						MATMUL_WIDE;
+		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
 	switch (form) {
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
 	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
-	case MATMUL_CLUSTER: return matmul_launch_cluster(a, (cudaStream_t)stream);
 	case MATMUL_AUTO:
 	case MATMUL_RING: break;
 	}
@@ -291,7 +282,7 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	 * at once.  Column tiles by the mean number of pairs an expert has. */
 	most_items = p.groups * min(pairs, a->n_experts);
 	cols = pairs >= 5 * a->n_experts ? 16 : 8;
-	if (a->form == MATMUL_WIDE || a->form == MATMUL_CLUSTER)
+	if (a->form == MATMUL_WIDE)
 		return -EINVAL;
 	if (a->form == MATMUL_RING ||
 	    (a->form == MATMUL_AUTO && matmul_ring_fits(&p, a->format)))

@@ -44,7 +44,6 @@ enum matmul_form {
 	MATMUL_AUTO,
 	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
 	MATMUL_WIDE,	/* x passes through shared memory; groups of warps take turns at the sum */
-	MATMUL_CLUSTER,	/* the blocks of a cluster share K; each has its part of x in shared memory */
 	MATMUL_RING,	/* experts of few slices, quantised: weights pass through shared memory */
 };
 

@@ -101,9 +101,6 @@ static __device__ __forceinline__ void store_out(const struct matmul_params &p, 
 
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream);
 int matmul_launch_wide(const struct decode_matmul_args *a, cudaStream_t stream);
-/* The cluster form; -EINVAL where its slices or its shared memory do not fit. */
-bool matmul_cluster_fits(const struct decode_matmul_args *a);
-int matmul_launch_cluster(const struct decode_matmul_args *a, cudaStream_t stream);
 /* The wide form laid out as said: what the choice in decode_wide.cu chooses from. */
 struct wide_layout {
 	int tiles, col_tiles;	/* row tiles a warp, column tiles a block: (1, 4) (1, 8); NVFP4
@@ -112,9 +109,9 @@ struct wide_layout {
 };
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
-/* The ring form, for experts: p split as for the narrow form, 8 columns at a time or, with `cols`
- * above 8, 16; at most `most_items` groups of tiles.  -EINVAL where it does not fit: BF16, a warp
- * with more than one slice, groups that the tiles do not fill. */
+/* The ring form, for experts: p split as for the narrow form, `cols` columns at a time at least when
+ * experts have so many, `most_items` groups of tiles at most.  -EINVAL where it does not fit: BF16, or
+ * warps with more than one slice. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_ring(const struct matmul_params *p, enum matmul_format f, uint32_t cols,
 		       uint32_t most_items, cudaStream_t stream);

@@ -300,21 +300,11 @@ static std::vector<uint32_t> some_rows(uint32_t n_pool, uint32_t n)
 	return v;
 }
 
-static bool form_fits(enum matmul_form form, uint32_t k, uint32_t rows)
-{
-	struct decode_matmul_args a = {};
-
-	a.k = k;
-	a.n_rows = rows;
-	return form != MATMUL_CLUSTER || matmul_cluster_fits(&a);
-}
-
 static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 {
 	static const uint32_t counts[] = {1,  2,  7,  8,  9,  15,  16,	17, 24,
 					  25, 31, 33, 64, 65, 128, 200, 256};
-	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE,
-						  MATMUL_CLUSTER };
+	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE };
 	static const struct wide_layout layouts[] = {
 		{ 1, 4, 1, 1 }, { 1, 4, 2, 4 }, { 1, 4, 3, 3 }, { 1, 4, 6, 2 }, { 1, 8, 2, 2 },
 		{ 1, 8, 4, 1 }, { 1, 8, 4, 2 }, { 1, 8, 6, 2 }, { 2, 8, 4, 1 }, { 2, 8, 4, 2 },
@@ -342,7 +332,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 			for (int trial = 0; trial < (quick ? 1 : 2); trial++) {
 				uint32_t here = 0;
 
-				if ((quick && count > 65) || !form_fits(form, k, count))
+				if (quick && count > 65)
 					continue;
 				std::vector<uint32_t> pick = some_rows(d.n_pool, count);
 				struct out o = dense_run(&d, pick, form);
@@ -389,7 +379,7 @@ static void bf16_out_test(void)
 	matrix_make(&m, MATMUL_BF16, n, k);
 	for (auto &v : x)
 		v = some_bf16();
-	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE, MATMUL_CLUSTER }) {
+	for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE }) {
 		float *d32 = to_device(y32);
 		uint16_t *d16 = to_device(y16);
 
@@ -437,7 +427,7 @@ static void swiglu_test(enum matmul_format f)
 	a.row_scale = scales_to_device(m.row_scale);
 	a.format = f;
 	for (uint32_t rows : { 1u, 3u, 8u, 17u, 24u, 40u, most })
-		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE, MATMUL_CLUSTER })
+		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE })
 			for (uint32_t first = 0; first < (rows == 1 ? most : 1); first++) {
 				a.form = form;
 				a.x = d_x + (size_t)first * k;
