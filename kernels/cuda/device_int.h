@@ -104,6 +104,7 @@ struct workspace {
 	uint64_t *keys, *active;		/* active: distinct experts, summed */
 	void *x, *h, *hn, *u, *og, *q, *gate, *ao, *act, *shared_act;
 	float *y, *router, *choice_weight, *expert_y, *logits, *attn;
+	float *raw_logits;	/* for digests: sampling writes over the others */
 	uint32_t *choice;
 	void *list;
 	uint64_t attn_floats;

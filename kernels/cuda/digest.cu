@@ -73,7 +73,7 @@ int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_resul
 		if (kv_digest(d, p, rows, &g->kv))
 			return -ENODEV;
 		if (p.last && (add(&g->hidden, (char *)d->ws.hn + last * width, width) ||
-			       add(&g->logits, (char *)d->ws.logits + last * vocab, vocab) ||
+			       add(&g->logits, (char *)d->ws.raw_logits + last * vocab, vocab) ||
 			       state_digest(d, p.slot, &g->state)))
 			return -ENODEV;
 	}

@@ -281,6 +281,10 @@ int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32
 		  multiply(d, n, d->w.head,
 			   { s->hn, s->logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
 			     MATMUL_OUT_F32 });
+	if (!rc && d->limits.digests &&
+	    cudaMemcpyAsync(s->raw_logits, s->logits, (size_t)n * d->m.vocab_rows * 4,
+			    cudaMemcpyDeviceToDevice, d->stream) != cudaSuccess)
+		rc = -ENODEV;
 	pass_mark(d, CLASS_HEAD);
 	return rc;
 }

@@ -68,6 +68,7 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->shared_act, rows * m->shared_inter, 2);
 	l.take(&w->keys, few * SAMPLE_SEGMENTS, 8);
 	l.take(&w->logits, few * m->vocab_rows, 4);
+	l.take(&w->raw_logits, d->limits.digests ? few * m->vocab_rows : 0, 4);
 	w->attn_floats = one * few < ATTN_SCRATCH ? one * few :
 			 one > ATTN_SCRATCH	  ? one :
 						    ATTN_SCRATCH;
