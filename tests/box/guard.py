@@ -56,8 +56,12 @@ class Faulty:
 
 
 def begin(r, **more):
+    """A stream that takes two seconds at least: on a busy machine a fault must not come after its end."""
+    fault("slow:1000")
     s = r.stream("Tell me a story.", **{**PLENTY, **more})
-    return s, read_until(s, b"data: ", 30)
+    head = read_until(s, b"data: ", 30)
+    taken()
+    return s, head
 
 
 def test_a_hang_ends_the_stream_with_an_error_and_the_worker_with_70():
@@ -157,8 +161,7 @@ def test_hearthd_says_why_and_starts_it_again():
     conf = model("tiny", context=4096, args="--device fake --hearthd none --step-limit-s 1")
     with Router() as r, Box(r, conf, worker=FAULTY, backoff_ms=3000) as b:
         whole = read_all_of(r)
-        s = r.stream("Tell me a story.", **PLENTY)
-        head = read_until(s, b"data: ", 60)
+        s, head = begin(r)
         fault("wedge:1")
         b.wait_state("tiny", "backoff")
         out = ctl(r, "status")[1]

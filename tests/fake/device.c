@@ -209,8 +209,11 @@ int fake_fault(struct device *d, const char *text)
 {
 	uint64_t at, steps;
 	uint32_t rows;
+	unsigned us;
 
-	if (sscanf(text, "wedge:%" SCNu64, &at) == 1)
+	if (sscanf(text, "slow:%u", &us) == 1)
+		fake_slow(d, us);
+	else if (sscanf(text, "wedge:%" SCNu64, &at) == 1)
 		fake_wedge(d, d->n_submits + at);
 	else if (sscanf(text, "lost:%" SCNu64, &at) == 1)
 		fake_lose_device(d, d->n_submits + at);

@@ -27,9 +27,9 @@ void fake_release(struct device *d);
 /* In the n-th step and the n_steps - 1 after it, the samples of the first n_rows runs have no
  * number. */
 void fake_no_number(struct device *d, uint64_t at_submit, uint64_t n_steps, uint32_t n_rows);
-/* The same by words, N counted from now: "wedge:N", "lost:N", "nan:N:STEPS:ROWS".  -EINVAL.  A
- * program that is built from the fake gets them at any time through the file that HEARTH_FAULT_FILE
- * names: a step that finds it takes it away and does what it says. */
+/* The same by words, N counted from now: "wedge:N", "lost:N", "nan:N:STEPS:ROWS"; and "slow:US", as
+ * fake_slow().  -EINVAL.  A program that is built from the fake gets them at any time through the
+ * file that HEARTH_FAULT_FILE names: a step that finds it takes it away and does what it says. */
 int fake_fault(struct device *d, const char *text);
 /* Each step takes this long. */
 void fake_slow(struct device *d, unsigned us);
