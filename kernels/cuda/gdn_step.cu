@@ -39,18 +39,27 @@ __device__ float warp_sum(float x)
 	return x;
 }
 
+struct shared {
+	float4 S[GDN_DIM][GDN_DIM / 4]; /* each thread reads and writes its own places only */
+	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
+	float v[GDN_DIM], o[GDN_DIM];
+	uint2 z[32], norm_w[32];		 /* the first warp's, four values a lane */
+	__nv_bfloat16 past[WINDOW][3 * GDN_DIM]; /* of a longer run: a thread's own */
+	float part[8];
+	float alpha, beta;
+};
+
 /* A thread's channel of the convolution: q, k or v of a head, one of its 128; a fourth of the
  * threads has none.  What does not come from the kernel before can be asked for early. */
 struct channel {
-	int part;		/* 0 q, 1 k, 2 v */
-	uint32_t index;		/* of the run's channels */
-	uint2 tap;		/* as they are in memory: a conversion would wait for them */
+	int part;	/* 0 q, 1 k, 2 v */
+	uint32_t index; /* of the run's channels */
+	uint2 tap;	/* as they are in memory: a conversion would wait for them */
 	__nv_bfloat16 past[WINDOW];
-	float a_log, dt_bias;	/* of the head */
+	float a_log, dt_bias; /* of the head */
 
 	__device__ __forceinline__ channel(const gdn_step_args &a, const gdn_run &run, int head)
-		: part(threadIdx.x / GDN_DIM), index(0), a_log(a.a_log[head]),
-		  dt_bias(a.dt_bias[head])
+	    : part(threadIdx.x / GDN_DIM), index(0), a_log(a.a_log[head]), dt_bias(a.dt_bias[head])
 	{
 		const int k_head = head / (int)(a.v_heads / a.k_heads), d = threadIdx.x % GDN_DIM;
 
@@ -71,21 +80,21 @@ struct channel {
 	}
 
 	/* The oldest of the three in a copy of the window. */
-	__device__ __forceinline__ __nv_bfloat16 *window(const gdn_step_args &a,
-							 const gdn_run &run, uint32_t side) const
+	__device__ __forceinline__ __nv_bfloat16 *window(const gdn_step_args &a, const gdn_run &run,
+							 uint32_t side) const
 	{
 		return (__nv_bfloat16 *)a.window +
 		       ((size_t)run.slot * 2 + side) * WINDOW * width(a) + index;
 	}
 
 	/* Between rows registers belong to the state. */
-	template <class Shared> __device__ __forceinline__ void keep(Shared &s) const
+	__device__ __forceinline__ void keep(shared &s) const
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
 			s.past[i][threadIdx.x] = past[i];
 	}
 
-	template <class Shared> __device__ __forceinline__ void recall(const Shared &s)
+	__device__ __forceinline__ void recall(const shared &s)
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
 			past[i] = s.past[i][threadIdx.x];
@@ -119,19 +128,9 @@ struct channel {
 	}
 };
 
-struct shared {
-	float4 S[GDN_DIM][GDN_DIM / 4];	/* each thread reads and writes its own places only */
-	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
-	float v[GDN_DIM], o[GDN_DIM];
-	uint2 z[32], norm_w[32];	/* the first warp's, four values a lane */
-	__nv_bfloat16 past[WINDOW][3 * GDN_DIM];	/* of a longer run: a thread's own */
-	float part[8];
-	float alpha, beta;
-};
-
 /* By one thread: decay and step size of the head. */
-__device__ void load_gates(shared &s, const gdn_step_args &a, const struct channel &c,
-				  size_t row, int head)
+__device__ void load_gates(shared &s, const gdn_step_args &a, const struct channel &c, size_t row,
+			   int head)
 {
 	const size_t at = row * a.ld + head;
 	const float x = __bfloat162float(((const __nv_bfloat16 *)a.a)[at]),
@@ -194,10 +193,9 @@ __device__ float dot4(float4 x, float4 y)
 
 __device__ float4 decay_add(float alpha, float4 s, float d, float4 k)
 {
-	return make_float4(__fmaf_rn(d, k.x, __fmul_rn(alpha, s.x)),
-			   __fmaf_rn(d, k.y, __fmul_rn(alpha, s.y)),
-			   __fmaf_rn(d, k.z, __fmul_rn(alpha, s.z)),
-			   __fmaf_rn(d, k.w, __fmul_rn(alpha, s.w)));
+	return make_float4(
+		__fmaf_rn(d, k.x, __fmul_rn(alpha, s.x)), __fmaf_rn(d, k.y, __fmul_rn(alpha, s.y)),
+		__fmaf_rn(d, k.z, __fmul_rn(alpha, s.z)), __fmaf_rn(d, k.w, __fmul_rn(alpha, s.w)));
 }
 
 /* Gates of a row's head, four values a lane. */
@@ -226,8 +224,8 @@ __device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, 
 		const float zi = __uint_as_float(i % 2 ? z[i / 2] & 0xffff0000u : z[i / 2] << 16),
 			    wi = __uint_as_float(i % 2 ? w[i / 2] & 0xffff0000u : w[i / 2] << 16);
 
-		out[i] = __float2bfloat16_rn(
-			__fmul_rn(__fmul_rn(wi, __fmul_rn(o[i], r)), silu(zi)));
+		out[i] =
+			__float2bfloat16_rn(__fmul_rn(__fmul_rn(wi, __fmul_rn(o[i], r)), silu(zi)));
 	}
 	if (a.o)
 		((float4 *)a.o)[(row * a.v_heads + head) * (GDN_DIM / 4) + lane] = o4;
@@ -285,8 +283,7 @@ __device__ void load_state(shared &s, const float4 *from)
 /* Where a run's head keeps its state. */
 __device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head)
 {
-	return (float4 *)a.state +
-	       ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
+	return (float4 *)a.state + ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
 }
 
 /* All rows of a run; the state and the channel were asked for. */
@@ -329,7 +326,7 @@ __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
-	chain_wait();	/* state, window and runs are older than the kernel before; u is not */
+	chain_wait(); /* state, window and runs are older than the kernel before; u is not */
 	chain_release();
 	step_head(s, a, run, head, c);
 }

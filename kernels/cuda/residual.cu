@@ -17,7 +17,7 @@ namespace {
 typedef __nv_bfloat16 bf16;
 
 constexpr int WARPS = 8, THREADS = WARPS * 32;
-constexpr uint32_t ROUND = THREADS * 8;		/* columns */
+constexpr uint32_t ROUND = THREADS * 8; /* columns */
 
 __device__ __forceinline__ float low(uint32_t pair)
 {
@@ -84,11 +84,10 @@ __device__ __forceinline__ uint4 norm8(const uint4 &x, const uint4 &w, float sca
 /* bf16(x + sum), value by value */
 __device__ __forceinline__ uint4 add8(const uint4 &x, const float (&sum)[8])
 {
-	return make_uint4(
-		pack2(__fadd_rn(low(x.x), sum[0]), __fadd_rn(high(x.x), sum[1])),
-		pack2(__fadd_rn(low(x.y), sum[2]), __fadd_rn(high(x.y), sum[3])),
-		pack2(__fadd_rn(low(x.z), sum[4]), __fadd_rn(high(x.z), sum[5])),
-		pack2(__fadd_rn(low(x.w), sum[6]), __fadd_rn(high(x.w), sum[7])));
+	return make_uint4(pack2(__fadd_rn(low(x.x), sum[0]), __fadd_rn(high(x.x), sum[1])),
+			  pack2(__fadd_rn(low(x.y), sum[2]), __fadd_rn(high(x.y), sum[3])),
+			  pack2(__fadd_rn(low(x.z), sum[4]), __fadd_rn(high(x.z), sum[5])),
+			  pack2(__fadd_rn(low(x.w), sum[6]), __fadd_rn(high(x.w), sum[7])));
 }
 
 /* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
