@@ -138,7 +138,7 @@ share() {
 	case $1 in
 	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 360 ;; kv) echo 240 ;;
 	hf8) echo 120 ;; hf40) echo 240 ;; hf27) echo 150 ;;
-	soak) echo 280 ;; step) echo 420 ;; compare) echo 60 ;; *) echo 0 ;;
+	soak) echo 280 ;; step) echo 330 ;; compare) echo 60 ;; *) echo 0 ;;
 	esac
 }
 
