@@ -40,9 +40,6 @@ tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # Measure; not tests.
 EXTRA_DIST += bench/cuda/replay.cuh
-check_PROGRAMS += tests/gpu/device_bench
-tests_gpu_device_bench_SOURCES = tests/gpu/device_bench.cu
-tests_gpu_device_bench_LDADD = $(gpu_libs)
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
