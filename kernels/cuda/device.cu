@@ -11,6 +11,10 @@ extern "C" {
 #include "lib/err.h"
 }
 
+/* Raised with every rounding point or order of additions that changes (docs/numerics.md): an answer
+ * never goes on in a worker that would have given other bits. */
+static constexpr int NUMERICS_VERSION = 2;
+
 /* A call that must not fail while the device is there. */
 int device_code(struct cuda_device *d, cudaError_t e)
 {
@@ -110,8 +114,8 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 	d->ordinal = ordinal;
 	d->m = *shape;
 	d->limits = *limits;
-	snprintf(text, sizeof(text), "cuda sm_%d%d numerics 1 bf16%s", prop.major, prop.minor,
-		 limits->kv == KV_FP8 ? " kv=fp8" : "");
+	snprintf(text, sizeof(text), "cuda sm_%d%d numerics %d bf16%s", prop.major, prop.minor,
+		 NUMERICS_VERSION, limits->kv == KV_FP8 ? " kv=fp8" : "");
 	d->numeric_text = text;
 	sizes(d);
 	fp4_ask(d);
