@@ -150,7 +150,10 @@ static uint32_t n_means;
  * matrix of FP8 has one scale or two, which are anywhere in [1, 2) of the least. */
 static void measure(struct dummy *d, const struct weight_piece *p, const struct weight_ref *w)
 {
-	const double gain = p->slot == W_HEAD ? 4 : p->slot == W_ROUTER ? 2 : 1;
+	const double gain = p->slot == W_HEAD      ? 4 :
+			    p->slot == W_ROUTER  ? 2 :
+			    p->slot == W_GDN_OUT ? 0.25 :
+						   1;
 	char *data = malloc(bytes_of(w));
 	float *row = malloc(w->cols * sizeof(*row));
 	struct weight_ref r = *w;
