@@ -284,6 +284,10 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	if (begin >= walk.end)
 		return;
 
+	/* Not sync(): its fence would wait for the weights that are asked for next. */
+	if constexpr (SPLIT)
+		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+
 	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
 #pragma unroll
 	for (int i = 0; i < DEPTH; i++) {
@@ -294,7 +298,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	chain_wait();	/* the weights are on their way, x may not be there yet */
 	chain_release();
 	if constexpr (SPLIT)
-		cg::this_cluster().sync();	/* both have begun */
+		asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); /* both have begun */
 
 	for (uint32_t item = begin; item < walk.end; item++) {
 		const uint32_t index = item_expert<EXPERTS>(p, item);

@@ -12,6 +12,8 @@ namespace {
 
 constexpr int SCAN_WARPS = 8;
 constexpr uint32_t MOST_QUICK = 512;	/* top_k up to here looks at few candidates only */
+constexpr uint32_t MOST_COUNTED = 512;	/* so many candidates are compared each with each */
+static_assert(MOST_COUNTED <= THREADS && MOST_COUNTED <= BINS, "a thread, a weight a candidate");
 
 /* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a
  * number. */
@@ -59,6 +61,49 @@ __device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_par
 	return key_id(block_max(s, best));
 }
 
+/* The same among s.list's few: a thread has a candidate and counts those above it, which takes
+ * three barriers where draw() takes sixty. */
+__device__ __noinline__ uint32_t draw_list(shared &s, const sample_params &p, uint32_t position,
+					   key_t64 floor, float top)
+{
+	const uint32_t n = s.n_list, me = threadIdx.x;
+	const key_t64 key = me < n ? s.list[me] : 0;
+	bool kept = me < n && key >= floor;
+	key_t64 best = 0;
+
+	if (kept && p.top_k) {
+		uint32_t above = 0;
+
+#pragma unroll 4
+		for (uint32_t i = 0; i < n; i++)
+			above += s.list[i] > key;
+		kept = above < p.top_k;
+	}
+	if (p.top_p < 1) {
+		key_t64 total = 0, above = 0, target;
+
+		if (me < n)
+			s.low[me] = kept ? mass_of(key, top) : 0;
+		__syncthreads();
+		if (kept) {
+#pragma unroll 4
+			for (uint32_t i = 0; i < n; i++) {
+				total += s.low[i];
+				above += s.list[i] > key ? s.low[i] : 0;
+			}
+			target = (key_t64)ceil((double)p.top_p * (double)total);
+			kept = above < (target ? target : 1);
+		}
+	}
+	if (kept) {
+		const uint32_t id = key_id(key);
+		const float g = -logf(-logf(noise_uniform(p.seed, p.choice, position, id)));
+
+		best = order_key(__fadd_rn(key_value(key), g), id);
+	}
+	return key_id(block_max(s, best));
+}
+
 /* keys: the segments' largest, or NULL. */
 __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_params &p,
 			   uint32_t position, const uint64_t *keys)
@@ -83,11 +128,15 @@ __device__ uint32_t choose(shared &s, const from_adjusted &from, const sample_pa
 		floor = least > floor ? least : floor;
 	}
 	if (p.top_k && p.top_k <= MOST_QUICK) {
-		key_t64 quick = kth_of_threads(s, own, p.top_k);
+		key_t64 quick = p.top_k <= WARPS ? kth_of_warps(s, p.top_k) :
+						   kth_of_threads(s, own, p.top_k);
+		uint32_t n;
 
 		quick = quick > floor ? quick : floor;
-		if ((keys ? collect_segments(s, from, own, quick) : collect(s, from, quick)) <=
-		    LIST)
+		n = keys ? collect_segments(s, from, own, quick) : collect(s, from, quick);
+		if (n <= MOST_COUNTED)
+			return draw_list(s, p, position, floor, top);
+		if (n <= LIST)
 			return draw(s, from_list{ s.list, s.n_list }, p, position, floor, top);
 	}
 	return draw(s, from, p, position, floor, top);

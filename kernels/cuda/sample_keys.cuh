@@ -15,7 +15,7 @@ typedef unsigned long long key_t64;
 
 constexpr int WARPS = 32, THREADS = WARPS * 32;
 static_assert(THREADS == SAMPLE_SEGMENTS, "a thread has a segment's key");
-constexpr int LIST = 2048;		/* candidates that fit shared memory */
+constexpr uint32_t LIST = 2048;		/* candidates that fit shared memory */
 constexpr uint32_t BINS = 2048;
 constexpr float MASS_ONE = 268435456.0f;	/* 2^28 */
 
@@ -187,14 +187,18 @@ __device__ void find_bin(shared &s, key_t64 target)
  * with MASS, mass_of().  Their whole weight must reach target.  Five digits: 32 bits of
  * the value, then the 18 of the id that differ. */
 template <bool MASS, typename F>
-__device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 target, float top)
+__device__ __noinline__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 target, float top)
 {
-	const int shift[5] = { 53, 42, 32, 9, 0 }, bits[5] = { 11, 11, 10, 9, 9 };
 	key_t64 prefix = 0;
+	int shift = 64, above;
 
+#pragma unroll 1
 	for (int round = 0; round < 5; round++) {
-		const int above = round ? shift[round - 1] : 63;
-		const uint32_t mask = (1u << bits[round]) - 1;
+		const int bits = round < 2 ? 11 : round == 2 ? 10 : 9;
+		const uint32_t mask = (1u << bits) - 1;
+
+		above = shift;
+		shift = round == 3 ? 9 : shift - bits;
 
 		__syncthreads();
 		for (uint32_t i = threadIdx.x; i < BINS; i += THREADS)
@@ -203,7 +207,7 @@ __device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 t
 #pragma unroll 2
 		for (uint32_t i = threadIdx.x; i < from.n; i += THREADS) {
 			key_t64 key = from.at(i);
-			uint32_t bin = (uint32_t)(key >> shift[round]) & mask, m;
+			uint32_t bin = (uint32_t)(key >> shift) & mask, m;
 
 			if (key < floor || (round && key >> above != prefix >> above))
 				continue;
@@ -215,7 +219,7 @@ __device__ key_t64 select_key(shared &s, const F &from, key_t64 floor, key_t64 t
 		}
 		__syncthreads();
 		find_bin(s, target);
-		prefix |= s.digit << shift[round];
+		prefix |= s.digit << shift;
 		target = s.rest;
 		if (round == 2)
 			prefix |= 0xfffc0000u;	/* ids are below 2^18 */
@@ -269,6 +273,26 @@ __device__ key_t64 kth_of_threads(shared &s, key_t64 own, uint32_t k)
 	own = s.list[k - 1];
 	__syncthreads();
 	return own;
+}
+
+/* The k-th largest of the warps' largest keys, k <= WARPS, as block_max() has left them: at least k
+ * keys are not below it.  For random logits about 1.6 k are not. */
+__device__ key_t64 kth_of_warps(const shared &s, uint32_t k)
+{
+	const key_t64 own = s.warp_key[threadIdx.x % 32];
+	uint32_t reach = 0;
+	key_t64 kth;
+
+#pragma unroll 4
+	for (int i = 0; i < WARPS; i++)
+		reach += s.warp_key[i] >= own;
+	kth = reach >= k ? own : 0;
+	for (int m = 16; m > 0; m >>= 1) {
+		const key_t64 y = __shfl_xor_sync(0xffffffffu, kth, m);
+
+		kth = kth > y ? kth : y;
+	}
+	return kth;
 }
 
 /* All keys >= floor into the list, in any order; how many there are, also when they do not fit. */
