@@ -298,29 +298,72 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 	}
 }
 
-/* A block per (head, row), a thread per dim: splits in order. */
+constexpr uint32_t MERGE_AHEAD = 16;	/* splits whose values are asked for at once */
+constexpr uint32_t MERGE_MOST = 4096;	/* whose weights fit shared memory: 2 million positions */
+
+/* A thread's dim of splits first .. first + MERGE_AHEAD - 1. */
+__device__ __forceinline__ void merge_load(const float *p, uint32_t first, uint32_t n,
+					   float (&ret)[MERGE_AHEAD])
+{
+#pragma unroll
+	for (uint32_t i = 0; i < MERGE_AHEAD; i++)
+		ret[i] = first + i < n ? p[(size_t)(first + i) * SPLIT_FLOATS] : 0;
+}
+
+/* By the whole block: exp2(maximum - largest maximum) and the sum of each split. */
+__device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2 *ret)
+{
+	__shared__ float tops[ATTN_DIM / 32];
+	float top = -INFINITY;
+
+	for (uint32_t i = threadIdx.x; i < n; i += ATTN_DIM) {
+		const float *s = p + (size_t)i * SPLIT_FLOATS + ATTN_DIM;
+
+		ret[i] = make_float2(s[0], s[1]);
+		top = fmaxf(top, s[0]);
+	}
+	for (int m = 16; m > 0; m >>= 1)
+		top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, m));
+	if (threadIdx.x % 32 == 0)
+		tops[threadIdx.x / 32] = top;
+	__syncthreads();
+	top = tops[0];
+	for (uint32_t i = 1; i < ATTN_DIM / 32; i++)
+		top = fmaxf(top, tops[i]);
+	for (uint32_t i = threadIdx.x; i < n; i += ATTN_DIM)
+		ret[i].x = exp2f(ret[i].x - top);
+	__syncthreads();
+}
+
+/* A block per (head, row), a thread per dim: splits in order.  All that is read is asked for at
+ * once, for the kernel is little but waiting. */
 __global__ void __launch_bounds__(ATTN_DIM)
 	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
 {
+	extern __shared__ float2 weights[];	/* [max_splits]: factor, sum */
 	const uint32_t head = blockIdx.x, row = blockIdx.y, dim = threadIdx.x;
 	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
 	const uint32_t n = (length + keys - 1) / keys;
 	const float *p = partial(a, row, head, 0, max_splits);
 	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
-	float top = -INFINITY, o = 0, l = 0, gate;
+	float v[MERGE_AHEAD], o = 0, l = 0, gate;
 
 	chain_wait();
 	chain_release();
-	for (uint32_t i = 0; i < n; i++)
-		top = fmaxf(top, p[(size_t)i * SPLIT_FLOATS + ATTN_DIM]);
-	for (uint32_t i = 0; i < n; i++) {
-		const float *s = p + (size_t)i * SPLIT_FLOATS;
-		float scale = exp2f(s[ATTN_DIM] - top);
-
-		o = __fmaf_rn(s[dim], scale, o);
-		l = __fmaf_rn(s[ATTN_DIM + 1], scale, l);
-	}
 	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	merge_load(p + dim, 0, n, v);
+	merge_weights(p, n, weights);
+	for (uint32_t first = 0; first < n; first += MERGE_AHEAD) {
+		if (first)
+			merge_load(p + dim, first, n, v);
+#pragma unroll
+		for (uint32_t i = 0; i < MERGE_AHEAD; i++) {
+			if (first + i >= n)
+				break;
+			o = __fmaf_rn(v[i], weights[first + i].x, o);
+			l = __fmaf_rn(weights[first + i].y, weights[first + i].x, l);
+		}
+	}
 	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
 	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }
@@ -367,9 +410,11 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	    a->q_heads % a->kv_heads || a->q_heads / a->kv_heads > ATTN_MAX_GROUP)
 		return -EINVAL;
 	splits = attn_max_splits(a->max_length);
+	if (splits > MERGE_MOST)
+		return -EINVAL;
 	rc = a->kv == KV_FP8 ? launch_split<KV_FP8>(a, splits, (cudaStream_t)stream) :
 			       launch_split<KV_BF16>(a, splits, (cudaStream_t)stream);
 	return rc ? rc :
-		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM, 0, 1,
-				 (cudaStream_t)stream, *a, splits);
+		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM,
+				 splits * sizeof(float2), 1, (cudaStream_t)stream, *a, splits);
 }
