@@ -49,6 +49,8 @@ uint64_t flights_bound_ms(const struct step_flight *f, uint32_t n, uint64_t base
 	for (uint32_t i = 0; i < n; i++)
 		for (int k = 0; k <= ROW_REPLAY; k++)
 			rows += f[i].rows[k];
+	if (rows > FLIGHT_MOST_ROWS)
+		rows = FLIGHT_MOST_ROWS;
 	return base_ms + rows * base_ms / 600;
 }
 

@@ -8,7 +8,10 @@
 
 #include "kernels/step.h"
 
-enum { FLIGHT_TEXT = 160 };
+enum {
+	FLIGHT_TEXT = 160,
+	FLIGHT_MOST_ROWS = 1024,	/* who takes more rows in a step takes them fast */
+};
 
 struct step_flight {
 	uint64_t step;			/* 1, 2, ... since the start */
@@ -19,7 +22,8 @@ struct step_flight {
 /* "step 41: 3 runs, 2 decode + 64 prefill rows; step 42: ..." or "no step in flight". */
 void flights_text(const struct step_flight *f, uint32_t n, char ret[FLIGHT_TEXT]);
 /* How long these steps may take when an idle device gets base_ms: a six-hundredth of it more for
- * each row, so that the prompt of a slow back end is not taken for a hang. */
+ * each of the first FLIGHT_MOST_ROWS rows, so that the prompt of a slow back end is not taken for a
+ * hang. */
 uint64_t flights_bound_ms(const struct step_flight *f, uint32_t n, uint64_t base_ms);
 
 /* ---- rows without numbers -------------------------------------------------------------

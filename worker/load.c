@@ -8,11 +8,13 @@
 #include <string.h>
 
 #include "config.h"
+#include "kernels/measure.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/own.h"
 #include "worker/weights/hf_dir.h"
 
-enum { SPARE_ROWS = 256, REPLAY_ROWS = 16 };
+enum { REPLAY_ROWS = 16, FIRST_CHUNK = 128 };
 
 /* A device that reads through pointers, not by a stream, has this much of its files in the page cache. */
 #define DROP_EVERY ((uint64_t)512 << 20)
@@ -52,11 +54,12 @@ static int choose_context(const struct load_options *o, const struct model_shape
 	return 0;
 }
 
-/* The size of a block is known to the device only, and a device that is opened takes
- * nothing large yet: so it is asked with one block first. */
+/* The size of a block and how many rows make a good step are known to the device only, and a
+ * device that is opened takes nothing large yet: so it is asked with one block first. */
 static int ask_sizes(const struct opening *op, const struct model_shape *shape,
 		     struct load_budget *b, struct err *e)
 {
+	struct device_measures facts;
 	struct device_limits one = b->limits;
 	struct device *d;
 	int r;
@@ -65,6 +68,8 @@ static int ask_sizes(const struct opening *op, const struct model_shape *shape,
 	r = device_open(op->o->device, shape, &one, &d, e);
 	if (r < 0)
 		return r;
+	if (!op->o->rows && device_measure(d, MEASURE_DEVICE, &facts) == 0)
+		b->limits.max_rows = facts.prompt_rows + op->o->slots;
 	b->block_bytes = block_bytes(d);
 	b->state_bytes = state_bytes(d);
 	device_close(d);
@@ -80,7 +85,7 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 	int r;
 
 	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
-					    .max_rows = o->rows ? o->rows : SPARE_ROWS + o->slots,
+					    .max_rows = o->rows ? o->rows : o->slots + STEP_GRID,
 					    .numerics = NUMERICS_BF16, .kv = b->limits.kv,
 					    .fp4 = b->limits.fp4,
 					    .digests = o->digests };
@@ -105,7 +110,8 @@ static struct sched_config config_of(const struct load_options *o, const struct 
 {
 	return (struct sched_config){ .n_slots = l->n_slots, .n_blocks = l->n_blocks,
 				      .max_rows = l->max_rows, .max_context = l->max_context,
-				      .max_queue = o->queue, .prefill_rows = o->chunk,
+				      .max_queue = o->queue, .prefill_rows = o->chunk ? o->chunk : FIRST_CHUNK,
+				      .pause_ns = o->chunk ? 0 : o->pause_ms * NS_PER_MS,
 				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
 }
 

@@ -32,7 +32,7 @@ struct load_options {
 	const char *kv;		/* keys and values: bf16, fp8; NULL: bf16 */
 	const char *prefill_fp4;	/* kernels/step.h: off, up, all; NULL: off */
 	uint32_t context;	/* 0 in any of these: worked out */
-	uint32_t slots, queue, rows, chunk, threads;
+	uint32_t slots, queue, rows, chunk, pause_ms, threads;
 	uint64_t kv_bytes;
 	bool drafts;
 	bool digests;		/* tests: fill run_result.digest */
@@ -42,7 +42,7 @@ struct load_options {
 	device_progress *on_progress;
 };
 
-#define LOAD_DEFAULTS { .device = "cpu", .slots = 16, .queue = 256, .chunk = 128 }
+#define LOAD_DEFAULTS { .device = "cpu", .slots = 16, .queue = 256, .pause_ms = 45 }
 
 struct loaded {
 	struct engine *engine;

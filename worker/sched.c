@@ -47,6 +47,8 @@ int sched_new(struct device *d, const struct sched_config *c, const struct sched
 		return -ENOMEM;
 	s->device = d;
 	s->config = *c;
+	s->chunk = (struct chunk){ .rows = c->prefill_rows, .most = c->max_rows - c->n_slots,
+				   .pause_ns = c->pause_ns };
 	s->sink = *sink;
 	r = allocate(s);
 	if (r < 0) {

@@ -28,8 +28,9 @@ struct sched;
 struct sched_config {
 	uint32_t n_slots, n_blocks, max_rows, max_context;	/* as given to the device */
 	uint32_t max_queue;	/* sequences that wait for their first run; more are refused */
-	uint32_t prefill_rows;	/* of prompts in a step that also decodes: bounds the pause
-				 * between two tokens; a multiple of STEP_GRID */
+	uint32_t prefill_rows;	/* of prompts in a step that also decodes, a multiple of
+				 * STEP_GRID; with a pause: how many at first */
+	uint64_t pause_ns;	/* how long such a step should take (chunk.h); 0: does not matter */
 	uint32_t replay_rows;	/* of one replay in a step */
 	bool drafts;		/* let the MTP head guess, and count how often it is right */
 };

@@ -2,6 +2,7 @@
 #ifndef HEARTH_WORKER_SCHED_INT_H
 #define HEARTH_WORKER_SCHED_INT_H
 
+#include "worker/chunk.h"
 #include "worker/kv_pool.h"
 #include "worker/sched.h"
 
@@ -17,6 +18,7 @@ struct flight {
 	struct seq **seq;	/* NULL: ended, cancelled or preempted since */
 	struct sched_run *run;
 	struct step_flight told;
+	uint64_t submitted_ns;
 };
 
 struct sched {
@@ -32,6 +34,8 @@ struct sched {
 
 	struct flight flights[STEP_AHEAD];
 	uint32_t first_flight, n_flights;
+	uint64_t collected_ns;		/* the last one */
+	struct chunk chunk;
 	struct plan_run *runs;		/* of the plan being made; n_slots */
 	struct run_result *results;	/* n_slots */
 

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "lib/clock.h"
 #include "worker/sched_int.h"
 
 struct room {
@@ -41,8 +42,8 @@ static int plan_decode(struct sched *s, struct flight *f, struct room *room)
 		plan_add(s, f, q, &run);
 		room->rows--;
 	}
-	if (f->n && room->prefill > s->config.prefill_rows)
-		room->prefill = s->config.prefill_rows;
+	if (f->n && room->prefill > s->chunk.rows)
+		room->prefill = s->chunk.rows;
 	return 0;
 }
 
@@ -106,6 +107,7 @@ int sched_submit(struct sched *s)
 	plan.n_runs = f->n;
 	count_rows(s, f);
 	tell_flying(s, s->n_flights + 1);
+	f->submitted_ns = clock_ns();
 	r = device_submit(s->device, &plan);
 	if (r < 0)
 		return r;
@@ -149,6 +151,17 @@ static void take_result(struct sched *s, struct seq *q, struct sched_run *run)
 		sched_end(s, q, how);
 }
 
+/* The device did it since it was done with the step before, or since it got it. */
+static void time_step(struct sched *s, const struct flight *f)
+{
+	const uint64_t now = clock_ns(), begin = f->submitted_ns > s->collected_ns ?
+							 f->submitted_ns : s->collected_ns;
+
+	s->collected_ns = now;
+	if (f->told.rows[ROW_DECODE])
+		chunk_took(&s->chunk, f->told.rows[ROW_PREFILL], now - begin);
+}
+
 int sched_collect(struct sched *s)
 {
 	struct flight *f = &s->flights[s->first_flight];
@@ -158,6 +171,7 @@ int sched_collect(struct sched *s)
 	if (n < 0)
 		return n;
 	assert((uint32_t)n == f->n);
+	time_step(s, f);
 	s->first_flight = (s->first_flight + 1) % STEP_AHEAD;
 	s->n_flights--;
 	for (uint32_t i = 0; i < f->n; i++) {

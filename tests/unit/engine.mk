@@ -3,7 +3,7 @@ check_LIBRARIES += libfake.a
 libfake_a_SOURCES = tests/fake/device.c tests/fake/device.h
 
 if HAVE_CMOCKA
-engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test \
+engine_tests = tests/unit/kv_pool_test tests/unit/seq_test tests/unit/sched_test tests/unit/chunk_test \
 	tests/unit/engine_test tests/unit/stop_match_test tests/unit/generation_test \
 	tests/unit/gen_config_test tests/unit/prompt_test
 check_PROGRAMS += $(engine_tests)
@@ -17,6 +17,10 @@ tests_unit_kv_pool_test_LDADD = $(engine_test_libs)
 tests_unit_seq_test_SOURCES = tests/unit/seq_test.c tests/unit/unit.h
 tests_unit_seq_test_CFLAGS = $(unit_cflags)
 tests_unit_seq_test_LDADD = $(engine_test_libs)
+tests_unit_chunk_test_SOURCES = tests/unit/chunk_test.c tests/unit/unit.h
+tests_unit_chunk_test_CFLAGS = $(unit_cflags)
+tests_unit_chunk_test_LDADD = $(engine_test_libs)
+
 tests_unit_sched_test_SOURCES = tests/unit/sched_test.c tests/unit/unit.h
 tests_unit_sched_test_CFLAGS = $(unit_cflags)
 tests_unit_sched_test_LDADD = $(engine_test_libs)
