@@ -111,7 +111,7 @@ def said(a):
 # ---- the load ------------------------------------------------------------------------------------------------------
 
 
-def test_the_load_says_budget_back_end_and_class():
+def test_the_load_says_budget_back_end_and_class(model="tiny"):
     log = Rack.worker.log_text()
     m = re.search(r"memory: (\d+) bytes = weights (\d+) \+ kv (\d+) \+ states (\d+) \+ workspace (\d+)", log)
     assert m, log
@@ -123,7 +123,7 @@ def test_the_load_says_budget_back_end_and_class():
     assert t, log
     print("  " + "\n  ".join(x.strip() for x in log.splitlines()))
     # and what clients see of it
-    one = json.loads(Rack.router.get("/v1/chat/completions", "POST", {}, json.dumps(body_of("hi", max_tokens=1)))[2])
+    one = json.loads(Rack.router.get("/v1/chat/completions", "POST", {}, json.dumps(body_of("hi", model, max_tokens=1)))[2])
     assert one["system_fingerprint"] == c.group(2), (one, c.group(2))
     return "%s, %d bytes" % (c.group(3), total)
 
