@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=${1:-90a}
 jobs=${JOBS:-$(nproc)}
-build=build-gpu-serve
+build="build-gpu-serve"
 pack=$build/pack
 
 [ -x configure ] || autoreconf -fi

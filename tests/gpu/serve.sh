@@ -12,6 +12,7 @@
 # Parts, in this order if none is named: tiny workers crowd examples big.  What each printed goes to
 # $OUT/serve-PART.txt ($OUT: here if not set), the verdicts to $OUT/serve.txt.  Exit status 1 when a
 # part failed.
+# shellcheck disable=SC2317	# parts are called by name
 set -uo pipefail
 here=$PWD
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 99
@@ -48,12 +49,12 @@ part_examples() {
 	# shellcheck disable=SC2086
 	"$python" "$root/tests/box/man_examples.py" ${PAGES:-}
 	local code=$?
-	if [ $code = 77 ] && [ -n "$bare" ]; then
+	if [ "$code" = 77 ] && [ -n "$bare" ]; then
 		# shellcheck disable=SC2086
 		HEARTH_EXAMPLES_BARE=1 "$python" "$root/tests/box/man_examples.py" ${PAGES:-}
 		code=$?
 	fi
-	return $code
+	return "$code"
 }
 
 part_big() { "$python" "$root/tests/gpu/serve_big.py"; }
