@@ -4,8 +4,8 @@
     top_builddir=BUILD top_srcdir=. HEARTH_DEVICE=cuda:0 python3 tests/gpu/serve.py [test_name...]
 
 One worker of models/tiny on the device, as "tiny", and one on the CPU, as "tiny-cpu", for comparison.  What needs workers
-of its own (kill, cancel, continuation) is tests/box/real_worker.py, which serve.sh runs on the same device.  Speeds are
-printed and never judged.  Standard library only.
+of its own (kill, cancel, continuation) is tests/box/real_worker.py, which serve.sh runs on the same device.  `make check` runs
+this on the CPU.  Speeds are printed and never judged.  Standard library only.
 """
 import json
 import os
@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../box"))
 
-from box import BUILD, Router, main, read_until, wait_for  # noqa: E402
+from box import BUILD, THREAD_SANITIZED, Router, main, read_until, wait_for  # noqa: E402
 from real_worker import DEVICE, Real  # noqa: E402
 
 NEAR = 0.25     # nats between the two likeliest: what another order of additions may turn over
@@ -251,8 +251,9 @@ def test_a_tool_is_called():
 def test_speed_is_printed():
     one = [streamed(PROMPTS[3], temperature=0, max_tokens=200, ignore_eos=True) for _ in range(5)]
     print("  alone: first text after %s ms" % ", ".join("%.1f" % (1e3 * x["first_s"]) for x in one))
-    p = subprocess.run([BUILD + "/bin/hearth-bench", "router", "--kind", "stream", "--in-flight", "1,16", "--requests", "32",
-                        "--tokens", "128", "--prompt", PROMPTS[3], "127.0.0.1:%d" % Rack.router.port],
+    size = ["1,4", "8", "32"] if DEVICE == "cpu" else ["1,16", "32", "128"]
+    p = subprocess.run([BUILD + "/bin/hearth-bench", "router", "--kind", "stream", "--in-flight", size[0],
+                        "--requests", size[1], "--tokens", size[2], "--prompt", PROMPTS[3], "127.0.0.1:%d" % Rack.router.port],
                        capture_output=True, text=True, timeout=300)
     print("  " + p.stdout.strip().replace("\n", "\n  "))
     assert p.returncode == 0 and "not answered with 200" not in p.stdout, p.stderr
@@ -283,6 +284,9 @@ def test_sigterm_lets_answers_end_and_takes_nothing_new():
 
 
 if __name__ == "__main__":
+    if THREAD_SANITIZED:
+        print("skipped: ten times slower under the thread sanitizer; real_worker.py runs there")
+        sys.exit(77)
     with Router() as Rack.router:
         Rack.worker = Real(Rack.router, "device", options=("--slots", "16"))
         Rack.cpu = Real(Rack.router, "cpu", alias="tiny-cpu", device="cpu", options=("--slots", "16"))
