@@ -28,6 +28,8 @@
 
 #define MAX_TOKENS 16384
 #define ROWS 512
+/* Logits so close that roundings in another order may choose between them. */
+#define NEAR_TIE 0.02
 
 struct side {
 	const char *model, *device;
@@ -40,7 +42,7 @@ struct side {
 };
 
 struct tally {
-	uint64_t positions, differ;
+	uint64_t positions, differ, apart;	/* apart: differ, and A's gap is above NEAR_TIE */
 	double kl, kl_most, gap_most;	/* gap: where the most likely ids differ */
 	double likelihood[2];
 };
@@ -151,6 +153,7 @@ static void count(struct tally *t, const float *a, const float *b, uint32_t n, c
 	t->kl_most = fmax(t->kl_most, kl);
 	if (ta.id != tb.id) {
 		t->differ++;
+		t->apart += ta.first - ta.second > NEAR_TIE;
 		t->gap_most = fmax(t->gap_most, ta.first - ta.second);
 	}
 	if (next) {
@@ -210,9 +213,9 @@ static void print(const char *name, const struct tally *t)
 {
 	const double n = t->positions ? (double)t->positions : 1;
 
-	printf("| %s | %llu | %llu (%.3f %%) | %.4f | %.2e | %.2e | %.4f | %.4f |\n", name,
+	printf("| %s | %llu | %llu (%.3f %%) | %.4f | %llu | %.2e | %.2e | %.4f | %.4f |\n", name,
 	       (unsigned long long)t->positions, (unsigned long long)t->differ, 100 * (double)t->differ / n,
-	       t->gap_most, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
+	       t->gap_most, (unsigned long long)t->apart, t->kl / n, t->kl_most, t->likelihood[0] / n, t->likelihood[1] / n);
 }
 
 static void print_side(char letter, const struct side *s)
@@ -354,8 +357,8 @@ int bench_compare_main(int argc, char **argv)
 		fprintf(stderr, "hearth-bench: %s\n", e.text);
 		return EX_DATAERR;
 	}
-	printf("\n| part | positions | most likely differs | A's gap there, most | KL(A, B) mean | most | A: mean log-likelihood | B |\n"
-	       "|---|--:|--:|--:|--:|--:|--:|--:|\n");
+	printf("\n| part | positions | most likely differs | A's gap there, most | above %g | KL(A, B) mean | most | A: mean log-likelihood | B |\n"
+	       "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n", NEAR_TIE);
 	print("prompt", &tally[0]);
 	print("answer", &tally[1]);
 	for (int i = 0; i < 2; i++)
