@@ -140,7 +140,8 @@ static int find(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t exper
 		ret->span_rows = 1;
 		ret->span_cols = 16;
 		/* mean squares: of the sixteen e2m1 numbers, and of the scales 1 to 1.875 */
-		ret->global = (float)(1 / sqrt(ret->cols * 8.5625 * 2.1484375));
+		ret->global =
+			(float)(dummy_gain(slot) / sqrt(ret->cols * 8.5625 * 2.1484375));
 	}
 	return 0;
 }

@@ -47,6 +47,9 @@ struct dummy {
 /* `d` is borrowed while the source is used. */
 struct weight_source dummy_source(struct dummy *d);
 
+/* What a matrix's weights are multiplied by, beyond 1 / sqrt(cols): see dummy_fill.c. */
+double dummy_gain(enum weight_slot slot);
+
 /* The bytes of a piece: `data` has weight_data_bytes() of its rows, `scale` weight_scale_bytes()
  * (NULL ok where there are none).  w: what find() answers for the whole matrix; the piece is rows
  * of it, where scales cover several rows whole blocks of them.  Any thread. */

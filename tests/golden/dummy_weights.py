@@ -14,7 +14,8 @@ GDN_B GDN_CONV GDN_A_LOG GDN_DT_BIAS GDN_NORM GDN_OUT Q K V O Q_NORM K_NORM ROUT
 SHARED_GATE SHARED_UP SHARED_DOWN SHARED_SCORE MLP_GATE MLP_UP MLP_DOWN""".split()
 SLOT = {name: i for i, name in enumerate(SLOTS)}
 PER_LAYER = SLOT["INPUT_NORM"]
-GAIN = {"HEAD": 4.0, "ROUTER": 2.0, "GDN_OUT": 0.25}
+GAIN = {"HEAD": 4.0, "ROUTER": 2.0, "GDN_OUT": 0.1875}
+GAIN.update({name: 0.25 for name in ("O", "EXPERT_DOWN", "SHARED_DOWN", "MLP_DOWN")})
 RANGE = {"EMBED": (0, 1), "GDN_NORM": (1, 0.25), "GDN_A_LOG": (0.5, 1), "GDN_DT_BIAS": (-3, 1),
          "Q_NORM": (0.5, 0.5), "K_NORM": (0.5, 0.5)}
 RANGE.update({name: (0, 0.25) for name in SLOTS if name.endswith("_NORM") and name not in RANGE})

@@ -146,14 +146,27 @@ TEST(no_two_weights_begin_alike)
 static double mean_sum;
 static uint32_t n_means;
 
+static double wanted_gain(enum weight_slot slot)
+{
+	switch (slot) {
+	case W_HEAD:
+		return 4;
+	case W_ROUTER:
+		return 2;
+	case W_GDN_OUT:
+		return 0.1875;
+	case W_O: case W_EXPERT_DOWN: case W_SHARED_DOWN: case W_MLP_DOWN:
+		return 0.25;
+	default:
+		return 1;
+	}
+}
+
 /* The mean square of a matrix is gain^2 / cols in every format, and no weight is NaN.  A small
  * matrix of FP8 has one scale or two, which are anywhere in [1, 2) of the least. */
 static void measure(struct dummy *d, const struct weight_piece *p, const struct weight_ref *w)
 {
-	const double gain = p->slot == W_HEAD      ? 4 :
-			    p->slot == W_ROUTER  ? 2 :
-			    p->slot == W_GDN_OUT ? 0.25 :
-						   1;
+	const double gain = wanted_gain(p->slot);
 	char *data = malloc(bytes_of(w));
 	float *row = malloc(w->cols * sizeof(*row));
 	struct weight_ref r = *w;
