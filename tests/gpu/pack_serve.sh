@@ -19,16 +19,18 @@ mkdir -p $build
 [ -f $build/Makefile ] ||
 	(cd $build && ../configure --enable-werror --with-cuda >configure.out)
 flags=$(sed -n 's/^NVCCFLAGS = //p' $build/Makefile | sed 's/-gencode=[^ ]*//g')
+programs="bin/hearth-router bin/hearth-worker bin/hearthd bin/hearthctl bin/hearth-bench
+	tests/tools/dummy_checkpoint"
 # they find their libraries by themselves: LD_LIBRARY_PATH would be every other program's, too
 # shellcheck disable=SC2016
 rpath='-Wl,--disable-new-dtags,-rpath,\$$ORIGIN/../lib:\$$ORIGIN/../../lib'
+# shellcheck disable=SC2086
+(cd $build && rm -f $programs)		# what was linked without it is not linked again
 for target in all tests/tools/dummy_checkpoint; do
 	make -C $build -s -j"$jobs" NVCCFLAGS="$flags -gencode=arch=compute_$arch,code=sm_$arch" LDFLAGS="$rpath" \
 		HEARTH_COMMIT="$(git describe --always --dirty --abbrev=12)" $target
 done
 
-programs="bin/hearth-router bin/hearth-worker bin/hearthd bin/hearthctl bin/hearth-bench
-	tests/tools/dummy_checkpoint"
 rm -rf $pack
 mkdir -p $pack/lib $pack/bin $pack/tests/tools
 for p in $programs; do

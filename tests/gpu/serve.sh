@@ -62,9 +62,9 @@ part_big() { "$python" "$root/tests/gpu/serve_big.py"; }
 say() { echo "$*" | tee -a "$out/serve.txt"; }
 
 mkdir -p "$out"
-for p in router worker; do
-	missing=$(ldd "$pack/bin/hearth-$p" | grep 'not found')
-	[ -z "$missing" ] || { say "hearth-$p lacks: $missing"; exit 1; }
+for p in "$pack"/bin/hearth* "$pack"/tests/tools/dummy_checkpoint; do
+	missing=$(ldd "$p" 2>&1 | grep 'not found')
+	[ -z "$missing" ] || { say "$p lacks: $missing"; exit 1; }
 done
 say "commit $(cat "$pack/commit" 2>/dev/null || echo unknown), $device"
 for part in "$@"; do
