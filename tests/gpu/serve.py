@@ -55,7 +55,8 @@ def gather(out, choice, key):
 
 
 def nothing():
-    return {"content": "", "reasoning": "", "calls": {}, "finish": None, "logprobs": [], "tokens": None, "first_s": None}
+    return {"content": "", "reasoning": "", "calls": {}, "finish": None, "logprobs": [], "tokens": None, "prompt": None,
+            "first_s": None}
 
 
 def whole(text, model="tiny", **more):
@@ -64,7 +65,7 @@ def whole(text, model="tiny", **more):
     assert status == 200, (status, data)
     d, out = json.loads(data), nothing()
     gather(out, d["choices"][0], "message")
-    out["tokens"] = d["usage"]["completion_tokens"]
+    out["tokens"], out["prompt"] = d["usage"]["completion_tokens"], d["usage"]["prompt_tokens"]
     return out
 
 
@@ -88,7 +89,7 @@ def streamed(text, model="tiny", **more):
         v = json.loads(line[6:])
         assert "error" not in v, v
         if v.get("usage"):
-            out["tokens"] = v["usage"]["completion_tokens"]
+            out["tokens"], out["prompt"] = v["usage"]["completion_tokens"], v["usage"]["prompt_tokens"]
         for c in v["choices"]:
             gather(out, c, "delta")
     return out
