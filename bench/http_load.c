@@ -29,11 +29,6 @@ struct load {
 	uint32_t begun, over;
 };
 
-static uint32_t capped(uint64_t ns)
-{
-	return ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-}
-
 static int dial(const struct http_load *l, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
@@ -107,8 +102,8 @@ static void answered(struct load *ld, struct conn *c, uint64_t now)
 	const struct http_answer *a = &c->answer;
 
 	c->busy = false;
-	r->whole_ns[ld->over] = capped(now - c->began_ns);
-	r->first_ns[ld->over] = capped((c->first_ns ? c->first_ns : now) - c->began_ns);
+	r->whole_ns[ld->over] = now - c->began_ns;
+	r->first_ns[ld->over] = (c->first_ns ? c->first_ns : now) - c->began_ns;
 	ld->over++;
 	r->n_tokens += a->n_tokens;
 	r->n_events += a->n_events;
@@ -207,7 +202,7 @@ static void load_done(struct load *ld)
 
 static int by_size(const void *a, const void *b)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
 	return (x > y) - (x < y);
 }
@@ -250,7 +245,7 @@ void http_load_result_done(struct http_load_result *r)
 	memset(r, 0, sizeof(*r));
 }
 
-uint32_t http_load_percentile(const uint32_t *sorted, uint32_t n, double part)
+uint64_t http_load_percentile(const uint64_t *sorted, uint32_t n, double part)
 {
 	uint32_t i = (uint32_t)(part * (double)n);
 

@@ -28,8 +28,8 @@ struct http_load_result {
 	int bad_status;			/* of the last bad one */
 	uint64_t n_tokens, n_events, n_bytes;
 	uint64_t ns;			/* from the first byte sent to the last one read */
-	uint32_t *whole_ns, *first_ns;	/* of each answer, sorted: to its end, to its first
-					 * byte of body; capped at 4.2 s.  Owned. */
+	uint64_t *whole_ns, *first_ns;	/* of each answer, sorted: to its end, to its first
+					 * byte of body.  Owned. */
 };
 
 /* 0; -ECONNREFUSED..: no connection; -EPROTO: not an HTTP answer; -ECONNRESET: closed before
@@ -37,6 +37,6 @@ struct http_load_result {
 int http_load_run(const struct http_load *l, struct http_load_result *ret, struct err *e);
 void http_load_result_done(struct http_load_result *r);
 /* Of a sorted list; 0 when it is empty. */
-uint32_t http_load_percentile(const uint32_t *sorted, uint32_t n, double part);
+uint64_t http_load_percentile(const uint64_t *sorted, uint32_t n, double part);
 
 #endif

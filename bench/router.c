@@ -175,10 +175,10 @@ static void print_row(const struct options *o, const char *kind, uint32_t in_fli
 	else
 		printf(" %10s %10s %8s %8s %8s", "-", "-", "-", "-", "-");
 	printf(" %8.0f %8.0f %8.0f %8.0f",
-	       http_load_percentile(r->first_ns, r->n_ok + r->n_bad, 0.5) * 1e-3,
-	       http_load_percentile(r->first_ns, r->n_ok + r->n_bad, 0.99) * 1e-3,
-	       http_load_percentile(r->whole_ns, r->n_ok + r->n_bad, 0.5) * 1e-3,
-	       http_load_percentile(r->whole_ns, r->n_ok + r->n_bad, 0.99) * 1e-3);
+	       (double)http_load_percentile(r->first_ns, r->n_ok + r->n_bad, 0.5) * 1e-3,
+	       (double)http_load_percentile(r->first_ns, r->n_ok + r->n_bad, 0.99) * 1e-3,
+	       (double)http_load_percentile(r->whole_ns, r->n_ok + r->n_bad, 0.5) * 1e-3,
+	       (double)http_load_percentile(r->whole_ns, r->n_ok + r->n_bad, 0.99) * 1e-3);
 	if (o->pid)
 		printf(" %8.1f", (double)z->rss_kib / 1024);
 	printf("\n");

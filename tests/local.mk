@@ -19,6 +19,7 @@ include tests/fuzz/box.mk
 include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
 include tests/gpu/fp4.mk
+include tests/gpu/serve.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk

@@ -11,6 +11,10 @@ They run as they stand (/etc/hearth, /run/hearth, 127.0.0.1:8080) and touch noth
 of its own for mounts, network and processes, with a copy-on-write /etc, an empty /run and the tiny model in its place.
 "setup rack" starts a router and a hearthd with the tiny model first.
 
+HEARTH_EXAMPLES_NEED=gpu: only those.  HEARTH_EXAMPLES_BARE=1: where no such namespaces may be had, on the machine itself, in its
+own /etc/hearth, /run/hearth and /usr/share/hearth, which must not exist yet and are removed: for a machine that is thrown away
+(tests/gpu/serve.sh), as root.
+
 Examples that need a GPU run where there is one, those that need systemd on a machine with the packages, where
 HEARTH_EXAMPLES_SYSTEMD=1 asks for them and for no others (tests/rack/examples.py); elsewhere they are skipped, each with a
 line.
@@ -28,7 +32,11 @@ BUILD = os.path.abspath(os.environ.get("top_builddir", "build"))
 SRC = os.path.abspath(os.environ.get("top_srcdir", "."))
 TINY = SRC + "/models/tiny"
 SYSTEMD = os.environ.get("HEARTH_EXAMPLES_SYSTEMD") == "1"
+NEED = os.environ.get("HEARTH_EXAMPLES_NEED")
+BARE = os.environ.get("HEARTH_EXAMPLES_BARE") == "1"
+OURS = ["/etc/hearth", "/run/hearth", "/run/hearthd", "/usr/share/hearth"]     # of a machine without namespaces
 END_OF_ALL = 60      # seconds an example may take
+END_OF_GPU = 240     # tens of gigabytes are made up and measured
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child"]
 
 
@@ -102,6 +110,9 @@ def settings():
 def sweep():
     """Nothing of the last example is left: workers outlive their hearthd on purpose.  We are the first process of our
     namespace, so these are all of ours and nobody else's."""
+    if BARE:
+        sh("rm -rf /run/hearth /run/hearthd /run/router.log /run/worker.log")     # run_steps() ended its session
+        return
     assert os.getpid() == 1
     try:
         os.kill(-1, signal.SIGKILL)
@@ -136,7 +147,7 @@ done
 """
 
 
-def run_steps(steps, setup):
+def run_steps(steps, setup, seconds=END_OF_ALL):
     """None, or what went wrong."""
     script = RACK if setup == "rack" else ""
     for i, (command, _) in enumerate(steps):
@@ -146,7 +157,7 @@ def run_steps(steps, setup):
     p = subprocess.Popen(["bash", "-c", "exec 2>&1\n" + script], stdout=subprocess.PIPE,
                          start_new_session=True, cwd="/mnt/tmp" if os.path.isdir("/mnt/tmp") else "/")
     raw = b""
-    end = time.monotonic() + END_OF_ALL
+    end = time.monotonic() + seconds
     os.set_blocking(p.stdout.fileno(), False)
     # not to the end of the pipe: what runs in the background holds it
     while b"@@%d\n" % len(steps) not in raw and p.poll() is None and time.monotonic() < end:
@@ -179,6 +190,8 @@ def run_page(path):
         inside = os.environ.get("HEARTH_IN_WORLD") == "1"
         if SYSTEMD != (needs == "systemd") and (SYSTEMD or not inside):
             continue
+        if NEED and needs != NEED:
+            continue
         why = lacks(needs)
         if why:
             print("SKIP %s: needs %s: %s" % (name, needs, why))
@@ -186,7 +199,7 @@ def run_page(path):
         began = time.monotonic()
         if needs != "systemd":
             sweep()
-        problem = run_steps(steps, setup)
+        problem = run_steps(steps, setup, END_OF_GPU if needs == "gpu" else END_OF_ALL)
         print("%s %s (%d commands, %.1f s)" % ("FAIL" if problem else "ok  ", name, len(steps),
                                                time.monotonic() - began), flush=True)
         if problem:
@@ -210,13 +223,27 @@ def lacks(needs):
     return None
 
 
+def run_bare(script, env):
+    there = [x for x in OURS if os.path.lexists(x)]
+    if there:
+        raise SystemExit("HEARTH_EXAMPLES_BARE=1 is for a machine without Hearth, and here is " + " ".join(there))
+    try:
+        return subprocess.run(script, env=env).returncode
+    finally:
+        for x in OURS:
+            shutil.rmtree(x, ignore_errors=True)
+
+
 def main(names):
     os.environ["PATH"] = BUILD + "/bin:" + os.environ["PATH"]
     pages = sorted(glob.glob(SRC + "/man/*.in"))
     if names:
         pages = [p for p in pages if os.path.basename(p).split(".")[0] in names]
     if os.environ.get("HEARTH_IN_WORLD") == "1":
-        world()
+        if BARE:
+            sh("mkdir -p /usr/share/hearth/models && ln -s '%s' /usr/share/hearth/models/tiny" % TINY)
+        else:
+            world()
         failed = 0
         for p in pages:
             settings()
@@ -229,17 +256,20 @@ def main(names):
             failed += 1
     if SYSTEMD:
         return min(failed + sum(run_page(p) for p in pages), 1)
+    if not os.path.exists(TINY + "/config.json"):
+        print("SKIP: no tiny model")
+        return 77
+    env = dict(os.environ, HEARTH_IN_WORLD="1", top_builddir=BUILD, top_srcdir=SRC)
+    script = [sys.executable, os.path.abspath(__file__), *names]
+    if BARE:
+        return min(failed + run_bare(script, env), 1)
     if not shutil.which("unshare") or subprocess.run([*UNSHARE, "sh", "-c", "mount -t tmpfs none /mnt && mkdir /mnt/a "
                                                       "/mnt/b && mount -t overlay o -o lowerdir=/etc,upperdir=/mnt/a,"
                                                       "workdir=/mnt/b /etc && ip link set lo up"],
                                                      capture_output=True).returncode:
         print("SKIP: no namespaces for a user, or no overlayfs, here")
         return 77
-    if not os.path.exists(TINY + "/config.json"):
-        print("SKIP: no tiny model")
-        return 77
-    env = dict(os.environ, HEARTH_IN_WORLD="1", top_builddir=BUILD, top_srcdir=SRC)
-    failed += subprocess.run([*UNSHARE, sys.executable, os.path.abspath(__file__), *names], env=env).returncode
+    failed += subprocess.run([*UNSHARE, *script], env=env).returncode
     return min(failed, 1)
 
 

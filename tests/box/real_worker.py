@@ -5,7 +5,8 @@
 
 Skips (77) when models/tiny has no weights or the worker cannot serve.  HEARTH_LONG=1: 64 streams
 instead of 16.
-HEARTH_TINY: another model folder; HEARTH_WORKER: another worker program.
+HEARTH_TINY: another model folder; HEARTH_WORKER: another worker program; HEARTH_DEVICE: not the CPU
+(tests/gpu/serve.sh).
 """
 import glob
 import os
@@ -20,6 +21,7 @@ from box import (BUILD, LONG, THREAD_SANITIZED, Router, content_of, main, post, 
 MODEL = os.environ.get("HEARTH_TINY", os.path.join(os.environ.get("top_srcdir", "."),
     "models/tiny"))
 WORKER = os.environ.get("HEARTH_WORKER", BUILD + "/bin/hearth-worker")
+DEVICE = os.environ.get("HEARTH_DEVICE", "cpu")
 
 
 def skip(why):
@@ -35,26 +37,28 @@ if subprocess.run([WORKER, "serve", "--help"], capture_output=True).returncode !
 
 
 class Real:
-    def __init__(self, r, name):
-        self.proc = subprocess.Popen(
-            [
-                WORKER,
-                "serve",
-                MODEL,
-                "--connect",
-                r.bus,
-                "--alias",
-                "tiny",
-                "--name",
-                name,
-                "--threads",
-                "1",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    """A worker that is registered; what it said is log_text()."""
+
+    def __init__(self, r, name, alias="tiny", device=DEVICE, model=MODEL, options=()):
+        self.path = "%s/%s.log" % (r.dir, name)
+        with open(self.path, "a") as log:
+            self.proc = subprocess.Popen(
+                [WORKER, "serve", model, "--connect", r.bus, "--alias", alias, "--name", name,
+                 "--device", device, *(options or ("--threads", "1"))],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         r.workers.append(self)
-        wait_for(lambda: any(w["pid"] == self.proc.pid for w in r.status()["workers"]), 120, 0.05)
+        wait_for(lambda: self.is_there(r), 300, 0.05)
+
+    def is_there(self, r):
+        if self.proc.poll() is not None:
+            raise AssertionError("the worker ended with %d:\n%s" % (self.proc.returncode, self.log_text()[-4000:]))
+        return any(w["pid"] == self.proc.pid for w in r.status()["workers"])
+
+    def log_text(self):
+        with open(self.path) as f:
+            return f.read()
 
     def kill(self):
         if self.proc.poll() is None:

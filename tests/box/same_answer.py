@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """64 streamed requests at once get, each, the very answer they get alone (issue 3, must show 4).
 
-    same_answer.py [--build build] [--model models/tiny] [--requests 64]
+    same_answer.py [--build build] [--model models/tiny] [--device cpu] [--requests 64]
 
 Different prompts, lengths, temperatures and seeds; the answers alone are taken first, one by one.
 """
@@ -48,12 +48,13 @@ def main():
     a.add_argument(
         "--model", default=os.path.join(os.environ.get("top_srcdir", "."), "models/tiny")
     )
+    a.add_argument("--device", default="cpu")
     a.add_argument("--requests", type=int, default=8 if THREAD_SANITIZED else 64)
     o = a.parse_args()
     if not os.path.exists(os.path.join(o.model, "model.safetensors.index.json")):
         print(f"{o.model} has no weights")
         return 77
-    with rack_module.Rack(o.build, o.model) as rack:
+    with rack_module.Rack(o.build, o.model, worker_args=["--device", o.device]) as rack:
         bodies = [request(i, rack.alias) for i in range(o.requests)]
         alone = [rack.text(b) for b in bodies]
         with concurrent.futures.ThreadPoolExecutor(o.requests) as pool:
