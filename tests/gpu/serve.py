@@ -74,13 +74,15 @@ def streamed(text, model="tiny", **more):
     out, began = nothing(), time.monotonic()
     s = Rack.router.stream(text, **{"stream_options": {"include_usage": True}, **more, "model": model})
     raw = read_until(s, b"\n", 180)
-    while b"0\r\n\r\n" not in raw[-16:]:
+    while True:
+        if out["first_s"] is None and (b'"content":"' in raw or b'"reasoning_content":"' in raw):
+            out["first_s"] = time.monotonic() - began
+        if b"0\r\n\r\n" in raw[-16:]:
+            break
         s.settimeout(180)
         d = s.recv(65536)
         assert d, raw[-500:]
         raw += d
-        if out["first_s"] is None and (b'"content":"' in raw or b'"reasoning_content":"' in raw):
-            out["first_s"] = time.monotonic() - began
     s.close()
     assert raw.startswith(b"HTTP/1.1 200"), raw[:300]
     lines = [x for x in unchunk(raw).decode().split("\n") if x.startswith("data: ")]

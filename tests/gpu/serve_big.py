@@ -7,6 +7,7 @@ The folder has the names, types and shapes of Qwen3.6-35B-A3B-FP8, made-up weigh
 model's tokenizer; what it says is noise, and the same noise every time.  35 GB in HEARTH_BIG_DIR (default: /dev/shm, or /tmp
 where that is too small).  On the CPU the same with few layers and experts.  Speeds are printed and never judged.
 """
+import json
 import os
 import random
 import shutil
@@ -22,13 +23,13 @@ sys.path[:0] = [HERE, HERE + "/../box", HERE + "/../tools"]
 
 import serve  # noqa: E402
 import synthetic_checkpoint  # noqa: E402
-from box import BUILD, Router, main  # noqa: E402
+from box import BUILD, Router, main, read_until, wait_for  # noqa: E402
 from real_worker import DEVICE, MODEL, Real  # noqa: E402
 from serve import Rack, said, streamed, whole  # noqa: E402
 
 SMALL = DEVICE == "cpu"
 SIZE = {"vision": False, **({"layers": 4, "experts": 8, "vocab": 2048} if SMALL else {})}
-OPTIONS = ["--slots", "32", "--context", "8192", "--kv-bytes", "256M" if SMALL else "4G"]
+OPTIONS = ["--slots", "32", "--context", "8192" if SMALL else "40960", "--kv-bytes", "256M" if SMALL else "4G"]
 STORY = "Write a short story about a fox."
 ROWS = 512 if SMALL else 4096
 FOLDER = None
@@ -105,6 +106,64 @@ def test_a_long_prompt_with_more_rows_a_step_is_the_same():
         w.kill()
     return "--rows %d: %d tokens of prompt, first text after %.3f s; without: %.3f s" % (ROWS, b["prompt"], b["first_s"],
                                                                                       a["first_s"])
+
+
+class Clocked(threading.Thread):
+    """A stream of letters, a token each: when each came."""
+    bias = None
+
+    def __init__(self, i, n):
+        super().__init__()
+        self.i, self.n, self.times = i, n, []
+
+    def run(self):
+        s = Rack.router.stream("%s (%d)" % (STORY, self.i), model="big", max_tokens=self.n, ignore_eos=True, seed=self.i,
+                               temperature=0.7, logit_bias=Clocked.bias)
+        raw = read_until(s, b"\r\n\r\n", 180)
+        while b"data: [DONE]" not in raw[-40:]:
+            d = s.recv(65536)
+            assert d, raw[-300:]
+            self.times += [time.monotonic()] * d.count(b'content":"')
+            raw = raw[-40:] + d
+        s.close()
+
+
+def letters():
+    p = subprocess.run([BUILD + "/bin/hearth-worker", "text", "encode", MODEL], input='{"text":"a b c d e f"}\n',
+                       capture_output=True, text=True, check=True)
+    return {str(t): 100 for t in json.loads(p.stdout)["ids"]}
+
+
+def middle(values, part):
+    return sorted(values)[min(int(part * len(values)), len(values) - 1)]
+
+
+def test_answers_go_on_beside_a_long_prompt():
+    """What an answer's reader sees while somebody else's long prompt is taken, and what that prompt waits for it."""
+    n, tokens, times = (4, 24, 10) if SMALL else (16, 700, 3200)
+    prompts = ["%s %s" % (word, "The river is long and the hills are green. " * times) for word in ("One.", "Two.", "Three.")]
+    Clocked.bias = letters()
+    first = dict(model="big", max_tokens=1, ignore_eos=True, logit_bias=Clocked.bias, seed=1)
+    alone = min(streamed(x, **first)["first_s"] for x in prompts[:2])
+    streams = [Clocked(i, tokens) for i in range(n)]
+    for s in streams:
+        s.start()
+    wait_for(lambda: all(len(s.times) > 4 for s in streams), 60)
+    began = time.monotonic()
+    long = streamed(prompts[2], **first)
+    until = began + long["first_s"]
+    for s in streams:
+        s.join()
+    assert all(len(s.times) > tokens // 2 for s in streams), [len(s.times) for s in streams]
+    gaps, quiet = [], []
+    for s in streams:
+        for a, b in zip(s.times, s.times[1:]):
+            (gaps if b > began and a < until else quiet).append(1e3 * (b - a))
+    assert gaps
+    return ("%d answers beside a prompt of %d tokens: between two tokens %.1f ms (median), %.1f (p99), %.1f at most; without it "
+            "%.1f, %.1f. The prompt: %.0f tokens/s, alone %.0f, %.2f of it" % (
+                n, long["prompt"], middle(gaps, 0.5), middle(gaps, 0.99), max(gaps), middle(quiet, 0.5), middle(quiet, 0.99),
+                long["prompt"] / long["first_s"], long["prompt"] / alone, alone / long["first_s"]))
 
 
 def test_speed_is_printed():
