@@ -20,6 +20,7 @@ include tests/fuzz/ctl.mk
 include tests/gpu/local.mk
 include tests/gpu/fp4.mk
 include tests/gpu/serve.mk
+include tests/gpu/route.mk
 include tests/box/local.mk
 include tests/box/load.mk
 include tests/box/weights.mk

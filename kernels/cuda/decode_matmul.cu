@@ -142,6 +142,28 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
+/* Experts chosen at the kernel's head. */
+template <enum matmul_format F>
+static int narrow_choice_launch(const struct matmul_params *p, const struct route_args *choice,
+				uint32_t most_items, cudaStream_t stream)
+{
+	constexpr int BLOCKS = F == MATMUL_NVFP4 ? 3 : 2;
+	auto kernel = narrow_choice_kernel<F, BLOCKS>;
+	const size_t shared = narrow_shared(p, 1);
+	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * BLOCKS);
+
+	if (shared + sizeof(struct few_list) > SHARED_MAX)
+		return -EINVAL;
+	if (!blocks)
+		return -ENODEV;
+	if (shared + sizeof(struct few_list) > 48 * 1024 &&
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, 1, stream, *p,
+			    *choice);
+}
+
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream)
 {
 	struct matmul_params p = matmul_params_of(a);
@@ -166,30 +188,31 @@ static size_t packed_bytes(const struct matmul_params *p, enum matmul_format f)
 }
 
 /* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are
- * more items than places. */
-template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
-static int pair_launch(struct matmul_params p, uint32_t p_items, size_t p_bytes,
-		       struct matmul_params q, cudaStream_t stream)
+ * more items than places.  more: what the kernel takes besides. */
+template <enum matmul_format F2, typename Kernel, typename... More>
+static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_items,
+		       size_t p_bytes, const struct matmul_params &q, cudaStream_t stream,
+		       const More &...more)
 {
-	auto kernel = narrow_pair_kernel<F, EXPERTS, F2>;
 	const size_t shared = max(narrow_shared(&p, 1), narrow_shared(&q, 1)),
+		     fixed = sizeof...(more) ? sizeof(struct few_list) : 0,
 		     q_bytes = packed_bytes(&q, F2);
 	const uint32_t places = (uint32_t)device_sms() * 2;
 	uint32_t q_blocks = q.groups;
 
-	if (shared > SHARED_MAX)
+	if (shared + fixed > SHARED_MAX)
 		return -EINVAL;
 	if (!places)
 		return -ENODEV;
 	if (p_items + q_blocks > places)
 		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
 	p_items = min(p_items, places - q_blocks);
-	if (shared > 48 * 1024 &&
+	if (shared + fixed > 48 * 1024 &&
 	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
-			    stream, p, q, p_items);
+			    stream, p, q, p_items, more...);
 }
 
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
@@ -213,10 +236,12 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 	narrow_split(&p, false);
 	narrow_split(&q, false);
 	if (a->format == MATMUL_FP8)
-		return pair_launch<MATMUL_FP8, false, MATMUL_BF16>(
-			p, p.groups, packed_bytes(&p, MATMUL_FP8), q, (cudaStream_t)stream);
-	return pair_launch<MATMUL_NVFP4, false, MATMUL_BF16>(
-		p, p.groups, packed_bytes(&p, MATMUL_NVFP4), q, (cudaStream_t)stream);
+		return pair_launch<MATMUL_BF16>(narrow_pair_kernel<MATMUL_FP8, false, MATMUL_BF16>,
+						p, p.groups, packed_bytes(&p, MATMUL_FP8), q,
+						(cudaStream_t)stream);
+	return pair_launch<MATMUL_BF16>(narrow_pair_kernel<MATMUL_NVFP4, false, MATMUL_BF16>, p,
+					p.groups, packed_bytes(&p, MATMUL_NVFP4), q,
+					(cudaStream_t)stream);
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
@@ -247,6 +272,24 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
+/* There is a list, or a choice that is of these rows and fits. */
+static bool list_ok(const struct decode_experts_args *a)
+{
+	const struct route_args *c = a->choice;
+
+	if (!c)
+		return a->list;
+	return route_args_ok(*c, ROUTE_FEW_ROWS) && c->rows == a->n_rows &&
+	       route_slots(*c) == a->n_slots && route_listed(*c) == a->n_experts &&
+	       a->k <= MATMUL_CHOOSE_MAX_K;
+}
+
+/* The list in memory; of experts that are chosen, nothing reads it. */
+static const struct expert_list *list_of(const struct decode_experts_args *a)
+{
+	return a->choice ? &a->choice->list : a->list;
+}
+
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
 					      const struct expert_list *list)
 {
@@ -267,15 +310,24 @@ struct matmul_params matmul_params_of_experts(const struct decode_experts_args *
 	return p;
 }
 
+template <enum matmul_format F>
+static int narrow_experts(const struct matmul_params *p, const struct route_args *choice,
+			  uint32_t cols, uint32_t items, void *stream)
+{
+	if (choice)
+		return narrow_choice_launch<F>(p, choice, items, (cudaStream_t)stream);
+	return narrow_by_cols<F, true>(p, cols, items, (cudaStream_t)stream);
+}
+
 int decode_experts(const struct decode_experts_args *a, void *stream)
 {
 	const uint32_t pairs = a->n_rows * a->n_slots;
 	struct matmul_params p;
 	uint32_t most_items, cols;
 
-	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16)
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !list_ok(a) || a->out == MATMUL_OUT_BF16)
 		return -EINVAL;
-	p = matmul_params_of_experts(a, a->list);
+	p = matmul_params_of_experts(a, list_of(a));
 	narrow_split(&p, false);
 
 	/* How many experts are active is known on the device only: blocks beyond the work leave
@@ -286,17 +338,15 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 		return -EINVAL;
 	if (a->form == MATMUL_RING ||
 	    (a->form == MATMUL_AUTO && matmul_ring_fits(&p, a->format)))
-		return matmul_launch_ring(&p, a->format, cols, most_items, (cudaStream_t)stream);
+		return matmul_launch_ring(&p, a->choice, a->format, cols, most_items,
+					  (cudaStream_t)stream);
 	switch (a->format) {
 	case MATMUL_BF16:
-		return narrow_by_cols<MATMUL_BF16, true>(&p, cols, most_items,
-							 (cudaStream_t)stream);
+		return narrow_experts<MATMUL_BF16>(&p, a->choice, cols, most_items, stream);
 	case MATMUL_FP8:
-		return narrow_by_cols<MATMUL_FP8, true>(&p, cols, most_items,
-							(cudaStream_t)stream);
+		return narrow_experts<MATMUL_FP8>(&p, a->choice, cols, most_items, stream);
 	case MATMUL_NVFP4:
-		return narrow_by_cols<MATMUL_NVFP4, true>(&p, cols, most_items,
-							  (cudaStream_t)stream);
+		return narrow_experts<MATMUL_NVFP4>(&p, a->choice, cols, most_items, stream);
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;
@@ -309,7 +359,7 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 	struct matmul_params p, q;
 	int rc;
 
-	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !a->list || a->out == MATMUL_OUT_BF16 ||
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !list_ok(a) || a->out == MATMUL_OUT_BF16 ||
 	    !matmul_args_ok(b, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (a->format != MATMUL_NVFP4 || b->format != MATMUL_FP8 || b->n_rows > 8 ||
@@ -317,11 +367,17 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 		rc = decode_experts(a, stream);
 		return rc ? rc : decode_matmul(b, stream);
 	}
-	p = matmul_params_of_experts(a, a->list);
+	p = matmul_params_of_experts(a, list_of(a));
 	q = matmul_params_of(b);
 	narrow_split(&p, false);
 	narrow_split(&q, false);
-	return pair_launch<MATMUL_NVFP4, true, MATMUL_FP8>(
-		p, p.groups * min(pairs, a->n_experts),
-		packed_bytes(&p, MATMUL_NVFP4) * min(pairs, a->n_experts), q, (cudaStream_t)stream);
+	const uint32_t items = p.groups * min(pairs, a->n_experts);
+	const size_t bytes = packed_bytes(&p, MATMUL_NVFP4) * min(pairs, a->n_experts);
+
+	if (a->choice)
+		return pair_launch<MATMUL_FP8>(narrow_pair_choice_kernel<MATMUL_NVFP4, MATMUL_FP8>,
+					       p, items, bytes, q, (cudaStream_t)stream,
+					       *a->choice);
+	return pair_launch<MATMUL_FP8>(narrow_pair_kernel<MATMUL_NVFP4, true, MATMUL_FP8>, p, items,
+				       bytes, q, (cudaStream_t)stream);
 }

@@ -30,6 +30,7 @@ extern "C" {
 #define MATMUL_MAX_EXPERTS 512
 #define MATMUL_MAX_EXPERT_ROWS 32768
 #define MATMUL_MAX_K 24576
+#define MATMUL_CHOOSE_MAX_K 16384
 
 enum matmul_out {
 	MATMUL_OUT_F32,
@@ -91,6 +92,8 @@ struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, 
 int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		      const struct expert_list *list, void *stream);
 
+struct route_args;	/* route.h */
+
 struct decode_experts_args {
 	const void *w;		/* device, [n_experts] packed matrices, one after the other */
 	const float *row_scale;	/* device, [n_experts][rows as packed], as above */
@@ -103,6 +106,11 @@ struct decode_experts_args {
 	int list_settled;	/* the list was there before the kernel just before this call
 				 * began: its weights are asked for while that kernel runs */
 	int without_last;	/* leave the last active expert out: it was done elsewhere */
+	/* NULL, or: nobody has chosen yet.  Every block chooses for itself from these logits, for at
+	 * most ROUTE_FEW_ROWS rows, k at most MATMUL_CHOOSE_MAX_K; `list` is not looked at.  Without
+	 * list_settled ids, weights and choice->list are written for who comes later; with it, the
+	 * logits were there before the kernel just before this call began, and nothing is. */
+	const struct route_args *choice;	/* read now */
 	enum matmul_format format;
 	enum matmul_out out;	/* F32 or SWIGLU */
 	enum matmul_form form;	/* AUTO, NARROW or RING */

@@ -110,11 +110,13 @@ struct wide_layout {
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
 /* The ring form, for experts: p split as for the narrow form, `cols` columns at a time at least when
- * experts have so many, `most_items` groups of tiles at most.  -EINVAL where it does not fit: BF16, or
+ * experts have so many, `most_items` groups of tiles at most; choice: NULL, or made at the kernel's
+ * head.  -EINVAL where it does not fit: BF16, or
  * warps with more than one slice. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
-int matmul_launch_ring(const struct matmul_params *p, enum matmul_format f, uint32_t cols,
-		       uint32_t most_items, cudaStream_t stream);
+int matmul_launch_ring(const struct matmul_params *p, const struct route_args *choice,
+		       enum matmul_format f, uint32_t cols, uint32_t most_items,
+		       cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
 					      const struct expert_list *list);

@@ -20,10 +20,12 @@
 #include <cooperative_groups.h>
 
 #include "kernels/cuda/decode_matmul_int.cuh"
+#include "kernels/cuda/route_choice.cuh"
 
 namespace cg = cooperative_groups;
 
 #define NARROW_WARPS 8
+static_assert(NARROW_WARPS * WARP == FEW_THREADS, "a product's block can choose");
 #define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
 
 /* The columns one tile is multiplied with. */
@@ -371,6 +373,43 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p, blockIdx.x / each, gridDim.x / each);
 }
 
+/* ---- experts that are chosen at the kernel's head ------------------------------------- */
+
+/* The block's own list, by all of it.  The last block has no more work than others: it writes. */
+static __device__ __forceinline__ struct few_list &narrow_choose(const struct matmul_params &p,
+								 const struct route_args &choice,
+								 uint32_t block, uint32_t blocks)
+{
+	__shared__ __align__(16) struct few_list list;
+
+	few_begin(list);
+	__syncthreads();
+	if (!p.list_settled)
+		chain_wait();
+	few_choose(choice, list, !p.list_settled && block == blocks - 1);
+	return list;
+}
+
+/* Blocks a multiprocessor: three would spill eight bytes on sm_12x. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define CHOICE_BLOCKS(hopper) 2
+#else
+#define CHOICE_BLOCKS(hopper) (hopper)
+#endif
+
+template <enum matmul_format F, int BLOCKS>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS(BLOCKS))
+	narrow_choice_kernel(const __grid_constant__ struct matmul_params p,
+			     const __grid_constant__ struct route_args choice)
+{
+	const struct matmul_params own =
+		few_params(p, narrow_choose(p, choice, blockIdx.x, gridDim.x));
+
+	narrow_block<F, 1, true, 1, false>(own, blockIdx.x, gridDim.x);
+}
+
+/* ---- two products ----------------------------------------------------------------------- */
+
 /* Two products of few columns at once, the first blocks at the first. */
 template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
@@ -382,6 +421,24 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
 	else
 		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks,
 						     gridDim.x - p_blocks);
+}
+
+/* The same, with a choice. */
+template <enum matmul_format F, enum matmul_format F2>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+	narrow_pair_choice_kernel(const __grid_constant__ struct matmul_params p,
+				  const __grid_constant__ struct matmul_params q, uint32_t p_blocks,
+				  const __grid_constant__ struct route_args choice)
+{
+	if (blockIdx.x < p_blocks) {
+		const struct matmul_params own =
+			few_params(p, narrow_choose(p, choice, blockIdx.x, p_blocks));
+
+		narrow_block<F, 1, true, 1, false>(own, blockIdx.x, p_blocks);
+	} else {
+		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks,
+						     gridDim.x - p_blocks);
+	}
 }
 
 #endif

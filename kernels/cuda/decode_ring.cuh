@@ -238,13 +238,15 @@ static __device__ __forceinline__ void ring_init(const struct matmul_params &p, 
 #define RING_BLOCKS(hopper) (hopper)
 #endif
 
-template <enum matmul_format F, int NT, int STAGES, int BLOCKS>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
-	ring_kernel(const __grid_constant__ struct matmul_params p)
+/* `listed` answers with the parameters when their list is there, after a barrier of the block. */
+template <enum matmul_format F, int NT, int STAGES, typename Listed>
+static __device__ __forceinline__ void ring_block(const struct matmul_params &split,
+						  const Listed &listed)
 {
 	extern __shared__ __align__(128) char shared_ring[];
 	const int lane = threadIdx.x % WARP;
-	const uint32_t warp = threadIdx.x / WARP, slice = warp % p.k_warps, m = warp / p.k_warps;
+	const uint32_t warp = threadIdx.x / WARP, slice = warp % split.k_warps;
+	const uint32_t m = warp / split.k_warps;
 	const uint32_t shared = (uint32_t)__cvta_generic_to_shared(shared_ring);
 	const uint32_t stages = ring_kept(shared + warp * STAGES * ring_stage<F>);
 	const uint32_t buffers = ring_kept(shared + NARROW_WARPS * STAGES * ring_stage<F>);
@@ -253,10 +255,9 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	struct narrow_x<NT> x;
 
 	if (lane == 0)
-		ring_init<F, NT, STAGES>(p, stages, buffers, warp);
-	__syncthreads();
-	if (!p.list_settled)
-		chain_wait();
+		ring_init<F, NT, STAGES>(split, stages, buffers, warp);
+
+	const struct matmul_params &p = listed(split);
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
@@ -335,6 +336,30 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 			}
 		}
 	}
+}
+
+template <enum matmul_format F, int NT, int STAGES, int BLOCKS>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
+	ring_kernel(const __grid_constant__ struct matmul_params p)
+{
+	ring_block<F, NT, STAGES>(
+		p, [](const struct matmul_params &q) -> const struct matmul_params & {
+			__syncthreads();
+			if (!q.list_settled)
+				chain_wait();
+			return q;
+		});
+}
+
+/* Of experts that the kernel chooses at its head. */
+template <enum matmul_format F, int STAGES, int BLOCKS>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
+	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
+			   const __grid_constant__ struct route_args choice)
+{
+	ring_block<F, 1, STAGES>(p, [&](const struct matmul_params &q) {
+		return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
+	});
 }
 
 #endif

@@ -2,11 +2,11 @@
 #include "kernels/cuda/expert_list.cuh"
 
 __global__ void __launch_bounds__(LIST_THREADS)
-	list_kernel(const __grid_constant__ struct list_params p)
+	list_kernel(const __grid_constant__ struct list_params p, const uint32_t *ids)
 {
 	chain_wait();
 	chain_release();
-	list_block(p);
+	list_block(p, ids);
 }
 
 static size_t list_align(size_t bytes)
@@ -40,12 +40,12 @@ struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, 
 int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
 		      const struct expert_list *list, void *stream)
 {
-	struct list_params p = { ids, n_rows * n_slots, n_experts, *list };
+	struct list_params p = { n_rows * n_slots, n_experts, *list };
 
 	if (!ids || !n_rows || n_rows > MATMUL_MAX_ROWS || !n_slots || n_slots > 16 || !n_experts ||
 	    n_experts > MATMUL_MAX_EXPERTS)
 		return -EINVAL;
-	return chain_launch(list_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream, p);
+	return chain_launch(list_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream, p, ids);
 }
 
 /* ---- the sum over slots ------------------------------------------------------ */

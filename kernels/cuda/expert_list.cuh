@@ -12,15 +12,14 @@
 static_assert(LIST_THREADS >= MATMUL_MAX_EXPERTS, "a thread an expert");
 
 struct list_params {
-	const uint32_t *ids;
 	uint32_t n_pairs, n_experts;
 	struct expert_list list;
 };
 
 /* Runs over this warp's pairs; place(pair, id, rank among the warp's pairs of that id). */
-template <class Place>
-static __device__ __forceinline__ void each_pair(const struct list_params &p, uint32_t *count,
-						 Place place)
+template <class Id, class Place>
+static __device__ __forceinline__ void each_pair(const struct list_params &p, const Id *ids,
+						 uint32_t *count, Place place)
 {
 	const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	const uint32_t run = (p.n_pairs + LIST_THREADS - 1) / LIST_THREADS * WARP;
@@ -28,7 +27,7 @@ static __device__ __forceinline__ void each_pair(const struct list_params &p, ui
 
 	for (uint32_t first = warp * run; first < end; first += WARP) {
 		uint32_t pair = first + lane;
-		uint32_t id = pair < end ? p.ids[pair] : ~0u;
+		uint32_t id = pair < end ? ids[pair] : ~0u;
 		const bool listed = id < p.n_experts;	/* the others are nobody's */
 
 		id = listed ? id : ~0u;
@@ -46,8 +45,9 @@ static __device__ __forceinline__ void each_pair(const struct list_params &p, ui
 	}
 }
 
-/* By one block of LIST_THREADS. */
-static __device__ __forceinline__ void list_block(const struct list_params &p)
+/* By one block of LIST_THREADS; ids: [n_pairs], in memory of any kind. */
+template <class Id>
+static __device__ __forceinline__ void list_block(const struct list_params &p, const Id *ids)
 {
 	__shared__ uint32_t count[LIST_WARPS][MATMUL_MAX_EXPERTS];
 	__shared__ uint32_t warp_sum[LIST_WARPS];
@@ -57,7 +57,7 @@ static __device__ __forceinline__ void list_block(const struct list_params &p)
 	for (uint32_t w = 0; w < LIST_WARPS; w++)
 		count[w][e] = 0;
 	__syncthreads();
-	each_pair(p, count[warp], [](uint32_t, uint32_t, uint32_t) {});
+	each_pair(p, ids, count[warp], [](uint32_t, uint32_t, uint32_t) {});
 	__syncthreads();
 
 	/* Both sums in one: active experts above bit 16, pairs below. */
@@ -94,7 +94,7 @@ static __device__ __forceinline__ void list_block(const struct list_params &p)
 	for (uint32_t w = 0; w < LIST_WARPS; w++)
 		count[w][e] += first;
 	__syncthreads();
-	each_pair(p, count[warp],
+	each_pair(p, ids, count[warp],
 		  [&](uint32_t pair, uint32_t, uint32_t at) { p.list.pair[at] = pair; });
 }
 

@@ -44,14 +44,24 @@ static int multiply_router(struct cuda_device *d, uint32_t rows, const struct la
 	return decode_matmul_pair(&router, &shared, d->stream);
 }
 
-/* Then who goes where. */
-static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
-		  bool list_shared, const struct expert_list *list)
+/* Whether the products with experts choose for themselves: a launch less, and a choice in every block.
+ * With three blocks a multiprocessor (NVFP4) that pays for fewer rows. */
+static bool experts_choose(const struct cuda_device *d, uint32_t rows,
+			   const struct layer_weights *w)
+{
+	const uint32_t most = w->expert_gate_up.format == MATMUL_NVFP4 ? 4 : ROUTE_FEW_ROWS;
+
+	return rows <= most && d->m.hidden <= MATMUL_CHOOSE_MAX_K &&
+	       d->m.expert_inter <= MATMUL_CHOOSE_MAX_K;
+}
+
+/* Who goes where. */
+static struct route_args choice_of(const struct cuda_device *d, uint32_t rows,
+				   const struct layer_weights *w, bool list_shared)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
 	struct route_args c = {};
-	int rc = multiply_router(d, rows, w);
 
 	c.logits = s->router;
 	c.rows = rows;
@@ -62,11 +72,16 @@ static int choose(struct cuda_device *d, uint32_t rows, const struct layer_weigh
 	c.list_shared = list_shared;
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
-	c.list = *list;
-	rc = rc ? rc : route(&c, d->stream);
-	if (d->profile)
-		active_kernel<<<1, 1, 0, d->stream>>>(s->active, list->n_active,
-						      list_shared ? 1 : 0);
+	c.list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	return c;
+}
+
+static int choose(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
+{
+	int rc = multiply_router(d, c->rows, w);
+
+	if (!rc && !experts_choose(d, c->rows, w))
+		rc = route(c, d->stream);
 	pass_mark(d, CLASS_ROUTER);
 	return rc;
 }
@@ -90,13 +105,13 @@ static void down_args(const struct cuda_device *d, const struct layer_weights *w
 	a->out = MATMUL_OUT_F32;
 }
 
-/* list_shared: the shared expert is on the list; else its last product is done beside the
- * others. */
-static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
-		   bool list_shared, const struct expert_list *list)
+/* The shared expert is on the list, or its last product is done beside the others. */
+static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
+	const uint32_t rows = c->rows;
+	const bool list_shared = c->list_shared;
 	struct decode_experts_args a = {};
 	int rc;
 
@@ -105,7 +120,8 @@ static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weig
 	a.format = w->expert_gate_up.format;
 	a.x = s->h;
 	a.y = s->act;
-	a.list = list;
+	a.list = &c->list;
+	a.choice = experts_choose(d, rows, w) ? c : NULL;
 	a.n_rows = rows;
 	a.n_slots = slots_of(d);
 	a.n_experts = m->n_experts + (list_shared ? 1 : 0);
@@ -128,6 +144,9 @@ static int experts(struct cuda_device *d, uint32_t rows, const struct layer_weig
 
 		rc = decode_experts_beside(&a, &shared, d->stream);
 	}
+	if (d->profile)
+		active_kernel<<<1, 1, 0, d->stream>>>(s->active, c->list.n_active,
+						      list_shared ? 1 : 0);
 	pass_mark(d, CLASS_EXPERTS);
 	return rc;
 }
@@ -136,16 +155,14 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 {
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
-	const struct model_shape *m = &d->m;
 	/* One of the experts while there are few rows; a matrix of its own when each of its tiles
 	 * would be work for many.  The same bits. */
 	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
-	const struct expert_list list =
-		expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
+	const struct route_args c = choice_of(d, rows, w, beside);
 	struct residual_add_args a = {};
-	int rc = choose(d, rows, w, beside, &list);
+	int rc = choose(d, w, &c);
 
-	rc = rc ? rc : experts(d, rows, w, beside, &list);
+	rc = rc ? rc : experts(d, w, &c);
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);

@@ -20,6 +20,7 @@ extern "C" {
 #endif
 
 #define ROUTE_MAX_TOP 15
+#define ROUTE_FEW_ROWS 8	/* what a product can choose for at its head */
 
 struct route_args {
 	/* [rows][stride]: `experts` logits, then the shared expert's score */

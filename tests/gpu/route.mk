@@ -1,0 +1,8 @@
+# From logits to experts, and products that choose, on a GPU.
+if CUDA
+check_PROGRAMS += tests/gpu/route_test
+TESTS += tests/gpu/route_test
+tests_gpu_route_test_SOURCES = tests/gpu/route_test.cu
+tests_gpu_route_test_LDADD = $(gpu_libs)
+-include $(tests_gpu_route_test_OBJECTS:=.d)
+endif
