@@ -25,6 +25,7 @@ static __device__ __forceinline__ void each_pair(const struct list_params &p, co
 	const uint32_t run = (p.n_pairs + LIST_THREADS - 1) / LIST_THREADS * WARP;
 	const uint32_t end = min(p.n_pairs, (warp + 1) * run);
 
+#pragma unroll 1
 	for (uint32_t first = warp * run; first < end; first += WARP) {
 		uint32_t pair = first + lane;
 		uint32_t id = pair < end ? ids[pair] : ~0u;
@@ -54,6 +55,7 @@ static __device__ __forceinline__ void list_block(const struct list_params &p, c
 	const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, e = threadIdx.x;
 	uint32_t total = 0, sum, before = 0;
 
+#pragma unroll 4
 	for (uint32_t w = 0; w < LIST_WARPS; w++)
 		count[w][e] = 0;
 	__syncthreads();
@@ -61,6 +63,7 @@ static __device__ __forceinline__ void list_block(const struct list_params &p, c
 	__syncthreads();
 
 	/* Both sums in one: active experts above bit 16, pairs below. */
+#pragma unroll 4
 	for (uint32_t w = 0; w < LIST_WARPS; w++) {
 		uint32_t here = count[w][e];
 
@@ -91,6 +94,7 @@ static __device__ __forceinline__ void list_block(const struct list_params &p, c
 		*p.list.n_active = sum >> 16;
 		p.list.offset[sum >> 16] = sum & 0xffff;
 	}
+#pragma unroll 4
 	for (uint32_t w = 0; w < LIST_WARPS; w++)
 		count[w][e] += first;
 	__syncthreads();

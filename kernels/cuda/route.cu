@@ -1,9 +1,9 @@
 /* route.cu - see route.h.
  *
- * A warp chooses for a row (route_choice.cuh).  A few rows are chosen and listed by one block.  More
- * are chosen by the blocks of a cluster, for a warp a row each where that goes; the first one gets
- * all ids into its shared memory and makes the list.  The choice is the same code, so the same
- * bits. */
+ * A warp chooses for a row (route_choice.cuh).  A few rows are chosen and listed by one block.
+ * More are chosen by the blocks of a cluster, for a warp a row each where that goes; the first one
+ * gets all ids into its shared memory and makes the list.  The choice is the same code, so the
+ * same bits. */
 #include "kernels/cuda/route.h"
 
 #include <cooperative_groups.h>

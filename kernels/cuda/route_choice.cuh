@@ -1,4 +1,4 @@
-/* route_choice.cuh - a row's choice of experts by one warp, and the list of a few rows by one block.
+/* route_choice.cuh - a row's choice of experts by one warp, the list of a few rows by one block.
  * Included by route.cu and, for products that make the choice at their head, by decode_narrow.cuh:
  * the same code, so the same bits. */
 #ifndef HEARTH_KERNELS_CUDA_ROUTE_CHOICE_CUH
@@ -41,7 +41,7 @@ static __device__ __forceinline__ uint32_t order_bits(float x)
 {
 	const uint32_t bits = __float_as_uint(x);
 
-	return x != x ? 0 : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+	return x != x ? 0 : bits ^ ((uint32_t)((int32_t)bits >> 31) | 0x80000000u);
 }
 
 static __device__ __forceinline__ float order_value(uint32_t bits)
@@ -82,7 +82,7 @@ static __device__ __forceinline__ uint64_t order_lane(uint32_t key[PER_LANE])
 	return order;
 }
 
-/* Lane l has experts l, l + 32, ..., in order; `top` rounds then take the largest of all lanes' first.
+/* Lane l has experts l, l + 32, ..., in order; `top` rounds take the largest of all lanes' first.
  * PER_LANE x 32 >= experts. */
 template <int PER_LANE>
 static __device__ __forceinline__ struct slot_choice choose_of(const struct route_args &a,
@@ -171,7 +171,7 @@ static __device__ __forceinline__ void choice_store(const struct route_args &a, 
 
 /* In shared memory, as struct expert_list has it. */
 struct few_list {
-	uint32_t key[FEW_PAIRS];	/* id << 8 | pair: in the order of the list */
+	uint32_t key[FEW_PAIRS];	/* id << 8 | pair: in the order of the list; then ~0 */
 	uint32_t there[MATMUL_MAX_EXPERTS / 32];	/* a bit for each listed id, of several rows */
 	uint32_t n_active, active[FEW_PAIRS], offset[FEW_PAIRS + 1], pair[FEW_PAIRS];
 };
@@ -183,6 +183,8 @@ static __device__ __forceinline__ void few_begin(struct few_list &l)
 {
 	if (threadIdx.x < MATMUL_MAX_EXPERTS / 32)
 		l.there[threadIdx.x] = 0;
+	if (threadIdx.x < FEW_PAIRS)
+		l.key[threadIdx.x] = ~0u;
 }
 
 /* Listed ids below `id` that are there. */
@@ -214,11 +216,17 @@ static __device__ __forceinline__ void few_place(const struct route_args &a, str
 
 	if (id >= route_listed(a))
 		return;
-#pragma unroll 4
-	for (uint32_t i = 0; i < n_pairs; i++) {
-		at += l.key[i] < key;
-		first += l.key[i] < id << 8;
-		zeros += l.key[i] < 1 << 8;
+#pragma unroll 1
+	for (uint32_t i = 0; i < n_pairs; i += 4) {
+		const uint4 four = *(const uint4 *)&l.key[i];
+		const uint32_t other[4] = { four.x, four.y, four.z, four.w };
+
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			at += other[j] < key;
+			first += other[j] < id << 8;
+			zeros += other[j] < 1 << 8;
+		}
 	}
 	index = a.rows > 1 ? few_below(l, id) : zeros > 1 && id ? first + 1 - zeros : first;
 	l.pair[at] = pair;
