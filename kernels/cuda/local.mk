@@ -63,6 +63,7 @@ libcudakernels_a_SOURCES += kernels/cuda/fp4_load.cu kernels/cuda/prefill_fp4.cu
 # What a program adds to have the CUDA back end (kernels/device.c looks for it).
 cuda_backend_ldflags = -Wl,-u,cuda_backend_open
 cuda_backend_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
--include $(libcudakernels_a_OBJECTS:=.d)
-CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d bench/cuda/*.o.d
+# what nvcc said of every object, those of tests and benches too
+-include $(wildcard kernels/cuda/*.o.d tests/gpu/*.o.d tests/unit/*.o.d bench/cuda/*.o.d)
+CLEANFILES += kernels/cuda/*.o.d tests/gpu/*.o.d tests/unit/*.o.d bench/cuda/*.o.d
 endif

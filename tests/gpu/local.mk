@@ -48,8 +48,4 @@ bench_cuda_decode_forms_SOURCES = bench/cuda/decode_forms.cu
 bench_cuda_decode_forms_LDADD = $(gpu_libs)
 tests_gpu_attn_prefill_test_SOURCES = tests/gpu/attn_prefill_test.cu
 tests_gpu_attn_prefill_test_LDADD = $(gpu_libs)
-# What fills in a struct of a header is compiled again with it.
--include $(tests_gpu_decode_matmul_test_OBJECTS:=.d) $(tests_gpu_rows_test_OBJECTS:=.d)
--include $(tests_gpu_prefill_matmul_test_OBJECTS:=.d) $(bench_cuda_decode_forms_OBJECTS:=.d)
--include $(bench_cuda_decode_matmul_probe_OBJECTS:=.d)
 endif

@@ -4,5 +4,4 @@ check_PROGRAMS += tests/gpu/route_test
 TESTS += tests/gpu/route_test
 tests_gpu_route_test_SOURCES = tests/gpu/route_test.cu
 tests_gpu_route_test_LDADD = $(gpu_libs)
--include $(tests_gpu_route_test_OBJECTS:=.d)
 endif
