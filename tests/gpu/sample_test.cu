@@ -23,6 +23,8 @@ struct world {
 		logits.up();
 		std::fill(counts.h.begin(), counts.h.end(), 0u);
 		counts.up();
+		/* a record is only written as far as it was asked for */
+		CUDA(cudaMemset(out.d, 0, out.h.size() * sizeof(sample_out)));
 		if (sample_rows(&a, nullptr))
 			exit(1);
 		CUDA(cudaDeviceSynchronize());

@@ -73,7 +73,8 @@ def streamed(text, model="tiny", **more):
     """The same from a stream, which must end with [DONE] and have no error."""
     out, began = nothing(), time.monotonic()
     s = Rack.router.stream(text, **{"stream_options": {"include_usage": True}, **more, "model": model})
-    raw = read_until(s, b"\n", 180)
+    raw = read_until(s, b"\r\n\r\n", 180)
+    assert raw.startswith(b"HTTP/1.1 200"), raw + s.recv(65536)
     while True:
         if out["first_s"] is None and (b'"content":"' in raw or b'"reasoning_content":"' in raw):
             out["first_s"] = time.monotonic() - began
@@ -84,7 +85,6 @@ def streamed(text, model="tiny", **more):
         assert d, raw[-500:]
         raw += d
     s.close()
-    assert raw.startswith(b"HTTP/1.1 200"), raw[:300]
     lines = [x for x in unchunk(raw).decode().split("\n") if x.startswith("data: ")]
     assert lines[-1] == "data: [DONE]", lines[-3:]
     for line in lines[:-1]:

@@ -120,6 +120,7 @@ class Clocked(threading.Thread):
         s = Rack.router.stream("%s (%d)" % (STORY, self.i), model="big", max_tokens=self.n, ignore_eos=True, seed=self.i,
                                temperature=0.7, logit_bias=Clocked.bias)
         raw = read_until(s, b"\r\n\r\n", 180)
+        assert raw.startswith(b"HTTP/1.1 200"), raw + s.recv(65536)
         while b"data: [DONE]" not in raw[-40:]:
             d = s.recv(65536)
             assert d, raw[-300:]
@@ -140,7 +141,7 @@ def middle(values, part):
 
 def test_answers_go_on_beside_a_long_prompt():
     """What an answer's reader sees while somebody else's long prompt is taken, and what that prompt waits for it."""
-    n, tokens, times = (4, 24, 10) if SMALL else (16, 700, 3200)
+    n, tokens, times = (4, 24, 10) if SMALL else (16, 700, 2150)
     prompts = ["%s %s" % (word, "The river is long and the hills are green. " * times) for word in ("One.", "Two.", "Three.")]
     Clocked.bias = letters()
     first = dict(model="big", max_tokens=1, ignore_eos=True, logit_bias=Clocked.bias, seed=1)
