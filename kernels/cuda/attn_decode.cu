@@ -382,6 +382,12 @@ int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream
 
 } /* namespace */
 
+/* Of the merge.  The compiler reads two weights at once, the last one's neighbour too. */
+static size_t merge_shared(uint32_t splits)
+{
+	return (splits + MERGE_AHEAD - 1) / MERGE_AHEAD * MERGE_AHEAD * sizeof(float2);
+}
+
 uint32_t attn_max_splits(uint32_t length)
 {
 	const uint32_t steps[] = { 4096, 16384, 65536, length };
@@ -416,5 +422,5 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 			       launch_split<KV_BF16>(a, splits, (cudaStream_t)stream);
 	return rc ? rc :
 		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM,
-				 splits * sizeof(float2), 1, (cudaStream_t)stream, *a, splits);
+				 merge_shared(splits), 1, (cudaStream_t)stream, *a, splits);
 }
