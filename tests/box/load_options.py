@@ -57,7 +57,7 @@ def test_cost():
         table = [line for line in out.split("\n") if line.startswith(("| prompt", "| answer"))]
         rows = [[x.strip() for x in line.split("|")[2:]] for line in table]
         n = sum(int(r[0]) for r in rows)
-        kl = sum(int(r[0]) * float(r[3]) for r in rows) / n
+        kl = sum(int(r[0]) * float(r[4]) for r in rows) / n
         differ = 100 * sum(int(r[1].split()[0]) for r in rows) / n
         print(f"{' '.join(options)}: {n} positions, KL mean {kl:.2e}, likeliest differs {differ:.2f} %")
         assert n >= 1000, out
