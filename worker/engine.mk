@@ -14,7 +14,7 @@ libengine_a_SOURCES = \
 	worker/numeric_class.c worker/numeric_class.h \
 	worker/prompt.c worker/prompt.h worker/prompt_chat.c \
 	worker/sched.c worker/sched.h worker/sched_int.h worker/sched_list.c \
-	worker/chunk.c worker/sched_room.c worker/sched_step.c \
+	worker/chunk.c worker/chunk.h worker/sched_room.c worker/sched_step.c \
 	worker/self_test.c worker/self_test.h \
 	worker/seq.c worker/seq.h \
 	worker/stop_match.c worker/stop_match.h \
