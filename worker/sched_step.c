@@ -158,8 +158,12 @@ static void time_step(struct sched *s, const struct flight *f)
 							 f->submitted_ns : s->collected_ns;
 
 	s->collected_ns = now;
-	if (f->told.rows[ROW_DECODE])
+	if (!f->told.rows[ROW_DECODE] || f->told.rows[ROW_REPLAY])
+		return;
+	if (f->told.rows[ROW_PREFILL])
 		chunk_took(&s->chunk, f->told.rows[ROW_PREFILL], now - begin);
+	else
+		chunk_answers_took(&s->chunk, now - begin);
 }
 
 int sched_collect(struct sched *s)

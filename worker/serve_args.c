@@ -44,7 +44,7 @@ static const struct option_row {
 	{ "chunk", "N", NUMBER, AT(load.chunk), 64, 65536,
 	  "prompt tokens in a step that also decodes, a multiple of 64 (default: as many as --pause-ms permits)" },
 	{ "pause-ms", "MS", NUMBER, AT(load.pause_ms), 1, 60000,
-	  "time of a step that decodes and takes prompts, so also between two tokens of an answer (default: 45)" },
+	  "time of a step that decodes and takes prompts, so also between two tokens of an answer; or three times what answers alone take (default: 45)" },
 	{ "prefill-fp4", "WHAT", TEXT, AT(load.prefill_fp4), 0, 0,
 	  "prompts by NVFP4 matrices with activations in FP4 too (sm_12x): off, up (gate and up), all; default: off" },
 	{ "threads", "N", NUMBER, AT(load.threads), 1, 1024,

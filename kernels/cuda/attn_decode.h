@@ -67,7 +67,8 @@ uint32_t attn_split_keys(uint32_t length)
 uint32_t attn_max_splits(uint32_t length);
 uint64_t attn_scratch_floats(uint32_t n_rows, uint32_t max_length, uint32_t q_heads);
 
-/* 0; -EINVAL: a shape that this kernel does not take, nothing enqueued; -ENODEV: launch failed. */
+/* 0; -EINVAL: a shape that this kernel does not take (more than
+ * 2 million positions are one), nothing enqueued; -ENODEV: launch failed. */
 int attn_decode(const struct attn_decode_args *a, void *stream);
 
 #ifdef __cplusplus

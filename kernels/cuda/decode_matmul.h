@@ -30,7 +30,7 @@ extern "C" {
 #define MATMUL_MAX_EXPERTS 512
 #define MATMUL_MAX_EXPERT_ROWS 32768
 #define MATMUL_MAX_K 24576
-#define MATMUL_CHOOSE_MAX_K 16384
+#define MATMUL_CHOOSE_MAX_K 16384	/* sums and a block's own list share its 99 KB */
 
 enum matmul_out {
 	MATMUL_OUT_F32,

@@ -20,7 +20,7 @@ static void rows_become_what_the_pause_permits(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
-		struct chunk c = { 128, 8192, 45 * MS };
+		struct chunk c = { 128, 8192, 45 * MS, 0 };
 		const uint64_t fit = (45 * MS - of[i].base) / of[i].each;
 		uint64_t ns = 0;
 
@@ -40,7 +40,7 @@ static void rows_become_what_the_pause_permits(void **state)
 
 static void one_slow_step_is_enough_to_shrink(void **state)
 {
-	struct chunk c = { 2048, 8192, 45 * MS };
+	struct chunk c = { 2048, 8192, 45 * MS, 0 };
 
 	(void)state;
 	chunk_took(&c, 2048, 180 * MS);
@@ -51,7 +51,7 @@ static void one_slow_step_is_enough_to_shrink(void **state)
 
 static void ends_of_prompts_say_nothing(void **state)
 {
-	struct chunk c = { 2048, 8192, 45 * MS };
+	struct chunk c = { 2048, 8192, 45 * MS, 0 };
 
 	(void)state;
 	chunk_took(&c, 64, 18 * MS);
@@ -62,9 +62,28 @@ static void ends_of_prompts_say_nothing(void **state)
 	assert_int_equal(c.rows, 512);
 }
 
+/* 150 ms for the answers alone, 60 for any prompt beside them, 0.3 for a row of it. */
+static void slow_answers_do_not_starve_prompts(void **state)
+{
+	struct chunk c = { 128, 8192, 45 * MS, 0 };
+	uint64_t ns = 0;
+
+	(void)state;
+	for (int n = 0; n < 8; n++)
+		chunk_answers_took(&c, 150 * MS);
+	for (int n = 0; n < 24; n++) {
+		ns = step_ns(c.rows, 210 * MS, 300000);
+		chunk_took(&c, c.rows, ns);
+	}
+	assert_true(c.rows >= 640 && ns <= CHUNK_SHARE * 150 * MS);
+	/* one that the machine held up changes little */
+	chunk_answers_took(&c, 1500 * MS);
+	assert_true(c.answers_ns < 320 * MS);
+}
+
 static void limits_are_kept(void **state)
 {
-	struct chunk fixed = { 128, 8192, 0 }, c = { 128, 200, 45 * MS };
+	struct chunk fixed = { 128, 8192, 0, 0 }, c = { 128, 200, 45 * MS, 0 };
 
 	(void)state;
 	chunk_took(&fixed, 128, 1000 * MS);
@@ -85,6 +104,7 @@ int main(void)
 		cmocka_unit_test(rows_become_what_the_pause_permits),
 		cmocka_unit_test(one_slow_step_is_enough_to_shrink),
 		cmocka_unit_test(ends_of_prompts_say_nothing),
+		cmocka_unit_test(slow_answers_do_not_starve_prompts),
 		cmocka_unit_test(limits_are_kept),
 	};
 
