@@ -46,15 +46,22 @@ class Cache:
     """Another program's file in the page cache, as much of it as leaves `free` MiB free."""
 
     def __init__(self):
-        fd, self.path = tempfile.mkstemp(prefix="hearth-cache-", dir="/var/tmp")
+        self.paths = []
+
+    def new(self):
+        fd, path = tempfile.mkstemp(prefix="hearth-cache-", dir="/var/tmp")
+        self.paths.append(path)
         os.truncate(fd, (meminfo()["MemTotal"]) * MIB)
         os.close(fd)
+        return path
 
     def fill(self, free):
-        for _ in range(3):      # others on this machine may drop it meanwhile
+        # A file that was read to its end and did not fill it will not either when it is read again: the kernel takes pages
+        # that were read once first.  Others on this machine may drop it meanwhile, too.
+        for _ in range(6):
             if meminfo()["MemFree"] <= free:
                 break
-            reader = subprocess.Popen(["cat", self.path], stdout=subprocess.DEVNULL)
+            reader = subprocess.Popen(["cat", self.new()], stdout=subprocess.DEVNULL)
             while meminfo()["MemFree"] > free and reader.poll() is None:
                 time.sleep(0.02)
             reader.kill()
@@ -66,7 +73,8 @@ class Cache:
         assert m["MemFree"] < NEED, "MemFree is not below the need"
 
     def remove(self):
-        os.unlink(self.path)
+        for path in self.paths:
+            os.unlink(path)
 
 
 class Box:
