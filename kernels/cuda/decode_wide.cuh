@@ -114,7 +114,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 		p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 
 	if (at.slice >= p.n_slices) {
-		chain_wait();
+		if (!p.x_settled)
+			chain_wait();
 		return;
 	}
 #pragma unroll
@@ -125,7 +126,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 					  ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
-	chain_wait();	/* the weights are on their way, x may not be there yet */
+	if (!p.x_settled)
+		chain_wait(); /* the weights are on their way, x may not be there yet */
 	chain_release();
 #pragma unroll
 	for (int i = 0; i < WIDE_STAGES - 1; i++) {
@@ -278,6 +280,8 @@ __global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 	});
 	__syncthreads();
 	wide_finish<F, MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
+	if (p.x_settled)
+		chain_wait();
 }
 
 #endif
