@@ -291,6 +291,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	if constexpr (SPLIT)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 
+	narrow_call_scales<F, EXPERTS>(p, begin, item_expert<EXPERTS>(p, begin));
+
 	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
 #pragma unroll
 	for (int i = 0; i < DEPTH; i++) {

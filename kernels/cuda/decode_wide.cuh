@@ -217,6 +217,17 @@ static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
 		barrier_arrive(1 + p.k_warps + (at.group + 1) % p.k_warps, 2 * at.group_threads);
 }
 
+/* What wide_finish() will ask for, on its way: it was last read a step ago. */
+template <enum matmul_format F>
+static __device__ __forceinline__ void wide_call_scales(const struct matmul_params &p,
+							uint32_t tiles)
+{
+	const uint32_t tile = blockIdx.y * tiles + threadIdx.x;
+
+	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < tiles && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
+}
+
 /* Writes the block's totals, neighbours in a row of y side by side. */
 template <enum matmul_format F, int MT, int NT>
 static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
@@ -255,6 +266,7 @@ __global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 	float4 *total = (float4 *)(shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>) +
 			at.m * MT * NT * WARP + threadIdx.x % WARP;
 
+	wide_call_scales<F>(p, p.m_warps * MT);
 	wide_walk<F, MT, NT, FOLD>(p, at, stages, [&](uint32_t slice, float(&sum)[MT][NT][4]) {
 		if (!FOLD && slice + p.k_warps < p.n_slices)
 			return;

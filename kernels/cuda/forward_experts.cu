@@ -58,12 +58,13 @@ static int multiply_router(struct cuda_device *d, uint32_t rows, const struct la
 }
 
 /* Whether the products with experts choose for themselves: a launch less, and a choice in every block.
- * The ring form of quantised experts has more blocks and less to hide them behind: fewer rows (measured
- * in BF16 and NVFP4). */
+ * The ring form of quantised experts has more blocks and less to hide them behind: fewer rows (measured,
+ * docs/kernels.md). */
 static bool experts_choose(const struct cuda_device *d, uint32_t rows,
 			   const struct layer_weights *w)
 {
-	const uint32_t most = w->expert_gate_up.format == MATMUL_BF16 ? ROUTE_FEW_ROWS : 2;
+	const enum matmul_format f = w->expert_gate_up.format;
+	const uint32_t most = f == MATMUL_BF16 ? ROUTE_FEW_ROWS : f == MATMUL_NVFP4 ? 6 : 2;
 
 	return rows <= most && d->m.hidden <= MATMUL_CHOOSE_MAX_K &&
 	       d->m.expert_inter <= MATMUL_CHOOSE_MAX_K;
