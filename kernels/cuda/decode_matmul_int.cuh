@@ -35,6 +35,7 @@ struct matmul_params {
 	struct expert_list list;
 	uint32_t n_slots;
 	bool x_per_slot, list_settled, without_last;
+	bool x_settled;	/* dense; decode_matmul.h */
 };
 
 /* 0 or -ENODEV for what a launch or an attribute call answered. */
