@@ -127,6 +127,7 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	if (e == MATMUL_MAX_EXPERTS - 1) {
 		*w.to.list.n_active = active[e];
 		*w.to.n_tiles = tiles[e];
+		w.to.n_tiles[1] = 0;
 		w.to.list.offset[active[e]] = pairs[e];
 	}
 }

@@ -1,6 +1,6 @@
 /* prefill_matmul_test.cu - the prompt's matrix kernels compute W x, a row's bits are its own, and how fast.
  *
- *	prefill_matmul_test [--bench]
+ *	prefill_matmul_test [--bench | --bench-only]
  * Exits 77 without a GPU. */
 #include "kernels/cuda/prefill_matmul.h"
 
@@ -334,15 +334,30 @@ static void bench(enum matmul_format format, uint32_t rows)
 	e.n = e.ldy = K;
 	e.k = e.ldx = I;
 	e.x_per_slot = 1;
-	e.out = MATMUL_OUT_F32;
+	e.out = MATMUL_OUT_BF16;
 	bench_row("experts down", 2.0 * rows * SLOTS * e.n * e.k,
 		  graph_ms(10, [&](cudaStream_t s) { prefill_experts(&e, &list, s); }));
+}
+
+static int bench_all(void)
+{
+	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+		for (uint32_t rows : { 2048u, 8192u })
+			bench(f, rows);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	if (!have_gpu())
 		return 77;
+	if (argc > 1 && !strcmp(argv[1], "--bench-only")) {
+		for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
+			dense_test(f, 2064, 352, 3333);
+			experts_test(f, 12, 5, 80, 256, 300, false, false);
+		}
+		return bench_all();
+	}
 	order_test();
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		for (uint32_t rows : { 1u, 64u, 100u, 129u, 255u, 300u, 1000u })
@@ -350,13 +365,14 @@ int main(int argc, char **argv)
 		dense_test(f, 41, 96, 70);
 		dense_test(f, 176, 1312, 530);
 		dense_test(f, 2048, 4096, 600);
+		dense_test(f, 2064, 352, 3333);		/* tiles of 256 rows, 17 blocks of rows of W */
+		dense_test(f, 1300, 2048, 6000);
 		experts_test(f, 12, 5, 80, 256, 300, false, false);
 		experts_test(f, 12, 5, 96, 320, 700, false, true);
 		experts_test(f, 20, 4, 256, 128, 900, true, false);
+		experts_test(f, 40, 6, 272, 1056, 1500, false, false);
 	}
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
-		for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
-			for (uint32_t rows : { 2048u, 8192u })
-				bench(f, rows);
+		bench_all();
 	return n_failed ? 1 : 0;
 }

@@ -1,0 +1,320 @@
+/* prefill_hopper.cu - see prefill_hopper.h: who does what in a block, and the launches.
+ *
+ * One block a multiprocessor, for as long as there are tiles.  Two warpgroups multiply; a third
+ * brings x: into a ring of stages, from which the others take when a stage is full, and to which
+ * they give it back.  Dense: one thread asks the copy engine, and the two blocks of a cluster,
+ * which have the same rows of x, ask for half of a stage each, for both.  Experts: one warp finds
+ * out what the next tile is, two copy its rows.
+ */
+#include "kernels/cuda/prefill_hopper.h"
+
+#include <stdlib.h>
+
+#include "kernels/cuda/prefill_hopper.cuh"
+
+namespace {
+
+constexpr int HOPPER_THREADS = THREADS + 128, COPY_WARPS = 2;
+constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
+constexpr size_t SHARED_BYTES = sizeof(rings) + 1024;
+static_assert(SHARED_BYTES <= 227 * 1024, "an H200 has 227 KB");
+
+#if HOPPER
+template <bool EXPERTS> __device__ void init_barriers(rings &r)
+{
+	for (int i = 0; i < RING; i++) {
+		barrier_init(&r.full[i], EXPERTS ? COPY_WARPS * WARP : 1);
+		barrier_init(&r.empty[i], EXPERTS ? WARPS : WARPS * CLUSTER);
+	}
+	for (int i = 0; i < SLOTS; i++) {
+		barrier_init(&r.known[i], WARP);
+		barrier_init(&r.done[i], WARPS);
+	}
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/* All threads of both blocks of a cluster. */
+__device__ void cluster_sync(void)
+{
+	asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+
+/* Half of a stage, to both blocks; its bytes count at either's barrier. */
+__device__ void copy_half(rings &r, const dense_work &w, uint32_t at, uint32_t k, uint32_t row)
+{
+	const uint32_t half = blockIdx.x % CLUSTER;
+
+	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+		     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
+			     smem_address(r.x[at]) + half * (STAGE_BYTES / CLUSTER)),
+		     "l"(&w.x), "r"(k), "r"(row + half * (MANY / CLUSTER)),
+		     "r"(smem_address(&r.full[at])), "h"((uint16_t)((1 << CLUSTER) - 1))
+		     : "memory");
+}
+
+/* One thread. */
+__device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
+{
+	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K;
+	tiles_of_block<false> tiles;
+	turn<RING> ring;
+
+	for (;;) {
+		const hopper_tile t = tiles.take(p, w, r);
+
+		if (!t.n)
+			break;
+		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
+			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
+			barrier_expect(&r.full[ring.at], STAGE_BYTES);
+			copy_half(r, w, ring.at, i * STAGE_K, t.first);
+		}
+	}
+}
+
+/* A copying thread has chunk % 8 of every eighth row. */
+__device__ void bring(const matmul_params &p, const experts_work &w, rings &r, uint32_t thread)
+{
+	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, chunk = thread % 8, first = thread / 8;
+	const uint32_t place = first * (STAGE_K * 2) + (chunk ^ first) * 16;
+	tiles_of_block<true> tiles;
+	turn<RING> ring;
+
+	static_assert(COPY_WARPS * WARP == 64, "eight rows at a time");
+	for (;;) {
+		const hopper_tile t = tiles.take(p, w, r);
+		const uint32_t rows = t.pairs - sizeof(r.slot[0].row) + first * 4;
+
+		if (!t.n)
+			break;
+		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
+			const uint32_t k = i * STAGE_K + chunk * 8, bytes = k < p.k ? 16 : 0;
+			uint32_t to = smem_address(r.x[ring.at]) + place;
+
+			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
+#pragma unroll 4
+			for (uint32_t row = 0; row < t.n; row += 8) {
+				const __nv_bfloat16 *from =
+					p.x + (size_t)load_word(rows + row * 4) * p.ldx + k;
+
+				/* Columns that are not there arrive as zeros. */
+				asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+						     to + row * (STAGE_K * 2)),
+					     "l"(from), "r"(bytes)
+					     : "memory");
+			}
+			asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
+					     smem_address(&r.full[ring.at]))
+				     : "memory");
+		}
+	}
+	asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+/* How many tiles of pairs there are for this product. */
+__device__ uint32_t count_tiles(const matmul_params &p, const experts_work &w)
+{
+	const uint32_t n = *w.tiles.n, active = *p.list.n_active;
+
+	if (!p.without_last || !active)
+		return n;
+	return n - (p.list.offset[active] - p.list.offset[active - 1] + MANY - 1) / MANY;
+}
+
+/* Takes tile after tile and tells the others of it; a warp. */
+__device__ void schedule(const matmul_params &p, const experts_work &w, rings &r)
+{
+	const uint32_t lane = threadIdx.x % WARP, n_tiles = count_tiles(p, w) * w.row_blocks;
+	turn<SLOTS> to;
+	uint32_t t;
+
+	do {
+		pairs_slot &slot = r.slot[to.at];
+
+		barrier_wait(&r.done[to.at], to.odd ^ 1);
+		t = lane == 0 ? atomicAdd(w.ticket, 1) : 0;
+		t = __shfl_sync(~0u, t, 0);
+		if (t < n_tiles) {
+			const uint32_t tile = w.tiles.tile[t / w.row_blocks], index = tile >> 16;
+			const uint32_t first = p.list.offset[index] + (tile & 0xffff) * MANY,
+				       n = min((uint32_t)MANY, p.list.offset[index + 1] - first);
+
+			if (lane == 0) {
+				slot.n = n;
+				slot.row_block = t % w.row_blocks;
+				slot.expert = p.list.active[index];
+			}
+			for (uint32_t i = lane; i < (n + 7) / 8 * 8; i += WARP) {
+				const uint32_t pair = p.list.pair[first + min(i, n - 1)];
+
+				slot.pair[i] = pair;
+				slot.row[i] = p.x_per_slot ? pair : pair / p.n_slots;
+			}
+		} else if (lane == 0) {
+			slot.n = 0;
+			/* Every block comes here once; the last leaves things as they were. */
+			if (t == n_tiles + gridDim.x - 1)
+				*w.ticket = 0;
+		}
+		barrier_arrive(&r.known[to.at]);
+		to.next();
+	} while (t < n_tiles);
+}
+
+/* What the third warpgroup does. */
+__device__ void help(const matmul_params &p, const dense_work &w, rings &r)
+{
+	chain_wait();
+	chain_release();
+	if (threadIdx.x == THREADS)
+		bring(p, w, r);
+}
+
+__device__ void help(const matmul_params &p, const experts_work &w, rings &r)
+{
+	const uint32_t warp = threadIdx.x / WARP - WARPS;
+
+	chain_wait();
+	chain_release();
+	if (warp < COPY_WARPS)
+		bring(p, w, r, threadIdx.x - THREADS);
+	else if (warp == COPY_WARPS)
+		schedule(p, w, r);
+}
+#endif
+
+template <enum matmul_format F, bool EXPERTS, class work>
+__global__ void __launch_bounds__(HOPPER_THREADS, 1)
+	hopper_kernel(const __grid_constant__ matmul_params p, const __grid_constant__ work w,
+		      uint32_t lead)
+{
+#if HOPPER
+	extern __shared__ char raw[];
+	rings &r = *(rings *)(raw + (-smem_address(raw) & 1023));
+
+	if (threadIdx.x == 0)
+		init_barriers<EXPERTS>(r);
+	if (EXPERTS)
+		__syncthreads();
+	else
+		cluster_sync();
+	if (threadIdx.x >= THREADS) {
+		asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COPY_REGISTERS));
+		help(p, w, r);
+	} else {
+		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
+		multiply_tiles<F, EXPERTS>(p, w, r, lead);
+	}
+	if (!EXPERTS)	/* the other block's copies and barriers end here, too */
+		cluster_sync();
+#else
+	__trap();	/* never launched: prefill_hopper_here() */
+#endif
+}
+
+typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
+			      const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
+			      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
+			      CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+/* The driver's encoder, found at run time: the tree does not link libcuda. */
+encode_tiled *encoder(void)
+{
+	static encode_tiled *found;
+	cudaDriverEntryPointQueryResult result;
+	void *p = NULL;
+
+	if (!found &&
+	    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault,
+					     &result) == cudaSuccess &&
+	    result == cudaDriverEntryPointSuccess)
+		found = (encode_tiled *)p;
+	return found;
+}
+
+/* x, a box of half of a stage. */
+int map_x(const matmul_params &p, CUtensorMap *ret)
+{
+	const cuuint64_t dims[2] = { p.k, p.n_cols }, strides[1] = { (cuuint64_t)p.ldx * 2 };
+	const cuuint32_t box[2] = { STAGE_K, MANY / CLUSTER }, step[2] = { 1, 1 };
+	encode_tiled *encode = encoder();
+
+	if (!encode)
+		return -ENODEV;
+	return encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)p.x, dims, strides, box, step,
+		      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+		      CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+		      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS ?
+		       0 :
+		       -EINVAL;
+}
+
+uint32_t lead_stages(void)
+{
+	const char *s = getenv("HEARTH_X_LEAD");
+
+	return s ? (uint32_t)atoi(s) : 0;
+}
+
+template <enum matmul_format F, bool EXPERTS, class work>
+int launch(const matmul_params &p, const work &w, uint32_t blocks, cudaStream_t stream)
+{
+	auto kernel = hopper_kernel<F, EXPERTS, work>;
+
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)SHARED_BYTES) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(blocks), HOPPER_THREADS, SHARED_BYTES, EXPERTS ? 1 : CLUSTER,
+			    stream, p, w, lead_stages());
+}
+
+template <bool EXPERTS, class work>
+int launch(enum matmul_format f, const matmul_params &p, const work &w, uint32_t blocks,
+	   cudaStream_t stream)
+{
+	switch (f) {
+	case MATMUL_BF16: return launch<MATMUL_BF16, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_FP8: return launch<MATMUL_FP8, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_NVFP4: return launch<MATMUL_NVFP4, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_N_FORMATS: break;
+	}
+	return -EINVAL;
+}
+
+} /* namespace */
+
+bool prefill_hopper_here(void)
+{
+	static int major;
+	int device;
+
+	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
+		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+			       cudaSuccess))
+		major = 0;
+	return major == 9 && device_sms() >= CLUSTER;
+}
+
+int prefill_hopper_dense(const struct matmul_params *p, enum matmul_format f, cudaStream_t stream)
+{
+	dense_work w;
+	int rc;
+
+	w.row_blocks = row_blocks_of(*p);
+	w.row_pairs = (w.row_blocks + CLUSTER - 1) / CLUSTER;
+	w.n_tiles = w.row_pairs * ((p->n_cols + MANY - 1) / MANY);
+	rc = map_x(*p, &w.x);
+	return rc ? rc :
+		    launch<false>(f, *p, w,
+				  CLUSTER * min((uint32_t)device_sms() / CLUSTER, w.n_tiles), stream);
+}
+
+int prefill_hopper_experts(const struct matmul_params *p, enum matmul_format f,
+			   const struct prefill_list *list, uint32_t max_tiles, cudaStream_t stream)
+{
+	const experts_work w = { { list->n_tiles, list->tile, 0, MANY },
+				 list->n_tiles + 1,
+				 row_blocks_of(*p) };
+
+	return launch<true>(f, *p, w, min((uint32_t)device_sms(), max_tiles * w.row_blocks), stream);
+}
