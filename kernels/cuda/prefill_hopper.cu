@@ -56,14 +56,15 @@ __device__ void copy_half(rings &r, const dense_work &w, uint32_t at, uint32_t k
 __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 {
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K;
-	tiles_of_block<false> tiles;
+	turn<SLOTS> tiles;
 	turn<RING> ring;
 
 	for (;;) {
-		const hopper_tile t = tiles.take(p, w, r);
+		const tile_slot &t = take(r, tiles);
 
 		if (!t.n)
 			break;
+#pragma unroll 1	/* the registers are few */
 		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
 			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
 			barrier_expect(&r.full[ring.at], STAGE_BYTES);
@@ -73,19 +74,19 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 }
 
 /* A copying thread has chunk % 8 of every eighth row. */
-__device__ void bring(const matmul_params &p, const experts_work &w, rings &r, uint32_t thread)
+__device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 {
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, chunk = thread % 8, first = thread / 8;
 	const uint32_t place = first * (STAGE_K * 2) + (chunk ^ first) * 16;
-	tiles_of_block<true> tiles;
+	turn<SLOTS> tiles;
 	turn<RING> ring;
 
 	static_assert(COPY_WARPS * WARP == 64, "eight rows at a time");
 	for (;;) {
-		const hopper_tile t = tiles.take(p, w, r);
-		const uint32_t rows = t.pairs - sizeof(r.slot[0].row) + first * 4;
+		const tile_slot &t = take(r, tiles);
+		const uint32_t n = t.n, rows = smem_address(t.row) + first * 4;
 
-		if (!t.n)
+		if (!n)
 			break;
 		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
 			const uint32_t k = i * STAGE_K + chunk * 8, bytes = k < p.k ? 16 : 0;
@@ -93,7 +94,7 @@ __device__ void bring(const matmul_params &p, const experts_work &w, rings &r, u
 
 			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
 #pragma unroll 4
-			for (uint32_t row = 0; row < t.n; row += 8) {
+			for (uint32_t row = 0; row < n; row += 8) {
 				const __nv_bfloat16 *from =
 					p.x + (size_t)load_word(rows + row * 4) * p.ldx + k;
 
@@ -111,65 +112,140 @@ __device__ void bring(const matmul_params &p, const experts_work &w, rings &r, u
 	asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-/* How many tiles of pairs there are for this product. */
+/* How many tiles there are for this product. */
+__device__ uint32_t count_tiles(const matmul_params &, const dense_work &w)
+{
+	return w.n_tiles;
+}
+
 __device__ uint32_t count_tiles(const matmul_params &p, const experts_work &w)
 {
 	const uint32_t n = *w.tiles.n, active = *p.list.n_active;
 
 	if (!p.without_last || !active)
-		return n;
-	return n - (p.list.offset[active] - p.list.offset[active - 1] + MANY - 1) / MANY;
+		return n * w.row_blocks;
+	const uint32_t last = p.list.offset[active] - p.list.offset[active - 1];
+
+	return (n - (last + MANY - 1) / MANY) * w.row_blocks;
+}
+
+/* What sums of the tile's rows of W are multiplied with at the end; a warp. */
+template <enum matmul_format F>
+__device__ void find_scales(const matmul_params &p, tile_slot &slot, uint32_t row_block,
+			    uint32_t expert)
+{
+	const uint32_t lane = threadIdx.x % WARP, tile = row_block * WARPS + lane / 4;
+	const float *scales = tile_scales<F>(p, expert, min(tile, p.n_tiles - 1));
+
+#pragma unroll
+	for (uint32_t i = 0; i < MATMUL_TILE; i += 4)
+		slot.scale[lane / 4 * MATMUL_TILE + i + lane % 4] =
+			scale_of<F>(scales, i + lane % 4);
+}
+
+/* Tile `t` of a cluster: eight tiles of x, then the next rows of W (place_dense()), two row blocks
+ * a cluster. */
+template <enum matmul_format F>
+__device__ void find(const matmul_params &p, const dense_work &w, uint32_t t, tile_slot &slot)
+{
+	const uint32_t group = t / w.group, in = t % w.group, wide = min(8u, w.col_tiles - group * 8),
+		       first = (group * 8 + in % wide) * MANY,
+		       row_block = in / wide * CLUSTER + blockIdx.x % CLUSTER;
+
+	if (threadIdx.x % WARP == 0) {
+		slot.first = first;
+		slot.n = min((uint32_t)MANY, p.n_cols - first);
+		slot.row_block = row_block;
+		slot.expert = 0;
+	}
+	find_scales<F>(p, slot, row_block, 0);
+}
+
+/* All row blocks of a tile of pairs, then the next. */
+template <enum matmul_format F>
+__device__ void find(const matmul_params &p, const experts_work &w, uint32_t t, tile_slot &slot)
+{
+	const uint32_t lane = threadIdx.x % WARP, row_block = t % w.row_blocks;
+	const uint32_t tile = w.tiles.tile[t / w.row_blocks], index = tile >> 16,
+		       expert = p.list.active[index];
+	const uint32_t first = p.list.offset[index] + (tile & 0xffff) * MANY,
+		       n = min((uint32_t)MANY, p.list.offset[index + 1] - first);
+
+	if (lane == 0) {
+		slot.n = n;
+		slot.row_block = row_block;
+		slot.expert = expert;
+	}
+	for (uint32_t i = lane; i < (n + 7) / 8 * 8; i += WARP) {
+		const uint32_t pair = p.list.pair[first + min(i, n - 1)];
+
+		slot.pair[i] = pair;
+		slot.row[i] = p.x_per_slot ? pair : pair / p.n_slots;
+	}
+	find_scales<F>(p, slot, row_block, expert);
+}
+
+/* The next tile that nobody has yet.  Dense ones take the same time: every cluster its share. */
+__device__ uint32_t ticket(const dense_work &, uint32_t before)
+{
+	return before == ~0u ? blockIdx.x / CLUSTER : before + gridDim.x / CLUSTER;
+}
+
+__device__ uint32_t ticket(const experts_work &w, uint32_t)
+{
+	const uint32_t t = threadIdx.x % WARP == 0 ? atomicAdd(w.ticket, 1) : 0;
+
+	return __shfl_sync(~0u, t, 0);
+}
+
+/* Every block comes here once; the last leaves things as they were. */
+__device__ void no_more(const dense_work &, uint32_t, uint32_t) {}
+
+__device__ void no_more(const experts_work &w, uint32_t t, uint32_t n_tiles)
+{
+	if (t == n_tiles + gridDim.x - 1)
+		*w.ticket = 0;
 }
 
 /* Takes tile after tile and tells the others of it; a warp. */
-__device__ void schedule(const matmul_params &p, const experts_work &w, rings &r)
+template <enum matmul_format F, class work>
+__device__ void schedule(const matmul_params &p, const work &w, rings &r)
 {
-	const uint32_t lane = threadIdx.x % WARP, n_tiles = count_tiles(p, w) * w.row_blocks;
+	const uint32_t n_tiles = count_tiles(p, w);
 	turn<SLOTS> to;
-	uint32_t t;
+	uint32_t t = ~0u;
 
 	do {
-		pairs_slot &slot = r.slot[to.at];
+		tile_slot &slot = r.slot[to.at];
 
 		barrier_wait(&r.done[to.at], to.odd ^ 1);
-		t = lane == 0 ? atomicAdd(w.ticket, 1) : 0;
-		t = __shfl_sync(~0u, t, 0);
+		t = ticket(w, t);
 		if (t < n_tiles) {
-			const uint32_t tile = w.tiles.tile[t / w.row_blocks], index = tile >> 16;
-			const uint32_t first = p.list.offset[index] + (tile & 0xffff) * MANY,
-				       n = min((uint32_t)MANY, p.list.offset[index + 1] - first);
-
-			if (lane == 0) {
-				slot.n = n;
-				slot.row_block = t % w.row_blocks;
-				slot.expert = p.list.active[index];
-			}
-			for (uint32_t i = lane; i < (n + 7) / 8 * 8; i += WARP) {
-				const uint32_t pair = p.list.pair[first + min(i, n - 1)];
-
-				slot.pair[i] = pair;
-				slot.row[i] = p.x_per_slot ? pair : pair / p.n_slots;
-			}
-		} else if (lane == 0) {
+			find<F>(p, w, t, slot);
+		} else if (threadIdx.x % WARP == 0) {
 			slot.n = 0;
-			/* Every block comes here once; the last leaves things as they were. */
-			if (t == n_tiles + gridDim.x - 1)
-				*w.ticket = 0;
+			no_more(w, t, n_tiles);
 		}
 		barrier_arrive(&r.known[to.at]);
 		to.next();
 	} while (t < n_tiles);
 }
 
-/* What the third warpgroup does. */
+/* What the third warpgroup does.  Dense tiles, and so the weights, are known before x is there. */
+template <enum matmul_format F>
 __device__ void help(const matmul_params &p, const dense_work &w, rings &r)
 {
+	const uint32_t thread = threadIdx.x - THREADS;
+
+	if (thread >= COPY_WARPS * WARP && thread < (COPY_WARPS + 1) * WARP)
+		schedule<F>(p, w, r);
 	chain_wait();
 	chain_release();
-	if (threadIdx.x == THREADS)
+	if (thread == 0)
 		bring(p, w, r);
 }
 
+template <enum matmul_format F>
 __device__ void help(const matmul_params &p, const experts_work &w, rings &r)
 {
 	const uint32_t warp = threadIdx.x / WARP - WARPS;
@@ -177,9 +253,9 @@ __device__ void help(const matmul_params &p, const experts_work &w, rings &r)
 	chain_wait();
 	chain_release();
 	if (warp < COPY_WARPS)
-		bring(p, w, r, threadIdx.x - THREADS);
+		bring(p, r, threadIdx.x - THREADS);
 	else if (warp == COPY_WARPS)
-		schedule(p, w, r);
+		schedule<F>(p, w, r);
 }
 #endif
 
@@ -200,10 +276,10 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 		cluster_sync();
 	if (threadIdx.x >= THREADS) {
 		asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COPY_REGISTERS));
-		help(p, w, r);
+		help<F>(p, w, r);
 	} else {
 		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
-		multiply_tiles<F, EXPERTS>(p, w, r, lead);
+		multiply_tiles<F, EXPERTS>(p, r, lead);
 	}
 	if (!EXPERTS)	/* the other block's copies and barriers end here, too */
 		cluster_sync();
@@ -298,12 +374,12 @@ bool prefill_hopper_here(void)
 int prefill_hopper_dense(const struct matmul_params *p, enum matmul_format f, cudaStream_t stream)
 {
 	dense_work w;
-	int rc;
+	const uint32_t row_pairs = (row_blocks_of(*p) + CLUSTER - 1) / CLUSTER;
 
-	w.row_blocks = row_blocks_of(*p);
-	w.row_pairs = (w.row_blocks + CLUSTER - 1) / CLUSTER;
-	w.n_tiles = w.row_pairs * ((p->n_cols + MANY - 1) / MANY);
-	rc = map_x(*p, &w.x);
+	w.col_tiles = (p->n_cols + MANY - 1) / MANY;
+	w.group = 8 * row_pairs;
+	w.n_tiles = row_pairs * w.col_tiles;
+	const int rc = map_x(*p, &w.x);
 	return rc ? rc :
 		    launch<false>(f, *p, w,
 				  CLUSTER * min((uint32_t)device_sms() / CLUSTER, w.n_tiles), stream);

@@ -8,27 +8,26 @@
 #ifndef HEARTH_KERNELS_CUDA_PREFILL_HOPPER_CUH
 #define HEARTH_KERNELS_CUDA_PREFILL_HOPPER_CUH
 
-#include <type_traits>
-
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
 
 namespace {
 
-constexpr int RING = 6, SLOTS = 2;		/* stages of x; tiles of an expert's pairs */
+constexpr int RING = 6, SLOTS = 2;		/* stages of x; tiles: this one, the next */
 constexpr int STAGE_BYTES = MANY * STAGE_K * 2;
 constexpr int CLUSTER = 2;			/* dense: blocks that share stages of x */
 
-/* A tile of an expert's pairs, as the scheduling warp found it. */
-struct pairs_slot {
-	uint32_t n, row_block, expert;	/* n = 0: there are no more */
-	uint32_t row[MANY], pair[MANY];	/* of x, of y; row: up to the next multiple of 8 */
+/* Which rows of W and of x a tile has, as the scheduling warp found it. */
+struct tile_slot {
+	uint32_t n, first, row_block, expert;	/* n = 0: there are no more */
+	float scale[WARPS * MATMUL_TILE];	/* of the rows of W, as scale_of() */
+	uint32_t row[MANY], pair[MANY];	/* experts: of x, of y; row: up to the next multiple of 8 */
 };
 
 struct rings {
 	alignas(1024) char x[RING][STAGE_BYTES];
 	uint64_t full[RING], empty[RING], known[SLOTS], done[SLOTS];
-	pairs_slot slot[SLOTS];
+	tile_slot slot[SLOTS];
 };
 
 /* A place of a ring of N, and how often it went around: even or odd. */
@@ -42,14 +41,10 @@ template <int N> struct turn {
 	}
 };
 
-/* What tiles a block has, one after the other.  n = 0: there are no more. */
-struct hopper_tile {
-	uint32_t n, first, row_block, expert, pairs;	/* pairs: shared address */
-};
-
 struct dense_work {
 	CUtensorMap x;
-	uint32_t row_blocks, row_pairs, n_tiles;	/* tiles of a cluster: row_pairs x tiles of x */
+	/* of a cluster's tiles: in a row of all rows of W, times eight; along x; all */
+	uint32_t group, col_tiles, n_tiles;
 };
 
 struct experts_work {
@@ -58,54 +53,15 @@ struct experts_work {
 	uint32_t row_blocks;
 };
 
-template <bool EXPERTS> struct tiles_of_block;
+/* The next tile, known from here on. */
+__device__ __forceinline__ const tile_slot &take(rings &r, turn<SLOTS> &turn)
+{
+	const tile_slot &slot = r.slot[turn.at];
 
-/* Eight tiles of x, then the next rows of W (place_dense()), two row blocks a cluster. */
-template <> struct tiles_of_block<false> {
-	uint32_t at = blockIdx.x / CLUSTER;
-
-	__device__ hopper_tile take(const matmul_params &p, const dense_work &w, rings &)
-	{
-		const uint32_t col_tiles = (p.n_cols + MANY - 1) / MANY, group = at / (8 * w.row_pairs);
-		const uint32_t in = at % (8 * w.row_pairs), wide = min(8u, col_tiles - group * 8);
-		hopper_tile t = {};
-
-		if (at >= w.n_tiles)
-			return t;
-		t.row_block = in / wide * CLUSTER + blockIdx.x % CLUSTER;
-		t.first = (group * 8 + in % wide) * MANY;
-		t.n = min((uint32_t)MANY, p.n_cols - t.first);
-		at += gridDim.x / CLUSTER;
-		return t;
-	}
-	__device__ void done(rings &) {}
-};
-
-template <> struct tiles_of_block<true> {
-	turn<SLOTS> to, from;
-
-	__device__ hopper_tile take(const matmul_params &, const experts_work &, rings &s)
-	{
-		const pairs_slot &slot = s.slot[to.at];
-		hopper_tile t = {};
-
-		barrier_wait(&s.known[to.at], to.odd);
-		t.n = slot.n;
-		t.row_block = slot.row_block;
-		t.expert = slot.expert;
-		t.pairs = smem_address(slot.pair);
-		to.next();
-		return t;
-	}
-	/* The oldest tile is done with. */
-	__device__ void done(rings &s)
-	{
-		__syncwarp();
-		if (threadIdx.x % WARP == 0)
-			barrier_arrive(&s.done[from.at]);
-		from.next();
-	}
-};
+	barrier_wait(&r.known[turn.at], turn.odd);
+	turn.next();
+	return slot;
+}
 
 __device__ __forceinline__ uint32_t load_word(uint32_t shared_address)
 {
@@ -117,11 +73,11 @@ __device__ __forceinline__ uint32_t load_word(uint32_t shared_address)
 
 /* The output rows of a tile: an expert's pairs, from shared memory when they are wanted. */
 template <bool EXPERTS> struct hopper_rows {
-	uint32_t n, first, expert, pairs;
+	uint32_t n, at;		/* at: shared address of the pairs; dense: the first row */
 
 	__device__ uint32_t row(uint32_t i) const
 	{
-		return EXPERTS ? load_word(pairs + i * 4) : first + i;
+		return EXPERTS ? load_word(at + i * 4) : at + i;
 	}
 };
 
@@ -171,25 +127,15 @@ __device__ __forceinline__ void issue(sums<MANY> &s, const frags<STEPS> &w, uint
 	wgmma_commit();
 }
 
-template <int STEPS>
-__device__ __forceinline__ void issue_half(float (&h)[64], const frags<STEPS> &w, uint32_t x)
-{
-	wgmma_fence();
-#pragma unroll
-	for (int i = 0; i < STEPS; i++)
-		wgmma_64x128(h, w.f[i], wgmma_rows(x + i * 32));
-	wgmma_commit();
-}
-
 /* A warp's weights: one unit, whose parts are asked for again as soon as they are in use. */
 template <enum matmul_format F> struct hopper_weights {
-	static constexpr int STEPS = 2;	/* of a set: FP8's units are larger */
+	static constexpr int STEPS = F == MATMUL_FP8 ? 1 : 2;	/* of a set */
 	struct unit<F> w;
 	frags<STEPS> set[2];	/* bfloat16: multiplied now, and just before */
 
 	/* Multiplies a stage.  When it returns, the stage before is done with. */
 	template <int N>
-	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *scale, const uint4 *next, bool more, int quarter,
+	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *scale, const uint4 *next, int quarter,
 			      uint32_t x)
 	{
 #pragma unroll
@@ -198,68 +144,43 @@ template <enum matmul_format F> struct hopper_weights {
 			frags<STEPS> &now = set[n % 2];
 
 			now.take(w, n * STEPS);
-			multiply<N>(s, scale, now, n * STEPS, x + i * STEPS * 32);
+			if constexpr (F == MATMUL_FP8)
+				if (n * STEPS % 8 == 0)
+					rescale<N>(s, scale, n * STEPS / 8);
+			issue<N>(s, now, x + i * STEPS * 32);
+			wgmma_wait<1>();
 			set[1 - n % 2].keep();
 		}
-		refill(quarter, next, more);
+		refill(quarter, next);
 	}
+	/* The next 128 columns have another scale.  The other warpgroup multiplies meanwhile. */
 	template <int N>
-	__device__ __forceinline__ void multiply(sums<MANY> &s, fp8_scale *scale, const frags<STEPS> &now, int step,
-				 uint32_t x)
+	__device__ __forceinline__ void rescale(sums<MANY> &s, fp8_scale *scale, int half)
 	{
-		if (F == MATMUL_FP8 && step % 8 == 0) {
-			rescale<N>(s, scale, now, step / 8, x);
-		} else if (F == MATMUL_FP8 && N == 256) {
-			issue_half(s.h[0], now, x);
-			issue_half(s.h[1], now, x + 128 * STAGE_K * 2);
-			wgmma_wait<2>();
-		} else {
-			issue<N>(s, now, x);
-			wgmma_wait<1>();
-		}
-	}
-	/* The next 128 columns have another scale.  Half of the sums are brought to it while the
-	 * other half is multiplied. */
-	template <int N>
-	__device__ __forceinline__ void rescale(sums<MANY> &s, fp8_scale *scale, const frags<STEPS> &now, int half,
-				uint32_t x)
-	{
-		if constexpr (F == MATMUL_FP8) {
-			const float low = fp8_scale::change(&scale->low, w.low[half]),
-				    high = fp8_scale::change(&scale->high, w.high[half]);
+		const float low = fp8_scale::change(&scale->low, w.low[half]),
+			    high = fp8_scale::change(&scale->high, w.high[half]);
 
-			if constexpr (N == 256) {
-				wgmma_wait<1>(s.h[0]);
-				fp8_scale::apply(s.h[0], low, high);
-				issue_half(s.h[0], now, x);
-				wgmma_wait<1>(s.h[1]);
-				fp8_scale::apply(s.h[1], low, high);
-				issue_half(s.h[1], now, x + 128 * STAGE_K * 2);
-			} else {
-				wgmma_wait<0>(s.h[0]);
-				wgmma_wait<0>(s.h[1]);
-				fp8_scale::apply(s.h[0], low, high);
-				if (N > 128)
-					fp8_scale::apply(s.h[1], low, high);
-				issue<N>(s, now, x);
-			}
-		}
+		wgmma_wait<0>(s.h[0]);
+		wgmma_wait<0>(s.h[1]);
+		fp8_scale::apply(s.h[0], low, high);
+		if (N > 128)
+			fp8_scale::apply(s.h[1], low, high);
 	}
-	__device__ __forceinline__ void refill(int quarter, const uint4 *next, bool more)
+	__device__ __forceinline__ void refill(int quarter, const uint4 *next)
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, true);
 		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, more);
+			w.refill_scales(next, threadIdx.x % WARP, true);
 	}
 	/* The tile ends; its last unit had `blocks` stages. */
-	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next, bool more)
+	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next)
 	{
 #pragma unroll
 		for (int quarter = 1; quarter < 4; quarter++)
 			if (quarter >= (int)blocks)
-				refill(quarter, next, more);
+				refill(quarter, next);
 	}
 };
 
@@ -268,7 +189,7 @@ template <> struct hopper_weights<MATMUL_BF16> {
 
 	/* `next` stands right behind where w came from, but for a tile's last unit. */
 	template <int N>
-	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *, const uint4 *next, bool more, int quarter,
+	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *, const uint4 *next, int quarter,
 			      uint32_t x)
 	{
 		frags<4> now;
@@ -277,71 +198,62 @@ template <> struct hopper_weights<MATMUL_BF16> {
 		issue<N>(s, now, x);
 		wgmma_wait<1>();	/* the stage before is done with; its weights may go */
 		if (quarter)
-			refill(quarter - 1, next, more);
+			refill(quarter - 1, next);
 	}
 	/* The first stage of a unit frees the end of the one before, whose place is this unit's. */
-	__device__ __forceinline__ void begun(const uint4 *from) { refill(3, from, true); }
-	__device__ __forceinline__ void refill(int quarter, const uint4 *from, bool more)
+	__device__ __forceinline__ void begun(const uint4 *from) { refill(3, from); }
+	__device__ __forceinline__ void refill(int quarter, const uint4 *from)
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, more);
+			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, true);
 	}
-	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next, bool more)
+	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next)
 	{
 #pragma unroll
 		for (int quarter = 0; quarter < 4; quarter++)
 			if (quarter + 1 >= (int)blocks)
-				refill(quarter, next, more);
+				refill(quarter, next);
 	}
 };
 
 /* What a warp keeps from tile to tile. */
 template <enum matmul_format F, bool EXPERTS> struct hopper_state {
-	using work = std::conditional_t<EXPERTS, experts_work, dense_work>;
+	static constexpr int UNIT = unit<F>::bytes / 16;
 	hopper_weights<F> weights;
-	tiles_of_block<EXPERTS> tiles;
 	turn<RING> ring;
+	turn<SLOTS> tiles;		/* behind the next tile */
 	const uint4 *from;		/* the unit in registers */
-	hopper_tile next;
-	row_scales scale;		/* of this tile's rows */
 	uint32_t lead;			/* stages until the other warpgroup may begin */
 
-	static __device__ uint32_t tile_of(const hopper_tile &t)
+	static __device__ __forceinline__ uint32_t tile_of(const tile_slot &t)
 	{
 		return t.row_block * WARPS + threadIdx.x / WARP;
 	}
-	static __device__ const uint4 *weights_of(const matmul_params &p, const hopper_tile &t)
+	static __device__ __forceinline__ const uint4 *weights_of(const matmul_params &p,
+								  const tile_slot &t)
 	{
 		return (const uint4 *)(p.w + ((size_t)t.expert * p.n_tiles +
 					      min(tile_of(t), p.n_tiles - 1)) *
 						     p.n_slices * unit<F>::bytes);
 	}
-	__device__ void load_scales(const matmul_params &p, uint32_t expert, uint32_t tile)
-	{
-		const uint32_t g = threadIdx.x % WARP / 4;
-		const float *scales = tile_scales<F>(p, expert, min(tile, p.n_tiles - 1));
-
-		scale = { scale_of<F>(scales, g), scale_of<F>(scales, g + 8) };
-	}
 	/* The sums of this warp's rows with N of the tile's columns. */
 	template <int N>
-	__device__ __forceinline__ void multiply(const matmul_params &p, const work &w, rings &r, const hopper_tile &t,
-				 sums<MANY> &s, fp8_scale *unit_scale)
+	__device__ __forceinline__ void multiply(const matmul_params &p, rings &r, const tile_slot &t, sums<MANY> &s,
+				 fp8_scale *unit_scale)
 	{
 		const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K;
 		const uint4 *following = from;
 		uint32_t before = RING;
-		bool more = true;
 
 		for (uint32_t slice = 0; slice < p.n_slices; slice++) {
 			from = following;
-			following += unit<F>::bytes / 16;
+			following += UNIT;
 			if (slice + 1 == p.n_slices) {
-				load_scales(p, t.expert, tile_of(t));
-				next = tiles.take(p, w, r);
-				more = next.n != 0;
-				following = weights_of(p, next);
+				const tile_slot &next = take(r, tiles);
+
+				/* After the last tile the last unit comes again, for nobody. */
+				following = next.n ? weights_of(p, next) : from;
 			}
 #pragma unroll
 			for (int quarter = 0; quarter < 4; quarter++) {
@@ -350,7 +262,7 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 				barrier_wait(&r.full[ring.at], ring.odd);
 				if (EXPERTS)	/* copies of threads, not of the copy engine */
 					asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-				weights.template stage<N>(s, unit_scale, following, more, quarter,
+				weights.template stage<N>(s, unit_scale, following, quarter,
 							  smem_address(r.x[ring.at]));
 				if constexpr (F == MATMUL_BF16)
 					if (quarter == 0 && slice)
@@ -367,61 +279,69 @@ out:
 		wgmma_wait<0>(s.h[0]);
 		wgmma_wait<0>(s.h[1]);
 		give_back<EXPERTS>(r, before);
-		weights.end(n_blocks - (p.n_slices - 1) * 4, following, more);
+		weights.end(n_blocks - (p.n_slices - 1) * 4, following);
 		from = following;
 	}
 };
 
+/* Of this lane's rows. */
+__device__ __forceinline__ row_scales scales_of(const tile_slot &t)
+{
+	const float *scale = &t.scale[threadIdx.x / WARP * MATMUL_TILE + threadIdx.x % WARP / 4];
+
+	return { scale[0], scale[8] };
+}
+
 /* All tiles of a block, for one of its multiplying warps. */
 template <enum matmul_format F, bool EXPERTS>
-__device__ void multiply_tiles(const matmul_params &p,
-			       const typename hopper_state<F, EXPERTS>::work &w, rings &r, uint32_t lead)
+__device__ void multiply_tiles(const matmul_params &p, rings &r, uint32_t lead)
 {
 	hopper_state<F, EXPERTS> h;
 	sums<MANY> s;
 
-	if (EXPERTS)
-		chain_wait();
-	h.next = h.tiles.take(p, w, r);
-	if (h.next.n) {
-		h.from = h.weights_of(p, h.next);
+	const tile_slot *t = &take(r, h.tiles);
+	if (t->n) {
+		h.from = h.weights_of(p, *t);
 		h.weights.w.load(h.from, threadIdx.x % WARP);
 	}
-	if (!EXPERTS)
-		chain_wait();
+	chain_wait();
 	chain_release();
 	h.lead = 0;
-	if (lead && h.next.n) {
+	if (lead && t->n) {
 		if (threadIdx.x < THREADS / 2)
 			h.lead = min(lead, (p.k + STAGE_K - 1) / STAGE_K);
 		else
 			asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
 	}
-	while (h.next.n) {
-		const hopper_tile t = h.next;
+	for (uint32_t n = t->n; n; n = t->n) {
 		fp8_scale unit_scale;
 
 #pragma unroll
 		for (int i = 0; i < 128; i++)
 			s.h[i / 64][i % 64] = 0;
-		if (t.n > 192)
-			h.template multiply<256>(p, w, r, t, s, &unit_scale);
-		else if (t.n > 128)
-			h.template multiply<192>(p, w, r, t, s, &unit_scale);
-		else if (t.n > 64)
-			h.template multiply<128>(p, w, r, t, s, &unit_scale);
-		else if (t.n > 32)
-			h.template multiply<64>(p, w, r, t, s, &unit_scale);
+		if (n > 192)
+			h.template multiply<256>(p, r, *t, s, &unit_scale);
+		else if (n > 128)
+			h.template multiply<192>(p, r, *t, s, &unit_scale);
+		else if (n > 64)
+			h.template multiply<128>(p, r, *t, s, &unit_scale);
+		else if (n > 32)
+			h.template multiply<64>(p, r, *t, s, &unit_scale);
 		else
-			h.template multiply<32>(p, w, r, t, s, &unit_scale);
-		const hopper_rows<EXPERTS> rows = { t.n, t.first, t.expert, t.pairs };
-		const row_scales scale =
-			F == MATMUL_FP8 ? row_scales{ __fmul_rn(unit_scale.low, h.scale.low),
-						      __fmul_rn(unit_scale.high, h.scale.high) } :
-					  h.scale;
+			h.template multiply<32>(p, r, *t, s, &unit_scale);
+		const hopper_rows<EXPERTS> rows = { n, EXPERTS ? smem_address(t->pair) : t->first };
+		row_scales scale = scales_of(*t);
 
-		store_scaled<MANY>(p, rows, h.tile_of(t), s, scale);
-		h.tiles.done(r);
+		if (F == MATMUL_FP8)
+			scale = { __fmul_rn(unit_scale.low, scale.low),
+				  __fmul_rn(unit_scale.high, scale.high) };
+		store_scaled<MANY>(p, rows, h.tile_of(*t), s, scale);
+		/* Two slots: the next tile's is the other one. */
+		static_assert(SLOTS == 2, "");
+		__syncwarp();
+		if (threadIdx.x % WARP == 0)
+			barrier_arrive(&r.done[h.tiles.at]);
+		t = &r.slot[h.tiles.at ^ 1];
 	}
 }
 #endif
