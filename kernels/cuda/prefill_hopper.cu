@@ -15,6 +15,7 @@
 namespace {
 
 constexpr int HOPPER_THREADS = THREADS + 128, COPY_WARPS = 2;
+constexpr int LATE = 2;	/* stages that a copying thread has on their way behind the one it asks for */
 constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
 constexpr size_t SHARED_BYTES = sizeof(rings) + 1024;
 static_assert(SHARED_BYTES <= 227 * 1024, "an H200 has 227 KB");
@@ -73,21 +74,36 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 	}
 }
 
+/* Until at most PENDING stages of this thread's copies are on their way: then the stage at `at` is
+ * there, for the tensor core as well.  The fence is here and not where the stage is multiplied: it
+ * would wait for the weights that are on their way there. */
+template <int PENDING> __device__ void announce(rings &r, turn<RING> &at)
+{
+	asm volatile("cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(PENDING) : "memory");
+	barrier_arrive(&r.full[at.at]);
+	at.next();
+}
+
 /* A copying thread has chunk % 8 of every eighth row. */
 __device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 {
 	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, chunk = thread % 8, first = thread / 8;
 	const uint32_t place = first * (STAGE_K * 2) + (chunk ^ first) * 16;
 	turn<SLOTS> tiles;
-	turn<RING> ring;
+	turn<RING> ring, there;		/* asked for next; announced next */
+	uint32_t pending = 0;
 
 	static_assert(COPY_WARPS * WARP == 64, "eight rows at a time");
 	for (;;) {
+		/* Short tiles: the one before has to end for the next to be known. */
+		for (; pending && n_blocks <= LATE; pending--)
+			announce<0>(r, there);
 		const tile_slot &t = take(r, tiles);
 		const uint32_t n = t.n, rows = smem_address(t.row) + first * 4;
 
 		if (!n)
 			break;
+#pragma unroll 1
 		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
 			const uint32_t k = i * STAGE_K + chunk * 8, bytes = k < p.k ? 16 : 0;
 			uint32_t to = smem_address(r.x[ring.at]) + place;
@@ -104,12 +120,15 @@ __device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 					     "l"(from), "r"(bytes)
 					     : "memory");
 			}
-			asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
-					     smem_address(&r.full[ring.at]))
-				     : "memory");
+			asm volatile("cp.async.commit_group;" ::: "memory");
+			if (pending == LATE)
+				announce<LATE>(r, there);
+			else
+				pending++;
 		}
 	}
-	asm volatile("cp.async.wait_all;" ::: "memory");
+	for (; pending; pending--)
+		announce<0>(r, there);
 }
 
 /* How many tiles there are for this product. */

@@ -90,7 +90,8 @@ template <int C, bool EXPERTS> struct out_rows<C, hopper_rows<EXPERTS>> {
 };
 
 #if HOPPER
-/* This warp has read the stage; both blocks of a cluster write to it. */
+/* This warp has read the stage; both blocks of a cluster write to it.  Nothing that this warp wrote
+ * hangs on it, so no fence of the cluster's scope: that would wait for the weights on their way. */
 template <bool EXPERTS> __device__ __forceinline__ void give_back(rings &s, uint32_t at)
 {
 	const uint32_t lane = threadIdx.x % WARP;
@@ -100,7 +101,7 @@ template <bool EXPERTS> __device__ __forceinline__ void give_back(rings &s, uint
 			barrier_arrive(&s.empty[at]);
 	} else if (lane < CLUSTER) {
 		asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
-			     "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }"
+			     "mbarrier.arrive.shared::cluster.b64 _, [there]; }"
 			     ::"r"(smem_address(&s.empty[at])), "r"(lane) : "memory");
 	}
 }
@@ -260,8 +261,6 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 				if (slice * 4 + quarter >= n_blocks)
 					goto out;	/* of both: the last slice may be short */
 				barrier_wait(&r.full[ring.at], ring.odd);
-				if (EXPERTS)	/* copies of threads, not of the copy engine */
-					asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 				weights.template stage<N>(s, unit_scale, following, quarter,
 							  smem_address(r.x[ring.at]));
 				if constexpr (F == MATMUL_BF16)

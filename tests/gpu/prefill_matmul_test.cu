@@ -162,7 +162,12 @@ static void dense_test(enum matmul_format format, uint32_t n, uint32_t k, uint32
 		const uint32_t r = rng() % rows, c = rng() % n;
 		double size, want = m.dot(c, &x.h[(size_t)r * x.ld], &size);
 
-		right = right && near(want, size, (double)f32[(size_t)r * ldy + c], 0);
+		if (right && !near(want, size, (double)f32[(size_t)r * ldy + c], 0)) {
+			right = false;
+			printf("row %u, output %u: %g, not %g (sizes %g)\n", r, c, (double)f32[(size_t)r * ldy + c], want, size);
+			for (uint32_t b = 0; format == MATMUL_FP8 && b < (k + 127) / 128; b++)
+				printf("scale %u: %g\n", b, (double)m.fp8_scale[c / 128 * ((k + 127) / 128) + b]);
+		}
 		if (pairs) {
 			const uint32_t t = c / 16 * 8 + c % 8, g = c / 16 * 16 + c % 8;
 			const double gate = (double)f32[(size_t)r * ldy + g], up = (double)f32[(size_t)r * ldy + g + 8];
