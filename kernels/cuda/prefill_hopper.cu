@@ -14,13 +14,15 @@
 
 namespace {
 
-constexpr int HOPPER_THREADS = THREADS + 128, COPY_WARPS = 2;
-constexpr int LATE = 2;	/* stages that a copying thread has on their way behind the one it asks for */
-constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
+constexpr int HOPPER_THREADS = THREADS + 128;
 constexpr size_t SHARED_BYTES = sizeof(rings) + 1024;
 static_assert(SHARED_BYTES <= 227 * 1024, "an H200 has 227 KB");
 
 #if HOPPER
+constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
+constexpr int COPY_WARPS = 2;
+constexpr int LATE = 2;	/* stages that a copying thread has on their way behind the one it asks for */
+
 template <bool EXPERTS> __device__ void init_barriers(rings &r)
 {
 	for (int i = 0; i < RING; i++) {

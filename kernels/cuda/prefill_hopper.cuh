@@ -73,6 +73,7 @@ __device__ __forceinline__ uint32_t load_word(uint32_t shared_address)
 
 /* The output rows of a tile: an expert's pairs, from shared memory when they are wanted. */
 template <bool EXPERTS> struct hopper_rows {
+	static constexpr bool WIDE_STORES = true;
 	uint32_t n, at;		/* at: shared address of the pairs; dense: the first row */
 
 	__device__ uint32_t row(uint32_t i) const

@@ -78,6 +78,16 @@ __device__ void store_word(const matmul_params &p, bf16 *to, uint32_t row, uint3
 	}
 }
 
+/* Four neighbours of a row of y a lane: lanes of even q have the upper eight rows of W, the others
+ * the lower eight. */
+__device__ __forceinline__ uint2 join(uint32_t upper, uint32_t lower)
+{
+	const bool odd = threadIdx.x & 1;
+	const uint32_t got = __shfl_xor_sync(~0u, odd ? upper : lower, 1);
+
+	return odd ? make_uint2(got, lower) : make_uint2(upper, got);
+}
+
 template <int C, class X>
 __device__ void store_bf16(const matmul_params &p, const X &x, uint32_t tile,
 			   const sums<C> &s, row_scales scale)
@@ -85,6 +95,8 @@ __device__ void store_bf16(const matmul_params &p, const X &x, uint32_t tile,
 	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4,
 		       row = tile * MATMUL_TILE + 2 * q;
 	const out_rows<C, X> to(x, g);
+	const bool wide = X::WIDE_STORES && !(p.ldy % 4) && !((uintptr_t)p.y % 8) &&
+			  (tile + 1) * MATMUL_TILE <= p.n;
 
 #pragma unroll
 	for (int j = 0; j < C / 8; j++) {
@@ -98,7 +110,12 @@ __device__ void store_bf16(const matmul_params &p, const X &x, uint32_t tile,
 			transpose(__fmul_rn(v[2], scale.high), __fmul_rn(v[3], scale.high));
 		bf16 *y = (bf16 *)p.y + (size_t)to.row(j) * p.ldy + row;
 
-		if (j * 8 + g < x.n) {
+		if (wide) {
+			const uint2 both = join(upper, lower);
+
+			if (j * 8 + g < x.n)
+				*(uint2 *)(y - 2 * q + (q & 1) * 8 + (q & 2) * 2) = both;
+		} else if (j * 8 + g < x.n) {
 			store_word(p, y, row, upper);
 			store_word(p, y + 8, row + 8, lower);
 		}

@@ -58,6 +58,7 @@ template <int C> struct sums {
 
 /* Which pairs or rows of x a block has. */
 struct tile_of_x {
+	static constexpr bool WIDE_STORES = false;
 	const uint32_t *pair;	/* NULL: rows first .. first + n - 1 */
 	uint32_t first, n;
 	uint32_t expert, index;	/* and whose weights */
