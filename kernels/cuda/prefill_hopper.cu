@@ -11,8 +11,10 @@
 #include <stdlib.h>
 
 #include "kernels/cuda/prefill_hopper.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
-namespace {
+namespace
+{
 
 constexpr int HOPPER_THREADS = THREADS + 128;
 constexpr size_t SHARED_BYTES = sizeof(rings) + 1024;
@@ -21,7 +23,8 @@ static_assert(SHARED_BYTES <= 227 * 1024, "an H200 has 227 KB");
 #if HOPPER
 constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
 constexpr int COPY_WARPS = 2;
-constexpr int LATE = 2;	/* stages that a copying thread has on their way behind the one it asks for */
+constexpr int LATE =
+	2; /* stages that a copying thread has on their way behind the one it asks for */
 
 template <bool EXPERTS> __device__ void init_barriers(rings &r)
 {
@@ -67,7 +70,7 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 
 		if (!t.n)
 			break;
-#pragma unroll 1	/* the registers are few */
+#pragma unroll 1 /* the registers are few */
 		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
 			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
 			barrier_expect(&r.full[ring.at], STAGE_BYTES);
@@ -81,7 +84,8 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
  * would wait for the weights that are on their way there. */
 template <int PENDING> __device__ void announce(rings &r, turn<RING> &at)
 {
-	asm volatile("cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(PENDING) : "memory");
+	asm volatile("cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(PENDING)
+		     : "memory");
 	barrier_arrive(&r.full[at.at]);
 	at.next();
 }
@@ -89,10 +93,11 @@ template <int PENDING> __device__ void announce(rings &r, turn<RING> &at)
 /* A copying thread has chunk % 8 of every eighth row. */
 __device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 {
-	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, chunk = thread % 8, first = thread / 8;
+	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K, chunk = thread % 8,
+		       first = thread / 8;
 	const uint32_t place = first * (STAGE_K * 2) + (chunk ^ first) * 16;
 	turn<SLOTS> tiles;
-	turn<RING> ring, there;		/* asked for next; announced next */
+	turn<RING> ring, there; /* asked for next; announced next */
 	uint32_t pending = 0;
 
 	static_assert(COPY_WARPS * WARP == 64, "eight rows at a time");
@@ -169,7 +174,8 @@ __device__ void find_scales(const matmul_params &p, tile_slot &slot, uint32_t ro
 template <enum matmul_format F>
 __device__ void find(const matmul_params &p, const dense_work &w, uint32_t t, tile_slot &slot)
 {
-	const uint32_t group = t / w.group, in = t % w.group, wide = min(8u, w.col_tiles - group * 8),
+	const uint32_t group = t / w.group, in = t % w.group,
+		       wide = min(8u, w.col_tiles - group * 8),
 		       first = (group * 8 + in % wide) * MANY,
 		       row_block = in / wide * CLUSTER + blockIdx.x % CLUSTER;
 
@@ -220,7 +226,9 @@ __device__ uint32_t ticket(const experts_work &w, uint32_t)
 }
 
 /* Every block comes here once; the last leaves things as they were. */
-__device__ void no_more(const dense_work &, uint32_t, uint32_t) {}
+__device__ void no_more(const dense_work &, uint32_t, uint32_t)
+{
+}
 
 __device__ void no_more(const experts_work &w, uint32_t t, uint32_t n_tiles)
 {
@@ -302,48 +310,20 @@ __global__ void __launch_bounds__(HOPPER_THREADS, 1)
 		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(MULTIPLY_REGISTERS));
 		multiply_tiles<F, EXPERTS>(p, r, lead);
 	}
-	if (!EXPERTS)	/* the other block's copies and barriers end here, too */
+	if (!EXPERTS) /* the other block's copies and barriers end here, too */
 		cluster_sync();
 #else
-	__trap();	/* never launched: prefill_hopper_here() */
+	__trap(); /* never launched: prefill_hopper_here() */
 #endif
-}
-
-typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
-			      const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
-			      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-			      CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-/* The driver's encoder, found at run time: the tree does not link libcuda. */
-encode_tiled *encoder(void)
-{
-	static encode_tiled *found;
-	cudaDriverEntryPointQueryResult result;
-	void *p = NULL;
-
-	if (!found &&
-	    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault,
-					     &result) == cudaSuccess &&
-	    result == cudaDriverEntryPointSuccess)
-		found = (encode_tiled *)p;
-	return found;
 }
 
 /* x, a box of half of a stage. */
 int map_x(const matmul_params &p, CUtensorMap *ret)
 {
 	const cuuint64_t dims[2] = { p.k, p.n_cols }, strides[1] = { (cuuint64_t)p.ldx * 2 };
-	const cuuint32_t box[2] = { STAGE_K, MANY / CLUSTER }, step[2] = { 1, 1 };
-	encode_tiled *encode = encoder();
+	const cuuint32_t box[2] = { STAGE_K, MANY / CLUSTER };
 
-	if (!encode)
-		return -ENODEV;
-	return encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)p.x, dims, strides, box, step,
-		      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-		      CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-		      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS ?
-		       0 :
-		       -EINVAL;
+	return tensor_map_make(ret, p.x, 2, dims, strides, box);
 }
 
 uint32_t lead_stages(void)
@@ -361,8 +341,8 @@ int launch(const matmul_params &p, const work &w, uint32_t blocks, cudaStream_t 
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)SHARED_BYTES) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(kernel, dim3(blocks), HOPPER_THREADS, SHARED_BYTES, EXPERTS ? 1 : CLUSTER,
-			    stream, p, w, lead_stages());
+	return chain_launch(kernel, dim3(blocks), HOPPER_THREADS, SHARED_BYTES,
+			    EXPERTS ? 1 : CLUSTER, stream, p, w, lead_stages());
 }
 
 template <bool EXPERTS, class work>
@@ -370,10 +350,14 @@ int launch(enum matmul_format f, const matmul_params &p, const work &w, uint32_t
 	   cudaStream_t stream)
 {
 	switch (f) {
-	case MATMUL_BF16: return launch<MATMUL_BF16, EXPERTS>(p, w, blocks, stream);
-	case MATMUL_FP8: return launch<MATMUL_FP8, EXPERTS>(p, w, blocks, stream);
-	case MATMUL_NVFP4: return launch<MATMUL_NVFP4, EXPERTS>(p, w, blocks, stream);
-	case MATMUL_N_FORMATS: break;
+	case MATMUL_BF16:
+		return launch<MATMUL_BF16, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_FP8:
+		return launch<MATMUL_FP8, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_NVFP4:
+		return launch<MATMUL_NVFP4, EXPERTS>(p, w, blocks, stream);
+	case MATMUL_N_FORMATS:
+		break;
 	}
 	return -EINVAL;
 }
@@ -403,7 +387,8 @@ int prefill_hopper_dense(const struct matmul_params *p, enum matmul_format f, cu
 	const int rc = map_x(*p, &w.x);
 	return rc ? rc :
 		    launch<false>(f, *p, w,
-				  CLUSTER * min((uint32_t)device_sms() / CLUSTER, w.n_tiles), stream);
+				  CLUSTER * min((uint32_t)device_sms() / CLUSTER, w.n_tiles),
+				  stream);
 }
 
 int prefill_hopper_experts(const struct matmul_params *p, enum matmul_format f,
@@ -413,5 +398,6 @@ int prefill_hopper_experts(const struct matmul_params *p, enum matmul_format f,
 				 list->n_tiles + 1,
 				 row_blocks_of(*p) };
 
-	return launch<true>(f, *p, w, min((uint32_t)device_sms(), max_tiles * w.row_blocks), stream);
+	return launch<true>(f, *p, w, min((uint32_t)device_sms(), max_tiles * w.row_blocks),
+			    stream);
 }

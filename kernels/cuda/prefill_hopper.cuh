@@ -11,17 +11,18 @@
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
 
-namespace {
+namespace
+{
 
-constexpr int RING = 6, SLOTS = 2;		/* stages of x; tiles: this one, the next */
+constexpr int RING = 6, SLOTS = 2; /* stages of x; tiles: this one, the next */
 constexpr int STAGE_BYTES = MANY * STAGE_K * 2;
-constexpr int CLUSTER = 2;			/* dense: blocks that share stages of x */
+constexpr int CLUSTER = 2; /* dense: blocks that share stages of x */
 
 /* Which rows of W and of x a tile has, as the scheduling warp found it. */
 struct tile_slot {
-	uint32_t n, first, row_block, expert;	/* n = 0: there are no more */
-	float scale[WARPS * MATMUL_TILE];	/* of the rows of W, as scale_of() */
-	uint32_t row[MANY], pair[MANY];	/* experts: of x, of y; row: up to the next multiple of 8 */
+	uint32_t n, first, row_block, expert; /* n = 0: there are no more */
+	float scale[WARPS * MATMUL_TILE];     /* of the rows of W, as scale_of() */
+	uint32_t row[MANY], pair[MANY]; /* experts: of x, of y; row: up to the next multiple of 8 */
 };
 
 struct rings {
@@ -49,7 +50,7 @@ struct dense_work {
 
 struct experts_work {
 	expert_tiles tiles;
-	uint32_t *ticket;	/* tiles that blocks have taken; 0 between launches */
+	uint32_t *ticket; /* tiles that blocks have taken; 0 between launches */
 	uint32_t row_blocks;
 };
 
@@ -74,7 +75,7 @@ __device__ __forceinline__ uint32_t load_word(uint32_t shared_address)
 /* The output rows of a tile: an expert's pairs, from shared memory when they are wanted. */
 template <bool EXPERTS> struct hopper_rows {
 	static constexpr bool WIDE_STORES = true;
-	uint32_t n, at;		/* at: shared address of the pairs; dense: the first row */
+	uint32_t n, at; /* at: shared address of the pairs; dense: the first row */
 
 	__device__ uint32_t row(uint32_t i) const
 	{
@@ -86,8 +87,14 @@ template <int C, bool EXPERTS> struct out_rows<C, hopper_rows<EXPERTS>> {
 	const hopper_rows<EXPERTS> &x;
 	uint32_t offset;
 
-	__device__ out_rows(const hopper_rows<EXPERTS> &x_, uint32_t offset_) : x(x_), offset(offset_) {}
-	__device__ uint32_t row(int j) const { return x.row(min(j * 8 + offset, x.n - 1)); }
+	__device__ out_rows(const hopper_rows<EXPERTS> &x_, uint32_t offset_)
+	    : x(x_), offset(offset_)
+	{
+	}
+	__device__ uint32_t row(int j) const
+	{
+		return x.row(min(j * 8 + offset, x.n - 1));
+	}
 };
 
 #if HOPPER
@@ -102,8 +109,10 @@ template <bool EXPERTS> __device__ __forceinline__ void give_back(rings &s, uint
 			barrier_arrive(&s.empty[at]);
 	} else if (lane < CLUSTER) {
 		asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
-			     "mbarrier.arrive.shared::cluster.b64 _, [there]; }"
-			     ::"r"(smem_address(&s.empty[at])), "r"(lane) : "memory");
+			     "mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(
+				     smem_address(&s.empty[at])),
+			     "r"(lane)
+			     : "memory");
 	}
 }
 
@@ -131,14 +140,14 @@ __device__ __forceinline__ void issue(sums<MANY> &s, const frags<STEPS> &w, uint
 
 /* A warp's weights: one unit, whose parts are asked for again as soon as they are in use. */
 template <enum matmul_format F> struct hopper_weights {
-	static constexpr int STEPS = F == MATMUL_FP8 ? 1 : 2;	/* of a set */
+	static constexpr int STEPS = F == MATMUL_FP8 ? 1 : 2; /* of a set */
 	struct unit<F> w;
-	frags<STEPS> set[2];	/* bfloat16: multiplied now, and just before */
+	frags<STEPS> set[2]; /* bfloat16: multiplied now, and just before */
 
 	/* Multiplies a stage.  When it returns, the stage before is done with. */
 	template <int N>
-	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *scale, const uint4 *next, int quarter,
-			      uint32_t x)
+	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *scale, const uint4 *next,
+					      int quarter, uint32_t x)
 	{
 #pragma unroll
 		for (int i = 0; i < 4 / STEPS; i++) {
@@ -191,19 +200,22 @@ template <> struct hopper_weights<MATMUL_BF16> {
 
 	/* `next` stands right behind where w came from, but for a tile's last unit. */
 	template <int N>
-	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *, const uint4 *next, int quarter,
-			      uint32_t x)
+	__device__ __forceinline__ void stage(sums<MANY> &s, fp8_scale *, const uint4 *next,
+					      int quarter, uint32_t x)
 	{
 		frags<4> now;
 
 		now.take(w, quarter * 4);
 		issue<N>(s, now, x);
-		wgmma_wait<1>();	/* the stage before is done with; its weights may go */
+		wgmma_wait<1>(); /* the stage before is done with; its weights may go */
 		if (quarter)
 			refill(quarter - 1, next);
 	}
 	/* The first stage of a unit frees the end of the one before, whose place is this unit's. */
-	__device__ __forceinline__ void begun(const uint4 *from) { refill(3, from); }
+	__device__ __forceinline__ void begun(const uint4 *from)
+	{
+		refill(3, from);
+	}
 	__device__ __forceinline__ void refill(int quarter, const uint4 *from)
 	{
 #pragma unroll
@@ -224,9 +236,9 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 	static constexpr int UNIT = unit<F>::bytes / 16;
 	hopper_weights<F> weights;
 	turn<RING> ring;
-	turn<SLOTS> tiles;		/* behind the next tile */
-	const uint4 *from;		/* the unit in registers */
-	uint32_t lead;			/* stages until the other warpgroup may begin */
+	turn<SLOTS> tiles; /* behind the next tile */
+	const uint4 *from; /* the unit in registers */
+	uint32_t lead;	   /* stages until the other warpgroup may begin */
 
 	static __device__ __forceinline__ uint32_t tile_of(const tile_slot &t)
 	{
@@ -241,8 +253,9 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 	}
 	/* The sums of this warp's rows with N of the tile's columns. */
 	template <int N>
-	__device__ __forceinline__ void multiply(const matmul_params &p, rings &r, const tile_slot &t, sums<MANY> &s,
-				 fp8_scale *unit_scale)
+	__device__ __forceinline__ void multiply(const matmul_params &p, rings &r,
+						 const tile_slot &t, sums<MANY> &s,
+						 fp8_scale *unit_scale)
 	{
 		const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K;
 		const uint4 *following = from;
@@ -260,7 +273,7 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 #pragma unroll
 			for (int quarter = 0; quarter < 4; quarter++) {
 				if (slice * 4 + quarter >= n_blocks)
-					goto out;	/* of both: the last slice may be short */
+					goto out; /* of both: the last slice may be short */
 				barrier_wait(&r.full[ring.at], ring.odd);
 				weights.template stage<N>(s, unit_scale, following, quarter,
 							  smem_address(r.x[ring.at]));
@@ -275,7 +288,7 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 					asm volatile("bar.arrive 1, %0;" ::"n"(THREADS) : "memory");
 			}
 		}
-out:
+	out:
 		wgmma_wait<0>(s.h[0]);
 		wgmma_wait<0>(s.h[1]);
 		give_back<EXPERTS>(r, before);

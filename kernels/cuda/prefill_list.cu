@@ -169,7 +169,7 @@ size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
 	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
 }
 
-/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the
+/* Behind the list: n_tiles (two words, and two unused), the counts that the building needs, the
  * tiles. */
 struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots,
 				    uint32_t n_experts)
