@@ -23,13 +23,12 @@ static_assert(SHARED_BYTES <= 227 * 1024, "an H200 has 227 KB");
 #if HOPPER
 constexpr int COPY_REGISTERS = 24, MULTIPLY_REGISTERS = 240;
 constexpr int COPY_WARPS = 2;
-constexpr int LATE =
-	2; /* stages that a copying thread has on their way behind the one it asks for */
 
 template <bool EXPERTS> __device__ void init_barriers(rings &r)
 {
 	for (int i = 0; i < RING; i++) {
-		barrier_init(&r.full[i], EXPERTS ? COPY_WARPS * WARP : 1);
+		barrier_init(&r.full[i], 1);
+		barrier_init(&r.copied[i], COPY_WARPS * WARP);
 		barrier_init(&r.empty[i], EXPERTS ? WARPS : WARPS * CLUSTER);
 	}
 	for (int i = 0; i < SLOTS; i++) {
@@ -79,15 +78,23 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 	}
 }
 
-/* Until at most PENDING stages of this thread's copies are on their way: then the stage at `at` is
- * there, for the tensor core as well.  The fence is here and not where the stage is multiplied: it
- * would wait for the weights that are on their way there. */
-template <int PENDING> __device__ void announce(rings &r, turn<RING> &at)
+/* Stages that threads copied are there for the tensor core only after a fence.  It waits for all
+ * that its thread has on its way: weights where stages are multiplied, the next stages where they
+ * are copied.  So a thread with nothing else to do has it. */
+__device__ void announce(const matmul_params &p, rings &r)
 {
-	asm volatile("cp.async.wait_group %0;\nfence.proxy.async.shared::cta;" ::"n"(PENDING)
-		     : "memory");
-	barrier_arrive(&r.full[at.at]);
-	at.next();
+	const uint32_t n_blocks = (p.k + STAGE_K - 1) / STAGE_K;
+	turn<SLOTS> tiles;
+	turn<RING> ring;
+
+	while (take(r, tiles).n) {
+#pragma unroll 1
+		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
+			barrier_wait(&r.copied[ring.at], ring.odd);
+			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+			barrier_arrive(&r.full[ring.at]);
+		}
+	}
 }
 
 /* A copying thread has chunk % 8 of every eighth row. */
@@ -97,14 +104,10 @@ __device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 		       first = thread / 8;
 	const uint32_t place = first * (STAGE_K * 2) + (chunk ^ first) * 16;
 	turn<SLOTS> tiles;
-	turn<RING> ring, there; /* asked for next; announced next */
-	uint32_t pending = 0;
+	turn<RING> ring;
 
 	static_assert(COPY_WARPS * WARP == 64, "eight rows at a time");
 	for (;;) {
-		/* Short tiles: the one before has to end for the next to be known. */
-		for (; pending && n_blocks <= LATE; pending--)
-			announce<0>(r, there);
 		const tile_slot &t = take(r, tiles);
 		const uint32_t n = t.n, rows = smem_address(t.row) + first * 4;
 
@@ -127,15 +130,12 @@ __device__ void bring(const matmul_params &p, rings &r, uint32_t thread)
 					     "l"(from), "r"(bytes)
 					     : "memory");
 			}
-			asm volatile("cp.async.commit_group;" ::: "memory");
-			if (pending == LATE)
-				announce<LATE>(r, there);
-			else
-				pending++;
+			asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
+					     smem_address(&r.copied[ring.at]))
+				     : "memory");
 		}
 	}
-	for (; pending; pending--)
-		announce<0>(r, there);
+	asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /* How many tiles there are for this product. */
@@ -285,6 +285,8 @@ __device__ void help(const matmul_params &p, const experts_work &w, rings &r)
 		bring(p, r, threadIdx.x - THREADS);
 	else if (warp == COPY_WARPS)
 		schedule<F>(p, w, r);
+	else if (threadIdx.x % WARP == 0)
+		announce(p, r);
 }
 #endif
 

@@ -27,7 +27,7 @@ struct tile_slot {
 
 struct rings {
 	alignas(1024) char x[RING][STAGE_BYTES];
-	uint64_t full[RING], empty[RING], known[SLOTS], done[SLOTS];
+	uint64_t copied[RING], full[RING], empty[RING], known[SLOTS], done[SLOTS];
 	tile_slot slot[SLOTS];
 };
 

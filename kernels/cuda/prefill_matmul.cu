@@ -1,6 +1,8 @@
 /* prefill_matmul.cu - see prefill_matmul.h: the kernel and its launches. */
 #include "kernels/cuda/prefill_matmul.h"
 
+#include <stdlib.h>
+
 #include "kernels/cuda/prefill_hopper.h"
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
@@ -69,7 +71,7 @@ int experts_launch(const matmul_params &p, const struct prefill_list *list, uint
 	const bool few = n_rows * p.n_slots <= n_experts * 80;
 	int rc = 0;
 
-	if (!few && prefill_hopper_here())
+	if (!few && prefill_hopper_here() && getenv("HEARTH_X_EXPERTS"))
 		return prefill_hopper_experts(&p, F, list, most, stream);
 	if (few)
 		rc = launch<F, true, FEW>(p, { list->n_tiles, list->tile, 0, FEW }, most, stream);
