@@ -16,18 +16,17 @@ namespace
 
 constexpr int RING = 6, SLOTS = 2; /* stages of x; tiles: this one, the next */
 constexpr int STAGE_BYTES = MANY * STAGE_K * 2;
-constexpr int CLUSTER = 2; /* dense: blocks that share stages of x */
+constexpr int CLUSTER = 2; /* blocks that share stages of x */
 
 /* Which rows of W and of x a tile has, as the scheduling warp found it. */
 struct tile_slot {
-	uint32_t n, first, row_block, expert; /* n = 0: there are no more */
-	float scale[WARPS * MATMUL_TILE];     /* of the rows of W, as scale_of() */
-	uint32_t row[MANY], pair[MANY]; /* experts: of x, of y; row: up to the next multiple of 8 */
+	uint32_t n, first, row_block;	  /* n = 0: there are no more */
+	float scale[WARPS * MATMUL_TILE]; /* of the rows of W, as scale_of() */
 };
 
 struct rings {
 	alignas(1024) char x[RING][STAGE_BYTES];
-	uint64_t copied[RING], full[RING], empty[RING], known[SLOTS], done[SLOTS];
+	uint64_t full[RING], empty[RING], known[SLOTS], done[SLOTS];
 	tile_slot slot[SLOTS];
 };
 
@@ -48,12 +47,6 @@ struct dense_work {
 	uint32_t group, col_tiles, n_tiles;
 };
 
-struct experts_work {
-	expert_tiles tiles;
-	uint32_t *ticket; /* tiles that blocks have taken; 0 between launches */
-	uint32_t row_blocks;
-};
-
 /* The next tile, known from here on. */
 __device__ __forceinline__ const tile_slot &take(rings &r, turn<SLOTS> &turn)
 {
@@ -64,56 +57,35 @@ __device__ __forceinline__ const tile_slot &take(rings &r, turn<SLOTS> &turn)
 	return slot;
 }
 
-__device__ __forceinline__ uint32_t load_word(uint32_t shared_address)
-{
-	uint32_t v;
-
-	asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(shared_address));
-	return v;
-}
-
-/* The output rows of a tile: an expert's pairs, from shared memory when they are wanted. */
-template <bool EXPERTS> struct hopper_rows {
+/* The output rows of a tile. */
+struct hopper_rows {
 	static constexpr bool WIDE_STORES = true;
-	uint32_t n, at; /* at: shared address of the pairs; dense: the first row */
-
-	__device__ uint32_t row(uint32_t i) const
-	{
-		return EXPERTS ? load_word(at + i * 4) : at + i;
-	}
+	uint32_t n, first;
 };
 
-template <int C, bool EXPERTS> struct out_rows<C, hopper_rows<EXPERTS>> {
-	const hopper_rows<EXPERTS> &x;
-	uint32_t offset;
+template <int C> struct out_rows<C, hopper_rows> {
+	const uint32_t first, last;
 
-	__device__ out_rows(const hopper_rows<EXPERTS> &x_, uint32_t offset_)
-	    : x(x_), offset(offset_)
+	__device__ out_rows(const hopper_rows &x, uint32_t offset)
+		: first(x.first + offset), last(x.first + x.n - 1)
 	{
 	}
-	__device__ uint32_t row(int j) const
-	{
-		return x.row(min(j * 8 + offset, x.n - 1));
-	}
+	__device__ uint32_t row(int j) const { return min(first + j * 8, last); }
 };
 
 #if HOPPER
 /* This warp has read the stage; both blocks of a cluster write to it.  Nothing that this warp wrote
  * hangs on it, so no fence of the cluster's scope: that would wait for the weights on their way. */
-template <bool EXPERTS> __device__ __forceinline__ void give_back(rings &s, uint32_t at)
+__device__ __forceinline__ void give_back(rings &s, uint32_t at)
 {
 	const uint32_t lane = threadIdx.x % WARP;
 
-	if (EXPERTS) {
-		if (lane == 0)
-			barrier_arrive(&s.empty[at]);
-	} else if (lane < CLUSTER) {
+	if (lane < CLUSTER)
 		asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
 			     "mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(
 				     smem_address(&s.empty[at])),
 			     "r"(lane)
 			     : "memory");
-	}
 }
 
 template <int N, int STEPS>
@@ -232,13 +204,12 @@ template <> struct hopper_weights<MATMUL_BF16> {
 };
 
 /* What a warp keeps from tile to tile. */
-template <enum matmul_format F, bool EXPERTS> struct hopper_state {
+template <enum matmul_format F> struct hopper_state {
 	static constexpr int UNIT = unit<F>::bytes / 16;
 	hopper_weights<F> weights;
 	turn<RING> ring;
 	turn<SLOTS> tiles; /* behind the next tile */
 	const uint4 *from; /* the unit in registers */
-	uint32_t lead;	   /* stages until the other warpgroup may begin */
 
 	static __device__ __forceinline__ uint32_t tile_of(const tile_slot &t)
 	{
@@ -247,8 +218,7 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 	static __device__ __forceinline__ const uint4 *weights_of(const matmul_params &p,
 								  const tile_slot &t)
 	{
-		return (const uint4 *)(p.w + ((size_t)t.expert * p.n_tiles +
-					      min(tile_of(t), p.n_tiles - 1)) *
+		return (const uint4 *)(p.w + (size_t)min(tile_of(t), p.n_tiles - 1) *
 						     p.n_slices * unit<F>::bytes);
 	}
 	/* The sums of this warp's rows with N of the tile's columns. */
@@ -281,17 +251,15 @@ template <enum matmul_format F, bool EXPERTS> struct hopper_state {
 					if (quarter == 0 && slice)
 						weights.begun(from);
 				if (slice || quarter)
-					give_back<EXPERTS>(r, before);
+					give_back(r, before);
 				before = ring.at;
 				ring.next();
-				if (lead && --lead == 0)
-					asm volatile("bar.arrive 1, %0;" ::"n"(THREADS) : "memory");
 			}
 		}
 	out:
 		wgmma_wait<0>(s.h[0]);
 		wgmma_wait<0>(s.h[1]);
-		give_back<EXPERTS>(r, before);
+		give_back(r, before);
 		weights.end(n_blocks - (p.n_slices - 1) * 4, following);
 		from = following;
 	}
@@ -306,10 +274,10 @@ __device__ __forceinline__ row_scales scales_of(const tile_slot &t)
 }
 
 /* All tiles of a block, for one of its multiplying warps. */
-template <enum matmul_format F, bool EXPERTS>
-__device__ void multiply_tiles(const matmul_params &p, rings &r, uint32_t lead)
+template <enum matmul_format F>
+__device__ void multiply_tiles(const matmul_params &p, rings &r)
 {
-	hopper_state<F, EXPERTS> h;
+	hopper_state<F> h;
 	sums<MANY> s;
 
 	const tile_slot *t = &take(r, h.tiles);
@@ -319,13 +287,6 @@ __device__ void multiply_tiles(const matmul_params &p, rings &r, uint32_t lead)
 	}
 	chain_wait();
 	chain_release();
-	h.lead = 0;
-	if (lead && t->n) {
-		if (threadIdx.x < THREADS / 2)
-			h.lead = min(lead, (p.k + STAGE_K - 1) / STAGE_K);
-		else
-			asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
-	}
 	for (uint32_t n = t->n; n; n = t->n) {
 		fp8_scale unit_scale;
 
@@ -342,7 +303,7 @@ __device__ void multiply_tiles(const matmul_params &p, rings &r, uint32_t lead)
 			h.template multiply<64>(p, r, *t, s, &unit_scale);
 		else
 			h.template multiply<32>(p, r, *t, s, &unit_scale);
-		const hopper_rows<EXPERTS> rows = { n, EXPERTS ? smem_address(t->pair) : t->first };
+		const hopper_rows rows = { n, t->first };
 		row_scales scale = scales_of(*t);
 
 		if (F == MATMUL_FP8)

@@ -127,7 +127,6 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	if (e == MATMUL_MAX_EXPERTS - 1) {
 		*w.to.list.n_active = active[e];
 		*w.to.n_tiles = tiles[e];
-		w.to.n_tiles[1] = 0;
 		w.to.list.offset[active[e]] = pairs[e];
 	}
 }
@@ -169,7 +168,7 @@ size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
 	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
 }
 
-/* Behind the list: n_tiles (two words, and two unused), the counts that the building needs, the
+/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the
  * tiles. */
 struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots,
 				    uint32_t n_experts)

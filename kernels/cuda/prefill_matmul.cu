@@ -1,8 +1,6 @@
 /* prefill_matmul.cu - see prefill_matmul.h: the kernel and its launches. */
 #include "kernels/cuda/prefill_matmul.h"
 
-#include <stdlib.h>
-
 #include "kernels/cuda/prefill_hopper.h"
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
@@ -40,7 +38,8 @@ int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles
 	   cudaStream_t stream)
 {
 	auto kernel = prefill_kernel<F, EXPERTS, C>;
-	const size_t shared = (size_t)n_stages(C, prefill_hopper_here()) * room<C>::STAGE_BYTES + 1024;
+	const int stages = n_stages(C, prefill_hopper_here());
+	const size_t shared = (size_t)stages * room<C>::STAGE_BYTES + 1024;
 	const uint32_t row_blocks = row_blocks_of(p), col_tiles = (p.n_cols + C - 1) / C;
 	const dim3 grid = EXPERTS ? dim3(row_blocks, max_tiles) : dim3(row_blocks * col_tiles);
 
@@ -58,7 +57,7 @@ template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStr
 
 	if (few_is_faster(p))
 		return launch<F, false, FEW>(p, none, 0, stream);
-	return prefill_hopper_here() ? prefill_hopper_dense(&p, F, stream) :
+	return prefill_hopper_here() ? prefill_hopper(&p, F, stream) :
 				       launch<F, false, MANY>(p, none, 0, stream);
 }
 
@@ -71,8 +70,6 @@ int experts_launch(const matmul_params &p, const struct prefill_list *list, uint
 	const bool few = n_rows * p.n_slots <= n_experts * 80;
 	int rc = 0;
 
-	if (!few && prefill_hopper_here() && getenv("HEARTH_X_EXPERTS"))
-		return prefill_hopper_experts(&p, F, list, most, stream);
 	if (few)
 		rc = launch<F, true, FEW>(p, { list->n_tiles, list->tile, 0, FEW }, most, stream);
 	return rc ? rc :

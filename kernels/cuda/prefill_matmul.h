@@ -41,7 +41,7 @@ int prefill_matmul(const struct decode_matmul_args *a, void *stream);
  * tiles. */
 struct prefill_list {
 	struct expert_list list;
-	uint32_t *n_tiles;	/* [2]; the second: how many a kernel took, 0 between kernels */
+	uint32_t *n_tiles;	/* [1] */
 	/* [prefill_max_tiles()]: index among the active << 16 | which of its PREFILL_COLS pairs */
 	uint32_t *tile;
 };
