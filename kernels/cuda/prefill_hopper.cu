@@ -10,8 +10,7 @@
 #include "kernels/cuda/prefill_hopper.cuh"
 #include "kernels/cuda/tensor_map.cuh"
 
-namespace
-{
+namespace {
 
 constexpr int HOPPER_THREADS = THREADS + 128;
 constexpr size_t SHARED_BYTES = sizeof(rings) + 1024;
@@ -64,7 +63,7 @@ __device__ void bring(const matmul_params &p, const dense_work &w, rings &r)
 
 		if (!t.n)
 			break;
-#pragma unroll 1 /* the registers are few */
+#pragma unroll 1	/* the registers are few */
 		for (uint32_t i = 0; i < n_blocks; i++, ring.next()) {
 			barrier_wait(&r.empty[ring.at], ring.odd ^ 1);
 			barrier_expect(&r.full[ring.at], STAGE_BYTES);

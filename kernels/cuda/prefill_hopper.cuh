@@ -11,8 +11,7 @@
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
 
-namespace
-{
+namespace {
 
 constexpr int RING = 6, SLOTS = 2; /* stages of x; tiles: this one, the next */
 constexpr int STAGE_BYTES = MANY * STAGE_K * 2;
