@@ -11,7 +11,8 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
-	kernels/cuda/prefill_place.cuh
+	kernels/cuda/prefill_place.cuh kernels/cuda/prefill_hopper.h kernels/cuda/prefill_hopper.cuh \
+	kernels/cuda/tensor_map.cuh
 EXTRA_DIST += $(cuda_headers)
 EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
 	kernels/cuda/sample_keys.cuh
@@ -44,6 +45,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
+	kernels/cuda/prefill_hopper.cu \
 	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \
