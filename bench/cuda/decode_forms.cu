@@ -83,12 +83,39 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 	     (double)matmul_packed_bytes(f, n, k) + (double)matmul_packed_bytes(f, n_swiglu, k) +
 		     (double)rows * k * 2 + (double)rows * n * (out == MATMUL_OUT_F32 ? 4 : 2) +
 		     (double)rows * n_swiglu,
-	     { { MATMUL_AUTO, "auto" }, { MATMUL_NARROW, "narrow" }, { MATMUL_WIDE, "wide" } },
+	     { { MATMUL_AUTO, "auto" }, { MATMUL_NARROW, "narrow" }, { MATMUL_WIDE, "wide" },
+	       { MATMUL_SQUARE, "square" } },
 	     [&](enum matmul_form form, int i) {
 		     a.w = arena + (size_t)i % (ARENA / each) * each;
 		     a.form = form;
 		     return decode_matmul(&a, stream);
 	     });
+	if (getenv("LAYOUTS")) {
+		static const struct square_layout l[] = {
+			{ 5, 1, false, 3, 0 }, { 6, 1, false, 3, 0 }, { 6, 2, false, 3, 0 },
+			{ 6, 2, false, 2, 0 }, { 6, 2, false, 3, 8 }, { 3, 2, false, 3, 0 }, { 15, 2, false, 3, 0 },
+			{ 12, 2, false, 3, 0 }, { 8, 2, false, 3, 0 }, { 15, 1, false, 3, 0 }, { 15, 2, false, 2, 0 },
+			{ 8, 8, true, 2, 0 }, { 8, 8, true, 2, 8 }, { 4, 4, true, 2, 0 }, { 4, 4, true, 4, 0 }, { 4, 4, true, 2, 8 },
+			{ 4, 2, true, 2, 0 }, { 4, 2, true, 2, 8 }, { 8, 4, true, 2, 8 }, { 4, 1, true, 2, 0 },
+			{ 8, 2, true, 2, 0 },
+		};
+		const uint32_t tiles = (n + n_swiglu + 15) / 16;
+		for (auto &v : l) {
+			if (v.split == (tiles > 800 || (tiles > 300 && v.tiles < 8)))
+				continue;
+			if (!v.split && (v.tiles > 8) != (tiles > 2000))
+				continue;
+			const double t = time_launches(LAUNCHES, [&](int i) {
+				a.w = arena + (size_t)i % (ARENA / each) * each;
+				struct matmul_params p = matmul_params_of(&a);
+				return matmul_launch_square_as(&p, f, &v, stream);
+			});
+			cudaGetLastError();
+			if (t == t)
+				printf("   %s%d,%d s%d r%d %.1f", v.split ? "split " : "", v.tiles, v.cluster, v.stages, v.ring, t * 1e6);
+		}
+		printf("\n");
+	}
 }
 
 /* ---- experts ----------------------------------------------------------------------------- */
@@ -162,6 +189,8 @@ int main(int argc, char **argv)
 		enum matmul_out out;
 	} shapes[] = {
 		{ "GDN in 12352x2048", 12352, 0, 2048, MATMUL_OUT_BF16 },
+		{ "head 248320x2048", 248320, 0, 2048, MATMUL_OUT_F32 },
+		{ "attn in 9216x2048", 9216, 0, 2048, MATMUL_OUT_BF16 },
 		{ "GDN out 2048x4096", 2048, 0, 4096, MATMUL_OUT_F32 },
 		{ "router 257+1024x2048", 257, 1024, 2048, MATMUL_OUT_F32 },
 		{ "shared down 2048x512", 2048, 0, 512, MATMUL_OUT_F32 },

@@ -244,6 +244,15 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 					(cudaStream_t)stream);
 }
 
+static enum matmul_form auto_form(const struct decode_matmul_args *a)
+{
+	const struct matmul_params p = matmul_params_of(a);
+
+	if (a->n_rows > 8 && p.n_slices >= 4 && matmul_square_fits(&p, a->format))
+		return MATMUL_SQUARE;
+	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+}
+
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
@@ -251,8 +260,9 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
-		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+		form = auto_form(a);
 	switch (form) {
+	case MATMUL_SQUARE: return matmul_launch_square(a, (cudaStream_t)stream);
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
 	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
 	case MATMUL_AUTO:

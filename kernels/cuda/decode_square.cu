@@ -1,0 +1,142 @@
+/* decode_square.cu - launches of the square form and the choice of its layout. */
+#include "kernels/cuda/decode_square.cuh"
+
+#define HOPPER_SHARED 232448	/* what a block may have there */
+#define SQUARE_SPLIT_SLICES 24
+
+/* Multiprocessors, when they are Hopper's; or 0. */
+static uint32_t hopper_sms(void)
+{
+	static int major;	/* of device 0 of this process: a worker has one */
+	int device;
+
+	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
+		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+			       cudaSuccess))
+		major = 0;
+	return major == 9 ? (uint32_t)device_sms() : 0;
+}
+
+template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
+static int square_launch(const struct matmul_params &p, const struct square_layout &l,
+			 cudaStream_t stream)
+{
+	auto kernel = square_kernel<F, N, MG, SPLIT, SHARE>;
+	const uint32_t cluster = (uint32_t)l.cluster, tiles = (uint32_t)l.tiles;
+	const uint32_t passes = (p.n_tiles + tiles - 1) / tiles;
+	const uint32_t rings = SPLIT ? SQUARE_WARPS : min(tiles, (uint32_t)SQUARE_WARPS);
+	const size_t fixed = 1024 + (size_t)l.stages * x_stage<N> + SQUARE_STAGES * 16 +
+			     (SPLIT ? tiles / cluster * p.n_slices * tile_sums<N> : 0);
+	struct square_params q = {};
+
+	if (fixed >= HOPPER_SHARED)
+		return -EINVAL;
+	q.tiles = tiles;
+	q.cluster = cluster;
+	q.k_groups = SPLIT && tiles == 4 ? 2 : 1;
+	q.stages = (uint32_t)l.stages;
+	q.ring = (uint32_t)((HOPPER_SHARED - fixed) / rings / piece_room<F>);
+	if (l.ring)
+		q.ring = min(q.ring, (uint32_t)l.ring * 1024 / 4096);
+	if (!q.ring)
+		return -EINVAL;
+	const size_t shared = fixed + (size_t)rings * q.ring * piece_room<F>;
+	const uint32_t most = hopper_sms() / cluster * cluster;
+	const uint32_t blocks = SPLIT ? passes * cluster :
+					min((passes + cluster - 1) / cluster * cluster, most);
+
+	if (!blocks ||
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, cluster, stream, p, q);
+}
+
+/* Tiles that a block can have: FP8's sums of 64 columns leave no registers for two totals a warp. */
+static uint32_t square_most(enum matmul_format f, uint32_t cols)
+{
+	return f == MATMUL_FP8 && cols > 32 ? SQUARE_WARPS : 2 * SQUARE_WARPS;
+}
+
+template <enum matmul_format F, int N>
+static int square_launch_cols(const struct matmul_params &p, const struct square_layout &l,
+			      cudaStream_t stream)
+{
+	if (l.split)
+		return square_launch<F, N, 1, true, 1>(p, l, stream);
+	if constexpr (F != MATMUL_FP8 || N < 64)
+		if (l.tiles > SQUARE_WARPS)
+			return l.cluster == 2 ? square_launch<F, N, 2, false, 2>(p, l, stream) :
+						square_launch<F, N, 2, false, 1>(p, l, stream);
+	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
+				square_launch<F, N, 1, false, 1>(p, l, stream);
+}
+
+template <enum matmul_format F>
+static int square_launch_format(const struct matmul_params &p, const struct square_layout &l,
+				cudaStream_t stream)
+{
+	return p.n_cols <= 16 ? square_launch_cols<F, 16>(p, l, stream) :
+	       p.n_cols <= 32 ? square_launch_cols<F, 32>(p, l, stream) :
+				square_launch_cols<F, 64>(p, l, stream);
+}
+
+static bool layout_ok(const struct square_layout *l, uint32_t most)
+{
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->ring < 0 || l->ring > 1024)
+		return false;
+	if (l->split)
+		return (l->tiles == 4 || l->tiles == 8) &&
+		       (l->cluster == 1 || l->cluster == 2 || l->cluster == 4 || l->cluster == 8) &&
+		       l->cluster <= l->tiles;
+	return l->tiles >= 1 && (uint32_t)l->tiles <= most &&
+	       (l->cluster == 1 || l->cluster == 2);
+}
+
+/* The sums of a tile's slices have to fit where few tiles make blocks share K. */
+static bool square_splits(const struct matmul_params *p)
+{
+	return p->n_tiles <= 2 * hopper_sms();
+}
+
+bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f)
+{
+	return (f == MATMUL_BF16 || f == MATMUL_FP8) && p->n_cols <= SQUARE_MAX_ROWS &&
+	       hopper_sms() && (!square_splits(p) || p->n_slices <= SQUARE_SPLIT_SLICES);
+}
+
+int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
+			    const struct square_layout *l, cudaStream_t stream)
+{
+	if ((f != MATMUL_BF16 && f != MATMUL_FP8) || p->n_cols > SQUARE_MAX_ROWS || !hopper_sms() ||
+	    !layout_ok(l, square_most(f, p->n_cols)))
+		return -EINVAL;
+	return f == MATMUL_BF16 ? square_launch_format<MATMUL_BF16>(*p, *l, stream) :
+				  square_launch_format<MATMUL_FP8>(*p, *l, stream);
+}
+
+/* Tall matrices: every multiprocessor the same number of tiles, in as few rounds as can be.  Others:
+ * K shared, so that there is something to do for most. */
+static struct square_layout square_choose(const struct matmul_params *p, enum matmul_format f)
+{
+	const uint32_t sms = hopper_sms() / 2 * 2, most = square_most(f, p->n_cols);
+	const uint32_t rounds = (p->n_tiles + sms * most - 1) / (sms * most);
+	const int stages = p->n_cols <= 32 ? 4 : 3;
+
+	if (square_splits(p))
+		return p->n_slices >= 8 ? (struct square_layout){ 8, 8, true, 2, 0 } :
+		       p->n_slices >= 4 ? (struct square_layout){ 4, 4, true, 2, 0 } :
+					  (struct square_layout){ 4, 2, true, 2, 0 };
+	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, stages, 0 };
+}
+
+int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream)
+{
+	const struct matmul_params p = matmul_params_of(a);
+
+	if (!matmul_square_fits(&p, a->format))
+		return -EINVAL;
+	const struct square_layout l = square_choose(&p, a->format);
+
+	return matmul_launch_square_as(&p, a->format, &l, stream);
+}

@@ -1,0 +1,638 @@
+/* decode_square.cuh - the decode product of dense matrices for 9 to 64 columns on Hopper: four
+ * warps multiply together (wgmma), so that x is read from shared memory once for 64 rows of W.
+ *
+ * A block has two warpgroups that multiply and one that brings x; it is alone on its multiprocessor.
+ *  - Weights come by bulk copies into a ring of each warp's own, as in the ring form: loads stay in
+ *    flight whatever the warp does.  From there they go to registers as fragments.
+ *  - x comes a slice of 256 columns at a time, in stages.  wgmma wants the 16 columns of a step side
+ *    by side where a row of x has them as pack.h says, so the third warpgroup takes x through its
+ *    registers, and writes it in the order of steps.
+ *  - Each slice's sums start from zero in registers, and are added in order.
+ *
+ * The blocks of a cluster work together in one of two ways.  SPLIT false: each has row tiles of its
+ * own and all of K, and brings a part of the rows of x, which it copies to the others.  The totals
+ * are in registers.  SPLIT true, for matrices with fewer tiles than that takes: they have the same
+ * tiles and each a part of the slices of K; a slice's sums go to the block that owns the tile, and it
+ * adds them up when all are there.
+ *
+ * Barriers: full[stage], by the four warps that bring x and by the bytes of the other blocks;
+ * empty[stage], by every warp of the cluster that multiplies with it; one beside each piece of a ring.
+ */
+#ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
+#define HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
+
+#include "kernels/cuda/decode_ring.cuh"
+#include "kernels/cuda/wgmma_weights.cuh"
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define SQUARE_HERE 1
+#else
+#define SQUARE_HERE 0
+#endif
+
+#define SQUARE_WARPS 8		/* that multiply */
+#define SQUARE_BRINGERS 4
+#define SQUARE_THREADS ((SQUARE_WARPS + SQUARE_BRINGERS) * WARP)
+#define SQUARE_STAGES 8		/* of x, at most */
+
+/* A piece of a ring: half a unit of BF16, or a unit with its scales; then its barrier. */
+template <enum matmul_format F>
+constexpr uint32_t piece_bytes = F == MATMUL_BF16 ? MATMUL_BF16_UNIT / 2 : unit<F>::bytes;
+template <enum matmul_format F> constexpr uint32_t piece_room = piece_bytes<F> + 16;
+template <enum matmul_format F> constexpr int unit_pieces = F == MATMUL_BF16 ? 2 : 1;
+/* A stage of x: [64 of K][row], 128 bytes each, swizzled. */
+template <int N> constexpr uint32_t x_stage = N * MATMUL_SLICE * 2;
+/* A tile's sums of one slice: [column tile][lane] of four. */
+template <int N> constexpr uint32_t tile_sums = N / 8 * WARP * 16;
+
+/* A layout as the kernel needs it. */
+struct square_params {
+	uint32_t tiles;		/* row tiles of a block; SPLIT: of a cluster */
+	uint32_t cluster;
+	uint32_t k_groups;	/* warpgroups along K, the others along rows: 1 or 2 */
+	uint32_t stages, ring;	/* of x; pieces of each warp's ring */
+};
+
+/* Where things are in shared memory: addresses. */
+struct square_shared {
+	uint32_t x, sums, barriers, rings;
+};
+
+template <int N>
+static __device__ __forceinline__ struct square_shared
+square_shared_of(const struct matmul_params &p, const struct square_params &q, bool split,
+		 uint32_t base)
+{
+	struct square_shared s;
+
+	s.x = (base + 1023) / 1024 * 1024;
+	s.sums = s.x + q.stages * x_stage<N>;
+	s.barriers = s.sums + (split ? q.tiles / q.cluster * p.n_slices * tile_sums<N> : 0);
+	s.rings = s.barriers + SQUARE_STAGES * 16;
+	return s;
+}
+
+static __device__ __forceinline__ uint32_t full_barrier(const struct square_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * 16;
+}
+
+static __device__ __forceinline__ uint32_t empty_barrier(const struct square_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * 16 + 8;
+}
+
+/* The same address in another block of the cluster. */
+static __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
+{
+	uint32_t there;
+
+	asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+	return there;
+}
+
+/* What a block, and in it a warpgroup, walks: rounds of tiles, in each the slices of K. */
+struct square_walk {
+	uint32_t rank;			/* in the cluster */
+	uint32_t rounds;
+	uint32_t first_tile, round_tiles;	/* of the first round; from one to the next */
+	uint32_t begin, end, step;	/* slices */
+};
+
+template <bool SPLIT>
+static __device__ __forceinline__ struct square_walk square_walk_of(const struct matmul_params &p,
+								    const struct square_params &q)
+{
+	const uint32_t rank = blockIdx.x % q.cluster;
+	struct square_walk w;
+
+	w.rank = rank;
+	w.step = 1;
+	if (SPLIT) {
+		w.rounds = 1;
+		w.first_tile = blockIdx.x / q.cluster * q.tiles;
+		w.round_tiles = 0;
+		w.begin = rank * p.n_slices / q.cluster;
+		w.end = (rank + 1) * p.n_slices / q.cluster;
+	} else {
+		/* As many rounds as the cluster's first block has: all bring x. */
+		const uint32_t passes = (p.n_tiles + q.tiles - 1) / q.tiles;
+
+		w.rounds = (passes - (blockIdx.x - rank) + gridDim.x - 1) / gridDim.x;
+		w.first_tile = blockIdx.x * q.tiles;
+		w.round_tiles = gridDim.x * q.tiles;
+		w.begin = 0;
+		w.end = p.n_slices;
+	}
+	return w;
+}
+
+/* ---- x ---------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ uint4 load_x(const __nv_bfloat16 *from)
+{
+	uint4 v;
+
+	/* Not the read-only path: x may have been written after this kernel began. */
+	asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
+	return v;
+}
+
+static __device__ __forceinline__ void put_word(uint32_t at, uint32_t v)
+{
+	asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
+}
+
+/* One bringing warp: 64 columns of each slice, N / SHARE rows of x. */
+template <int N, int SHARE>
+static __device__ __forceinline__ void square_bring(const struct matmul_params &p,
+						    const struct square_params &q,
+						    const struct square_walk &w,
+						    const struct square_shared &s)
+{
+	constexpr int ROWS = N / SHARE, LOADS = ROWS / 8 * 2,
+		      DEPTH = LOADS >= 16 ? 1 : LOADS >= 8 ? 2 : 4;
+	constexpr uint32_t HERE = ROWS * 128;	/* bytes of a warp's part of a stage */
+	const uint32_t lane = threadIdx.x % WARP, block = threadIdx.x / WARP - SQUARE_WARPS;
+	const uint32_t g = lane / 4, first_row = w.rank % SHARE * ROWS;
+	const uint32_t slices = w.end - w.begin, n = w.rounds * slices;
+	const __nv_bfloat16 *from = p.x + (size_t)(first_row + g) * p.ldx + block * 64 + lane % 4 * 8;
+	const uint32_t own_k = block * 64 + lane % 4 * 8;
+	uint4 v[DEPTH][LOADS];
+	uint32_t asked = w.begin, stage = 0, phase = 1;
+
+	const auto ask = [&](uint4(&to)[LOADS]) {
+#pragma unroll
+		for (int i = 0; i < LOADS; i++) {
+			const uint32_t row = first_row + i / 2 * 8 + g;
+			const uint32_t k = asked * MATMUL_SLICE + i % 2 * 32;
+
+			to[i] = make_uint4(0, 0, 0, 0);
+			if (row < p.n_cols && own_k + k < p.k)
+				to[i] = load_x(from + (size_t)(i / 2 * 8) * p.ldx + k);
+		}
+		asked = asked + 1 == w.end ? w.begin : asked + 1;
+	};
+
+#pragma unroll
+	for (int d = 0; d < DEPTH; d++)
+		if (d < (int)n)
+			ask(v[d]);
+	for (uint32_t done = 0; done < n; done += DEPTH) {
+#pragma unroll
+		for (int d = 0; d < DEPTH; d++) {
+			if (done + d >= n)
+				break;
+			const uint32_t part = s.x + stage * x_stage<N> + block * (N * 128) +
+					      first_row * 128;
+			const uint32_t full = full_barrier(s, stage);
+
+			ring_wait(empty_barrier(s, stage), phase);
+#pragma unroll
+			for (int i = 0; i < LOADS; i++) {
+				const uint32_t at = part + (i / 2 * 8 + g) * 128 + lane % 4 * 4;
+				const uint32_t chunk = i % 2 * 4;
+
+				put_word(at + ((chunk ^ g) * 16), v[d][i].x);
+				put_word(at + (((chunk + 1) ^ g) * 16), v[d][i].y);
+				put_word(at + (((chunk + 2) ^ g) * 16), v[d][i].z);
+				put_word(at + (((chunk + 3) ^ g) * 16), v[d][i].w);
+			}
+			if (done + d + DEPTH < n)
+				ask(v[d]);
+			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+			__syncwarp();
+			if (lane == 0) {
+				if (SHARE > 1)
+					asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, "
+						     "[%0], %1;" ::"r"(full), "r"(HERE * (SHARE - 1))
+						     : "memory");
+				else
+					ring_arrive(full);
+#pragma unroll
+				for (uint32_t other = 1; other < SHARE; other++) {
+					const uint32_t rank = (w.rank + other) % SHARE;
+
+					asm volatile(
+						"cp.async.bulk.shared::cluster.shared::cta"
+						".mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+							in_block(part, rank)),
+						"r"(part), "r"(HERE), "r"(in_block(full, rank))
+						: "memory");
+				}
+			}
+			if (++stage == q.stages) {
+				stage = 0;
+				phase ^= 1;
+			}
+		}
+	}
+}
+
+/* ---- weights ------------------------------------------------------------------------------ */
+
+/* One warp's ring: which piece is next, its barrier's parity; and what to ask for behind it. */
+struct square_ring {
+	uint32_t first, at, come;
+	uint32_t m;		/* the warp's tile among those of its round, the first of MG */
+	uint32_t round, slice, part;	/* of the piece to ask for; part: mg, and half of the unit */
+};
+
+/* Row tile `mg` of a warp in a round; n_tiles where it has none. */
+static __device__ __forceinline__ uint32_t square_tile(const struct matmul_params &p,
+						       const struct square_params &q,
+						       const struct square_walk &w, uint32_t m,
+						       uint32_t round, uint32_t mg)
+{
+	const uint32_t in = m + mg * SQUARE_WARPS;
+
+	return in < q.tiles ? min(w.first_tile + round * w.round_tiles + in, p.n_tiles) :
+			      p.n_tiles;
+}
+
+/* The next piece that this warp has, into a place that nobody reads any more. */
+template <enum matmul_format F, int MG>
+static __device__ __forceinline__ void
+square_ask(const struct matmul_params &p, const struct square_params &q, const struct square_walk &w,
+	   struct square_ring &ring, uint32_t place)
+{
+	constexpr uint32_t PIECES = unit_pieces<F>;
+
+	while (ring.round < w.rounds) {
+		const uint32_t tile =
+			square_tile(p, q, w, ring.m, ring.round, ring.part / PIECES);
+		const size_t index = (size_t)tile * p.n_slices + ring.slice;
+		const uint32_t piece = ring.part % PIECES;
+
+		if (++ring.part == MG * PIECES) {
+			ring.part = 0;
+			ring.slice += w.step;
+			if (ring.slice >= w.end) {
+				ring.slice = w.begin;
+				ring.round++;
+			}
+		}
+		if (tile == p.n_tiles)
+			continue;
+		if (threadIdx.x % WARP == 0)
+			ring_copy(place, p.w + index * unit<F>::bytes + piece * piece_bytes<F>,
+				  piece_bytes<F>, place + piece_bytes<F>);
+		return;
+	}
+}
+
+/* Four steps' fragments from a piece. */
+template <enum matmul_format F>
+static __device__ __forceinline__ void square_take(struct frag (&f)[4], uint32_t at, int lane)
+{
+	if constexpr (F == MATMUL_BF16) {
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const uint4 v = load_shared(at + i * 512 + lane * 16);
+
+			f[i] = { v.x, v.y, v.z, v.w };
+		}
+	} else {
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			const uint4 v = load_shared(at + i * 512 + lane * 16);
+
+			unit<MATMUL_FP8>::word(v.x, &f[2 * i].r[0], &f[2 * i].r[1]);
+			unit<MATMUL_FP8>::word(v.y, &f[2 * i].r[2], &f[2 * i].r[3]);
+			unit<MATMUL_FP8>::word(v.z, &f[2 * i + 1].r[0], &f[2 * i + 1].r[1]);
+			unit<MATMUL_FP8>::word(v.w, &f[2 * i + 1].r[2], &f[2 * i + 1].r[3]);
+		}
+	}
+}
+
+/* The tensor core has read them: until here they stay where they are. */
+static __device__ __forceinline__ void square_keep(struct frag (&f)[4])
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+#pragma unroll
+		for (int j = 0; j < 4; j++)
+			asm volatile("" : "+r"(f[i].r[j])::"memory");
+}
+
+/* ---- the product -------------------------------------------------------------------------- */
+
+template <int N>
+static __device__ __forceinline__ void square_mma(float (&sum)[N / 2], const struct frag (&f)[4],
+						  uint32_t x)
+{
+#if SQUARE_HERE
+	wgmma_fence();
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if constexpr (N == 16)
+			wgmma_64x16(sum, f[i], wgmma_rows(x + i * 32));
+		else if constexpr (N == 32)
+			wgmma_64x32(sum, f[i], wgmma_rows(x + i * 32));
+		else
+			wgmma_64x64(sum, f[i], wgmma_rows(x + i * 32));
+	}
+	wgmma_commit();
+#endif
+}
+
+template <int PENDING, int N> static __device__ __forceinline__ void square_wait(float (&sum)[N])
+{
+#if SQUARE_HERE
+	wgmma_wait<PENDING>(sum);
+#endif
+}
+
+/* One unit times the N columns of a stage.  mine: whether this warp has a tile; the tensor core wants
+ * four warps in any case. */
+template <enum matmul_format F, int N, int MG>
+static __device__ __forceinline__ void square_unit(const struct matmul_params &p,
+						   const struct square_params &q,
+						   const struct square_walk &w,
+						   struct square_ring &ring, bool mine, uint32_t x,
+						   float (&sum)[N / 2])
+{
+	const int lane = threadIdx.x % WARP;
+	struct unit<MATMUL_FP8> scales;
+	struct frag set[2][4] = {};
+	float part[N / 2];	/* FP8 only */
+
+#pragma unroll
+	for (int i = 0; i < N / 2; i++)
+		sum[i] = 0;
+#pragma unroll
+	for (int quarter = 0; quarter < 4; quarter++) {
+		const int in_piece = F == MATMUL_BF16 ? quarter % 2 : quarter;
+		const bool last = in_piece == (F == MATMUL_BF16 ? 1 : 3);
+
+		if (mine) {
+			if (in_piece == 0)
+				ring_wait(ring.at + piece_bytes<F>, ring.come);
+			square_take<F>(set[quarter % 2],
+				       ring.at + in_piece * (F == MATMUL_BF16 ? 2048 : 1024), lane);
+			if (F == MATMUL_FP8 && quarter == 0) {
+				const uint4 t = load_shared(ring.at + 4096);
+
+				scales.low[0] = __uint_as_float(t.x);
+				scales.low[1] = __uint_as_float(t.y);
+				scales.high[0] = __uint_as_float(t.z);
+				scales.high[1] = __uint_as_float(t.w);
+			}
+		}
+		if constexpr (F == MATMUL_FP8)
+			if (quarter == 2) {
+				square_wait<0>(sum);
+				square_keep(set[1]);
+				join_halves<N / 2>(0, scales, sum, part);
+			}
+		square_mma<N>(sum, set[quarter % 2], x + quarter * (N * 128));
+		square_wait<1>(sum);
+		square_keep(set[1 - quarter % 2]);
+		if (last && mine) {
+			/* The fragments are in registers: the tensor core has begun with them. */
+			__syncwarp();
+			square_ask<F, MG>(p, q, w, ring, ring.at);
+			ring.at += piece_room<F>;
+			if (ring.at == ring.first + q.ring * piece_room<F>) {
+				ring.at = ring.first;
+				ring.come ^= 1;
+			}
+		}
+	}
+	square_wait<0>(sum);
+	square_keep(set[1]);
+	if constexpr (F == MATMUL_FP8)
+		join_halves<N / 2>(1, scales, sum, part);
+}
+
+/* Four sums of a lane: rows r and r + 8 of a tile, columns col and col + 1. */
+static __device__ __forceinline__ void square_store(const struct matmul_params &p, uint32_t tile,
+						    uint32_t r, uint32_t col, const float4 &v,
+						    float low, float high)
+{
+	if (col < p.n_cols)
+		ring_store(p, tile, r, col, __fmul_rn(v.x, low), __fmul_rn(v.z, high));
+	if (col + 1 < p.n_cols)
+		ring_store(p, tile, r, col + 1, __fmul_rn(v.y, low), __fmul_rn(v.w, high));
+}
+
+/* A slice's sums to the block that owns the tile. */
+template <int N>
+static __device__ __forceinline__ void square_give(const struct matmul_params &p,
+						   const struct square_params &q,
+						   const struct square_shared &s, uint32_t m,
+						   uint32_t slice, const float (&sum)[N / 2])
+{
+	const uint32_t each = q.tiles / q.cluster;
+	const uint32_t at = in_block(s.sums + (m % each * p.n_slices + slice) * tile_sums<N> +
+					     threadIdx.x % WARP * 16,
+				     m / each);
+
+#pragma unroll
+	for (int t = 0; t < N / 8; t++)
+		asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(
+				     at + t * WARP * 16),
+			     "f"(sum[4 * t]), "f"(sum[4 * t + 1]), "f"(sum[4 * t + 2]),
+			     "f"(sum[4 * t + 3])
+			     : "memory");
+}
+
+/* All slices of the tiles that this block owns are there. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void square_add_up(const struct matmul_params &p,
+						     const struct square_params &q,
+						     const struct square_walk &w,
+						     const struct square_shared &s)
+{
+	const uint32_t each = q.tiles / q.cluster;
+
+	for (uint32_t i = threadIdx.x; i < each * (N / 8) * WARP; i += SQUARE_THREADS) {
+		const uint32_t lane = i % WARP, t = i / WARP % (N / 8), own = i / (N / 8 * WARP);
+		const uint32_t tile = w.first_tile + w.rank * each + own;
+		uint32_t at = s.sums + own * p.n_slices * tile_sums<N> + t * (WARP * 16) + lane * 16;
+		float4 v = make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
+
+		if (tile >= p.n_tiles)
+			continue;
+		const float *scales = tile_scales<F>(p, 0, tile);
+#pragma unroll 4
+		for (uint32_t slice = 0; slice < p.n_slices; slice++, at += tile_sums<N>) {
+			const float4 a = ring_get(at);
+
+			v.x = fold(v.x, a.x);
+			v.y = fold(v.y, a.y);
+			v.z = fold(v.z, a.z);
+			v.w = fold(v.w, a.w);
+		}
+		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2, v, scale_of<F>(scales, lane / 4),
+			     scale_of<F>(scales, lane / 4 + 8));
+	}
+}
+
+/* The totals of one tile. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void square_finish(const struct matmul_params &p, uint32_t tile,
+						     const float (&total)[N / 2])
+{
+	const uint32_t lane = threadIdx.x % WARP;
+	const float *scales = tile_scales<F>(p, 0, tile);
+	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
+
+#pragma unroll
+	for (int t = 0; t < N / 8; t++)
+		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2,
+			     make_float4(total[4 * t], total[4 * t + 1], total[4 * t + 2],
+					 total[4 * t + 3]),
+			     low, high);
+}
+
+/* This warp has read a stage: so it tells the blocks that write into it. */
+static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t blocks)
+{
+	if (threadIdx.x % WARP)
+		return;
+	if (blocks == 1) {
+		ring_arrive(empty);
+		return;
+	}
+	for (uint32_t rank = 0; rank < blocks; rank++)
+		asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(
+				     in_block(empty, rank))
+			     : "memory");
+}
+
+/* One warp that multiplies. */
+template <enum matmul_format F, int N, int MG, bool SPLIT>
+static __device__ __forceinline__ void square_multiply(const struct matmul_params &p,
+						       const struct square_params &q,
+						       const struct square_walk &w,
+						       const struct square_shared &s,
+						       struct square_ring &ring, uint32_t k_group)
+{
+	uint32_t stage = k_group, phase = 0;
+
+	for (uint32_t round = 0; round < w.rounds; round++) {
+		float total[MG][N / 2];
+
+		for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
+			ring_wait(full_barrier(s, stage), phase);
+#pragma unroll
+			for (int mg = 0; mg < MG; mg++) {
+				const bool mine =
+					square_tile(p, q, w, ring.m, round, mg) < p.n_tiles;
+				float sum[N / 2];
+
+				square_unit<F, N, MG>(p, q, w, ring, mine,
+						      s.x + stage * x_stage<N>, sum);
+				if constexpr (SPLIT) {
+					if (mine)
+						square_give<N>(p, q, s, ring.m, slice, sum);
+				} else {
+#pragma unroll
+					for (int i = 0; i < N / 2; i++)
+						total[mg][i] =
+							fold(slice ? total[mg][i] : -0.0f, sum[i]);
+				}
+			}
+			square_release(empty_barrier(s, stage), SPLIT ? 1 : q.cluster);
+			stage += w.step;
+			if (stage >= q.stages) {
+				stage -= q.stages;
+				phase ^= 1;
+			}
+		}
+		if constexpr (!SPLIT) {
+#pragma unroll
+			for (int mg = 0; mg < MG; mg++) {
+				const uint32_t tile = square_tile(p, q, w, ring.m, round, mg);
+
+				if (tile < p.n_tiles)
+					square_finish<F, N>(p, tile, total[mg]);
+			}
+		}
+	}
+}
+
+/* Barriers are there for the whole cluster. */
+template <int N, bool SPLIT>
+static __device__ __forceinline__ void square_init(const struct square_params &q,
+						   const struct square_shared &s)
+{
+	/* Warps that multiply with a stage, and the blocks they are of. */
+	const uint32_t readers = SQUARE_WARPS / q.k_groups * (SPLIT ? 1 : q.cluster);
+
+	for (uint32_t i = 0; i < q.stages; i++) {
+		ring_barrier(full_barrier(s, i), SQUARE_BRINGERS);
+		ring_barrier(empty_barrier(s, i), readers);
+	}
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/* SHARE: blocks of a cluster that bring x for one another; 1 when SPLIT. */
+template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
+__global__ void __launch_bounds__(SQUARE_THREADS, 1)
+	square_kernel(const __grid_constant__ struct matmul_params p,
+		      const __grid_constant__ struct square_params q)
+{
+#if SQUARE_HERE
+	extern __shared__ __align__(1024) char shared_square[];
+	const struct square_shared s = square_shared_of<N>(
+		p, q, SPLIT, (uint32_t)__cvta_generic_to_shared(shared_square));
+	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+	const bool multiplies = warp < SQUARE_WARPS;
+	const uint32_t k_group = q.k_groups == 2 ? warp / 4 : 0;
+	struct square_walk w = square_walk_of<SPLIT>(p, q);
+	struct square_ring ring;
+
+	if (threadIdx.x == SQUARE_WARPS * WARP)
+		square_init<N, SPLIT>(q, s);
+	__syncwarp();
+	/* Not sync(): nothing else is to be waited for. */
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	if (multiplies) {
+		ring.m = q.k_groups == 2 ? warp % 4 : warp;
+		ring.first = ring.at = s.rings + warp * q.ring * piece_room<F>;
+		ring.come = ring.round = ring.part = 0;
+		w.begin += k_group;
+		w.step = q.k_groups;
+		if (w.begin >= w.end)
+			w.rounds = 0;
+		ring.slice = w.begin;
+		if (ring.m < q.tiles) {
+			if (lane == 0) {
+				for (uint32_t i = 0; i < q.ring; i++)
+					ring_barrier(ring.first + i * piece_room<F> + piece_bytes<F>,
+						     1);
+				asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+			}
+			__syncwarp();
+			for (uint32_t i = 0; i < q.ring; i++)
+				square_ask<F, MG>(p, q, w, ring, ring.first + i * piece_room<F>);
+		}
+	}
+	chain_wait();	/* the weights are on their way, x may not be there yet */
+	chain_release();
+	__syncwarp();
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	if (multiplies) {
+		if (MG > 1)	/* two tiles' totals: the registers that those who bring x leave */
+			asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
+		square_multiply<F, N, MG, SPLIT>(p, q, w, s, ring, k_group);
+	} else {
+		if (MG > 1)
+			asm volatile("setmaxnreg.dec.sync.aligned.u32 104;");
+		square_bring<N, SHARE>(p, q, w, s);
+	}
+	if (SPLIT || SHARE > 1) {
+		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
+		__syncwarp();
+		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	}
+	if (SPLIT)
+		square_add_up<F, N>(p, q, w, s);
+#endif
+}
+
+#endif
