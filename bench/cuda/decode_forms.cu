@@ -95,15 +95,15 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 			{ 5, 1, false, 3, 0 }, { 6, 1, false, 3, 0 }, { 6, 2, false, 3, 0 },
 			{ 6, 2, false, 2, 0 }, { 6, 2, false, 3, 8 }, { 3, 2, false, 3, 0 }, { 15, 2, false, 3, 0 },
 			{ 12, 2, false, 3, 0 }, { 8, 2, false, 3, 0 }, { 15, 1, false, 3, 0 }, { 15, 2, false, 2, 0 },
-			{ 8, 8, true, 2, 0 }, { 8, 8, true, 2, 8 }, { 4, 4, true, 2, 0 }, { 4, 4, true, 4, 0 }, { 4, 4, true, 2, 8 },
-			{ 4, 2, true, 2, 0 }, { 4, 2, true, 2, 8 }, { 8, 4, true, 2, 8 }, { 4, 1, true, 2, 0 },
-			{ 8, 2, true, 2, 0 },
+			{ 9, 8, true, 2, 0 }, { 8, 8, true, 2, 0 }, { 3, 4, true, 2, 0 }, { 5, 4, true, 2, 0 }, { 5, 4, true, 4, 0 },
+			{ 5, 4, true, 2, 4 }, { 4, 4, true, 2, 0 }, { 4, 4, true, 2, 4 }, { 2, 2, true, 2, 0 }, { 2, 2, true, 3, 0 }, { 10, 8, true, 2, 0 }, { 6, 8, true, 2, 0 },
+			{ 2, 4, true, 2, 0 }, { 1, 2, true, 2, 0 }, { 4, 8, true, 2, 0 },
 		};
 		const uint32_t tiles = (n + n_swiglu + 15) / 16;
 		for (auto &v : l) {
 			if (v.split == (tiles > 800 || (tiles > 300 && v.tiles < 8)))
 				continue;
-			if (!v.split && (v.tiles > 8) != (tiles > 2000))
+			if (!v.split && (v.tiles >= 8) != (tiles > 2000))
 				continue;
 			const double t = time_launches(LAUNCHES, [&](int i) {
 				a.w = arena + (size_t)i % (ARENA / each) * each;

@@ -24,17 +24,22 @@ static int square_launch(const struct matmul_params &p, const struct square_layo
 	auto kernel = square_kernel<F, N, MG, SPLIT, SHARE>;
 	const uint32_t cluster = (uint32_t)l.cluster, tiles = (uint32_t)l.tiles;
 	const uint32_t passes = (p.n_tiles + tiles - 1) / tiles;
-	const uint32_t rings = SPLIT ? SQUARE_WARPS : min(tiles, (uint32_t)SQUARE_WARPS);
-	const size_t fixed = 1024 + (size_t)l.stages * x_stage<N> + SQUARE_STAGES * 16 +
-			     (SPLIT ? tiles / cluster * p.n_slices * tile_sums<N> : 0);
 	struct square_params q = {};
+
+	q.tiles = tiles;
+	q.cluster = cluster;
+	q.k_groups = SPLIT && tiles <= 4 ? 2 : 1;
+	q.stages = (uint32_t)l.stages;
+	const size_t fixed = 1024 + (size_t)l.stages * x_stage<N> + SQUARE_STAGES * 16 +
+			     RAW_PLACES * 8 +
+			     (SPLIT ? (size_t)square_places<N>(q) * p.n_slices * WARP * 16 :
+				      (size_t)RAW_PLACES * N / SHARE * RAW_ROW);
 
 	if (fixed >= HOPPER_SHARED)
 		return -EINVAL;
-	q.tiles = tiles;
-	q.cluster = cluster;
-	q.k_groups = SPLIT && tiles == 4 ? 2 : 1;
-	q.stages = (uint32_t)l.stages;
+	/* The last warps may have no tiles. */
+	const uint32_t rings = q.k_groups == 2 ? 4 + tiles : min(tiles, (uint32_t)SQUARE_WARPS);
+
 	q.ring = (uint32_t)((HOPPER_SHARED - fixed) / rings / piece_room<F>);
 	if (l.ring)
 		q.ring = min(q.ring, (uint32_t)l.ring * 1024 / 4096);
@@ -63,7 +68,8 @@ static int square_launch_cols(const struct matmul_params &p, const struct square
 			      cudaStream_t stream)
 {
 	if (l.split)
-		return square_launch<F, N, 1, true, 1>(p, l, stream);
+		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
+						square_launch<F, N, 1, true, 1>(p, l, stream);
 	if constexpr (F != MATMUL_FP8 || N < 64)
 		if (l.tiles > SQUARE_WARPS)
 			return l.cluster == 2 ? square_launch<F, N, 2, false, 2>(p, l, stream) :
@@ -83,14 +89,13 @@ static int square_launch_format(const struct matmul_params &p, const struct squa
 
 static bool layout_ok(const struct square_layout *l, uint32_t most)
 {
-	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->ring < 0 || l->ring > 1024)
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->ring < 0 || l->ring > 1024 ||
+	    l->tiles < 1)
 		return false;
 	if (l->split)
-		return (l->tiles == 4 || l->tiles == 8) &&
-		       (l->cluster == 1 || l->cluster == 2 || l->cluster == 4 || l->cluster == 8) &&
-		       l->cluster <= l->tiles;
-	return l->tiles >= 1 && (uint32_t)l->tiles <= most &&
-	       (l->cluster == 1 || l->cluster == 2);
+		return l->tiles <= 2 * SQUARE_WARPS && (l->cluster == 1 || l->cluster == 2 ||
+							l->cluster == 4 || l->cluster == 8);
+	return (uint32_t)l->tiles <= most && (l->cluster == 1 || l->cluster == 2);
 }
 
 /* The sums of a tile's slices have to fit where few tiles make blocks share K. */
@@ -124,9 +129,9 @@ static struct square_layout square_choose(const struct matmul_params *p, enum ma
 	const int stages = p->n_cols <= 32 ? 4 : 3;
 
 	if (square_splits(p))
-		return p->n_slices >= 8 ? (struct square_layout){ 8, 8, true, 2, 0 } :
-		       p->n_slices >= 4 ? (struct square_layout){ 4, 4, true, 2, 0 } :
-					  (struct square_layout){ 4, 2, true, 2, 0 };
+		return p->n_slices >= 16 ? (struct square_layout){ 9, 8, true, 2, 0 } :
+		       p->n_slices >= 4	 ? (struct square_layout){ 3, 4, true, 2, 0 } :
+					   (struct square_layout){ 2, 2, true, 2, 0 };
 	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, stages, 0 };
 }
 

@@ -34,6 +34,8 @@
 #define SQUARE_BRINGERS 4
 #define SQUARE_THREADS ((SQUARE_WARPS + SQUARE_BRINGERS) * WARP)
 #define SQUARE_STAGES 8		/* of x, at most */
+#define RAW_PLACES 2		/* slices of x as they lie, on their way */
+#define RAW_ROW (MATMUL_SLICE * 2 + 16)	/* a row there: no bank conflicts */
 
 /* A piece of a ring: half a unit of BF16, or a unit with its scales; then its barrier. */
 template <enum matmul_format F>
@@ -42,8 +44,6 @@ template <enum matmul_format F> constexpr uint32_t piece_room = piece_bytes<F> +
 template <enum matmul_format F> constexpr int unit_pieces = F == MATMUL_BF16 ? 2 : 1;
 /* A stage of x: [64 of K][row], 128 bytes each, swizzled. */
 template <int N> constexpr uint32_t x_stage = N * MATMUL_SLICE * 2;
-/* A tile's sums of one slice: [column tile][lane] of four. */
-template <int N> constexpr uint32_t tile_sums = N / 8 * WARP * 16;
 
 /* A layout as the kernel needs it. */
 struct square_params {
@@ -53,12 +53,20 @@ struct square_params {
 	uint32_t stages, ring;	/* of x; pieces of each warp's ring */
 };
 
+/* SPLIT: the column tiles of all row tiles of a cluster are dealt out to its blocks in turns, to be
+ * added up there. */
+template <int N>
+static __host__ __device__ __forceinline__ uint32_t square_places(const struct square_params &q)
+{
+	return (q.tiles * (N / 8) + q.cluster - 1) / q.cluster;
+}
+
 /* Where things are in shared memory: addresses. */
 struct square_shared {
-	uint32_t x, sums, barriers, rings;
+	uint32_t x, sums, barriers, raw_barriers, raw, rings;
 };
 
-template <int N>
+template <int N, int SHARE>
 static __device__ __forceinline__ struct square_shared
 square_shared_of(const struct matmul_params &p, const struct square_params &q, bool split,
 		 uint32_t base)
@@ -67,8 +75,10 @@ square_shared_of(const struct matmul_params &p, const struct square_params &q, b
 
 	s.x = (base + 1023) / 1024 * 1024;
 	s.sums = s.x + q.stages * x_stage<N>;
-	s.barriers = s.sums + (split ? q.tiles / q.cluster * p.n_slices * tile_sums<N> : 0);
-	s.rings = s.barriers + SQUARE_STAGES * 16;
+	s.barriers = s.sums + (split ? square_places<N>(q) * p.n_slices * WARP * 16 : 0);
+	s.raw_barriers = s.barriers + SQUARE_STAGES * 16;
+	s.raw = s.raw_barriers + RAW_PLACES * 8;
+	s.rings = s.raw + (split ? 0 : RAW_PLACES * N / SHARE * RAW_ROW);
 	return s;
 }
 
@@ -89,6 +99,14 @@ static __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
 
 	asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
 	return there;
+}
+
+static __device__ __forceinline__ uint32_t square_rank(void)
+{
+	uint32_t rank;
+
+	asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+	return rank;
 }
 
 /* What a block, and in it a warpgroup, walks: rounds of tiles, in each the slices of K. */
@@ -137,6 +155,12 @@ static __device__ __forceinline__ uint4 load_x(const __nv_bfloat16 *from)
 	asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
 		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
 	return v;
+}
+
+/* The four warps that bring x. */
+static __device__ __forceinline__ void barrier_bringers(void)
+{
+	asm volatile("bar.sync 1, %0;" ::"n"(SQUARE_BRINGERS * WARP) : "memory");
 }
 
 static __device__ __forceinline__ void put_word(uint32_t at, uint32_t v)
@@ -226,6 +250,125 @@ static __device__ __forceinline__ void square_bring(const struct matmul_params &
 				stage = 0;
 				phase ^= 1;
 			}
+		}
+	}
+}
+
+/* ---- x by bulk copies first ---- */
+
+static __device__ __forceinline__ uint4 load_shared_now(uint32_t at)
+{
+	uint4 v;
+
+	asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+		     : "r"(at)
+		     : "memory");
+	return v;
+}
+
+/* One bringing warp: 64 columns of each slice, N / SHARE rows of x, which come as they lie into one of
+ * RAW places by bulk copies. */
+template <int N, int SHARE>
+static __device__ __forceinline__ void square_bring_raw(const struct matmul_params &p,
+							const struct square_params &q,
+							const struct square_walk &w,
+							const struct square_shared &s)
+{
+	constexpr uint32_t ROWS = N / SHARE, LOADS = ROWS / 8 * 2;
+	constexpr uint32_t HERE = ROWS * 128;	/* bytes of a warp's part of a stage */
+	const uint32_t lane = threadIdx.x % WARP, block = threadIdx.x / WARP - SQUARE_WARPS;
+	const uint32_t g = lane / 4, first_row = w.rank % SHARE * ROWS;
+	const uint32_t slices = w.end - w.begin, n = w.rounds * slices;
+	/* The warp asks for the rows block, block + 4, ...: a lane for one of them. */
+	const uint32_t own_row = block + lane * SQUARE_BRINGERS;
+	const bool asks = own_row < ROWS && first_row + own_row < p.n_cols;
+	const uint32_t n_asks = __popc(__ballot_sync(~0u, asks));
+	const uint32_t own_k = block * 64 + lane % 4 * 8;
+	uint32_t asked = w.begin, slice = w.begin, stage = 0, phase = 1, place = 0, come = 0;
+
+	const auto ask = [&](uint32_t at) {
+		const uint32_t bytes = min(p.k - asked * MATMUL_SLICE, (uint32_t)MATMUL_SLICE) * 2;
+		const uint32_t barrier = s.raw_barriers + at * 8;
+
+		if (lane == 0)
+			asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+					     barrier),
+				     "r"(n_asks * bytes)
+				     : "memory");
+		__syncwarp();
+		if (asks)
+			asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx"
+				     "::bytes [%0], [%1], %2, [%3];" ::"r"(
+					     s.raw + (at * ROWS + own_row) * RAW_ROW),
+				     "l"(__cvta_generic_to_global(
+					     p.x + (size_t)(first_row + own_row) * p.ldx +
+					     asked * MATMUL_SLICE)),
+				     "r"(bytes), "r"(barrier)
+				     : "memory");
+		asked = asked + 1 == w.end ? w.begin : asked + 1;
+	};
+
+#pragma unroll 1
+	for (uint32_t i = 0; i < min(n, (uint32_t)RAW_PLACES); i++)
+		ask(i);
+#pragma unroll 1
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t part = s.x + stage * x_stage<N> + block * (N * 128) + first_row * 128;
+		const uint32_t full = full_barrier(s, stage);
+		const uint32_t raw = s.raw + (place * ROWS + g) * RAW_ROW + own_k * 2;
+		uint4 v[LOADS];
+
+		ring_wait(s.raw_barriers + place * 8, come);
+#pragma unroll
+		for (int j = 0; j < (int)LOADS; j++) {
+			v[j] = load_shared_now(raw + j / 2 * 8 * RAW_ROW + j % 2 * 64);
+			if (slice * MATMUL_SLICE + own_k + j % 2 * 32 >= p.k)
+				v[j] = make_uint4(0, 0, 0, 0);
+		}
+		barrier_bringers();	/* all four have read the place */
+		if (i + RAW_PLACES < n)
+			ask(place);
+		ring_wait(empty_barrier(s, stage), phase);
+#pragma unroll
+		for (int j = 0; j < (int)LOADS; j++) {
+			const uint32_t at = part + (j / 2 * 8 + g) * 128 + lane % 4 * 4;
+			const uint32_t chunk = j % 2 * 4;
+
+			put_word(at + ((chunk ^ g) * 16), v[j].x);
+			put_word(at + (((chunk + 1) ^ g) * 16), v[j].y);
+			put_word(at + (((chunk + 2) ^ g) * 16), v[j].z);
+			put_word(at + (((chunk + 3) ^ g) * 16), v[j].w);
+		}
+		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+		__syncwarp();
+		if (lane == 0) {
+			if (SHARE > 1)
+				asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+						     full),
+					     "r"(HERE * (SHARE - 1))
+					     : "memory");
+			else
+				ring_arrive(full);
+#pragma unroll
+			for (uint32_t other = 1; other < SHARE; other++) {
+				const uint32_t rank = (w.rank + other) % SHARE;
+
+				asm volatile("cp.async.bulk.shared::cluster.shared::cta"
+					     ".mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+						     in_block(part, rank)),
+					     "r"(part), "r"(HERE), "r"(in_block(full, rank))
+					     : "memory");
+			}
+		}
+		slice = slice + 1 == w.end ? w.begin : slice + 1;
+		if (++stage == q.stages) {
+			stage = 0;
+			phase ^= 1;
+		}
+		if (++place == RAW_PLACES) {
+			place = 0;
+			come ^= 1;
 		}
 	}
 }
@@ -417,47 +560,49 @@ static __device__ __forceinline__ void square_store(const struct matmul_params &
 		ring_store(p, tile, r, col + 1, __fmul_rn(v.y, low), __fmul_rn(v.w, high));
 }
 
-/* A slice's sums to the block that owns the tile. */
+/* A slice's sums of the cluster's row tile m to the blocks that add them up. */
 template <int N>
 static __device__ __forceinline__ void square_give(const struct matmul_params &p,
 						   const struct square_params &q,
 						   const struct square_shared &s, uint32_t m,
 						   uint32_t slice, const float (&sum)[N / 2])
 {
-	const uint32_t each = q.tiles / q.cluster;
-	const uint32_t at = in_block(s.sums + (m % each * p.n_slices + slice) * tile_sums<N> +
-					     threadIdx.x % WARP * 16,
-				     m / each);
+	const uint32_t own = s.sums + slice * (WARP * 16) + threadIdx.x % WARP * 16;
 
 #pragma unroll
-	for (int t = 0; t < N / 8; t++)
-		asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(
-				     at + t * WARP * 16),
+	for (int t = 0; t < N / 8; t++) {
+		const uint32_t item = m * (N / 8) + t;
+		const uint32_t at = in_block(own + item / q.cluster * (p.n_slices * WARP * 16),
+					     item % q.cluster);
+
+		asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at),
 			     "f"(sum[4 * t]), "f"(sum[4 * t + 1]), "f"(sum[4 * t + 2]),
 			     "f"(sum[4 * t + 3])
 			     : "memory");
+	}
 }
 
-/* All slices of the tiles that this block owns are there. */
+/* All slices of what this block adds up are there. */
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void square_add_up(const struct matmul_params &p,
 						     const struct square_params &q,
 						     const struct square_walk &w,
 						     const struct square_shared &s)
 {
-	const uint32_t each = q.tiles / q.cluster;
-
-	for (uint32_t i = threadIdx.x; i < each * (N / 8) * WARP; i += SQUARE_THREADS) {
-		const uint32_t lane = i % WARP, t = i / WARP % (N / 8), own = i / (N / 8 * WARP);
-		const uint32_t tile = w.first_tile + w.rank * each + own;
-		uint32_t at = s.sums + own * p.n_slices * tile_sums<N> + t * (WARP * 16) + lane * 16;
+	for (uint32_t i = threadIdx.x; i < square_places<N>(q) * WARP; i += SQUARE_THREADS) {
+		const uint32_t lane = i % WARP, item = i / WARP * q.cluster + w.rank;
+		const uint32_t tile = w.first_tile + item / (N / 8), t = item % (N / 8);
+		uint32_t at = s.sums + i / WARP * (p.n_slices * WARP * 16) + lane * 16;
 		float4 v = make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
 
-		if (tile >= p.n_tiles)
+		if (item >= q.tiles * (N / 8) || tile >= p.n_tiles)
 			continue;
 		const float *scales = tile_scales<F>(p, 0, tile);
-#pragma unroll 4
-		for (uint32_t slice = 0; slice < p.n_slices; slice++, at += tile_sums<N>) {
+		const float low = scale_of<F>(scales, lane / 4),
+			    high = scale_of<F>(scales, lane / 4 + 8);
+
+#pragma unroll 8
+		for (uint32_t slice = 0; slice < p.n_slices; slice++, at += WARP * 16) {
 			const float4 a = ring_get(at);
 
 			v.x = fold(v.x, a.x);
@@ -465,8 +610,7 @@ static __device__ __forceinline__ void square_add_up(const struct matmul_params 
 			v.z = fold(v.z, a.z);
 			v.w = fold(v.w, a.w);
 		}
-		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2, v, scale_of<F>(scales, lane / 4),
-			     scale_of<F>(scales, lane / 4 + 8));
+		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2, v, low, high);
 	}
 }
 
@@ -490,15 +634,13 @@ static __device__ __forceinline__ void square_finish(const struct matmul_params 
 /* This warp has read a stage: so it tells the blocks that write into it. */
 static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t blocks)
 {
-	if (threadIdx.x % WARP)
-		return;
-	if (blocks == 1) {
-		ring_arrive(empty);
-		return;
-	}
-	for (uint32_t rank = 0; rank < blocks; rank++)
-		asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(
-				     in_block(empty, rank))
+	const uint32_t lane = threadIdx.x % WARP;
+
+	/* Only reads are ordered by this, which the tensor core has ended: no .release.cluster, which
+	 * would wait for everything that is on its way. */
+	if (lane < blocks)
+		asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(
+				     in_block(empty, blocks == 1 ? square_rank() : lane))
 			     : "memory");
 }
 
@@ -527,7 +669,8 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 						      s.x + stage * x_stage<N>, sum);
 				if constexpr (SPLIT) {
 					if (mine)
-						square_give<N>(p, q, s, ring.m, slice, sum);
+						square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS,
+							       slice, sum);
 				} else {
 #pragma unroll
 					for (int i = 0; i < N / 2; i++)
@@ -562,10 +705,13 @@ static __device__ __forceinline__ void square_init(const struct square_params &q
 	/* Warps that multiply with a stage, and the blocks they are of. */
 	const uint32_t readers = SQUARE_WARPS / q.k_groups * (SPLIT ? 1 : q.cluster);
 
+#pragma unroll 1
 	for (uint32_t i = 0; i < q.stages; i++) {
 		ring_barrier(full_barrier(s, i), SQUARE_BRINGERS);
 		ring_barrier(empty_barrier(s, i), readers);
 	}
+	for (uint32_t i = 0; i < RAW_PLACES; i++)
+		ring_barrier(s.raw_barriers + i * 8, SQUARE_BRINGERS);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
@@ -577,7 +723,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 {
 #if SQUARE_HERE
 	extern __shared__ __align__(1024) char shared_square[];
-	const struct square_shared s = square_shared_of<N>(
+	const struct square_shared s = square_shared_of<N, SHARE>(
 		p, q, SPLIT, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
 	const bool multiplies = warp < SQUARE_WARPS;
@@ -601,12 +747,14 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 		ring.slice = w.begin;
 		if (ring.m < q.tiles) {
 			if (lane == 0) {
+#pragma unroll 1
 				for (uint32_t i = 0; i < q.ring; i++)
 					ring_barrier(ring.first + i * piece_room<F> + piece_bytes<F>,
 						     1);
 				asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 			}
 			__syncwarp();
+#pragma unroll 1
 			for (uint32_t i = 0; i < q.ring; i++)
 				square_ask<F, MG>(p, q, w, ring, ring.first + i * piece_room<F>);
 		}
@@ -622,7 +770,10 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	} else {
 		if (MG > 1)
 			asm volatile("setmaxnreg.dec.sync.aligned.u32 104;");
-		square_bring<N, SHARE>(p, q, w, s);
+		if constexpr (SPLIT)
+			square_bring<N, SHARE>(p, q, w, s);
+		else
+			square_bring_raw<N, SHARE>(p, q, w, s);
 	}
 	if (SPLIT || SHARE > 1) {
 		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
