@@ -92,16 +92,15 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 	     });
 	if (getenv("LAYOUTS")) {
 		static const struct square_layout l[] = {
-			{ 5, 1, false, 3, 0 }, { 6, 1, false, 3, 0 }, { 6, 2, false, 3, 0 },
-			{ 6, 2, false, 2, 0 }, { 6, 2, false, 3, 8 }, { 3, 2, false, 3, 0 }, { 15, 2, false, 3, 0 },
-			{ 12, 2, false, 3, 0 }, { 8, 2, false, 3, 0 }, { 15, 1, false, 3, 0 }, { 15, 2, false, 2, 0 },
-			{ 9, 8, true, 2, 0 }, { 8, 8, true, 2, 0 }, { 3, 4, true, 2, 0 }, { 5, 4, true, 2, 0 }, { 5, 4, true, 4, 0 },
-			{ 5, 4, true, 2, 4 }, { 4, 4, true, 2, 0 }, { 4, 4, true, 2, 4 }, { 2, 2, true, 2, 0 }, { 2, 2, true, 3, 0 }, { 10, 8, true, 2, 0 }, { 6, 8, true, 2, 0 },
-			{ 2, 4, true, 2, 0 }, { 1, 2, true, 2, 0 }, { 4, 8, true, 2, 0 },
+			{ 6, 2, false, 2, 2, 0 }, { 6, 2, false, 2, 3, 0 }, { 6, 2, false, 2, 4, 0 }, { 6, 2, false, 2, 3, 8 }, { 6, 2, false, 2, 4, 8 }, { 6, 2, false, 2, 5, 8 },
+			{ 6, 2, false, 2, 3, 12 }, { 6, 1, false, 2, 2, 8 }, { 5, 2, false, 2, 4, 0 }, { 5, 2, false, 2, 4, 8 },
+			{ 8, 2, false, 2, 2, 0 }, { 8, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 4, 0 }, { 8, 2, false, 2, 4, 4 },
+			{ 9, 8, true, 2, 1, 0 }, { 9, 8, true, 2, 1, 4 }, { 10, 8, true, 2, 1, 0 }, { 10, 8, true, 2, 1, 4 }, { 12, 8, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 8 },
+			{ 8, 8, true, 2, 1, 0 }, { 8, 8, true, 2, 1, 4 }, { 6, 8, true, 2, 1, 0 }, { 6, 4, true, 2, 1, 0 }, { 4, 4, true, 2, 1, 4 }, { 4, 4, true, 2, 1, 8 },
 		};
 		const uint32_t tiles = (n + n_swiglu + 15) / 16;
 		for (auto &v : l) {
-			if (v.split == (tiles > 800 || (tiles > 300 && v.tiles < 8)))
+			if (v.split == (tiles > 300))
 				continue;
 			if (!v.split && (v.tiles >= 8) != (tiles > 2000))
 				continue;
@@ -112,7 +111,7 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 			});
 			cudaGetLastError();
 			if (t == t)
-				printf("   %s%d,%d s%d r%d %.1f", v.split ? "split " : "", v.tiles, v.cluster, v.stages, v.ring, t * 1e6);
+				printf("   %s%d,%d raw%d r%d %.1f", v.split ? "split " : "", v.tiles, v.cluster, v.raw, v.ring, t * 1e6);
 		}
 		printf("\n");
 	}

@@ -247,8 +247,11 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 static enum matmul_form auto_form(const struct decode_matmul_args *a)
 {
 	const struct matmul_params p = matmul_params_of(a);
+	/* Up to here weights from memory to registers, and no barrier, are faster; but not where FP8's
+	 * expanding is what takes the time. */
+	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8 : 24);
 
-	if (a->n_rows > 8 && p.n_slices >= 4 && matmul_square_fits(&p, a->format))
+	if (!few && matmul_square_fits(&p, a->format))
 		return MATMUL_SQUARE;
 	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
 }

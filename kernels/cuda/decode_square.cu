@@ -30,10 +30,11 @@ static int square_launch(const struct matmul_params &p, const struct square_layo
 	q.cluster = cluster;
 	q.k_groups = SPLIT && tiles <= 4 ? 2 : 1;
 	q.stages = (uint32_t)l.stages;
+	q.raw = (uint32_t)l.raw;
 	const size_t fixed = 1024 + (size_t)l.stages * x_stage<N> + SQUARE_STAGES * 16 +
-			     RAW_PLACES * 8 +
+			     SQUARE_RAW * 8 +
 			     (SPLIT ? (size_t)square_places<N>(q) * p.n_slices * WARP * 16 :
-				      (size_t)RAW_PLACES * N / SHARE * RAW_ROW);
+				      (size_t)(l.raw * N / SHARE) * RAW_ROW);
 
 	if (fixed >= HOPPER_SHARED)
 		return -EINVAL;
@@ -57,12 +58,6 @@ static int square_launch(const struct matmul_params &p, const struct square_layo
 	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, cluster, stream, p, q);
 }
 
-/* Tiles that a block can have: FP8's sums of 64 columns leave no registers for two totals a warp. */
-static uint32_t square_most(enum matmul_format f, uint32_t cols)
-{
-	return f == MATMUL_FP8 && cols > 32 ? SQUARE_WARPS : 2 * SQUARE_WARPS;
-}
-
 template <enum matmul_format F, int N>
 static int square_launch_cols(const struct matmul_params &p, const struct square_layout &l,
 			      cudaStream_t stream)
@@ -70,10 +65,6 @@ static int square_launch_cols(const struct matmul_params &p, const struct square
 	if (l.split)
 		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
 						square_launch<F, N, 1, true, 1>(p, l, stream);
-	if constexpr (F != MATMUL_FP8 || N < 64)
-		if (l.tiles > SQUARE_WARPS)
-			return l.cluster == 2 ? square_launch<F, N, 2, false, 2>(p, l, stream) :
-						square_launch<F, N, 2, false, 1>(p, l, stream);
 	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
 				square_launch<F, N, 1, false, 1>(p, l, stream);
 }
@@ -87,15 +78,15 @@ static int square_launch_format(const struct matmul_params &p, const struct squa
 				square_launch_cols<F, 64>(p, l, stream);
 }
 
-static bool layout_ok(const struct square_layout *l, uint32_t most)
+static bool layout_ok(const struct square_layout *l)
 {
-	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->ring < 0 || l->ring > 1024 ||
-	    l->tiles < 1)
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 1 || l->raw > SQUARE_RAW ||
+	    l->ring < 0 || l->ring > 1024 || l->tiles < 1)
 		return false;
 	if (l->split)
 		return l->tiles <= 2 * SQUARE_WARPS && (l->cluster == 1 || l->cluster == 2 ||
 							l->cluster == 4 || l->cluster == 8);
-	return (uint32_t)l->tiles <= most && (l->cluster == 1 || l->cluster == 2);
+	return l->tiles <= SQUARE_WARPS && (l->cluster == 1 || l->cluster == 2);
 }
 
 /* The sums of a tile's slices have to fit where few tiles make blocks share K. */
@@ -114,25 +105,25 @@ int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream)
 {
 	if ((f != MATMUL_BF16 && f != MATMUL_FP8) || p->n_cols > SQUARE_MAX_ROWS || !hopper_sms() ||
-	    !layout_ok(l, square_most(f, p->n_cols)))
+	    !layout_ok(l))
 		return -EINVAL;
 	return f == MATMUL_BF16 ? square_launch_format<MATMUL_BF16>(*p, *l, stream) :
 				  square_launch_format<MATMUL_FP8>(*p, *l, stream);
 }
 
 /* Tall matrices: every multiprocessor the same number of tiles, in as few rounds as can be.  Others:
- * K shared, so that there is something to do for most. */
-static struct square_layout square_choose(const struct matmul_params *p, enum matmul_format f)
+ * K shared, by as many clusters as an H200 can have at once (15 of 8 blocks). */
+static struct square_layout square_choose(const struct matmul_params *p)
 {
-	const uint32_t sms = hopper_sms() / 2 * 2, most = square_most(f, p->n_cols);
-	const uint32_t rounds = (p->n_tiles + sms * most - 1) / (sms * most);
-	const int stages = p->n_cols <= 32 ? 4 : 3;
+	const uint32_t sms = hopper_sms() / 2 * 2;
+	const uint32_t rounds = (p->n_tiles + sms * SQUARE_WARPS - 1) / (sms * SQUARE_WARPS);
 
 	if (square_splits(p))
-		return p->n_slices >= 16 ? (struct square_layout){ 9, 8, true, 2, 0 } :
-		       p->n_slices >= 4	 ? (struct square_layout){ 3, 4, true, 2, 0 } :
-					   (struct square_layout){ 2, 2, true, 2, 0 };
-	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, stages, 0 };
+		return p->n_slices >= 16 ? (struct square_layout){ 10, 8, true, 2, 1, 0 } :
+		       p->n_slices >= 4	 ? (struct square_layout){ 8, 8, true, 2, 1, 0 } :
+					   (struct square_layout){ 2, 2, true, 2, 1, 0 };
+	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false,
+		 p->n_cols <= 32 ? 4 : 2, 3, 0 };
 }
 
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream)
@@ -141,7 +132,7 @@ int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream
 
 	if (!matmul_square_fits(&p, a->format))
 		return -EINVAL;
-	const struct square_layout l = square_choose(&p, a->format);
+	const struct square_layout l = square_choose(&p);
 
 	return matmul_launch_square_as(&p, a->format, &l, stream);
 }

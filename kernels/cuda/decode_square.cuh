@@ -34,7 +34,7 @@
 #define SQUARE_BRINGERS 4
 #define SQUARE_THREADS ((SQUARE_WARPS + SQUARE_BRINGERS) * WARP)
 #define SQUARE_STAGES 8		/* of x, at most */
-#define RAW_PLACES 2		/* slices of x as they lie, on their way */
+#define SQUARE_RAW 8		/* slices of x as they lie, on their way, at most */
 #define RAW_ROW (MATMUL_SLICE * 2 + 16)	/* a row there: no bank conflicts */
 
 /* A piece of a ring: half a unit of BF16, or a unit with its scales; then its barrier. */
@@ -50,7 +50,7 @@ struct square_params {
 	uint32_t tiles;		/* row tiles of a block; SPLIT: of a cluster */
 	uint32_t cluster;
 	uint32_t k_groups;	/* warpgroups along K, the others along rows: 1 or 2 */
-	uint32_t stages, ring;	/* of x; pieces of each warp's ring */
+	uint32_t stages, raw, ring;	/* of x; places for x as it lies; pieces of each warp's ring */
 };
 
 /* SPLIT: the column tiles of all row tiles of a cluster are dealt out to its blocks in turns, to be
@@ -77,8 +77,8 @@ square_shared_of(const struct matmul_params &p, const struct square_params &q, b
 	s.sums = s.x + q.stages * x_stage<N>;
 	s.barriers = s.sums + (split ? square_places<N>(q) * p.n_slices * WARP * 16 : 0);
 	s.raw_barriers = s.barriers + SQUARE_STAGES * 16;
-	s.raw = s.raw_barriers + RAW_PLACES * 8;
-	s.rings = s.raw + (split ? 0 : RAW_PLACES * N / SHARE * RAW_ROW);
+	s.raw = s.raw_barriers + SQUARE_RAW * 8;
+	s.rings = s.raw + (split ? 0 : q.raw * (N / SHARE) * RAW_ROW);
 	return s;
 }
 
@@ -168,93 +168,18 @@ static __device__ __forceinline__ void put_word(uint32_t at, uint32_t v)
 	asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
 }
 
-/* One bringing warp: 64 columns of each slice, N / SHARE rows of x. */
-template <int N, int SHARE>
-static __device__ __forceinline__ void square_bring(const struct matmul_params &p,
-						    const struct square_params &q,
-						    const struct square_walk &w,
-						    const struct square_shared &s)
+/* Eight columns of a row, from where a lane has them to where the steps have them: row % 8 is g,
+ * `chunk` the first of the four pieces of 16 bytes that get a pair each. */
+static __device__ __forceinline__ void square_put(uint32_t row, uint32_t chunk, uint32_t g,
+						  const uint4 &v)
 {
-	constexpr int ROWS = N / SHARE, LOADS = ROWS / 8 * 2,
-		      DEPTH = LOADS >= 16 ? 1 : LOADS >= 8 ? 2 : 4;
-	constexpr uint32_t HERE = ROWS * 128;	/* bytes of a warp's part of a stage */
-	const uint32_t lane = threadIdx.x % WARP, block = threadIdx.x / WARP - SQUARE_WARPS;
-	const uint32_t g = lane / 4, first_row = w.rank % SHARE * ROWS;
-	const uint32_t slices = w.end - w.begin, n = w.rounds * slices;
-	const __nv_bfloat16 *from = p.x + (size_t)(first_row + g) * p.ldx + block * 64 + lane % 4 * 8;
-	const uint32_t own_k = block * 64 + lane % 4 * 8;
-	uint4 v[DEPTH][LOADS];
-	uint32_t asked = w.begin, stage = 0, phase = 1;
+	const uint32_t at = row + threadIdx.x % 4 * 4;
 
-	const auto ask = [&](uint4(&to)[LOADS]) {
-#pragma unroll
-		for (int i = 0; i < LOADS; i++) {
-			const uint32_t row = first_row + i / 2 * 8 + g;
-			const uint32_t k = asked * MATMUL_SLICE + i % 2 * 32;
-
-			to[i] = make_uint4(0, 0, 0, 0);
-			if (row < p.n_cols && own_k + k < p.k)
-				to[i] = load_x(from + (size_t)(i / 2 * 8) * p.ldx + k);
-		}
-		asked = asked + 1 == w.end ? w.begin : asked + 1;
-	};
-
-#pragma unroll
-	for (int d = 0; d < DEPTH; d++)
-		if (d < (int)n)
-			ask(v[d]);
-	for (uint32_t done = 0; done < n; done += DEPTH) {
-#pragma unroll
-		for (int d = 0; d < DEPTH; d++) {
-			if (done + d >= n)
-				break;
-			const uint32_t part = s.x + stage * x_stage<N> + block * (N * 128) +
-					      first_row * 128;
-			const uint32_t full = full_barrier(s, stage);
-
-			ring_wait(empty_barrier(s, stage), phase);
-#pragma unroll
-			for (int i = 0; i < LOADS; i++) {
-				const uint32_t at = part + (i / 2 * 8 + g) * 128 + lane % 4 * 4;
-				const uint32_t chunk = i % 2 * 4;
-
-				put_word(at + ((chunk ^ g) * 16), v[d][i].x);
-				put_word(at + (((chunk + 1) ^ g) * 16), v[d][i].y);
-				put_word(at + (((chunk + 2) ^ g) * 16), v[d][i].z);
-				put_word(at + (((chunk + 3) ^ g) * 16), v[d][i].w);
-			}
-			if (done + d + DEPTH < n)
-				ask(v[d]);
-			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-			__syncwarp();
-			if (lane == 0) {
-				if (SHARE > 1)
-					asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, "
-						     "[%0], %1;" ::"r"(full), "r"(HERE * (SHARE - 1))
-						     : "memory");
-				else
-					ring_arrive(full);
-#pragma unroll
-				for (uint32_t other = 1; other < SHARE; other++) {
-					const uint32_t rank = (w.rank + other) % SHARE;
-
-					asm volatile(
-						"cp.async.bulk.shared::cluster.shared::cta"
-						".mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-							in_block(part, rank)),
-						"r"(part), "r"(HERE), "r"(in_block(full, rank))
-						: "memory");
-				}
-			}
-			if (++stage == q.stages) {
-				stage = 0;
-				phase ^= 1;
-			}
-		}
-	}
+	put_word(at + ((chunk ^ g) * 16), v.x);
+	put_word(at + (((chunk + 1) ^ g) * 16), v.y);
+	put_word(at + (((chunk + 2) ^ g) * 16), v.z);
+	put_word(at + (((chunk + 3) ^ g) * 16), v.w);
 }
-
-/* ---- x by bulk copies first ---- */
 
 static __device__ __forceinline__ uint4 load_shared_now(uint32_t at)
 {
@@ -268,7 +193,7 @@ static __device__ __forceinline__ uint4 load_shared_now(uint32_t at)
 }
 
 /* One bringing warp: 64 columns of each slice, N / SHARE rows of x, which come as they lie into one of
- * RAW places by bulk copies. */
+ * q.raw places by bulk copies. */
 template <int N, int SHARE>
 static __device__ __forceinline__ void square_bring_raw(const struct matmul_params &p,
 							const struct square_params &q,
@@ -310,7 +235,7 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 	};
 
 #pragma unroll 1
-	for (uint32_t i = 0; i < min(n, (uint32_t)RAW_PLACES); i++)
+	for (uint32_t i = 0; i < min(n, q.raw); i++)
 		ask(i);
 #pragma unroll 1
 	for (uint32_t i = 0; i < n; i++) {
@@ -327,19 +252,12 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 				v[j] = make_uint4(0, 0, 0, 0);
 		}
 		barrier_bringers();	/* all four have read the place */
-		if (i + RAW_PLACES < n)
+		if (i + q.raw < n)
 			ask(place);
 		ring_wait(empty_barrier(s, stage), phase);
 #pragma unroll
-		for (int j = 0; j < (int)LOADS; j++) {
-			const uint32_t at = part + (j / 2 * 8 + g) * 128 + lane % 4 * 4;
-			const uint32_t chunk = j % 2 * 4;
-
-			put_word(at + ((chunk ^ g) * 16), v[j].x);
-			put_word(at + (((chunk + 1) ^ g) * 16), v[j].y);
-			put_word(at + (((chunk + 2) ^ g) * 16), v[j].z);
-			put_word(at + (((chunk + 3) ^ g) * 16), v[j].w);
-		}
+		for (int j = 0; j < (int)LOADS; j++)
+			square_put(part + (j / 2 * 8 + g) * 128, j % 2 * 4, g, v[j]);
 		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncwarp();
 		if (lane == 0) {
@@ -366,9 +284,68 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 			stage = 0;
 			phase ^= 1;
 		}
-		if (++place == RAW_PLACES) {
+		if (++place == q.raw) {
 			place = 0;
 			come ^= 1;
+		}
+	}
+}
+
+/* The same when blocks share K: there is no room for x as it lies, and a few slices only, so that
+ * registers hold what is on its way. */
+template <int N>
+static __device__ __forceinline__ void square_bring(const struct matmul_params &p,
+						    const struct square_params &q,
+						    const struct square_walk &w,
+						    const struct square_shared &s)
+{
+	constexpr int LOADS = N / 8 * 2, DEPTH = LOADS >= 8 ? 2 : 4;
+	const uint32_t lane = threadIdx.x % WARP, block = threadIdx.x / WARP - SQUARE_WARPS;
+	const uint32_t g = lane / 4, n = w.end - w.begin;
+	const __nv_bfloat16 *from = p.x + (size_t)g * p.ldx + block * 64 + lane % 4 * 8;
+	const uint32_t own_k = block * 64 + lane % 4 * 8;
+	uint4 v[DEPTH][LOADS];
+	uint32_t asked = w.begin, stage = 0, phase = 1;
+
+	const auto ask = [&](uint4(&to)[LOADS]) {
+#pragma unroll
+		for (int i = 0; i < LOADS; i++) {
+			const uint32_t row = i / 2 * 8 + g;
+			const uint32_t k = asked * MATMUL_SLICE + i % 2 * 32;
+
+			to[i] = make_uint4(0, 0, 0, 0);
+			if (row < p.n_cols && own_k + k < p.k)
+				to[i] = load_x(from + (size_t)(i / 2 * 8) * p.ldx + k);
+		}
+		asked++;
+	};
+
+#pragma unroll
+	for (int d = 0; d < DEPTH; d++)
+		if (d < (int)n)
+			ask(v[d]);
+	for (uint32_t done = 0; done < n; done += DEPTH) {
+#pragma unroll
+		for (int d = 0; d < DEPTH; d++) {
+			if (done + d >= n)
+				break;
+			const uint32_t part = s.x + stage * x_stage<N> + block * (N * 128);
+			const uint32_t full = full_barrier(s, stage);
+
+			ring_wait(empty_barrier(s, stage), phase);
+#pragma unroll
+			for (int i = 0; i < LOADS; i++)
+				square_put(part + (i / 2 * 8 + g) * 128, i % 2 * 4, g, v[d][i]);
+			if (done + d + DEPTH < n)
+				ask(v[d]);
+			asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+			__syncwarp();
+			if (lane == 0)
+				ring_arrive(full);
+			if (++stage == q.stages) {
+				stage = 0;
+				phase ^= 1;
+			}
 		}
 	}
 }
@@ -655,11 +632,11 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 	uint32_t stage = k_group, phase = 0;
 
 	for (uint32_t round = 0; round < w.rounds; round++) {
-		float total[MG][N / 2];
+		float total[N / 2];	/* MG is 1, or blocks share K */
 
 		for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
 			ring_wait(full_barrier(s, stage), phase);
-#pragma unroll
+#pragma unroll 1
 			for (int mg = 0; mg < MG; mg++) {
 				const bool mine =
 					square_tile(p, q, w, ring.m, round, mg) < p.n_tiles;
@@ -674,8 +651,7 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 				} else {
 #pragma unroll
 					for (int i = 0; i < N / 2; i++)
-						total[mg][i] =
-							fold(slice ? total[mg][i] : -0.0f, sum[i]);
+						total[i] = fold(slice ? total[i] : -0.0f, sum[i]);
 				}
 			}
 			square_release(empty_barrier(s, stage), SPLIT ? 1 : q.cluster);
@@ -686,13 +662,10 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 			}
 		}
 		if constexpr (!SPLIT) {
-#pragma unroll
-			for (int mg = 0; mg < MG; mg++) {
-				const uint32_t tile = square_tile(p, q, w, ring.m, round, mg);
+			const uint32_t tile = square_tile(p, q, w, ring.m, round, 0);
 
-				if (tile < p.n_tiles)
-					square_finish<F, N>(p, tile, total[mg]);
-			}
+			if (tile < p.n_tiles)
+				square_finish<F, N>(p, tile, total);
 		}
 	}
 }
@@ -710,7 +683,8 @@ static __device__ __forceinline__ void square_init(const struct square_params &q
 		ring_barrier(full_barrier(s, i), SQUARE_BRINGERS);
 		ring_barrier(empty_barrier(s, i), readers);
 	}
-	for (uint32_t i = 0; i < RAW_PLACES; i++)
+#pragma unroll 1
+	for (uint32_t i = 0; i < q.raw; i++)
 		ring_barrier(s.raw_barriers + i * 8, SQUARE_BRINGERS);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
@@ -722,6 +696,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 		      const __grid_constant__ struct square_params q)
 {
 #if SQUARE_HERE
+	static_assert(SPLIT || MG == 1, "a warp has one tile's totals");
 	extern __shared__ __align__(1024) char shared_square[];
 	const struct square_shared s = square_shared_of<N, SHARE>(
 		p, q, SPLIT, (uint32_t)__cvta_generic_to_shared(shared_square));
@@ -763,18 +738,12 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	chain_release();
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	if (multiplies) {
-		if (MG > 1)	/* two tiles' totals: the registers that those who bring x leave */
-			asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
+	if (multiplies)
 		square_multiply<F, N, MG, SPLIT>(p, q, w, s, ring, k_group);
-	} else {
-		if (MG > 1)
-			asm volatile("setmaxnreg.dec.sync.aligned.u32 104;");
-		if constexpr (SPLIT)
-			square_bring<N, SHARE>(p, q, w, s);
-		else
-			square_bring_raw<N, SHARE>(p, q, w, s);
-	}
+	else if constexpr (SPLIT)
+		square_bring<N>(p, q, w, s);
+	else
+		square_bring_raw<N, SHARE>(p, q, w, s);
 	if (SPLIT || SHARE > 1) {
 		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
 		__syncwarp();
