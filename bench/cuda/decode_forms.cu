@@ -90,31 +90,6 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 		     a.form = form;
 		     return decode_matmul(&a, stream);
 	     });
-	if (getenv("LAYOUTS")) {
-		static const struct square_layout l[] = {
-			{ 6, 2, false, 2, 2, 0 }, { 6, 2, false, 2, 3, 0 }, { 6, 2, false, 2, 4, 0 }, { 6, 2, false, 2, 3, 8 }, { 6, 2, false, 2, 4, 8 }, { 6, 2, false, 2, 5, 8 },
-			{ 6, 2, false, 2, 3, 12 }, { 6, 1, false, 2, 2, 8 }, { 5, 2, false, 2, 4, 0 }, { 5, 2, false, 2, 4, 8 },
-			{ 8, 2, false, 2, 2, 0 }, { 8, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 4, 0 }, { 8, 2, false, 2, 4, 4 },
-			{ 9, 8, true, 2, 1, 0 }, { 9, 8, true, 2, 1, 4 }, { 10, 8, true, 2, 1, 0 }, { 10, 8, true, 2, 1, 4 }, { 12, 8, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 8 },
-			{ 8, 8, true, 2, 1, 0 }, { 8, 8, true, 2, 1, 4 }, { 6, 8, true, 2, 1, 0 }, { 6, 4, true, 2, 1, 0 }, { 4, 4, true, 2, 1, 4 }, { 4, 4, true, 2, 1, 8 },
-		};
-		const uint32_t tiles = (n + n_swiglu + 15) / 16;
-		for (auto &v : l) {
-			if (v.split == (tiles > 300))
-				continue;
-			if (!v.split && (v.tiles >= 8) != (tiles > 2000))
-				continue;
-			const double t = time_launches(LAUNCHES, [&](int i) {
-				a.w = arena + (size_t)i % (ARENA / each) * each;
-				struct matmul_params p = matmul_params_of(&a);
-				return matmul_launch_square_as(&p, f, &v, stream);
-			});
-			cudaGetLastError();
-			if (t == t)
-				printf("   %s%d,%d raw%d r%d %.1f", v.split ? "split " : "", v.tiles, v.cluster, v.raw, v.ring, t * 1e6);
-		}
-		printf("\n");
-	}
 }
 
 /* ---- experts ----------------------------------------------------------------------------- */
@@ -205,7 +180,7 @@ int main(int argc, char **argv)
 	CUDA(cudaStreamCreate(&stream));
 	CUDA(cudaMalloc(&arena, ARENA));
 	CUDA(cudaMalloc(&x_all, 64 << 20));
-	CUDA(cudaMalloc(&y_all, 64 << 20));
+	CUDA(cudaMalloc(&y_all, 256 << 20));	/* the head: 200 rows of float32 */
 	CUDA(cudaMalloc(&scales, ones.size() * 4));
 	CUDA(cudaMemcpy(scales, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
 	fill_kernel<<<2048, 256, 0, stream>>>((uint32_t *)arena, ARENA / 4);

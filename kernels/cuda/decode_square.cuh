@@ -6,14 +6,15 @@
  *    flight whatever the warp does.  From there they go to registers as fragments.
  *  - x comes a slice of 256 columns at a time, in stages.  wgmma wants the 16 columns of a step side
  *    by side where a row of x has them as pack.h says, so the third warpgroup takes x through its
- *    registers, and writes it in the order of steps.
+ *    registers, from where bulk copies have put it as it lies, and writes it in the order of steps.
+ *    Several slices are on their way: they queue behind the weights.
  *  - Each slice's sums start from zero in registers, and are added in order.
  *
  * The blocks of a cluster work together in one of two ways.  SPLIT false: each has row tiles of its
  * own and all of K, and brings a part of the rows of x, which it copies to the others.  The totals
  * are in registers.  SPLIT true, for matrices with fewer tiles than that takes: they have the same
- * tiles and each a part of the slices of K; a slice's sums go to the block that owns the tile, and it
- * adds them up when all are there.
+ * tiles and each a part of the slices of K; a slice's sums go to the blocks that add them up when all
+ * are there, each some column tiles.
  *
  * Barriers: full[stage], by the four warps that bring x and by the bytes of the other blocks;
  * empty[stage], by every warp of the cluster that multiplies with it; one beside each piece of a ring.
