@@ -4,7 +4,8 @@
 #define HOPPER_SHARED 232448	/* what a block may have there */
 #define SQUARE_SPLIT_SLICES 24
 
-/* Multiprocessors, when they are Hopper's; or 0. */
+/* Multiprocessors, when they are Hopper's; or 0.  A part of a GPU may have no room for clusters of
+ * eight: it takes the other forms. */
 static uint32_t hopper_sms(void)
 {
 	static int major;	/* of device 0 of this process: a worker has one */
@@ -14,7 +15,7 @@ static uint32_t hopper_sms(void)
 		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
 			       cudaSuccess))
 		major = 0;
-	return major == 9 ? (uint32_t)device_sms() : 0;
+	return major == 9 && device_sms() >= 64 ? (uint32_t)device_sms() : 0;
 }
 
 template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
