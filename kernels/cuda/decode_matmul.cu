@@ -248,8 +248,10 @@ static enum matmul_form auto_form(const struct decode_matmul_args *a)
 {
 	const struct matmul_params p = matmul_params_of(a);
 	/* Up to here weights from memory to registers, and no barrier, are faster; but not where FP8's
-	 * expanding is what takes the time. */
-	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8 : 24);
+	 * expanding is what takes the time, nor of 17 rows on where there are few tiles and slices. */
+	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8u :
+				       p.n_tiles <= 128 && p.n_slices <= 8	   ? 16u :
+										     24u);
 
 	if (!few && matmul_square_fits(&p, a->format))
 		return MATMUL_SQUARE;

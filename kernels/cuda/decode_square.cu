@@ -2,7 +2,7 @@
 #include "kernels/cuda/decode_square.cuh"
 
 #define HOPPER_SHARED 232448	/* what a block may have there */
-#define SQUARE_SPLIT_SLICES 24
+#define SQUARE_SPLIT_SLICES 24	/* of which the sums fit, beside x and weights */
 
 /* Multiprocessors, when they are Hopper's; or 0.  A part of a GPU may have no room for clusters of
  * eight: it takes the other forms. */
@@ -114,15 +114,16 @@ int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 
 /* Tall matrices: every multiprocessor the same number of tiles, in as few rounds as can be.  Others:
  * K shared, by as many clusters as an H200 can have at once (15 of 8 blocks). */
-static struct square_layout square_choose(const struct matmul_params *p)
+static struct square_layout square_choose(const struct matmul_params *p, enum matmul_format f)
 {
 	const uint32_t sms = hopper_sms() / 2 * 2;
 	const uint32_t rounds = (p->n_tiles + sms * SQUARE_WARPS - 1) / (sms * SQUARE_WARPS);
 
 	if (square_splits(p))
-		return p->n_slices >= 16 ? (struct square_layout){ 10, 8, true, 2, 1, 0 } :
-		       p->n_slices >= 4	 ? (struct square_layout){ 8, 8, true, 2, 1, 0 } :
-					   (struct square_layout){ 2, 2, true, 2, 1, 0 };
+		return p->n_slices < 4	? (struct square_layout){ 2, 2, true, 2, 1, 0 } :
+		       p->n_slices < 16 ? (struct square_layout){ 8, 8, true, 2, 1, 0 } :
+		       f == MATMUL_FP8	? (struct square_layout){ 9, 8, true, 2, 1, 4 } :
+					  (struct square_layout){ 5, 4, true, 2, 1, 8 };
 	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false,
 		 p->n_cols <= 32 ? 4 : 2, 3, 0 };
 }
@@ -133,7 +134,7 @@ int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream
 
 	if (!matmul_square_fits(&p, a->format))
 		return -EINVAL;
-	const struct square_layout l = square_choose(&p);
+	const struct square_layout l = square_choose(&p, a->format);
 
 	return matmul_launch_square_as(&p, a->format, &l, stream);
 }
