@@ -1,0 +1,123 @@
+/* attn_merge.cuh - the second kernel of attn_decode(): what the splits of a head left is added in
+ * their order, normalised and gated.
+ *
+ * A block has DIMS dims of a head of a row, a thread each.  It is little but waiting: so all that it reads
+ * is asked for at once, into shared memory, and few heads are shared by more blocks.  DIMS decides no
+ * bit.
+ */
+#ifndef HEARTH_KERNELS_CUDA_ATTN_MERGE_CUH
+#define HEARTH_KERNELS_CUDA_ATTN_MERGE_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "kernels/cuda/attn_work.cuh"
+#include "kernels/cuda/copy.cuh"
+#include "kernels/cuda/launch.cuh"
+
+namespace attn {
+
+constexpr uint32_t SPLIT_FLOATS = ATTN_DIM + 4;	/* o, maximum, sum; 16 bytes' multiple */
+constexpr uint32_t MERGE_MOST = 4096;	/* whose weights fit shared memory: 2 million positions */
+
+__device__ __forceinline__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head,
+					  uint32_t split, uint32_t max_splits)
+{
+	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
+}
+
+/* Splits that are asked for at once. */
+template <int DIMS> constexpr uint32_t MERGE_AHEAD = DIMS == ATTN_DIM ? 24 : 160;
+
+template <int DIMS> __host__ inline size_t merge_shared(uint32_t splits)
+{
+	const size_t ahead = splits < MERGE_AHEAD<DIMS> ? splits : MERGE_AHEAD<DIMS>;
+
+	/* the compiler reads two weights at once, the last one's neighbour too */
+	return ahead * DIMS * sizeof(float) + (splits + 1) / 2 * 2 * sizeof(float2);
+}
+
+/* A block's dims of n splits on their way to shared memory. */
+template <int DIMS>
+__device__ __forceinline__ void merge_ask(float (*to)[DIMS], const float *p, uint32_t n)
+{
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < n * (DIMS / 4); i += DIMS)
+		copy16(&to[i / (DIMS / 4)][i % (DIMS / 4) * 4],
+		       p + (size_t)(i / (DIMS / 4)) * SPLIT_FLOATS + i % (DIMS / 4) * 4);
+	copy_commit();
+}
+
+/* By the whole block: exp2(maximum - largest maximum) and the sum of each split. */
+template <int DIMS>
+__device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2 *ret)
+{
+	__shared__ float tops[DIMS / 32];
+	float top = -INFINITY;
+
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < n; i += DIMS) {
+		const float2 x = *(const float2 *)(p + (size_t)i * SPLIT_FLOATS + ATTN_DIM);
+
+		ret[i] = x;
+		top = fmaxf(top, x.x);
+	}
+	for (int m = 16; m > 0; m >>= 1)
+		top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, m));
+	if (threadIdx.x % 32 == 0)
+		tops[threadIdx.x / 32] = top;
+	__syncthreads();
+	top = tops[0];
+	for (uint32_t i = 1; i < DIMS / 32; i++)
+		top = fmaxf(top, tops[i]);
+#pragma unroll 1
+	for (uint32_t i = threadIdx.x; i < n; i += DIMS)
+		ret[i].x = exp2f(ret[i].x - top);
+}
+
+/* Block (head and part of it, row). */
+template <int DIMS>
+__global__ void __launch_bounds__(DIMS) attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ float4 room[];
+	constexpr uint32_t AHEAD = MERGE_AHEAD<DIMS>;
+	float (*const v)[DIMS] = (float (*)[DIMS])room;		/* [min(AHEAD, max_splits)] */
+	float2 *const weights = (float2 *)(v + min(AHEAD, max_splits));	/* [max_splits] */
+	const uint32_t head = blockIdx.x / (ATTN_DIM / DIMS), row = blockIdx.y;
+	const uint32_t first = blockIdx.x % (ATTN_DIM / DIMS) * DIMS;
+	const uint32_t n = splits_of(a.rows[row].length);
+	const float *p = partial(a, row, head, 0, max_splits);
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + first + threadIdx.x;
+	float o = 0, l = 0, gate;
+
+	chain_wait();
+	chain_release();
+	merge_ask<DIMS>(v, p + first, min(n, AHEAD));
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	merge_weights<DIMS>(p, n, weights);
+	for (uint32_t done = 0;;) {
+		const uint32_t some = min(n - done, AHEAD);
+
+		copy_wait<0>();
+		__syncthreads();
+#pragma unroll 4
+		for (uint32_t i = 0; i < some; i++) {
+			const float2 w = weights[done + i];
+
+			o = __fmaf_rn(v[i][threadIdx.x], w.x, o);
+			l = __fmaf_rn(w.y, w.x, l);
+		}
+		done += some;
+		if (done == n)
+			break;
+		__syncthreads();
+		merge_ask<DIMS>(v, p + (size_t)done * SPLIT_FLOATS + first, min(n - done, AHEAD));
+	}
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+}
+
+} /* namespace attn */
+
+#endif
