@@ -383,6 +383,9 @@ int launch_split(const attn_decode_args *a, uint32_t splits, int places, cudaStr
 	if (cudaFuncSetAttribute(attn_split_kernel<F, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
+	if (getenv("CARVE"))
+		cudaFuncSetAttribute(attn_split_kernel<F, STAGES>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
+	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '2') return 0; }
 	return chain_launch(attn_split_kernel<F, STAGES>, dim3((uint32_t)(all < most ? all : most)), THREADS, bytes, 1,
 			    stream, *a, splits);
 }
@@ -392,6 +395,9 @@ template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits,
 	if (cudaFuncSetAttribute(attn_merge_kernel<DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)merge_shared<DIMS>(MERGE_MOST)) != cudaSuccess)
 		return -ENODEV;
+	if (getenv("CARVE"))
+		cudaFuncSetAttribute(attn_merge_kernel<DIMS>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
+	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '1') return 0; }
 	return chain_launch(attn_merge_kernel<DIMS>, dim3(a->q_heads * (ATTN_DIM / DIMS), a->n_rows), DIMS,
 			    merge_shared<DIMS>(splits), 1, stream, *a, splits);
 }

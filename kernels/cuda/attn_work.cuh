@@ -28,7 +28,7 @@ __device__ __forceinline__ uint32_t splits_of(uint32_t length)
 /* A place in a block's work: a tile of a split. */
 struct work {
 	uint32_t row, head, at;	/* at: the tile's first key */
-	uint32_t keys;		/* of a split of this row */
+	uint32_t keys;		/* of a split of this row, a power of two */
 	int32_t left;		/* tiles, until the piece's end and from this split on; <= 0: no more */
 	attn_row its;
 
@@ -39,11 +39,11 @@ struct work {
 		keys = attn_split_keys(its.length);
 	}
 	__device__ __forceinline__ uint32_t valid(void) const { return its.length - at; }
-	__device__ __forceinline__ uint32_t split(void) const { return at / keys; }
-	__device__ __forceinline__ bool begins(void) const { return at % keys == 0; }
+	__device__ __forceinline__ uint32_t split(void) const { return at >> (31 - __clz((int)keys)); }
+	__device__ __forceinline__ bool begins(void) const { return (at & (keys - 1)) == 0; }
 	__device__ __forceinline__ bool ends(void) const
 	{
-		return at + TILE >= its.length || (at + TILE) % keys == 0;
+		return at + TILE >= its.length || ((at + TILE) & (keys - 1)) == 0;
 	}
 	__device__ __forceinline__ void next(const attn_decode_args &a)
 	{

@@ -278,9 +278,11 @@ static void bench(void)
 
 	printf("%d layers of 16/2 heads in one graph\n\n", LAYERS);
 	printf("| KV | rows | length | us a layer | GB/s of KV | of the copy roof |\n|---|--:|--:|--:|--:|--:|\n");
-	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1100 }, { 1, 8300 }, { 1, 33000 }, { 1, 65700 }, { 8, 1100 },
+	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1100 }, { 1, 8300 }, { 1, 65700 }, 
 							       { 16, 1100 }, { 64, 1100 }, { 16, 8300 }, { 64, 8300 } })
 		for (enum kv_format kv : { KV_BF16, KV_FP8 }) {
+			if (kv == KV_FP8 && getenv("NOFP8"))
+				continue;
 			std::vector<problem *> layers;
 			double bytes = (double)c.first * c.second * 2 * 2 * (double)attn_head_bytes(kv) / ATTN_PAGE;
 
@@ -305,6 +307,8 @@ int main(int argc, char **argv)
 {
 	if (!have_gpu())
 		return 77;
+	if (getenv("CACHE"))
+		printf("cache config %d\n", cudaDeviceSetCacheConfig((cudaFuncCache)atoi(getenv("CACHE"))));
 	if (argc > 1 && !strcmp(argv[1], "--bench")) {
 		bench();
 		return 0;
