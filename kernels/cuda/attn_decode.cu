@@ -55,15 +55,15 @@ template <enum kv_format F, int STAGES> struct tile_in {
 	__device__ __forceinline__ void begin(void) { policy = read_once(); }
 	__device__ __forceinline__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
 	{
-		const uint4 *src = (const uint4 *)head;
+		/* a warp has every fourth row, a lane a chunk: two addresses, the rest are constants */
+		const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+		const uint4 *src = (const uint4 *)head + threadIdx.x;
+		uint4 *const even = &dst[warp][lane ^ warp], *const odd = &dst[warp + 4][lane ^ (warp + 4)];
 
 #pragma unroll
-		for (int j = 0; j < (int)TILE * CHUNKS / THREADS; j++) {
-			const int i = threadIdx.x + j * THREADS, r = i / CHUNKS, c = i % CHUNKS;
-			const bool ok = (uint32_t)r < valid;
-
-			copy16_or_zero(&dst[r][c ^ (r & 7)], src + (ok ? i : 0), ok, policy);
-		}
+		for (int j = 0; j < (int)TILE / WARPS; j++)
+			copy16_or_zero((j % 2 ? odd : even) + j / 2 * 2 * WARPS * CHUNKS, src + j * WARPS * CHUNKS,
+				       (uint32_t)(warp + j * WARPS) < valid, policy);
 		copy_commit();
 	}
 	__device__ __forceinline__ void skip(void) { copy_commit(); }
@@ -248,8 +248,20 @@ __device__ __forceinline__ void store_split(const attn_decode_args &a, const wor
 	}
 }
 
+__device__ __forceinline__ void begin_split(float o[4][4], float m[2], float l[2])
+{
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		m[i] = -INFINITY;
+		l[i] = 0;
+	}
+#pragma unroll
+	for (int i = 0; i < 16; i++)
+		o[i / 4][i % 4] = 0;
+}
+
 /* What is loaded next of a block's work: keys of a tile, its values, keys of the next .. */
-template <enum kv_format F> struct ahead {
+template <enum kv_format F, bool PIECES> struct ahead {
 	work w;
 	uint32_t block;		/* of the tile; asked for a tile before it is needed */
 
@@ -290,21 +302,31 @@ template <enum kv_format F> struct ahead {
 		fetch(a, a.v, in, dst);
 		if (w.left <= 0)
 			return;
-		w.next(a);
+		w.next<PIECES>(a);
 		look(a);
 	}
 };
 
-template <enum kv_format F, int STAGES>
-__global__ void __launch_bounds__(THREADS, STAGES == 2 ? 3 : 2)
+/* Two places: keys and values have one each, and the compiler shall know. */
+template <int STAGES, int OF_TWO> __device__ __forceinline__ int next_stage(int stage)
+{
+	return STAGES == 2 ? OF_TWO : stage + 1 == STAGES ? 0 : stage + 1;
+}
+
+/* For the compiler.  Codes on their way take registers, but three blocks fit a multiprocessor of an
+ * H200; without them it should leave some to the kernels before and after, which overlap. */
+template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 5;
+
+template <enum kv_format F, int STAGES, bool PIECES>
+__global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	extern __shared__ char raw[];
 	shared<STAGES> &s = *(shared<STAGES> *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
 	float m[2], l[2], o[4][4];
 	tile_in<F, STAGES> k, v;
-	ahead<F> coming;
-	work w = first_work(a);
+	ahead<F, PIECES> coming;
+	work w = PIECES ? first_work(a) : only_work(a);
 	bool waited = false;
 	int stage = 0;
 	queries q;
@@ -330,21 +352,12 @@ __global__ void __launch_bounds__(THREADS, STAGES == 2 ? 3 : 2)
 		return;
 	q.load(a, w.row, w.head);
 	q.store(s);
+	begin_split(o, m, l);
 	while (w.left > 0) {
 		const bool ends = w.ends();
 		work after = w;
 
-		after.next(a);
-		if (w.begins()) {
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				m[i] = -INFINITY;
-				l[i] = 0;
-			}
-#pragma unroll
-			for (int i = 0; i < 16; i++)
-				o[i / 4][i % 4] = 0;
-		}
+		after.next<PIECES>(a);
 		k.land(s.tile[stage]);		/* values may still come */
 		__syncthreads();
 		scores(s, s.tile[stage], w.valid());
@@ -353,53 +366,63 @@ __global__ void __launch_bounds__(THREADS, STAGES == 2 ? 3 : 2)
 			coming.keys(a, k, s.tile[stage]);
 		else
 			coming.values(a, v, s.tile[stage]);
-		stage = stage + 1 == STAGES ? 0 : stage + 1;
-		if (ends && after.left > 0)
+		stage = next_stage<STAGES, 1>(stage);
+		if (PIECES && ends && after.left > 0)
 			q.load(a, after.row, after.head);
 		softmax(s, m, l);
 		v.land(s.tile[stage]);
 		__syncthreads();
 		accumulate(s, s.tile[stage], o);
-		if (ends) {
+		if (PIECES && ends) {
 			store_split(a, w, max_splits, o, m, l);
 			q.store(s);
+			begin_split(o, m, l);
 		}
 		__syncthreads();
 		if (STAGES % 2 == 0)
 			coming.values(a, v, s.tile[stage]);
 		else
 			coming.keys(a, k, s.tile[stage]);
-		stage = stage + 1 == STAGES ? 0 : stage + 1;
+		stage = next_stage<STAGES, 0>(stage);
+		if (!PIECES && ends)
+			break;
 		w = after;
 	}
+	if (!PIECES)
+		store_split(a, w, max_splits, o, m, l);
 }
 
-template <enum kv_format F, int STAGES>
-int launch_split(const attn_decode_args *a, uint32_t splits, int places, cudaStream_t stream)
+/* Kernels that overlap should want the same room of shared memory: it is not changed while one runs. */
+template <typename K> int prepare(K kernel, size_t bytes)
+{
+	return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) == cudaSuccess &&
+			       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+						    cudaSharedmemCarveoutMaxShared) == cudaSuccess ?
+		       0 :
+		       -ENODEV;
+}
+
+template <enum kv_format F, int STAGES, bool PIECES>
+int launch_split(const attn_decode_args *a, uint32_t splits, uint32_t places, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared<STAGES>) + 128;
-	const uint64_t all = (uint64_t)splits * a->kv_heads * a->n_rows, most = (uint64_t)device_sms() * places;
+	const dim3 grid = PIECES ? dim3(min(splits * a->kv_heads * a->n_rows, places)) :
+				   dim3(splits, a->kv_heads, a->n_rows);
+	const int rc = prepare(attn_split_kernel<F, STAGES, PIECES>, bytes);
 
-	if (cudaFuncSetAttribute(attn_split_kernel<F, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)bytes) != cudaSuccess)
-		return -ENODEV;
-	if (getenv("CARVE"))
-		cudaFuncSetAttribute(attn_split_kernel<F, STAGES>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
 	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '2') return 0; }
-	return chain_launch(attn_split_kernel<F, STAGES>, dim3((uint32_t)(all < most ? all : most)), THREADS, bytes, 1,
-			    stream, *a, splits);
+	return rc ? rc :
+		    chain_launch(attn_split_kernel<F, STAGES, PIECES>, grid, THREADS, bytes, 1, stream, *a, splits);
 }
 
 template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
 {
-	if (cudaFuncSetAttribute(attn_merge_kernel<DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)merge_shared<DIMS>(MERGE_MOST)) != cudaSuccess)
-		return -ENODEV;
-	if (getenv("CARVE"))
-		cudaFuncSetAttribute(attn_merge_kernel<DIMS>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
+	const int rc = prepare(attn_merge_kernel<DIMS>, merge_shared<DIMS>(MERGE_MOST));
+
 	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '1') return 0; }
-	return chain_launch(attn_merge_kernel<DIMS>, dim3(a->q_heads * (ATTN_DIM / DIMS), a->n_rows), DIMS,
-			    merge_shared<DIMS>(splits), 1, stream, *a, splits);
+	return rc ? rc :
+		    chain_launch(attn_merge_kernel<DIMS>, dim3(a->q_heads * (ATTN_DIM / DIMS), a->n_rows),
+				 MERGE_THREADS<DIMS>, merge_shared<DIMS>(splits), 1, stream, *a, splits);
 }
 
 } /* namespace */
@@ -435,20 +458,23 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	if (splits > MERGE_MOST)
 		return -EINVAL;
 	{
+		const uint64_t all = (uint64_t)splits * a->kv_heads * a->n_rows;
+		const uint32_t sms = (uint32_t)device_sms();
 		const char *e = getenv("ATTN_FORM");
-		const int form = e ? atoi(e) : 32;	/* stages, places */
-		const int places = form % 10;
+		const int form = e ? atoi(e) : 0;
+		const bool few = all <= 4 * sms;
 		cudaStream_t st = (cudaStream_t)stream;
 
 		if (a->kv == KV_FP8)
-			rc = launch_split<KV_FP8, 2>(a, splits, 3, st);
-		else if (form / 10 == 2)
-			rc = launch_split<KV_BF16, 2>(a, splits, places, st);
+			rc = launch_split<KV_FP8, 2, false>(a, splits, 0, st);
+		else if (form == 132 || (form == 0 && few))
+			rc = launch_split<KV_BF16, 3, true>(a, splits, 2 * sms, st);
+		else if (form == 32)
+			rc = launch_split<KV_BF16, 3, false>(a, splits, 0, st);
 		else
-			rc = launch_split<KV_BF16, 3>(a, splits, places, st);
+			rc = launch_split<KV_BF16, 2, false>(a, splits, 0, st);
 		if (rc)
 			return rc;
-		e = getenv("ATTN_MERGE");
-		return (e ? atoi(e) : (uint64_t)a->n_rows * a->q_heads * 4 <= 528 ? 64 : 256) == 64 ? launch_merge<64>(a, splits, st) : launch_merge<256>(a, splits, st);
+		return (uint64_t)a->n_rows * a->q_heads <= sms ? launch_merge<32>(a, splits, st) : launch_merge<256>(a, splits, st);
 	}
 }

@@ -27,37 +27,44 @@ __device__ __forceinline__ float *partial(const attn_decode_args &a, uint32_t ro
 	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
 }
 
-/* Splits that are asked for at once. */
-template <int DIMS> constexpr uint32_t MERGE_AHEAD = DIMS == ATTN_DIM ? 24 : 160;
+/* A block's threads; splits of a piece of what it reads, and such pieces asked for ahead. */
+template <int DIMS> constexpr uint32_t MERGE_THREADS = DIMS < 128 ? 128 : DIMS;
+template <int DIMS> constexpr uint32_t MERGE_PIECE = DIMS == ATTN_DIM ? 8 : 32;
+template <int DIMS> constexpr uint32_t MERGE_AHEAD = DIMS == ATTN_DIM ? 3 : 4;
 
-template <int DIMS> __host__ inline size_t merge_shared(uint32_t splits)
+template <int DIMS> inline size_t merge_shared(uint32_t splits)
 {
-	const size_t ahead = splits < MERGE_AHEAD<DIMS> ? splits : MERGE_AHEAD<DIMS>;
-
 	/* the compiler reads two weights at once, the last one's neighbour too */
-	return ahead * DIMS * sizeof(float) + (splits + 1) / 2 * 2 * sizeof(float2);
+	return MERGE_AHEAD<DIMS> * MERGE_PIECE<DIMS> * DIMS * sizeof(float) +
+	       (splits + 1) / 2 * 2 * sizeof(float2);
 }
 
-/* A block's dims of n splits on their way to shared memory. */
+/* A block's dims of `n` splits on their way to shared memory, at most a piece. */
 template <int DIMS>
-__device__ __forceinline__ void merge_ask(float (*to)[DIMS], const float *p, uint32_t n)
+__device__ __forceinline__ void merge_ask(float (*to)[DIMS], const float *p, int n)
 {
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n * (DIMS / 4); i += DIMS)
-		copy16(&to[i / (DIMS / 4)][i % (DIMS / 4) * 4],
-		       p + (size_t)(i / (DIMS / 4)) * SPLIT_FLOATS + i % (DIMS / 4) * 4);
+	constexpr int CHUNKS = DIMS / 4, EACH = MERGE_PIECE<DIMS> * CHUNKS / MERGE_THREADS<DIMS>;
+
+#pragma unroll
+	for (int j = 0; j < EACH; j++) {
+		const int i = (int)threadIdx.x + j * (int)MERGE_THREADS<DIMS>;
+
+		if (i / CHUNKS < n)
+			copy16(&to[i / CHUNKS][i % CHUNKS * 4],
+			       p + (size_t)(i / CHUNKS) * SPLIT_FLOATS + i % CHUNKS * 4);
+	}
 	copy_commit();
 }
 
 /* By the whole block: exp2(maximum - largest maximum) and the sum of each split. */
-template <int DIMS>
+template <int THREADS>
 __device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2 *ret)
 {
-	__shared__ float tops[DIMS / 32];
+	__shared__ float tops[THREADS / 32];
 	float top = -INFINITY;
 
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += DIMS) {
+#pragma unroll 2
+	for (uint32_t i = threadIdx.x; i < n; i += THREADS) {
 		const float2 x = *(const float2 *)(p + (size_t)i * SPLIT_FLOATS + ATTN_DIM);
 
 		ret[i] = x;
@@ -69,51 +76,56 @@ __device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2
 		tops[threadIdx.x / 32] = top;
 	__syncthreads();
 	top = tops[0];
-	for (uint32_t i = 1; i < DIMS / 32; i++)
+	for (uint32_t i = 1; i < THREADS / 32; i++)
 		top = fmaxf(top, tops[i]);
 #pragma unroll 1
-	for (uint32_t i = threadIdx.x; i < n; i += DIMS)
+	for (uint32_t i = threadIdx.x; i < n; i += THREADS)
 		ret[i].x = exp2f(ret[i].x - top);
 }
 
 /* Block (head and part of it, row). */
 template <int DIMS>
-__global__ void __launch_bounds__(DIMS) attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
+__global__ void __launch_bounds__(MERGE_THREADS<DIMS>)
+	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
 {
 	extern __shared__ float4 room[];
-	constexpr uint32_t AHEAD = MERGE_AHEAD<DIMS>;
-	float (*const v)[DIMS] = (float (*)[DIMS])room;		/* [min(AHEAD, max_splits)] */
-	float2 *const weights = (float2 *)(v + min(AHEAD, max_splits));	/* [max_splits] */
+	constexpr uint32_t PIECE = MERGE_PIECE<DIMS>, AHEAD = MERGE_AHEAD<DIMS>;
+	float (*const v)[DIMS] = (float (*)[DIMS])room;		/* [AHEAD * PIECE] */
+	float2 *const weights = (float2 *)(v + AHEAD * PIECE);	/* [max_splits] */
 	const uint32_t head = blockIdx.x / (ATTN_DIM / DIMS), row = blockIdx.y;
-	const uint32_t first = blockIdx.x % (ATTN_DIM / DIMS) * DIMS;
+	const uint32_t dim = threadIdx.x % DIMS, first = blockIdx.x % (ATTN_DIM / DIMS) * DIMS;
 	const uint32_t n = splits_of(a.rows[row].length);
 	const float *p = partial(a, row, head, 0, max_splits);
-	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + first + threadIdx.x;
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + first + dim;
 	float o = 0, l = 0, gate;
 
 	chain_wait();
 	chain_release();
-	merge_ask<DIMS>(v, p + first, min(n, AHEAD));
+#pragma unroll
+	for (uint32_t i = 0; i < AHEAD; i++)
+		merge_ask<DIMS>(v + i * PIECE, p + (size_t)i * PIECE * SPLIT_FLOATS + first, (int)n - (int)(i * PIECE));
 	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
-	merge_weights<DIMS>(p, n, weights);
-	for (uint32_t done = 0;;) {
-		const uint32_t some = min(n - done, AHEAD);
+	merge_weights<MERGE_THREADS<DIMS>>(p, n, weights);
+	for (uint32_t done = 0, place = 0; done < n; done += PIECE) {
+		const uint32_t some = min(n - done, PIECE), later = done + AHEAD * PIECE;
 
-		copy_wait<0>();
+		copy_wait<AHEAD - 1>();
 		__syncthreads();
-#pragma unroll 4
-		for (uint32_t i = 0; i < some; i++) {
-			const float2 w = weights[done + i];
+		if (threadIdx.x < DIMS) {
+#pragma unroll 8
+			for (uint32_t i = 0; i < some; i++) {
+				const float2 w = weights[done + i];
 
-			o = __fmaf_rn(v[i][threadIdx.x], w.x, o);
-			l = __fmaf_rn(w.y, w.x, l);
+				o = __fmaf_rn(v[place * PIECE + i][dim], w.x, o);
+				l = __fmaf_rn(w.y, w.x, l);
+			}
 		}
-		done += some;
-		if (done == n)
-			break;
 		__syncthreads();
-		merge_ask<DIMS>(v, p + (size_t)done * SPLIT_FLOATS + first, min(n - done, AHEAD));
+		merge_ask<DIMS>(v + place * PIECE, p + (size_t)later * SPLIT_FLOATS + first, (int)n - (int)later);
+		place = place + 1 == AHEAD ? 0 : place + 1;
 	}
+	if (threadIdx.x >= DIMS)
+		return;
 	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
 	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }

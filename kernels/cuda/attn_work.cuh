@@ -40,13 +40,20 @@ struct work {
 	}
 	__device__ __forceinline__ uint32_t valid(void) const { return its.length - at; }
 	__device__ __forceinline__ uint32_t split(void) const { return at >> (31 - __clz((int)keys)); }
+	/* Whether the tile is the first, the last of its split. */
 	__device__ __forceinline__ bool begins(void) const { return (at & (keys - 1)) == 0; }
 	__device__ __forceinline__ bool ends(void) const
 	{
 		return at + TILE >= its.length || ((at + TILE) & (keys - 1)) == 0;
 	}
-	__device__ __forceinline__ void next(const attn_decode_args &a)
+	/* The next tile of a piece, of a split alone. */
+	template <bool PIECES> __device__ __forceinline__ void next(const attn_decode_args &a)
 	{
+		if (!PIECES) {
+			left = ends() ? 0 : left;
+			at += TILE;
+			return;
+		}
 		if (ends())
 			left -= (int32_t)(keys / TILE);
 		at += TILE;
@@ -61,7 +68,20 @@ struct work {
 	}
 };
 
-/* By one warp or more of a block: tiles of all rows, splits of all rows. */
+/* Of a block that does one split: (split, head, row). */
+__device__ __forceinline__ work only_work(const attn_decode_args &a)
+{
+	work w = {};
+
+	w.row = blockIdx.z;
+	w.head = blockIdx.y;
+	w.enter(a);
+	w.at = blockIdx.x * w.keys;
+	w.left = w.at < w.its.length;
+	return w;
+}
+
+/* Tiles, splits. */
 struct amount {
 	uint32_t tiles, splits;
 };
@@ -76,7 +96,7 @@ __device__ __forceinline__ amount amount_of(const attn_decode_args &a, uint32_t 
 	return { splits * (attn_split_keys(length) / TILE), splits };
 }
 
-/* Every warp does it for itself: where this block begins. */
+/* Every warp does it for itself: where this block's piece begins. */
 __device__ __forceinline__ work first_work(const attn_decode_args &a)
 {
 	const uint32_t lane = threadIdx.x % 32, b = blockIdx.x;

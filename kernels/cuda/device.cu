@@ -1,8 +1,6 @@
 /* device.cu - see device.h: opening, memory, closing; a device that is lost; measurements. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <stdio.h>
 
 #include <algorithm>
 
@@ -106,8 +104,6 @@ int cuda_device_open(const char *name, const struct model_shape *shape, const st
 	if (cudaGetDeviceCount(&n) != cudaSuccess || ordinal >= n || cudaSetDevice(ordinal) != cudaSuccess ||
 	    cudaGetDeviceProperties(&prop, ordinal) != cudaSuccess)
 		return err_set(e, -ENODEV, "%s: %d CUDA devices here", name, n);
-	if (getenv("CACHE"))
-		fprintf(stderr, "cache config %d\n", cudaDeviceSetCacheConfig((cudaFuncCache)atoi(getenv("CACHE"))));
 	if (prop.major * 10 + prop.minor != 90 && prop.major != 12)
 		return err_set(e, -ENOTSUP, "%s: compute capability %d.%d has no code in this build", name, prop.major,
 			       prop.minor);

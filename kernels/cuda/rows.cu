@@ -188,7 +188,7 @@ int qk_rope(const struct qk_rope_args *a, void *stream)
 	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary ||
 	    a->rotary % 2 || a->rotary > HEAD)
 		return -EINVAL;
-	if (getenv("CARVE"))
+	if (!getenv("NOCARVE"))
 		cudaFuncSetAttribute(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
 	return chain_launch(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
 			    (cudaStream_t)stream, *a);

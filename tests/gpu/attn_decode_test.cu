@@ -278,7 +278,7 @@ static void bench(void)
 
 	printf("%d layers of 16/2 heads in one graph\n\n", LAYERS);
 	printf("| KV | rows | length | us a layer | GB/s of KV | of the copy roof |\n|---|--:|--:|--:|--:|--:|\n");
-	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1100 }, { 1, 8300 }, { 1, 65700 }, 
+	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1100 }, { 1, 8300 }, { 1, 65700 }, { 1, 33000 }, 
 							       { 16, 1100 }, { 64, 1100 }, { 16, 8300 }, { 64, 8300 } })
 		for (enum kv_format kv : { KV_BF16, KV_FP8 }) {
 			if (kv == KV_FP8 && getenv("NOFP8"))
