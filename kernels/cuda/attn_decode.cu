@@ -5,7 +5,7 @@
  * of 8 wastes nothing:
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
- * with a running maximum over tiles of 64 keys, in order.
+ * with a running maximum over tiles of 64 keys, in order (attn_tile.cuh).
  *
  * Keys and values of the tiles take turns in STAGES places of shared memory, 32 KB each: what was just
  * used makes room for what comes STAGES later, of this split or the next, so that memory is never
@@ -21,177 +21,16 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "kernels/cuda/attn_merge.cuh"
+#include "kernels/cuda/attn_tile.cuh"
 #include "kernels/cuda/attn_work.cuh"
-#include "kernels/cuda/copy.cuh"
 #include "kernels/cuda/decode_matmul_int.cuh"
-#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
 
 using namespace attn;
-
-constexpr int WARPS = 4, THREADS = WARPS * 32;
-constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a key */
-constexpr float SCALE_LOG2 = 0.0625f * 1.4426950408889634f;	/* 256^-0.5, base-2 exponent */
-
-template <int STAGES> struct shared {
-	uint4 tile[STAGES][TILE][CHUNKS];	/* chunk c of row r lies at c ^ (r & 7): no bank conflicts */
-	__nv_bfloat16 q[ATTN_MAX_GROUP][ATTN_DIM + 8];
-	float s[ATTN_MAX_GROUP][TILE];
-	__nv_bfloat16 p[ATTN_MAX_GROUP][TILE + 8];
-	float rescale[ATTN_MAX_GROUP];
-};
-
-/* A tile's keys or values between memory and their place: fetch() begins to load, land() ends it
- * before the barrier behind which they are read.  Rows from `valid` on become zeros.  What is fetched
- * lands in the same order; skip() is a fetch of nothing. */
-template <enum kv_format F, int STAGES> struct tile_in {
-	uint64_t policy;
-
-	__device__ __forceinline__ void begin(void) { policy = read_once(); }
-	__device__ __forceinline__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
-	{
-		/* a warp has every fourth row, a lane a chunk: two addresses, the rest are constants */
-		const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-		const uint4 *src = (const uint4 *)head + threadIdx.x;
-		uint4 *const even = &dst[warp][lane ^ warp], *const odd = &dst[warp + 4][lane ^ (warp + 4)];
-
-#pragma unroll
-		for (int j = 0; j < (int)TILE / WARPS; j++)
-			copy16_or_zero((j % 2 ? odd : even) + j / 2 * 2 * WARPS * CHUNKS, src + j * WARPS * CHUNKS,
-				       (uint32_t)(warp + j * WARPS) < valid, policy);
-		copy_commit();
-	}
-	__device__ __forceinline__ void skip(void) { copy_commit(); }
-	__device__ __forceinline__ void land(uint4 (*)[CHUNKS]) { copy_wait<STAGES - 1>(); }
-};
-
-template <int STAGES> struct tile_in<KV_FP8, STAGES> {
-	kv::tile_in<THREADS, TILE> in;
-
-	__device__ __forceinline__ void begin(void) {}
-	__device__ __forceinline__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t valid)
-	{
-		in.fetch(head, 0, valid);
-	}
-	__device__ __forceinline__ void skip(void) {}
-	__device__ __forceinline__ void land(uint4 (*dst)[CHUNKS])
-	{
-		in.land([&](int r, int c) { return &dst[r][c ^ (r & 7)]; });
-	}
-};
-
-__device__ void ldmatrix4(uint32_t r[4], const void *p)
-{
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-		     : "r"(smem_address(p)));
-}
-
-__device__ void ldmatrix4_trans(uint32_t r[4], const void *p)
-{
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-		     : "r"(smem_address(p)));
-}
-
-/* c [16][8] += a [16][16] b [16][8] */
-__device__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
-		     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-		     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-/* This warp's 16 keys against the 8 queries; scores in base-2 units to s.s. */
-template <typename S>
-__device__ __forceinline__ void scores(S &s, const uint4 (*keys)[CHUNKS], uint32_t valid)
-{
-	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-	const int row = warp * 16 + lane % 16, g = lane / 4, t = lane % 4;
-	float c[4] = { 0, 0, 0, 0 };
-
-#pragma unroll
-	for (int step = 0; step < ATTN_DIM / 16; step++) {
-		uint32_t a[4];
-		const uint32_t *b = (const uint32_t *)&s.q[g][step * 16];
-
-		ldmatrix4(a, &keys[row][(step * 2 + lane / 16) ^ (row & 7)]);
-		mma(c, a, b[t], b[t + 4]);
-	}
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		uint32_t key = (uint32_t)(warp * 16 + g + (i / 2) * 8);
-
-		s.s[2 * t + i % 2][key] = key < valid ? __fmul_rn(c[i], SCALE_LOG2) : -INFINITY;
-	}
-}
-
-/* One warp has two queries of the group: new maximum, probabilities, sums. */
-template <typename S> __device__ __forceinline__ void softmax(S &s, float m[2], float l[2])
-{
-	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		const int h = warp * 2 + i;
-		const float x0 = s.s[h][lane], x1 = s.s[h][lane + 32];
-		float top = fmaxf(x0, x1), p0, p1, sum, scale;
-
-		for (int d = 16; d > 0; d >>= 1)
-			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
-		top = fmaxf(top, m[i]);
-		p0 = exp2f(x0 - top);
-		p1 = exp2f(x1 - top);
-		sum = __fadd_rn(p0, p1);
-		for (int d = 16; d > 0; d >>= 1)
-			sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, d));
-		scale = exp2f(m[i] - top);
-		l[i] = __fmaf_rn(l[i], scale, sum);
-		m[i] = top;
-		s.p[h][lane] = __float2bfloat16_rn(p0);
-		s.p[h][lane + 32] = __float2bfloat16_rn(p1);
-		if (lane == 0)
-			s.rescale[h] = scale;
-	}
-}
-
-/* This warp's 64 dims: o = o * rescale + V^T P^T. */
-template <typename S>
-__device__ __forceinline__ void accumulate(const S &s, const uint4 (*values)[CHUNKS], float o[4][4])
-{
-	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-	const float r0 = s.rescale[2 * t], r1 = s.rescale[2 * t + 1];
-
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		o[i][0] *= r0;
-		o[i][1] *= r1;
-		o[i][2] *= r0;
-		o[i][3] *= r1;
-	}
-#pragma unroll
-	for (int step = 0; step < TILE / 16; step++) {
-		const uint32_t *b = (const uint32_t *)&s.p[g][step * 16];
-		/* matrices of the trans load: keys 0-7 | 0-7 | 8-15 | 8-15, dims 0-7 | 8-15 | 0-7 |
-		 * 8-15 */
-		const int key = step * 16 + lane % 8 + lane / 16 * 8;
-
-#pragma unroll
-		for (int i = 0; i < 4; i++) {
-			uint32_t a[4];
-			int chunk = warp * 8 + i * 2 + lane / 8 % 2;
-
-			ldmatrix4_trans(a, &values[key][chunk ^ (key & 7)]);
-			mma(o[i], a, b[t], b[t + 4]);
-		}
-	}
-}
 
 /* The queries of a head's group, on their way: load() asks, store() waits. */
 struct queries {
@@ -402,15 +241,20 @@ template <typename K> int prepare(K kernel, size_t bytes)
 		       -ENODEV;
 }
 
-template <enum kv_format F, int STAGES, bool PIECES>
-int launch_split(const attn_decode_args *a, uint32_t splits, uint32_t places, cudaStream_t stream)
+template <int STAGES> constexpr size_t split_shared(void)
 {
-	const size_t bytes = sizeof(shared<STAGES>) + 128;
-	const dim3 grid = PIECES ? dim3(min(splits * a->kv_heads * a->n_rows, places)) :
+	return sizeof(shared<STAGES>) + 128;
+}
+
+/* Of PIECES: how many, at most. */
+template <enum kv_format F, int STAGES, bool PIECES>
+int launch_split(const attn_decode_args *a, uint32_t splits, uint32_t pieces, cudaStream_t stream)
+{
+	const size_t bytes = split_shared<STAGES>();
+	const dim3 grid = PIECES ? dim3(min(splits * a->kv_heads * a->n_rows, pieces)) :
 				   dim3(splits, a->kv_heads, a->n_rows);
 	const int rc = prepare(attn_split_kernel<F, STAGES, PIECES>, bytes);
 
-	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '2') return 0; }
 	return rc ? rc :
 		    chain_launch(attn_split_kernel<F, STAGES, PIECES>, grid, THREADS, bytes, 1, stream, *a, splits);
 }
@@ -419,7 +263,6 @@ template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits,
 {
 	const int rc = prepare(attn_merge_kernel<DIMS>, merge_shared<DIMS>(MERGE_MOST));
 
-	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '1') return 0; }
 	return rc ? rc :
 		    chain_launch(attn_merge_kernel<DIMS>, dim3(a->q_heads * (ATTN_DIM / DIMS), a->n_rows),
 				 MERGE_THREADS<DIMS>, merge_shared<DIMS>(splits), 1, stream, *a, splits);
@@ -446,6 +289,33 @@ uint64_t attn_scratch_floats(uint32_t n_rows, uint32_t max_length, uint32_t q_he
 	return (uint64_t)n_rows * q_heads * attn_max_splits(max_length) * SPLIT_FLOATS;
 }
 
+/* Whether a multiprocessor takes two blocks of three places: not sm_12x. */
+static bool is_roomy(void)
+{
+	static int bytes;	/* of device 0 of this process: a worker has one */
+	int device;
+
+	if (!bytes && (cudaGetDevice(&device) != cudaSuccess ||
+		       cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device) !=
+			       cudaSuccess))
+		bytes = 0;
+	return (size_t)bytes >= 2 * (split_shared<3>() + 1024);
+}
+
+/* Splits that (nearly) all run at once: the kernel is as fast as its longest piece, and begins with as
+ * much on its way as fits.  More of them: whoever ends takes the next. */
+static int enqueue_splits(const struct attn_decode_args *a, uint32_t splits, cudaStream_t stream)
+{
+	const uint64_t all = (uint64_t)splits * a->kv_heads * a->n_rows;
+	const uint32_t sms = (uint32_t)device_sms();
+
+	if (a->kv == KV_FP8)
+		return launch_split<KV_FP8, 2, false>(a, splits, 0, stream);
+	if (all <= 4 * sms && is_roomy())	/* half of them are there, if the bound is a power of two */
+		return launch_split<KV_BF16, 3, true>(a, splits, 2 * sms, stream);
+	return launch_split<KV_BF16, 2, false>(a, splits, 0, stream);
+}
+
 int attn_decode(const struct attn_decode_args *a, void *stream)
 {
 	uint32_t splits;
@@ -457,24 +327,10 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 	splits = attn_max_splits(a->max_length);
 	if (splits > MERGE_MOST)
 		return -EINVAL;
-	{
-		const uint64_t all = (uint64_t)splits * a->kv_heads * a->n_rows;
-		const uint32_t sms = (uint32_t)device_sms();
-		const char *e = getenv("ATTN_FORM");
-		const int form = e ? atoi(e) : 0;
-		const bool few = all <= 4 * sms;
-		cudaStream_t st = (cudaStream_t)stream;
-
-		if (a->kv == KV_FP8)
-			rc = launch_split<KV_FP8, 2, false>(a, splits, 0, st);
-		else if (form == 132 || (form == 0 && few))
-			rc = launch_split<KV_BF16, 3, true>(a, splits, 2 * sms, st);
-		else if (form == 32)
-			rc = launch_split<KV_BF16, 3, false>(a, splits, 0, st);
-		else
-			rc = launch_split<KV_BF16, 2, false>(a, splits, 0, st);
-		if (rc)
-			return rc;
-		return (uint64_t)a->n_rows * a->q_heads <= sms ? launch_merge<32>(a, splits, st) : launch_merge<256>(a, splits, st);
-	}
+	rc = enqueue_splits(a, splits, (cudaStream_t)stream);
+	if (rc)
+		return rc;
+	return (uint64_t)a->n_rows * a->q_heads <= (uint32_t)device_sms() ?
+		       launch_merge<32>(a, splits, (cudaStream_t)stream) :
+		       launch_merge<ATTN_DIM>(a, splits, (cudaStream_t)stream);
 }

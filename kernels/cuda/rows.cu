@@ -5,7 +5,6 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -185,11 +184,15 @@ int rms_norm(const struct rms_norm_args *a, void *stream)
 
 int qk_rope(const struct qk_rope_args *a, void *stream)
 {
+	void (*const kernel)(qk_rope_args) = a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>;
+
 	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary ||
 	    a->rotary % 2 || a->rotary > HEAD)
 		return -EINVAL;
-	if (!getenv("NOCARVE"))
-		cudaFuncSetAttribute(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
-	return chain_launch(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
-			    (cudaStream_t)stream, *a);
+	/* as attn_decode()'s kernels want it, whose first begins while this one runs */
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+				 cudaSharedmemCarveoutMaxShared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1, (cudaStream_t)stream,
+			    *a);
 }
