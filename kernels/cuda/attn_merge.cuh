@@ -83,6 +83,37 @@ __device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2
 		ret[i].x = exp2f(ret[i].x - top);
 }
 
+/* A thread's dim of n splits, in order.  Read eight at a time: a sum waits for the one before it, what it
+ * reads need not. */
+template <int DIMS>
+__device__ __forceinline__ void merge_add(const float (*v)[DIMS], const float2 *weights, uint32_t n, float &o,
+					  float &l)
+{
+	const uint32_t dim = threadIdx.x;
+	uint32_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		float x[8];
+		float2 w[8];
+
+#pragma unroll
+		for (int j = 0; j < 8; j++) {
+			x[j] = v[i + j][dim];
+			w[j] = weights[i + j];
+		}
+#pragma unroll
+		for (int j = 0; j < 8; j++) {
+			o = __fmaf_rn(x[j], w[j].x, o);
+			l = __fmaf_rn(w[j].y, w[j].x, l);
+		}
+	}
+#pragma unroll 1
+	for (; i < n; i++) {
+		o = __fmaf_rn(v[i][dim], weights[i].x, o);
+		l = __fmaf_rn(weights[i].y, weights[i].x, l);
+	}
+}
+
 /* Block (head and part of it, row). */
 template <int DIMS>
 __global__ void __launch_bounds__(MERGE_THREADS<DIMS>)
@@ -111,15 +142,8 @@ __global__ void __launch_bounds__(MERGE_THREADS<DIMS>)
 
 		copy_wait<AHEAD - 1>();
 		__syncthreads();
-		if (threadIdx.x < DIMS) {
-#pragma unroll 8
-			for (uint32_t i = 0; i < some; i++) {
-				const float2 w = weights[done + i];
-
-				o = __fmaf_rn(v[place * PIECE + i][dim], w.x, o);
-				l = __fmaf_rn(w.y, w.x, l);
-			}
-		}
+		if (threadIdx.x < DIMS)
+			merge_add<DIMS>(v + place * PIECE, weights + done, some, o, l);
 		__syncthreads();
 		merge_ask<DIMS>(v + place * PIECE, p + (size_t)later * SPLIT_FLOATS + first, (int)n - (int)later);
 		place = place + 1 == AHEAD ? 0 : place + 1;

@@ -18,8 +18,8 @@ constexpr int WARPS = 4, THREADS = WARPS * 32;
 constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a key */
 constexpr float SCALE_LOG2 = 0.0625f * 1.4426950408889634f;	/* 256^-0.5, base-2 exponent */
 
-template <int STAGES> struct shared {
-	uint4 tile[STAGES][TILE][CHUNKS];	/* chunk c of row r lies at c ^ (r & 7): no bank conflicts */
+struct shared {
+	uint4 tile[2][TILE][CHUNKS];	/* keys, values; chunk c of row r lies at c ^ (r & 7): no bank conflicts */
 	__nv_bfloat16 q[ATTN_MAX_GROUP][ATTN_DIM + 8];
 	float s[ATTN_MAX_GROUP][TILE];
 	__nv_bfloat16 p[ATTN_MAX_GROUP][TILE + 8];
@@ -29,10 +29,10 @@ template <int STAGES> struct shared {
 /* A tile's keys or values between memory and their place: fetch() begins to load, land() ends it
  * before the barrier behind which they are read.  Rows from `valid` on become zeros.  What is fetched
  * lands in the same order; skip() is a fetch of nothing. */
-template <enum kv_format F, int STAGES> struct tile_in {
+template <enum kv_format F> struct tile_in {
 	uint64_t policy;
 
-	__device__ __forceinline__ void begin(void) { policy = read_once(); }
+	__device__ __forceinline__ void begin(uint32_t hint) { policy = hint ? read_once() : read_often(); }
 	__device__ __forceinline__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
 	{
 		/* a warp has every fourth row, a lane a chunk: two addresses, the rest are constants */
@@ -47,13 +47,13 @@ template <enum kv_format F, int STAGES> struct tile_in {
 		copy_commit();
 	}
 	__device__ __forceinline__ void skip(void) { copy_commit(); }
-	__device__ __forceinline__ void land(uint4 (*)[CHUNKS]) { copy_wait<STAGES - 1>(); }
+	__device__ __forceinline__ void land(uint4 (*)[CHUNKS]) { copy_wait<1>(); }
 };
 
-template <int STAGES> struct tile_in<KV_FP8, STAGES> {
+template <> struct tile_in<KV_FP8> {
 	kv::tile_in<THREADS, TILE> in;
 
-	__device__ __forceinline__ void begin(void) {}
+	__device__ __forceinline__ void begin(uint32_t) {}
 	__device__ __forceinline__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t valid)
 	{
 		in.fetch(head, 0, valid);
@@ -89,8 +89,7 @@ __device__ __forceinline__ void mma(float c[4], const uint32_t a[4], uint32_t b0
 }
 
 /* This warp's 16 keys against the 8 queries; scores in base-2 units to s.s. */
-template <typename S>
-__device__ __forceinline__ void scores(S &s, const uint4 (*keys)[CHUNKS], uint32_t valid)
+__device__ __forceinline__ void scores(shared &s, const uint4 (*keys)[CHUNKS], uint32_t valid)
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 	const int row = warp * 16 + lane % 16, g = lane / 4, t = lane % 4;
@@ -113,7 +112,7 @@ __device__ __forceinline__ void scores(S &s, const uint4 (*keys)[CHUNKS], uint32
 }
 
 /* One warp has two queries of the group: new maximum, probabilities, sums. */
-template <typename S> __device__ __forceinline__ void softmax(S &s, float m[2], float l[2])
+__device__ __forceinline__ void softmax(shared &s, float m[2], float l[2])
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
@@ -142,8 +141,7 @@ template <typename S> __device__ __forceinline__ void softmax(S &s, float m[2], 
 }
 
 /* This warp's 64 dims: o = o * rescale + V^T P^T. */
-template <typename S>
-__device__ __forceinline__ void accumulate(const S &s, const uint4 (*values)[CHUNKS], float o[4][4])
+__device__ __forceinline__ void accumulate(const shared &s, const uint4 (*values)[CHUNKS], float o[4][4])
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 	const float r0 = s.rescale[2 * t], r1 = s.rescale[2 * t + 1];

@@ -24,6 +24,14 @@ static __device__ __forceinline__ uint64_t read_once(void)
 	return policy;
 }
 
+static __device__ __forceinline__ uint64_t read_often(void)
+{
+	uint64_t policy;
+
+	asm("createpolicy.fractional.L2::evict_normal.b64 %0;" : "=l"(policy));
+	return policy;
+}
+
 /* Zeros when !valid (what lies beyond a length may be NaN). */
 static __device__ __forceinline__ void copy16_or_zero(void *dst, const void *src, bool valid,
 						      uint64_t policy)
