@@ -1,17 +1,14 @@
 /* attn_decode.cu - see attn_decode.h.
  *
- * A block does splits, one after the other (attn_work.cuh); a split is one of one KV head of one row.
- * Keys are the 16-row operand of the mma and the queries of the group its 8 columns, so a group
- * of 8 wastes nothing:
+ * A block has one split of one KV head of one row, or two (attn_work.cuh).  Keys are the 16-row operand
+ * of the mma and the queries of the group its 8 columns, so a group of 8 wastes nothing:
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
  * with a running maximum over tiles of 64 keys, in order (attn_tile.cuh).
  *
- * Keys and values of the tiles take turns in STAGES places of shared memory, 32 KB each: what was just
- * used makes room for what comes STAGES later, of this split or the next, so that memory is never
- * waited for from the beginning but at the first.  That begins while the kernel before this one still
- * runs, but for the keys that it may have written.  Two places fit GB10; an FP8 cache (kv.cuh) loads
- * into registers and becomes bfloat16 on its way into the same places.
+ * K of the next tile loads while V of this one is multiplied, and the other way round; the first of
+ * both are asked for while the kernel before this one still runs, unless it may have written them.
+ * 73 KB of shared memory, so it fits GB10.
  *
  * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel (attn_merge.cuh)
  * adds splits in order, normalises and applies the gate.
