@@ -1,13 +1,14 @@
 /* attn_decode.cu - see attn_decode.h.
  *
- * A block has one split of one KV head of one row, or two (attn_work.cuh).  Keys are the 16-row operand
+ * A block has one split of one KV head of one row (attn_work.cuh).  Keys are the 16-row operand
  * of the mma and the queries of the group its 8 columns, so a group of 8 wastes nothing:
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
  * with a running maximum over tiles of 64 keys, in order (attn_tile.cuh).
  *
- * K of the next tile loads while V of this one is multiplied, and the other way round; the first of
- * both are asked for while the kernel before this one still runs, unless it may have written them.
+ * K of the next tile loads while V of this one is multiplied, and the other way round; where
+ * splits are few, the first of both are asked for while the kernel before this one still runs,
+ * unless it may have written them.
  * 73 KB of shared memory, so it fits GB10.
  *
  * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel (attn_merge.cuh)
@@ -18,7 +19,6 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "kernels/cuda/attn_merge.cuh"
 #include "kernels/cuda/attn_tile.cuh"
@@ -29,8 +29,6 @@
 namespace {
 
 using namespace attn;
-
-constexpr uint64_t MANY = 1024;	/* splits, from where a block has two */
 
 __device__ __forceinline__ void load_q(shared &s, const attn_decode_args &a)
 {
@@ -45,12 +43,12 @@ __device__ __forceinline__ void load_q(shared &s, const attn_decode_args &a)
 	}
 }
 
-__device__ __forceinline__ void store_split(const attn_decode_args &a, const work &w, uint32_t max_splits,
+__device__ __forceinline__ void store_split(const attn_decode_args &a, uint32_t max_splits,
 					    const float o[4][4], const float m[2], const float l[2])
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 	const uint32_t group = a.q_heads / a.kv_heads;
-	float *const to = partial(a, blockIdx.z, blockIdx.y * group, w.split(), max_splits);
+	float *const to = partial(a, blockIdx.z, blockIdx.y * group, blockIdx.x, max_splits);
 	const size_t each = (size_t)max_splits * SPLIT_FLOATS;
 
 #pragma unroll
@@ -70,18 +68,6 @@ __device__ __forceinline__ void store_split(const attn_decode_args &a, const wor
 		if (lane == 0 && h < group)
 			*(float2 *)(to + h * each + ATTN_DIM) = make_float2(m[i], l[i]);
 	}
-}
-
-__device__ __forceinline__ void begin_split(float o[4][4], float m[2], float l[2])
-{
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		m[i] = -INFINITY;
-		l[i] = 0;
-	}
-#pragma unroll
-	for (int i = 0; i < 16; i++)
-		o[i / 4][i % 4] = 0;
 }
 
 /* What is loaded next of a block's work: keys of a tile, its values, keys of the next .. */
@@ -130,31 +116,33 @@ template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 5;
 
 template <enum kv_format F>
 __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
-	attn_split_kernel(attn_decode_args a, uint32_t max_splits, uint32_t hint)
+	attn_split_kernel(attn_decode_args a, uint32_t max_splits, bool early)
 {
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
-	float m[2], l[2], o[4][4];
+	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
+	float o[4][4] = {};
 	tile_in<F> k, v;
 	ahead<F> coming;
 	work w;
 
 	w.begin(a);
-	k.begin(hint);
-	v.begin(hint);
 	coming.w = w;
 	coming.block = 0;
 	coming.look(a);
-	if (coming.is_new(a))
+	if (!early || coming.is_new(a))
 		chain_wait();
 	coming.keys(a, k, s);
-	coming.values(a, v, s);
-	chain_wait();
+	if (early) {
+		coming.values(a, v, s);
+		chain_wait();
+	}
 	chain_release();
 	if (!w.more())
 		return;
 	load_q(s, a);
-	begin_split(o, m, l);
+	if (!early)	/* q should not have to come behind them */
+		coming.values(a, v, s);
 	for (; w.more(); w.next()) {
 		k.land(s.tile[0]);	/* values may still come */
 		__syncthreads();
@@ -167,11 +155,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 		accumulate(s, s.tile[1], o);
 		__syncthreads();
 		coming.values(a, v, s);
-		if (w.ends()) {
-			store_split(a, w, max_splits, o, m, l);
-			begin_split(o, m, l);
-		}
 	}
+	store_split(a, max_splits, o, m, l);
 }
 
 /* Kernels that overlap should want the same room of shared memory: it is not changed while one runs. */
@@ -188,20 +173,17 @@ template <enum kv_format F>
 int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
-	const uint64_t all = (uint64_t)splits * a->kv_heads * a->n_rows;
-	const char *e = getenv("ATTN_HALF"), *h = getenv("ATTN_HINT");
-	const uint32_t x = all > (e ? (uint64_t)atoi(e) : MANY) ? (splits + 1) / 2 : splits;
+	/* as many as run at once; half of them are there if the bound is a power of two */
+	const bool early = (uint64_t)splits * a->kv_heads * a->n_rows <= 4 * (uint32_t)device_sms();
 	const int rc = prepare(attn_split_kernel<F>, bytes);
 
-	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '2') return 0; }
 	return rc ? rc :
-		    chain_launch(attn_split_kernel<F>, dim3(x, a->kv_heads, a->n_rows), THREADS, bytes, 1, stream,
-				 *a, splits, h ? (uint32_t)atoi(h) : 1u);
+		    chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
+				 bytes, 1, stream, *a, splits, early);
 }
 
 template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
 {
-	{ const char *e = getenv("ATTN_ONLY"); if (e && *e == '1') return 0; }
 	const int rc = prepare(attn_merge_kernel<DIMS>, merge_shared<DIMS>(MERGE_MOST));
 
 	return rc ? rc :

@@ -27,16 +27,17 @@ __device__ __forceinline__ float *partial(const attn_decode_args &a, uint32_t ro
 	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
 }
 
-/* A block's threads; splits of a piece of what it reads, and such pieces asked for ahead. */
+/* A block's threads; splits of a piece of what it reads, and such pieces asked for ahead.  A block that has
+ * all of a head, where there are heads enough, holds a piece of 16 in registers. */
 template <int DIMS> constexpr uint32_t MERGE_THREADS = DIMS < 128 ? 128 : DIMS;
-template <int DIMS> constexpr uint32_t MERGE_PIECE = DIMS == ATTN_DIM ? 8 : 32;
-template <int DIMS> constexpr uint32_t MERGE_AHEAD = DIMS == ATTN_DIM ? 3 : 4;
+template <int DIMS> constexpr uint32_t MERGE_PIECE = DIMS == ATTN_DIM ? 16 : 32;
+template <int DIMS> constexpr uint32_t MERGE_AHEAD = DIMS == ATTN_DIM ? 0 : 4;
 
 template <int DIMS> inline size_t merge_shared(uint32_t splits)
 {
 	/* the compiler reads two weights at once, the last one's neighbour too */
 	return MERGE_AHEAD<DIMS> * MERGE_PIECE<DIMS> * DIMS * sizeof(float) +
-	       (splits + 1) / 2 * 2 * sizeof(float2);
+	       (splits + 15) / 16 * 16 * sizeof(float2);
 }
 
 /* A block's dims of `n` splits on their way to shared memory, at most a piece. */
@@ -150,6 +151,50 @@ __global__ void __launch_bounds__(MERGE_THREADS<DIMS>)
 	}
 	if (threadIdx.x >= DIMS)
 		return;
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+}
+
+/* A thread's dim of the 16 splits from `first` on. */
+__device__ __forceinline__ void merge_load(const float *p, uint32_t first, uint32_t n,
+					   float (&ret)[MERGE_PIECE<ATTN_DIM>])
+{
+#pragma unroll
+	for (uint32_t i = 0; i < MERGE_PIECE<ATTN_DIM>; i++)
+		ret[i] = first + i < n ? p[(size_t)(first + i) * SPLIT_FLOATS] : 0;
+}
+
+/* Block (head, row). */
+template <>
+__global__ void __launch_bounds__(ATTN_DIM)
+	attn_merge_kernel<ATTN_DIM>(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ float4 room[];
+	constexpr uint32_t PIECE = MERGE_PIECE<ATTN_DIM>;
+	float2 *const weights = (float2 *)room;		/* [max_splits] */
+	const uint32_t head = blockIdx.x, row = blockIdx.y, dim = threadIdx.x;
+	const uint32_t n = splits_of(a.rows[row].length);
+	const float *p = partial(a, row, head, 0, max_splits);
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	float v[PIECE], o = 0, l = 0, gate;
+
+	chain_wait();
+	chain_release();
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	merge_load(p + dim, 0, n, v);
+	merge_weights<ATTN_DIM>(p, n, weights);
+	__syncthreads();
+	for (uint32_t first = 0; first < n; first += PIECE) {
+		if (first)
+			merge_load(p + dim, first, n, v);
+#pragma unroll
+		for (uint32_t i = 0; i < PIECE; i++) {
+			if (first + i >= n)
+				break;
+			o = __fmaf_rn(v[i], weights[first + i].x, o);
+			l = __fmaf_rn(weights[first + i].y, weights[first + i].x, l);
+		}
+	}
 	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
 	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }

@@ -30,9 +30,6 @@ struct shared {
  * before the barrier behind which they are read.  Rows from `valid` on become zeros.  What is fetched
  * lands in the same order; skip() is a fetch of nothing. */
 template <enum kv_format F> struct tile_in {
-	uint64_t policy;
-
-	__device__ __forceinline__ void begin(uint32_t hint) { policy = hint ? read_once() : read_often(); }
 	__device__ __forceinline__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
 	{
 		/* a warp has every fourth row, a lane a chunk: two addresses, the rest are constants */
@@ -43,7 +40,7 @@ template <enum kv_format F> struct tile_in {
 #pragma unroll
 		for (int j = 0; j < (int)TILE / WARPS; j++)
 			copy16_or_zero((j % 2 ? odd : even) + j / 2 * 2 * WARPS * CHUNKS, src + j * WARPS * CHUNKS,
-				       (uint32_t)(warp + j * WARPS) < valid, policy);
+				       (uint32_t)(warp + j * WARPS) < valid);
 		copy_commit();
 	}
 	__device__ __forceinline__ void skip(void) { copy_commit(); }
@@ -53,7 +50,6 @@ template <enum kv_format F> struct tile_in {
 template <> struct tile_in<KV_FP8> {
 	kv::tile_in<THREADS, TILE> in;
 
-	__device__ __forceinline__ void begin(uint32_t) {}
 	__device__ __forceinline__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t valid)
 	{
 		in.fetch(head, 0, valid);

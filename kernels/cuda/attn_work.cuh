@@ -1,8 +1,6 @@
 /* attn_work.cuh - which tiles of which splits a block of attn_split_kernel() does.
  *
- * A block has a split of a head of a row, and where splits are many, the one half the grid further on
- * too: a step's graph is made for a length of the next power of two, so that half of the splits
- * need not be there.  Which block does a split decides no bit of it.
+ * A block has one split of a head of a row.  Which block does a split decides no bit of it.
  */
 #ifndef HEARTH_KERNELS_CUDA_ATTN_WORK_CUH
 #define HEARTH_KERNELS_CUDA_ATTN_WORK_CUH
@@ -37,7 +35,6 @@ struct work {
 	}
 	__device__ __forceinline__ bool more(void) const { return at < its.length; }
 	__device__ __forceinline__ uint32_t valid(void) const { return its.length - at; }
-	__device__ __forceinline__ uint32_t split(void) const { return at >> (31 - __clz((int)keys)); }
 	/* Whether the tile is the last of its split. */
 	__device__ __forceinline__ bool ends(void) const
 	{
@@ -45,7 +42,7 @@ struct work {
 	}
 	__device__ __forceinline__ void next(void)
 	{
-		at = ends() ? (at & ~(keys - 1)) + gridDim.x * keys : at + TILE;
+		at = ends() ? its.length : at + TILE;
 	}
 };
 

@@ -15,30 +15,11 @@ static __device__ __forceinline__ void copy16(void *dst, const void *src)
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_address(dst)), "l"(src));
 }
 
-/* What is read once and should not push other things out of L2. */
-static __device__ __forceinline__ uint64_t read_once(void)
-{
-	uint64_t policy;
-
-	asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
-	return policy;
-}
-
-static __device__ __forceinline__ uint64_t read_often(void)
-{
-	uint64_t policy;
-
-	asm("createpolicy.fractional.L2::evict_normal.b64 %0;" : "=l"(policy));
-	return policy;
-}
-
 /* Zeros when !valid (what lies beyond a length may be NaN). */
-static __device__ __forceinline__ void copy16_or_zero(void *dst, const void *src, bool valid,
-						      uint64_t policy)
+static __device__ __forceinline__ void copy16_or_zero(void *dst, const void *src, bool valid)
 {
-	asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(
-			     smem_address(dst)),
-		     "l"(src), "r"(valid ? 16 : 0), "l"(policy));
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(dst)),
+		     "l"(src), "r"(valid ? 16 : 0));
 }
 
 static __device__ __forceinline__ void copy_commit(void)

@@ -289,7 +289,6 @@ static void bench(void)
 	for (auto c : std::vector<std::pair<int, uint32_t>>{ { 1, 1100 }, { 1, 8300 }, { 1, 65700 }, { 1, 33000 }, 
 							       { 16, 1100 }, { 64, 1100 }, { 16, 8300 }, { 64, 8300 } })
 		for (enum kv_format kv : { KV_BF16, KV_FP8 }) {
-			if (kv == KV_FP8 && getenv("NOFP8")) continue;
 			std::vector<problem *> layers;
 			double bytes = (double)c.first * c.second * 2 * 2 * (double)attn_head_bytes(kv) / ATTN_PAGE;
 
