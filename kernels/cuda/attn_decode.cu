@@ -116,10 +116,11 @@ template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 5;
 
 template <enum kv_format F>
 __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
-	attn_split_kernel(attn_decode_args a, uint32_t max_splits, bool early)
+	attn_split_kernel(attn_decode_args a, uint32_t max_splits, bool few)
 {
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
+	const bool early = F == KV_BF16 && few;		/* codes need all registers, twice is too much */
 	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
 	float o[4][4] = {};
 	tile_in<F> k, v;
@@ -174,12 +175,12 @@ int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream
 {
 	const size_t bytes = sizeof(shared) + 128;
 	/* as many as run at once; half of them are there if the bound is a power of two */
-	const bool early = (uint64_t)splits * a->kv_heads * a->n_rows <= 4 * (uint32_t)device_sms();
+	const bool few = (uint64_t)splits * a->kv_heads * a->n_rows <= 4 * (uint32_t)device_sms();
 	const int rc = prepare(attn_split_kernel<F>, bytes);
 
 	return rc ? rc :
 		    chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
-				 bytes, 1, stream, *a, splits, early);
+				 bytes, 1, stream, *a, splits, few);
 }
 
 template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
