@@ -73,12 +73,16 @@ __device__ __forceinline__ void store_split(const attn_decode_args &a, uint32_t 
 /* What is loaded next of a block's work: keys of a tile, its values, keys of the next .. */
 template <enum kv_format F> struct ahead {
 	work w;
-	uint32_t block;		/* of the tile; asked for a tile before it is needed */
+	uint32_t block;		/* of the tile; asked for a tile before it is needed, where registers suffice */
 
+	__device__ __forceinline__ uint32_t block_of(const attn_decode_args &a) const
+	{
+		return a.blocks[w.its.table + w.at / ATTN_PAGE];
+	}
 	__device__ __forceinline__ void look(const attn_decode_args &a)
 	{
-		if (w.more())
-			block = a.blocks[w.its.table + w.at / ATTN_PAGE];
+		if (F == KV_BF16 && w.more())
+			block = block_of(a);
 	}
 	/* Whether the kernel before may have written keys of the tile: those of the call's rows. */
 	__device__ __forceinline__ bool is_new(const attn_decode_args &a) const
@@ -91,7 +95,7 @@ template <enum kv_format F> struct ahead {
 		if (w.more())
 			in.fetch(dst,
 				 (const char *)pool +
-					 ((size_t)block * a.kv_heads + blockIdx.y) * attn_head_bytes(F),
+					 ((size_t)(F == KV_BF16 ? block : block_of(a)) * a.kv_heads + blockIdx.y) * attn_head_bytes(F),
 				 w.valid());
 		else
 			in.skip();
