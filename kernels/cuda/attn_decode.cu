@@ -1,18 +1,15 @@
 /* attn_decode.cu - see attn_decode.h.
  *
- * A block has one split of one KV head of one row (attn_work.cuh).  Keys are the 16-row operand
- * of the mma and the queries of the group its 8 columns, so a group of 8 wastes nothing:
+ * One block has one split of one KV head of one row.  Keys are the 16-row operand of the mma and
+ * the queries of the group its 8 columns, so a group of 8 wastes nothing:
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
- * with a running maximum over tiles of 64 keys, in order (attn_tile.cuh).
+ * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this
+ * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.  An FP8 cache
+ * (kv.cuh) loads into registers and becomes bfloat16 on its way into the same places.
  *
- * K of the next tile loads while V of this one is multiplied, and the other way round; where
- * splits are few, the first of both are asked for while the kernel before this one still runs,
- * unless it may have written them.
- * 73 KB of shared memory, so it fits GB10.
- *
- * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel (attn_merge.cuh)
- * adds splits in order, normalises and applies the gate.
+ * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in
+ * order, normalises and applies the gate.
  */
 #include "kernels/cuda/attn_decode.h"
 
@@ -20,183 +17,376 @@
 #include <cuda_runtime.h>
 #include <errno.h>
 
-#include "kernels/cuda/attn_merge.cuh"
-#include "kernels/cuda/attn_tile.cuh"
-#include "kernels/cuda/attn_work.cuh"
-#include "kernels/cuda/decode_matmul_int.cuh"
+#include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
 
-using namespace attn;
+constexpr int TILE = ATTN_PAGE, WARPS = 4, THREADS = WARPS * 32;
+constexpr int CHUNKS = ATTN_DIM / 8;	/* 16-byte chunks of a key */
+constexpr float SCALE_LOG2 = 0.0625f * 1.4426950408889634f;	/* 256^-0.5, base-2 exponent */
+constexpr int SPLIT_FLOATS = ATTN_DIM + 2;	/* o, maximum, sum */
 
-__device__ __forceinline__ void load_q(shared &s, const attn_decode_args &a)
+struct tile {
+	uint4 k[TILE][CHUNKS];	/* chunk c of key r lies at c ^ (r & 7): no bank conflicts */
+	uint4 v[TILE][CHUNKS];
+};
+
+struct shared {
+	tile kv;
+	__nv_bfloat16 q[ATTN_MAX_GROUP][ATTN_DIM + 8];
+	float s[ATTN_MAX_GROUP][TILE];
+	__nv_bfloat16 p[ATTN_MAX_GROUP][TILE + 8];
+	float rescale[ATTN_MAX_GROUP];
+};
+
+__device__ uint32_t smem_address(const void *p)
 {
-	const uint32_t group = a.q_heads / a.kv_heads;
-	const uint4 *q = (const uint4 *)a.q + ((size_t)blockIdx.z * a.q_heads + blockIdx.y * group) * CHUNKS;
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* Asynchronous 16 bytes; zeros when !valid (what lies beyond the length may be NaN). */
+__device__ void copy16(void *dst, const void *src, bool valid)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(dst)),
+		     "l"(src), "r"(valid ? 16 : 0));
+}
+
+__device__ void copy_commit(void)
+{
+	asm volatile("cp.async.commit_group;");
+}
+
+template <int PENDING> __device__ void copy_wait(void)
+{
+	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING));
+}
+
+/* A tile's keys or values between memory and their place: fetch() begins to load, land() ends it
+ * before the barrier behind which they are read.  Keys from `valid` on become zeros. */
+template <enum kv_format F> struct tile_in {
+	static constexpr int PENDING = 1;	/* copies begun later than what is waited for */
+
+	__device__ void fetch(uint4 (*dst)[CHUNKS], const char *head, uint32_t valid)
+	{
+		const uint4 *src = (const uint4 *)head;
+
+		for (int i = threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
+			int r = i / CHUNKS, c = i % CHUNKS;
+			bool ok = (uint32_t)r < valid;
+
+			copy16(&dst[r][c ^ (r & 7)], src + (ok ? i : 0), ok);
+		}
+		copy_commit();
+	}
+	/* nothing, but in its turn among the copies */
+	__device__ void skip(void) { copy_commit(); }
+	__device__ void land(uint4 (*)[CHUNKS]) { copy_wait<PENDING>(); }
+};
+
+template <> struct tile_in<KV_FP8> {
+	kv::tile_in<THREADS, TILE> in;
+
+	__device__ void fetch(uint4 (*)[CHUNKS], const char *head, uint32_t valid)
+	{
+		in.fetch(head, 0, valid);
+	}
+	__device__ void skip(void) {}
+	__device__ void land(uint4 (*dst)[CHUNKS])
+	{
+		in.land([&](int r, int c) { return &dst[r][c ^ (r & 7)]; });
+	}
+};
+
+__device__ void ldmatrix4(uint32_t r[4], const void *p)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(smem_address(p)));
+}
+
+__device__ void ldmatrix4_trans(uint32_t r[4], const void *p)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(smem_address(p)));
+}
+
+/* c [16][8] += a [16][16] b [16][8] */
+__device__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+		     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+		     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* This warp's 16 keys against the 8 queries; scores in base-2 units to s.s. */
+__device__ void scores(shared &s, uint32_t valid)
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const int row = warp * 16 + lane % 16, g = lane / 4, t = lane % 4;
+	float c[4] = { 0, 0, 0, 0 };
 
 #pragma unroll
-	for (int i = threadIdx.x; i < ATTN_MAX_GROUP * CHUNKS; i += THREADS) {
-		const int h = i / CHUNKS;
+	for (int step = 0; step < ATTN_DIM / 16; step++) {
+		uint32_t a[4];
+		const uint32_t *b = (const uint32_t *)&s.q[g][step * 16];
 
-		*(uint4 *)&s.q[h][i % CHUNKS * 8] = (uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
+		ldmatrix4(a, &s.kv.k[row][(step * 2 + lane / 16) ^ (row & 7)]);
+		mma(c, a, b[t], b[t + 4]);
+	}
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		uint32_t key = (uint32_t)(warp * 16 + g + (i / 2) * 8);
+
+		s.s[2 * t + i % 2][key] = key < valid ? __fmul_rn(c[i], SCALE_LOG2) : -INFINITY;
 	}
 }
 
-__device__ __forceinline__ void store_split(const attn_decode_args &a, uint32_t max_splits,
-					    const float o[4][4], const float m[2], const float l[2])
+/* One warp has two queries of the group: new maximum, probabilities, sums. */
+__device__ void softmax(shared &s, float m[2], float l[2])
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		const int h = warp * 2 + i;
+		const float x0 = s.s[h][lane], x1 = s.s[h][lane + 32];
+		float top = fmaxf(x0, x1), p0, p1, sum, scale;
+
+		for (int d = 16; d > 0; d >>= 1)
+			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, d));
+		top = fmaxf(top, m[i]);
+		p0 = exp2f(x0 - top);
+		p1 = exp2f(x1 - top);
+		sum = __fadd_rn(p0, p1);
+		for (int d = 16; d > 0; d >>= 1)
+			sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, d));
+		scale = exp2f(m[i] - top);
+		l[i] = __fmaf_rn(l[i], scale, sum);
+		m[i] = top;
+		s.p[h][lane] = __float2bfloat16_rn(p0);
+		s.p[h][lane + 32] = __float2bfloat16_rn(p1);
+		if (lane == 0)
+			s.rescale[h] = scale;
+	}
+}
+
+/* This warp's 64 dims: o = o * rescale + V^T P^T. */
+__device__ void accumulate(const shared &s, float o[4][4])
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-	const uint32_t group = a.q_heads / a.kv_heads;
-	float *const to = partial(a, blockIdx.z, blockIdx.y * group, blockIdx.x, max_splits);
-	const size_t each = (size_t)max_splits * SPLIT_FLOATS;
+	const float r0 = s.rescale[2 * t], r1 = s.rescale[2 * t + 1];
 
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		o[i][0] *= r0;
+		o[i][1] *= r1;
+		o[i][2] *= r0;
+		o[i][3] *= r1;
+	}
+#pragma unroll
+	for (int step = 0; step < TILE / 16; step++) {
+		const uint32_t *b = (const uint32_t *)&s.p[g][step * 16];
+		/* matrices of the trans load: keys 0-7 | 0-7 | 8-15 | 8-15, dims 0-7 | 8-15 | 0-7 |
+		 * 8-15 */
+		const int key = step * 16 + lane % 8 + lane / 16 * 8;
+
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			uint32_t a[4];
+			int chunk = warp * 8 + i * 2 + lane / 8 % 2;
+
+			ldmatrix4_trans(a, &s.kv.v[key][chunk ^ (key & 7)]);
+			mma(o[i], a, b[t], b[t + 4]);
+		}
+	}
+}
+
+template <enum kv_format F>
+__device__ const char *page(const attn_decode_args &a, const void *pool, const attn_row &row,
+			    uint32_t first_key, uint32_t kv_head)
+{
+	uint32_t block = a.blocks[row.table + first_key / ATTN_PAGE];
+
+	return (const char *)pool + ((size_t)block * a.kv_heads + kv_head) * attn_head_bytes(F);
+}
+
+__device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head,
+		       uint32_t group)
+{
+	const uint4 *q = (const uint4 *)a.q + ((size_t)row * a.q_heads + kv_head * group) * CHUNKS;
+
+	for (int i = threadIdx.x; i < ATTN_MAX_GROUP * CHUNKS; i += THREADS) {
+		int h = i / CHUNKS;
+
+		*(uint4 *)&s.q[h][i % CHUNKS * 8] =
+			(uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
+	}
+}
+
+__device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head, uint32_t split,
+			  uint32_t max_splits)
+{
+	return a.scratch + (((size_t)row * a.q_heads + head) * max_splits + split) * SPLIT_FLOATS;
+}
+
+/* What a multiprocessor of an H200 has room for in shared memory; codes in flight must not take
+ * the registers for it.  0: no word to the compiler. */
+template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 0;
+
+template <enum kv_format F>
+__global__ void __launch_bounds__(THREADS, BLOCKS<F>)
+	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ char raw[];
+	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
+	const attn_row row = a.rows[blockIdx.z];
+	const uint32_t kv_head = blockIdx.y, group = a.q_heads / a.kv_heads;
+	const uint32_t keys = attn_split_keys(row.length), first = blockIdx.x * keys;
+	const uint32_t end = min(first + keys, row.length);
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
+	float o[4][4] = {};
+	tile_in<F> k, v;
+
+	chain_wait();
+	chain_release();
+	if (first >= row.length)
+		return;
+	k.fetch(s.kv.k, page<F>(a, a.k, row, first, kv_head), end - first);
+	load_q(s, a, blockIdx.z, kv_head, group);
+	for (uint32_t at = first; at < end; at += TILE) {
+		v.fetch(s.kv.v, page<F>(a, a.v, row, at, kv_head), end - at);
+		k.land(s.kv.k);		/* V may still come */
+		__syncthreads();
+		scores(s, end - at);
+		__syncthreads();
+		if (at + TILE < end)	/* K's place is free */
+			k.fetch(s.kv.k, page<F>(a, a.k, row, at + TILE, kv_head), end - at - TILE);
+		else
+			k.skip();
+		softmax(s, m, l);
+		v.land(s.kv.v);
+		__syncthreads();
+		accumulate(s, o);
+		__syncthreads();
+	}
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 #pragma unroll
 		for (int j = 0; j < 4; j++) {
-			const uint32_t h = (uint32_t)(2 * t + j % 2);
-			const int dim = warp * 64 + i * 16 + g + j / 2 * 8;
+			uint32_t h = (uint32_t)(2 * t + j % 2);
+			int dim = warp * 64 + i * 16 + g + j / 2 * 8;
 
 			if (h < group)
-				to[h * each + dim] = o[i][j];
+				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x,
+					max_splits)[dim] = o[i][j];
 		}
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
-		const uint32_t h = (uint32_t)(warp * 2 + i);
+		uint32_t h = (uint32_t)(warp * 2 + i);
 
-		if (lane == 0 && h < group)
-			*(float2 *)(to + h * each + ATTN_DIM) = make_float2(m[i], l[i]);
+		if (lane == 0 && h < group) {
+			float *p =
+				partial(a, blockIdx.z, kv_head * group + h, blockIdx.x, max_splits);
+
+			p[ATTN_DIM] = m[i];
+			p[ATTN_DIM + 1] = l[i];
+		}
 	}
 }
 
-/* What is loaded next of a block's work: keys of a tile, its values, keys of the next .. */
-template <enum kv_format F> struct ahead {
-	work w;
-	uint32_t block;		/* of the tile; asked for a tile before it is needed, where registers suffice */
+constexpr uint32_t MERGE_AHEAD = 16;	/* splits whose values are asked for at once */
+constexpr uint32_t MERGE_MOST = 4096;	/* whose weights fit shared memory: 2 million positions */
 
-	__device__ __forceinline__ uint32_t block_of(const attn_decode_args &a) const
-	{
-		return a.blocks[w.its.table + w.at / ATTN_PAGE];
-	}
-	__device__ __forceinline__ void look(const attn_decode_args &a)
-	{
-		if (F == KV_BF16 && w.more())
-			block = block_of(a);
-	}
-	/* Whether the kernel before may have written keys of the tile: those of the call's rows. */
-	__device__ __forceinline__ bool is_new(const attn_decode_args &a) const
-	{
-		return w.more() && w.valid() < TILE + a.n_rows;
-	}
-	__device__ __forceinline__ void fetch(const attn_decode_args &a, const void *pool, tile_in<F> &in,
-					      uint4 (*dst)[CHUNKS])
-	{
-		if (w.more())
-			in.fetch(dst,
-				 (const char *)pool +
-					 ((size_t)(F == KV_BF16 ? block : block_of(a)) * a.kv_heads + blockIdx.y) * attn_head_bytes(F),
-				 w.valid());
-		else
-			in.skip();
-	}
-	__device__ __forceinline__ void keys(const attn_decode_args &a, tile_in<F> &in, shared &s)
-	{
-		fetch(a, a.k, in, s.tile[0]);
-	}
-	__device__ __forceinline__ void values(const attn_decode_args &a, tile_in<F> &in, shared &s)
-	{
-		fetch(a, a.v, in, s.tile[1]);
-		if (!w.more())
-			return;
-		w.next();
-		look(a);
-	}
-};
-
-/* For the compiler.  Codes on their way take registers, but three blocks fit a multiprocessor of an
- * H200; without them it should leave some to the kernels before and after, which overlap. */
-template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 5;
-
-template <enum kv_format F>
-__global__ void __launch_bounds__(THREADS, BLOCKS<F>)
-	attn_split_kernel(attn_decode_args a, uint32_t max_splits, bool few)
+/* A thread's dim of splits first .. first + MERGE_AHEAD - 1. */
+__device__ __forceinline__ void merge_load(const float *p, uint32_t first, uint32_t n,
+					   float (&ret)[MERGE_AHEAD])
 {
-	extern __shared__ char raw[];
-	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
-	const bool early = F == KV_BF16 && few;		/* codes need all registers, twice is too much */
-	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
-	float o[4][4] = {};
-	tile_in<F> k, v;
-	ahead<F> coming;
-	work w;
+#pragma unroll
+	for (uint32_t i = 0; i < MERGE_AHEAD; i++)
+		ret[i] = first + i < n ? p[(size_t)(first + i) * SPLIT_FLOATS] : 0;
+}
 
-	w.begin(a);
-	coming.w = w;
-	coming.block = 0;
-	coming.look(a);
-	if (!early || coming.is_new(a))
-		chain_wait();
-	coming.keys(a, k, s);
-	if (early) {
-		coming.values(a, v, s);
-		chain_wait();
+/* By the whole block: exp2(maximum - largest maximum) and the sum of each split. */
+__device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2 *ret)
+{
+	__shared__ float tops[ATTN_DIM / 32];
+	float top = -INFINITY;
+
+	for (uint32_t i = threadIdx.x; i < n; i += ATTN_DIM) {
+		const float *s = p + (size_t)i * SPLIT_FLOATS + ATTN_DIM;
+
+		ret[i] = make_float2(s[0], s[1]);
+		top = fmaxf(top, s[0]);
 	}
+	for (int m = 16; m > 0; m >>= 1)
+		top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, m));
+	if (threadIdx.x % 32 == 0)
+		tops[threadIdx.x / 32] = top;
+	__syncthreads();
+	top = tops[0];
+	for (uint32_t i = 1; i < ATTN_DIM / 32; i++)
+		top = fmaxf(top, tops[i]);
+	for (uint32_t i = threadIdx.x; i < n; i += ATTN_DIM)
+		ret[i].x = exp2f(ret[i].x - top);
+	__syncthreads();
+}
+
+/* A block per (head, row), a thread per dim: splits in order.  All that is read is asked for at
+ * once, for the kernel is little but waiting. */
+__global__ void __launch_bounds__(ATTN_DIM)
+	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ float2 weights[];	/* [max_splits]: factor, sum */
+	const uint32_t head = blockIdx.x, row = blockIdx.y, dim = threadIdx.x;
+	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
+	const uint32_t n = (length + keys - 1) / keys;
+	const float *p = partial(a, row, head, 0, max_splits);
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	float v[MERGE_AHEAD], o = 0, l = 0, gate;
+
+	chain_wait();
 	chain_release();
-	if (!w.more())
-		return;
-	load_q(s, a);
-	if (!early)	/* q should not have to come behind them */
-		coming.values(a, v, s);
-	for (; w.more(); w.next()) {
-		k.land(s.tile[0]);	/* values may still come */
-		__syncthreads();
-		scores(s, s.tile[0], w.valid());
-		__syncthreads();
-		coming.keys(a, k, s);	/* their place is free */
-		softmax(s, m, l);
-		v.land(s.tile[1]);
-		__syncthreads();
-		accumulate(s, s.tile[1], o);
-		__syncthreads();
-		coming.values(a, v, s);
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	merge_load(p + dim, 0, n, v);
+	merge_weights(p, n, weights);
+	for (uint32_t first = 0; first < n; first += MERGE_AHEAD) {
+		if (first)
+			merge_load(p + dim, first, n, v);
+#pragma unroll
+		for (uint32_t i = 0; i < MERGE_AHEAD; i++) {
+			if (first + i >= n)
+				break;
+			o = __fmaf_rn(v[i], weights[first + i].x, o);
+			l = __fmaf_rn(weights[first + i].y, weights[first + i].x, l);
+		}
 	}
-	store_split(a, max_splits, o, m, l);
-}
-
-/* Kernels that overlap should want the same room of shared memory: it is not changed while one runs. */
-template <typename K> int prepare(K kernel, size_t bytes)
-{
-	return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes) == cudaSuccess &&
-			       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-						    cudaSharedmemCarveoutMaxShared) == cudaSuccess ?
-		       0 :
-		       -ENODEV;
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }
 
 template <enum kv_format F>
 int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
 {
 	const size_t bytes = sizeof(shared) + 128;
-	/* as many as run at once; half of them are there if the bound is a power of two */
-	const bool few = (uint64_t)splits * a->kv_heads * a->n_rows <= 4 * (uint32_t)device_sms();
-	const int rc = prepare(attn_split_kernel<F>, bytes);
 
-	return rc ? rc :
-		    chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
-				 bytes, 1, stream, *a, splits, few);
-}
-
-template <int DIMS> int launch_merge(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
-{
-	const int rc = prepare(attn_merge_kernel<DIMS>, merge_shared<DIMS>(MERGE_MOST));
-
-	return rc ? rc :
-		    chain_launch(attn_merge_kernel<DIMS>, dim3(a->q_heads * (ATTN_DIM / DIMS), a->n_rows),
-				 MERGE_THREADS<DIMS>, merge_shared<DIMS>(splits), 1, stream, *a, splits);
+	if (cudaFuncSetAttribute(attn_split_kernel<F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)bytes) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
+			    bytes, 1, stream, *a, splits);
 }
 
 } /* namespace */
+
+/* Of the merge.  The compiler reads two weights at once, the last one's neighbour too. */
+static size_t merge_shared(uint32_t splits)
+{
+	return (splits + MERGE_AHEAD - 1) / MERGE_AHEAD * MERGE_AHEAD * sizeof(float2);
+}
 
 uint32_t attn_max_splits(uint32_t length)
 {
@@ -230,9 +420,7 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 		return -EINVAL;
 	rc = a->kv == KV_FP8 ? launch_split<KV_FP8>(a, splits, (cudaStream_t)stream) :
 			       launch_split<KV_BF16>(a, splits, (cudaStream_t)stream);
-	if (rc)
-		return rc;
-	return (uint64_t)a->n_rows * a->q_heads <= (uint32_t)device_sms() ?
-		       launch_merge<32>(a, splits, (cudaStream_t)stream) :
-		       launch_merge<ATTN_DIM>(a, splits, (cudaStream_t)stream);
+	return rc ? rc :
+		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM,
+				 merge_shared(splits), 1, (cudaStream_t)stream, *a, splits);
 }

@@ -6,9 +6,7 @@
  * on how many there are, or on the longest of them.  Replayed rows of one sequence are just rows.
  *
  * Plain C.  Device pointers, borrowed until the stream has passed the call.  Enqueues two kernels
- * on `stream` (a cudaStream_t), waits for nothing.  The first begins before the kernel enqueued before
- * the call has ended (launch.cuh): that one may write q, gate and of each row the last n_rows keys
- * and values; rows, blocks and older keys must be there for two kernels or longer.
+ * on `stream` (a cudaStream_t), waits for nothing.
  */
 #ifndef HEARTH_KERNELS_CUDA_ATTN_DECODE_H
 #define HEARTH_KERNELS_CUDA_ATTN_DECODE_H

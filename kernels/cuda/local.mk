@@ -11,8 +11,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
-	kernels/cuda/prefill_place.cuh kernels/cuda/attn_merge.cuh kernels/cuda/attn_tile.cuh kernels/cuda/attn_work.cuh \
-	kernels/cuda/copy.cuh
+	kernels/cuda/prefill_place.cuh
 EXTRA_DIST += $(cuda_headers)
 EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
 	kernels/cuda/sample_keys.cuh

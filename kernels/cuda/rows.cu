@@ -75,38 +75,25 @@ __device__ int axis_of(uint32_t j, uint32_t section_h, uint32_t section_w)
 	return 0;
 }
 
-/* What a thread's dim of a head is multiplied by: known before the head is. */
-struct turn {
-	float weight, c, s;
-};
-
-__device__ turn turn_of(const qk_rope_args &a, const qk_row &row, const void *w)
+/* Thread d has dim d of the head: norm, rotation, one rounding. */
+__device__ bf16 norm_rotate(const qk_rope_args &a, const qk_row &row, const bf16 *x, const bf16 *w,
+			    float *shared)
 {
 	const uint32_t d = threadIdx.x, half = a.rotary / 2, j = d % half;
-	turn ret = { __fadd_rn(1.0f, __bfloat162float(((const bf16 *)w)[d])), 0, 0 };
-
-	if (d < a.rotary) {
-		size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
-
-		ret.c = __bfloat162float(((const bf16 *)a.cos)[at]);
-		ret.s = __bfloat162float(((const bf16 *)a.sin)[at]);
-	}
-	return ret;
-}
-
-/* Thread d has dim d of the head: norm, rotation, one rounding. */
-__device__ bf16 norm_rotate(const qk_rope_args &a, const turn &t, bf16 x, float *shared)
-{
-	const uint32_t d = threadIdx.x, half = a.rotary / 2;
-	float v = __bfloat162float(x),
+	float v = __bfloat162float(x[d]),
 	      r = inverse_rms(block_sum<HEAD / 32>(__fmul_rn(v, v)), HEAD, a.eps);
 
-	v = __fmul_rn(__fmul_rn(v, r), t.weight);
+	v = __fmul_rn(__fmul_rn(v, r), __fadd_rn(1.0f, __bfloat162float(w[d])));
 	shared[d] = v;
 	__syncthreads();
-	if (d < a.rotary)
-		v = d < half ? __fmaf_rn(-shared[d + half], t.s, __fmul_rn(v, t.c))
-			     : __fmaf_rn(shared[d - half], t.s, __fmul_rn(v, t.c));
+	if (d < a.rotary) {
+		size_t at = (size_t)row.position[axis_of(j, a.section_h, a.section_w)] * half + j;
+		float c = __bfloat162float(((const bf16 *)a.cos)[at]),
+		      s = __bfloat162float(((const bf16 *)a.sin)[at]);
+
+		v = d < half ? __fmaf_rn(-shared[d + half], s, __fmul_rn(v, c))
+			     : __fmaf_rn(shared[d - half], s, __fmul_rn(v, c));
+	}
 	return __float2bfloat16_rn(v);
 }
 
@@ -149,26 +136,26 @@ __global__ void __launch_bounds__(HEAD) qk_rope_kernel(qk_rope_args a)
 {
 	__shared__ float shared[HEAD];
 	const qk_row row = a.rows[blockIdx.y];
-	const bool is_query = blockIdx.x < a.q_heads;
-	const uint32_t d = threadIdx.x, h = is_query ? blockIdx.x : blockIdx.x - a.q_heads;
+	const uint32_t d = threadIdx.x;
 	const size_t first = (size_t)blockIdx.y * a.ld;
-	const turn t = turn_of(a, row, is_query ? a.q_norm : a.k_norm);
 
 	chain_wait();
 	chain_release();
-	if (is_query) {
-		const size_t head = (size_t)blockIdx.y * a.q_heads + h;
-		const bf16 *from = (const bf16 *)a.qg + first + h * 2 * HEAD;
-		const bf16 x = from[d], gate = from[HEAD + d];
+	if (blockIdx.x < a.q_heads) {
+		const size_t head = (size_t)blockIdx.y * a.q_heads + blockIdx.x;
+		const bf16 *x = (const bf16 *)a.qg + first + blockIdx.x * 2 * HEAD;
 
-		((bf16 *)a.gate)[head * HEAD + d] = gate;
-		((bf16 *)a.q)[head * HEAD + d] = norm_rotate(a, t, x, shared);
+		((bf16 *)a.gate)[head * HEAD + d] = x[HEAD + d];
+		((bf16 *)a.q)[head * HEAD + d] =
+			norm_rotate(a, row, x, (const bf16 *)a.q_norm, shared);
 	} else {
-		const size_t from = first + h * HEAD + d;
-		const bf16 k = ((const bf16 *)a.k)[from], v = ((const bf16 *)a.v)[from];
+		const uint32_t h = blockIdx.x - a.q_heads;
+		const size_t from = first + h * HEAD;
 
-		append<F>(a, a.v_cache, row, h, v);
-		append<F>(a, a.k_cache, row, h, norm_rotate(a, t, k, shared));
+		append<F>(a, a.v_cache, row, h, ((const bf16 *)a.v)[from + d]);
+		append<F>(a, a.k_cache, row, h,
+			  norm_rotate(a, row, (const bf16 *)a.k + from, (const bf16 *)a.k_norm,
+				      shared));
 	}
 }
 
@@ -184,15 +171,9 @@ int rms_norm(const struct rms_norm_args *a, void *stream)
 
 int qk_rope(const struct qk_rope_args *a, void *stream)
 {
-	void (*const kernel)(qk_rope_args) = a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>;
-
 	if (!a->n_rows || a->n_rows > 65535 || !a->q_heads || !a->kv_heads || !a->rotary ||
 	    a->rotary % 2 || a->rotary > HEAD)
 		return -EINVAL;
-	/* as attn_decode()'s kernels want it, whose first begins while this one runs */
-	if (cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-				 cudaSharedmemCarveoutMaxShared) != cudaSuccess)
-		return -ENODEV;
-	return chain_launch(kernel, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1, (cudaStream_t)stream,
-			    *a);
+	return chain_launch(a->kv == KV_FP8 ? qk_rope_kernel<KV_FP8> : qk_rope_kernel<KV_BF16>, dim3(a->q_heads + a->kv_heads, a->n_rows), HEAD, 0, 1,
+			    (cudaStream_t)stream, *a);
 }
