@@ -16,6 +16,7 @@
 #include "kernels/cuda/attn_prefill.cuh"
 #include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace {
@@ -335,43 +336,15 @@ attn_prefill_wgmma_kernel(const attn_prefill_args a, const __grid_constant__ sou
 #endif
 }
 
-typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
-			      const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
-			      const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-			      CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-/* The driver's encoder, found at run time: the tree does not link libcuda. */
-encode_tiled *encoder(void)
-{
-	static encode_tiled *found;
-	cudaDriverEntryPointQueryResult result;
-	void *p = NULL;
-
-	if (!found &&
-	    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault,
-					     &result) == cudaSuccess &&
-	    result == cudaDriverEntryPointSuccess)
-		found = (encode_tiled *)p;
-	return found;
-}
-
 /* The cache as [4 columns of 64 dims][rows][64 dims], a box of 64 rows and all columns. */
 int map_cache(const attn_prefill_args *a, const void *pool, CUtensorMap *ret)
 {
 	const cuuint64_t dims[3] = { 64, (cuuint64_t)a->n_blocks * a->kv_heads * ATTN_PAGE,
 				     ATTN_DIM / 64 };
 	const cuuint64_t strides[2] = { ATTN_DIM * 2, 128 };
-	const cuuint32_t box[3] = { 64, ATTN_PAGE, ATTN_DIM / 64 }, step[3] = { 1, 1, 1 };
-	encode_tiled *encode = encoder();
+	const cuuint32_t box[3] = { 64, ATTN_PAGE, ATTN_DIM / 64 };
 
-	if (!encode)
-		return -ENODEV;
-	return encode(ret, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)pool, dims, strides, box,
-		      step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-		      CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-		      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS ?
-		       0 :
-		       -EINVAL;
+	return tensor_map_make(ret, pool, 3, dims, strides, box);
 }
 
 template <enum kv_format F>

@@ -70,6 +70,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 	p.n_cols = a->n_rows;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
 	p.k_blocks = 1;
+	p.x_settled = a->x_settled;
 	outputs(&p, a->out, a->y, a->n, a->ldy);
 	if (a->n_swiglu)
 		outputs(&p, MATMUL_OUT_SWIGLU, a->y_swiglu, a->n_swiglu, a->ldy_swiglu);
@@ -142,6 +143,28 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
+/* Few tiles of many columns: eight of them a block, when all blocks have a place. */
+static bool narrow_columns_fit(const struct matmul_params *p, enum matmul_format f)
+{
+	return f == MATMUL_BF16 && p->n_cols > 8 && p->n_tiles <= NARROW_FEW_TILES &&
+	       (p->n_cols + 7) / 8 * p->n_tiles <= 2 * (uint32_t)device_sms();
+}
+
+static int narrow_columns_launch(const struct matmul_params *p, cudaStream_t stream)
+{
+	auto kernel = narrow_columns_kernel<MATMUL_BF16>;
+	const size_t shared = narrow_shared(p, 1);
+
+	if (shared > SHARED_MAX)
+		return -EINVAL;
+	if (shared > 48 * 1024 &&
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(p->groups, (p->n_cols + 7) / 8), NARROW_WARPS * WARP,
+			    shared, 1, stream, *p);
+}
+
 /* Experts chosen at the kernel's head. */
 template <enum matmul_format F>
 static int narrow_choice_launch(const struct matmul_params *p, const struct route_args *choice,
@@ -171,6 +194,8 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 
 	narrow_split(&p, a->n_rows <= 8);
 	items = p.groups;
+	if (narrow_columns_fit(&p, a->format))
+		return narrow_columns_launch(&p, stream);
 	switch (a->format) {
 	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
 	case MATMUL_FP8: return narrow_by_cols<MATMUL_FP8, false>(&p, a->n_rows, items, stream);
@@ -215,6 +240,15 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 			    stream, p, q, p_items, more...);
 }
 
+/* The second of two that do not need each other: its x is older than the first. */
+static int multiply_behind(const struct decode_matmul_args *a, void *stream)
+{
+	struct decode_matmul_args settled = *a;
+
+	settled.x_settled = 1;
+	return decode_matmul(&settled, stream);
+}
+
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
 		       void *stream)
 {
@@ -225,11 +259,11 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 		return -EINVAL;
 	if (a->format == MATMUL_BF16)
 		return b->format == MATMUL_BF16 ?
-			       decode_matmul(a, stream) ?: decode_matmul(b, stream) :
+			       decode_matmul(a, stream) ?: multiply_behind(b, stream) :
 			       decode_matmul_pair(b, a, stream);
 	if (b->format != MATMUL_BF16 || a->n_rows > 8 || b->n_rows > 8) {
 		rc = decode_matmul(a, stream);
-		return rc ? rc : decode_matmul(b, stream);
+		return rc ? rc : multiply_behind(b, stream);
 	}
 	p = matmul_params_of(a);
 	q = matmul_params_of(b);
@@ -244,6 +278,22 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 					(cudaStream_t)stream);
 }
 
+static enum matmul_form auto_form(const struct decode_matmul_args *a)
+{
+	const struct matmul_params p = matmul_params_of(a);
+	/* Up to here weights from memory to registers, and no barrier, are faster; but not where FP8's
+	 * expanding is what takes the time, nor of 17 rows on where there are few tiles and slices. */
+	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8u :
+				       p.n_tiles <= 128 && p.n_slices <= 8	   ? 16u :
+										     24u);
+
+	if (narrow_columns_fit(&p, a->format))
+		return MATMUL_NARROW;
+	if (!few && matmul_square_fits(&p, a->format))
+		return MATMUL_SQUARE;
+	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+}
+
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
 {
 	enum matmul_form form = a->form;
@@ -251,8 +301,9 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
-		form = a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+		form = auto_form(a);
 	switch (form) {
+	case MATMUL_SQUARE: return matmul_launch_square(a, (cudaStream_t)stream);
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
 	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
 	case MATMUL_AUTO:
@@ -365,7 +416,7 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 	if (a->format != MATMUL_NVFP4 || b->format != MATMUL_FP8 || b->n_rows > 8 ||
 	    pairs >= 5 * a->n_experts) {
 		rc = decode_experts(a, stream);
-		return rc ? rc : decode_matmul(b, stream);
+		return rc ? rc : multiply_behind(b, stream);
 	}
 	p = matmul_params_of_experts(a, list_of(a));
 	q = matmul_params_of(b);

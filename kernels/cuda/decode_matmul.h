@@ -45,6 +45,7 @@ enum matmul_form {
 	MATMUL_AUTO,
 	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
 	MATMUL_WIDE,	/* x passes through shared memory; groups of warps take turns at the sum */
+	MATMUL_SQUARE,	/* on Hopper, 64 rows at most, no NVFP4: four warps multiply together */
 	MATMUL_RING,	/* experts of few slices, quantised: weights pass through shared memory */
 };
 
@@ -67,10 +68,14 @@ struct decode_matmul_args {
 	enum matmul_format format;
 	enum matmul_out out;
 	enum matmul_form form;
+	/* x was there before the kernel just before this call began: the product does not wait for
+	 * that kernel, only ends after it.  Both count as one for who relies on being two kernels
+	 * later (launch.cuh). */
+	int x_settled;
 };
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
 /* The same for two products that do not need each other: of few rows, one BF16 and the other not,
- * in one launch. */
+ * in one launch; else in two that overlap. */
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
 		       void *stream);
 
@@ -117,7 +122,7 @@ struct decode_experts_args {
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
 /* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch;
- * else one after the other. */
+ * else in two that overlap. */
 int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b,
 			  void *stream);
 

@@ -27,6 +27,7 @@ namespace cg = cooperative_groups;
 #define NARROW_WARPS 8
 static_assert(NARROW_WARPS * WARP == FEW_THREADS, "a product's block can choose");
 #define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
+#define NARROW_FEW_TILES 32	/* at most, to give columns to blocks of their own */
 
 /* The columns one tile is multiplied with. */
 struct columns {
@@ -290,6 +291,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	if constexpr (SPLIT)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 
+	narrow_call_scales<F, EXPERTS>(p, begin, item_expert<EXPERTS>(p, begin));
+
 	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
 #pragma unroll
 	for (int i = 0; i < DEPTH; i++) {
@@ -297,7 +300,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 			units[i].load(narrow_unit_at<F, EXPERTS>(p, walk, ahead), lane);
 		ahead = ahead.item < walk.end ? narrow_next<NT, EXPERTS>(p, walk, ahead) : ahead;
 	}
-	chain_wait();	/* the weights are on their way, x may not be there yet */
+	if (EXPERTS || !p.x_settled)
+		chain_wait(); /* the weights are on their way, x may not be there yet */
 	chain_release();
 	if constexpr (SPLIT)
 		asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); /* both have begun */
@@ -361,6 +365,8 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 						     chunk * 8 * NT, index);
 		}
 	}
+	if (!EXPERTS && p.x_settled)
+		chain_wait();
 }
 
 /* SPLIT: blocks of a cluster share the slices. */
@@ -371,6 +377,22 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	const uint32_t each = SPLIT ? p.k_blocks : 1;
 
 	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p, blockIdx.x / each, gridDim.x / each);
+}
+
+/* A block of the y dimension for every eight columns: for matrices of so few tiles that most of the
+ * device would have nothing to do. */
+template <enum matmul_format F>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+	narrow_columns_kernel(const __grid_constant__ struct matmul_params p)
+{
+	const uint32_t first = blockIdx.y * 8;
+	struct matmul_params own = p;
+
+	own.x += (size_t)first * p.ldx;
+	own.y = (char *)p.y + (size_t)first * p.ldy * (p.out == MATMUL_OUT_F32 ? 4 : 2);
+	own.y_swiglu = (char *)p.y_swiglu + (size_t)first * p.ldy_swiglu * 2;
+	own.n_cols = min(8, p.n_cols - first);
+	narrow_block<F, 1, false, 1, false>(own, blockIdx.x, gridDim.x);
 }
 
 /* ---- experts that are chosen at the kernel's head ------------------------------------- */

@@ -114,7 +114,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 		p.x + (size_t)(at.first_col + lane / 4) * p.ldx + lane % 4 * 8;
 
 	if (at.slice >= p.n_slices) {
-		chain_wait();
+		if (!p.x_settled)
+			chain_wait();
 		return;
 	}
 #pragma unroll
@@ -125,7 +126,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 					  ((size_t)tile * p.n_slices + at.slice) * unit<F>::bytes);
 		w[m].load(from[m], lane);
 	}
-	chain_wait();	/* the weights are on their way, x may not be there yet */
+	if (!p.x_settled)
+		chain_wait(); /* the weights are on their way, x may not be there yet */
 	chain_release();
 #pragma unroll
 	for (int i = 0; i < WIDE_STAGES - 1; i++) {
@@ -215,6 +217,17 @@ static __device__ __forceinline__ void turn_pass(const struct matmul_params &p,
 		barrier_arrive(1 + p.k_warps + (at.group + 1) % p.k_warps, 2 * at.group_threads);
 }
 
+/* What wide_finish() will ask for, on its way: it was last read a step ago. */
+template <enum matmul_format F>
+static __device__ __forceinline__ void wide_call_scales(const struct matmul_params &p,
+							uint32_t tiles)
+{
+	const uint32_t tile = blockIdx.y * tiles + threadIdx.x;
+
+	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < tiles && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
+}
+
 /* Writes the block's totals, neighbours in a row of y side by side. */
 template <enum matmul_format F, int MT, int NT>
 static __device__ __forceinline__ void wide_finish(const struct matmul_params &p,
@@ -253,6 +266,7 @@ __global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 	float4 *total = (float4 *)(shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>) +
 			at.m * MT * NT * WARP + threadIdx.x % WARP;
 
+	wide_call_scales<F>(p, p.m_warps * MT);
 	wide_walk<F, MT, NT, FOLD>(p, at, stages, [&](uint32_t slice, float(&sum)[MT][NT][4]) {
 		if (!FOLD && slice + p.k_warps < p.n_slices)
 			return;
@@ -278,6 +292,8 @@ __global__ void __launch_bounds__(wide_warps<F, MT, NT> *WARP, 1)
 	});
 	__syncthreads();
 	wide_finish<F, MT, NT>(p, shared + p.k_warps * WIDE_STAGES * stage_uint4<NT>);
+	if (p.x_settled)
+		chain_wait();
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* expert_list.cuh - the list of pairs by expert, built by one block without a race: each warp
  * counts its own run of pairs, equal ids inside 32 pairs are ranked by lane, and prefix sums over
  * warps and experts give every pair one place, in increasing order inside its expert.  Included by
- * expert_list.cu and route.cu. */
+ * expert_list.cu. */
 #ifndef HEARTH_KERNELS_CUDA_EXPERT_LIST_CUH
 #define HEARTH_KERNELS_CUDA_EXPERT_LIST_CUH
 

@@ -24,13 +24,21 @@ static __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t 
 	*sum += *n - shared;
 }
 
-/* The router, and the shared expert's gate and up: one product if they have one format. */
+/* Whether the shared expert's gate and up are a product between the router and the choice of experts.
+ * When that begins the router has ended, so the choice is made beside it. */
+static bool shared_between(const struct layer_weights *w, uint32_t rows)
+{
+	return w->shared_in.n && rows > ROUTE_FEW_ROWS;
+}
+
+/* The router, and the shared expert's gate and up: of few rows one product if they have one format, or
+ * one launch. */
 static int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
 {
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden;
 	const struct strided act = shared_act(d);
-	const bool one = shared_in_follows(w);
+	const bool between = shared_between(w, rows), one = !between && shared_in_follows(w);
 	const struct decode_matmul_args router =
 		product_args(rows, w->router,
 			     { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
@@ -41,16 +49,22 @@ static int multiply_router(struct cuda_device *d, uint32_t rows, const struct la
 	const struct decode_matmul_args shared = product_args(
 		rows, w->shared_in, { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
 
+	if (between) {
+		const int rc = decode_matmul(&router, d->stream);
+
+		return rc ? rc : decode_matmul(&shared, d->stream);
+	}
 	return decode_matmul_pair(&router, &shared, d->stream);
 }
 
 /* Whether the products with experts choose for themselves: a launch less, and a choice in every block.
- * The ring form of quantised experts has more blocks and less to hide them behind: fewer rows (measured
- * in BF16 and NVFP4). */
+ * The ring form of quantised experts has more blocks and less to hide them behind: fewer rows (measured,
+ * docs/kernels.md). */
 static bool experts_choose(const struct cuda_device *d, uint32_t rows,
 			   const struct layer_weights *w)
 {
-	const uint32_t most = w->expert_gate_up.format == MATMUL_BF16 ? ROUTE_FEW_ROWS : 2;
+	const enum matmul_format f = w->expert_gate_up.format;
+	const uint32_t most = f == MATMUL_BF16 ? ROUTE_FEW_ROWS : f == MATMUL_NVFP4 ? 6 : 2;
 
 	return rows <= most && d->m.hidden <= MATMUL_CHOOSE_MAX_K &&
 	       d->m.expert_inter <= MATMUL_CHOOSE_MAX_K;
@@ -71,6 +85,7 @@ static struct route_args choice_of(const struct cuda_device *d, uint32_t rows,
 	c.top = m->n_experts_used;
 	c.shared = m->shared_inter != 0;
 	c.list_shared = list_shared;
+	c.settled = shared_between(w, rows);
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
 	c.list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);

@@ -5,13 +5,15 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
 	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
-	kernels/cuda/decode_ring.cuh kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
+	kernels/cuda/decode_ring.cuh kernels/cuda/decode_square.cuh kernels/cuda/decode_square_x.cuh \
+	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
 	kernels/cuda/expert_list.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
-	kernels/cuda/prefill_place.cuh
+	kernels/cuda/prefill_place.cuh kernels/cuda/prefill_hopper.h kernels/cuda/prefill_hopper.cuh \
+	kernels/cuda/tensor_map.cuh
 EXTRA_DIST += $(cuda_headers)
 EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
 	kernels/cuda/sample_keys.cuh
@@ -29,7 +31,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/backend.c \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_ring.cu \
-	kernels/cuda/decode_wide.cu \
+	kernels/cuda/decode_square.cu kernels/cuda/decode_wide.cu \
 	kernels/cuda/device.cu \
 	kernels/cuda/digest.cu \
 	kernels/cuda/expert_list.cu \
@@ -44,6 +46,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
+	kernels/cuda/prefill_hopper.cu \
 	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
 	kernels/cuda/residual.cu \

@@ -1,6 +1,7 @@
 /* prefill_matmul.cu - see prefill_matmul.h: the kernel and its launches. */
 #include "kernels/cuda/prefill_matmul.h"
 
+#include "kernels/cuda/prefill_hopper.h"
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
 
@@ -32,24 +33,13 @@ __global__ void __launch_bounds__(THREADS, room<C>::BLOCKS)
 		      F == MATMUL_FP8 ? row_scales{ scale.low, scale.high } : row_scales{ 1, 1 });
 }
 
-bool hopper_here(void)
-{
-	static int major;
-	int device;
-
-	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
-		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
-			       cudaSuccess))
-		major = 0;
-	return major == 9;
-}
-
 template <enum matmul_format F, bool EXPERTS, int C>
 int launch(const matmul_params &p, const expert_tiles &tiles, uint32_t max_tiles,
 	   cudaStream_t stream)
 {
 	auto kernel = prefill_kernel<F, EXPERTS, C>;
-	const size_t shared = (size_t)n_stages(C, hopper_here()) * room<C>::STAGE_BYTES + 1024;
+	const int stages = n_stages(C, prefill_hopper_here());
+	const size_t shared = (size_t)stages * room<C>::STAGE_BYTES + 1024;
 	const uint32_t row_blocks = row_blocks_of(p), col_tiles = (p.n_cols + C - 1) / C;
 	const dim3 grid = EXPERTS ? dim3(row_blocks, max_tiles) : dim3(row_blocks * col_tiles);
 
@@ -65,8 +55,10 @@ template <enum matmul_format F> int dense_launch(const matmul_params &p, cudaStr
 {
 	const expert_tiles none = {};
 
-	return few_is_faster(p) ? launch<F, false, FEW>(p, none, 0, stream) :
-				  launch<F, false, MANY>(p, none, 0, stream);
+	if (few_is_faster(p))
+		return launch<F, false, FEW>(p, none, 0, stream);
+	return prefill_hopper_here() ? prefill_hopper(&p, F, stream) :
+				       launch<F, false, MANY>(p, none, 0, stream);
 }
 
 /* With few pairs an expert, those that have at most 64 go first, and what is left after. */

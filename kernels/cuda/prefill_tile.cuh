@@ -58,6 +58,7 @@ template <int C> struct sums {
 
 /* Which pairs or rows of x a block has. */
 struct tile_of_x {
+	static constexpr bool WIDE_STORES = false;
 	const uint32_t *pair;	/* NULL: rows first .. first + n - 1 */
 	uint32_t first, n;
 	uint32_t expert, index;	/* and whose weights */
@@ -103,15 +104,19 @@ struct fp8_scale {
 		*unit = fabsf(next) < least ? copysignf(least, next) : next;
 		return __fdividef(was, *unit);	/* within 2 ulp */
 	}
+	template <int N> static __device__ void apply(float (&h)[N], float by_low, float by_high)
+	{
+#pragma unroll
+		for (int i = 0; i < N; i++)
+			h[i] = __fmul_rn(h[i], i % 4 < 2 ? by_low : by_high);
+	}
 	template <int C> __device__ void change(sums<C> &s, float next_low, float next_high)
 	{
 		const float by_low = change(&low, next_low), by_high = change(&high, next_high);
 
 #pragma unroll
 		for (int h = 0; h < room<C>::HALVES; h++)
-#pragma unroll
-			for (int i = 0; i < room<C>::HALF / 2; i++)
-				s.h[h][i] = __fmul_rn(s.h[h][i], i % 4 < 2 ? by_low : by_high);
+			apply(s.h[h], by_low, by_high);
 	}
 };
 

@@ -90,9 +90,16 @@ __device__ __forceinline__ uint4 add8(const uint4 &x, const float (&sum)[8])
 			  pack2(__fadd_rn(low(x.w), sum[6]), __fadd_rn(high(x.w), sum[7])));
 }
 
+/* The thread's part of the norm's weights in the first round, asked for before the kernel waits: they
+ * were last read a step ago and come from memory. */
+__device__ __forceinline__ uint4 first_norm(const void *norm, uint32_t width)
+{
+	return threadIdx.x * 8 < width ? ((const uint4 *)norm)[threadIdx.x] : uint4();
+}
+
 /* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
-__device__ void norm_row(const uint4 *row, float squares, const void *norm, void *h, uint32_t width,
-			 float eps, int ordered)
+__device__ void norm_row(const uint4 *row, float squares, const uint4 &first, const void *norm,
+			 void *h, uint32_t width, float eps, int ordered)
 {
 	__shared__ float part[WARPS];
 
@@ -103,7 +110,11 @@ __device__ void norm_row(const uint4 *row, float squares, const void *norm, void
 	const float scale = row_scale(part, width, eps);
 
 	for (uint32_t i = threadIdx.x * 8; i < width; i += ROUND) {
-		const uint4 v = norm8(row[i / 8], ((const uint4 *)norm)[i / 8], scale);
+		uint4 w = first;
+
+		if (i >= ROUND)
+			w = ((const uint4 *)norm)[i / 8];
+		const uint4 v = norm8(row[i / 8], w, scale);
 
 		if (!ordered) {
 			((uint4 *)h)[i / 8] = v;
@@ -121,6 +132,7 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(embed_rows_args a)
 {
 	extern __shared__ uint4 row[];
 	const size_t at = (size_t)blockIdx.x * a.width;
+	const uint4 first = first_norm(a.norm, a.width);
 	float squares = 0;
 
 	chain_wait();
@@ -135,11 +147,19 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(embed_rows_args a)
 		*(uint4 *)((bf16 *)a.x + at + i) = row[i / 8] = x;
 		squares = add_squares(squares, x);
 	}
-	norm_row(row, squares, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
+	norm_row(row, squares, first, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
+}
+
+__device__ __forceinline__ void load8_float(const float *y, float (&v)[8])
+{
+	const float4 lo = ((const float4 *)y)[0], hi = ((const float4 *)y)[1];
+
+	v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w;
+	v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
 }
 
 /* Eight neighbours of a row of y as float. */
-__device__ void load8(const residual_add_args &a, size_t at, float (&v)[8])
+__device__ __forceinline__ void load8(const residual_add_args &a, size_t at, float (&v)[8])
 {
 	if (a.y_bf16) {
 		const uint4 w = ((const uint4 *)a.y)[at / 8];
@@ -150,42 +170,63 @@ __device__ void load8(const residual_add_args &a, size_t at, float (&v)[8])
 			v[2 * i + 1] = high(words[i]);
 		}
 	} else {
-		const float4 lo = ((const float4 *)a.y)[at / 4],
-			     hi = ((const float4 *)a.y)[at / 4 + 1];
-
-		v[0] = lo.x, v[1] = lo.y, v[2] = lo.z, v[3] = lo.w;
-		v[4] = hi.x, v[5] = hi.y, v[6] = hi.z, v[7] = hi.w;
+		load8_float((const float *)a.y + at, v);
 	}
 }
 
-__global__ void __launch_bounds__(THREADS) residual_kernel(residual_add_args a)
+/* Eight neighbours of the sum over slots, from the first one's.  SLOTS: as many as there are, of
+ * float, all asked for at once; 0: any number. */
+template <int SLOTS>
+__device__ __forceinline__ void add_slots(const residual_add_args &a, const float *weight,
+					  size_t at, float (&sum)[8])
+{
+	float y[SLOTS ? SLOTS : 1][8];
+
+	if constexpr (!SLOTS) {
+		load8(a, at, sum);
+		if (a.weight)
+			for (int j = 0; j < 8; j++)
+				sum[j] = __fmul_rn(weight[0], sum[j]);
+#pragma unroll 3
+		for (uint32_t s = 1; s < a.slots; s++) {
+			load8(a, at + s * a.width, y[0]);
+			for (int j = 0; j < 8; j++)
+				sum[j] = __fmaf_rn(weight[s], y[0][j], sum[j]);
+		}
+	} else {
+#pragma unroll
+		for (int s = 0; s < SLOTS; s++)
+			load8_float((const float *)a.y + at + s * a.width, y[s]);
+		for (int j = 0; j < 8; j++)
+			sum[j] = SLOTS > 1 ? __fmul_rn(weight[0], y[0][j]) : y[0][j];
+#pragma unroll
+		for (int s = 1; s < SLOTS; s++)
+			for (int j = 0; j < 8; j++)
+				sum[j] = __fmaf_rn(weight[s], y[s][j], sum[j]);
+	}
+}
+
+template <int SLOTS>
+__global__ void __launch_bounds__(THREADS, 1) residual_kernel(residual_add_args a)
 {
 	extern __shared__ uint4 row[];
 	const size_t r = blockIdx.x, at = r * a.width;
 	const float *weight = a.weight + r * a.slots;
+	const uint4 first = first_norm(a.norm, a.width);
 	float squares = 0;
 
 	chain_wait();
 	chain_release();
 	for (uint32_t i = threadIdx.x * 8; i < a.width; i += ROUND) {
 		uint4 x = *(const uint4 *)((const bf16 *)a.x + at + i);
-		float sum[8], y[8];
+		float sum[8];
 
-		load8(a, at * a.slots + i, sum);
-		if (a.weight)
-			for (int j = 0; j < 8; j++)
-				sum[j] = __fmul_rn(weight[0], sum[j]);
-#pragma unroll 3
-		for (uint32_t s = 1; s < a.slots; s++) {
-			load8(a, (r * a.slots + s) * a.width + i, y);
-			for (int j = 0; j < 8; j++)
-				sum[j] = __fmaf_rn(weight[s], y[j], sum[j]);
-		}
+		add_slots<SLOTS>(a, weight, r * a.slots * a.width + i, sum);
 		x = add8(x, sum);
 		squares = add_squares(squares, x);
 		*(uint4 *)((bf16 *)a.x + at + i) = row[i / 8] = x;
 	}
-	norm_row(row, squares, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
+	norm_row(row, squares, first, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
 }
 
 __global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, uint4 *out)
@@ -217,7 +258,13 @@ int residual_add(const struct residual_add_args *a, void *stream)
 {
 	if (!a->rows || !width_ok(a->width) || !a->slots || (!a->weight && a->slots != 1))
 		return -EINVAL;
-	return chain_launch(residual_kernel, dim3(a->rows), THREADS, a->width * sizeof(bf16), 1,
+	/* The usual ones: a matrix's output, eight experts and the shared one. */
+	auto kernel = a->y_bf16			     ? residual_kernel<0> :
+		      a->slots == 1 && !a->weight   ? residual_kernel<1> :
+		      a->slots == 9 && a->weight ? residual_kernel<9> :
+						      residual_kernel<0>;
+
+	return chain_launch(kernel, dim3(a->rows), THREADS, a->width * sizeof(bf16), 1,
 			    (cudaStream_t)stream, *a);
 }
 

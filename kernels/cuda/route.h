@@ -32,6 +32,8 @@ struct route_args {
 	uint32_t *ids;		/* out [rows][n_slots] */
 	float *weights;		/* out [rows][n_slots] */
 	struct expert_list list;	/* out; laid out for experts + 1 */
+	/* The logits were there before the kernel just before this call began. */
+	int settled;
 };
 int route(const struct route_args *a, void *stream);
 /* The choice alone, for any number of rows: `list` and `list_shared` are not looked at. */

@@ -4,4 +4,8 @@ check_PROGRAMS += tests/gpu/route_test
 TESTS += tests/gpu/route_test
 tests_gpu_route_test_SOURCES = tests/gpu/route_test.cu
 tests_gpu_route_test_LDADD = $(gpu_libs)
+check_PROGRAMS += tests/gpu/settled_test
+TESTS += tests/gpu/settled_test
+tests_gpu_settled_test_SOURCES = tests/gpu/settled_test.cu
+tests_gpu_settled_test_LDADD = $(gpu_libs)
 endif

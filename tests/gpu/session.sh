@@ -75,7 +75,7 @@ part_tests() {
 part_sanitize() {
 	local worst=0
 	for tool in memcheck racecheck synccheck initcheck; do
-		for t in rows_test route_test gdn_step_test attn_decode_test sample_test device_test; do
+		for t in rows_test route_test settled_test gdn_step_test attn_decode_test sample_test device_test; do
 			[ "$tool $t" != "racecheck device_test" ] || continue	# hours
 			timeout 150 compute-sanitizer --error-exitcode 9 --print-limit 3 --tool $tool \
 				"$pack/tests/gpu/$t" >"$out/one" 2>&1

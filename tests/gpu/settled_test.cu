@@ -1,0 +1,188 @@
+/* settled_test.cu - kernels that run beside the one before them (x_settled, settled): they read what
+ * the kernel before that one wrote, give the same bits, and end after it, so that who waits for them
+ * has waited for both.  Exits 77 without a GPU. */
+#include <stdint.h>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/route.h"
+#include "tests/gpu/gpu_test.h"
+
+static __device__ void spin(uint64_t ns)
+{
+	uint64_t begin, now;
+
+	asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begin));
+	do
+		asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+	while (now - begin < ns);
+}
+
+/* to = from, late. */
+__global__ void write_kernel(uint32_t *to, const uint32_t *from, uint32_t n)
+{
+	chain_wait();
+	chain_release();
+	spin(20000);
+	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
+		to[i] = from[i];
+}
+
+/* The one that the tested kernel runs beside. */
+__global__ void slow_kernel(uint32_t *late, uint32_t stamp)
+{
+	chain_wait();
+	chain_release();
+	spin(60000);
+	*late = stamp;
+}
+
+/* The one that waits for the tested kernel: what it has written, and whether slow_kernel had. */
+__global__ void read_kernel(uint32_t *to, const uint32_t *from, uint32_t n, uint32_t *seen, const uint32_t *late)
+{
+	chain_wait();
+	chain_release();
+	if (threadIdx.x == 0)
+		*seen = *late;
+	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
+		to[i] = from[i];
+}
+
+static cudaStream_t stream;
+
+struct outcome {
+	bool same, after;
+};
+
+/* `tested` reads in and writes out.  Three times beside slow_kernel, against once alone. */
+template <typename In, typename Out, typename Tested>
+static outcome beside(array<In> &in, array<Out> &out, Tested tested)
+{
+	const uint32_t in_words = (uint32_t)(in.h.size() * sizeof(In) / 4),
+		       out_words = (uint32_t)(out.h.size() * sizeof(Out) / 4);
+	array<In> source(in.h.size());
+	array<Out> want(out.h.size()), got(out.h.size());
+	array<uint32_t> late(1), seen(1);
+	outcome o = { true, true };
+
+	source.h = in.h;
+	source.up();
+	in.up();
+	CUDA(cudaMemset(out.d, 0xee, out_words * 4));
+	CUDA(cudaDeviceSynchronize());
+	if (tested(false))
+		return { false, false };
+	CUDA(cudaDeviceSynchronize());
+	CUDA(cudaMemcpy(want.h.data(), out.d, out_words * 4, cudaMemcpyDeviceToHost));
+	for (uint32_t stamp = 1; stamp <= 3; stamp++) {
+		CUDA(cudaMemset(in.d, 0, in_words * 4));
+		CUDA(cudaMemset(out.d, 0xee, out_words * 4));
+		CUDA(cudaMemset(late.d, 0, 4));
+		CUDA(cudaDeviceSynchronize());
+		if (chain_launch(write_kernel, dim3(1), 256, 0, 1, stream, (uint32_t *)in.d,
+				 (const uint32_t *)source.d, in_words) ||
+		    chain_launch(slow_kernel, dim3(1), 32, 0, 1, stream, late.d, stamp) || tested(true) ||
+		    chain_launch(read_kernel, dim3(1), 256, 0, 1, stream, (uint32_t *)got.d, (const uint32_t *)out.d,
+				 out_words, seen.d, (const uint32_t *)late.d))
+			return { false, false };
+		CUDA(cudaDeviceSynchronize());
+		got.down();
+		seen.down();
+		o.same &= !memcmp(want.h.data(), got.h.data(), out_words * 4);
+		o.after &= seen.h[0] == stamp;
+	}
+	return o;
+}
+
+static void products(enum matmul_format f)
+{
+	outcome all = { true, true };
+	char name[80];
+
+	/* A block a tile, in clusters, columns apart, wide. */
+	for (uint32_t rows : { 1u, 8u, 9u, 24u, 40u, 64u })
+		for (uint32_t n : { 48u, 257u, 1024u })
+			for (uint32_t k : { 512u, 2048u, 4096u }) {
+				array<__nv_bfloat16> x((size_t)rows * k);
+				array<float> y((size_t)rows * n);
+				array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4);
+
+				for (auto &v : x.h)
+					v = __float2bfloat16_rn(uniform());
+				for (auto &v : w.h) {
+					const uint32_t bits = rng() << 16 ^ rng();
+
+					v = f == MATMUL_BF16 ? (bits & 0x83ff83ff) | 0x3c003c00 : bits & 0xbfbfbfbf;
+				}
+				w.up();
+				const outcome o = beside(x, y, [&](bool settled) {
+					decode_matmul_args a = {};
+
+					a.w = w.d;
+					a.x = x.d;
+					a.y = y.d;
+					a.n_rows = rows;
+					a.n = a.ldy = n;
+					a.k = a.ldx = k;
+					a.format = f;
+					a.x_settled = settled;
+					return decode_matmul(&a, stream);
+				});
+
+				if (!o.same || !o.after)
+					printf("  %u rows, %u x %u: same %d, after %d\n", rows, n, k, o.same, o.after);
+				all.same &= o.same;
+				all.after &= o.after;
+			}
+	snprintf(name, sizeof(name), "a_product_beside_another_kernel_has_its_bits_%s", matmul_format_name(f));
+	claim(name, all.same);
+	snprintf(name, sizeof(name), "and_ends_after_it_%s", matmul_format_name(f));
+	claim(name, all.after);
+}
+
+static void choices(void)
+{
+	outcome all = { true, true };
+
+	for (uint32_t rows : { 9u, 16u, 17u, 64u, 256u }) {
+		const uint32_t experts = 256, slots = 9, ids = rows * slots;
+		const size_t list = expert_list_bytes(rows, slots, experts + 1);
+		array<float> logits((size_t)rows * (experts + 1));
+		array<uint32_t> out(2 * ids + 4 + list / 4);
+
+		for (auto &v : logits.h)
+			v = 4 * uniform();
+		const outcome o = beside(logits, out, [&](bool settled) {
+			route_args a = {};
+
+			a.logits = logits.d;
+			a.rows = rows;
+			a.experts = experts;
+			a.stride = experts + 1;
+			a.top = 8;
+			a.shared = 1;
+			a.ids = out.d;
+			a.weights = (float *)(out.d + ids);
+			a.list = expert_list_at(out.d + (2 * ids + 3) / 4 * 4, rows, slots, experts + 1);
+			a.settled = settled;
+			return route(&a, stream);
+		});
+
+		if (!o.same || !o.after)
+			printf("  %u rows: same %d, after %d\n", rows, o.same, o.after);
+		all.same &= o.same;
+		all.after &= o.after;
+	}
+	claim("a_choice_beside_another_kernel_has_its_bits", all.same);
+	claim("and_ends_after_it", all.after);
+}
+
+int main(void)
+{
+	if (!have_gpu())
+		return 77;
+	CUDA(cudaStreamCreate(&stream));
+	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+		products(f);
+	choices();
+	return n_failed ? 1 : 0;
+}
