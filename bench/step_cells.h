@@ -23,6 +23,7 @@ struct step_cell {
 	double bytes, device_bytes;	/* a step: by the formats of the checkpoint, as the device keeps them */
 	double experts, expected;	/* distinct experts a layer and step; of tokens that choose independently */
 	double class_ms[MEASURE_MAX_CLASSES];	/* of a profiled step, or prompt */
+	uint64_t ids;			/* XXH64 of all that was sampled: the same in every run that is right */
 };
 
 struct step_table {

@@ -57,12 +57,12 @@ void step_report_number(struct step_report *p, const char *key, double x, const 
 
 enum field {
 	F_BATCH, F_TOKENS, F_STEPS, F_TOK_S, F_MS, F_MS_MEDIAN, F_BYTES, F_DEVICE_BYTES, F_BYTES_S, F_ROOF,
-	F_EXPERTS, F_EXPECTED, F_SUBMIT_US, F_SUBMIT_SHARE, F_N
+	F_EXPERTS, F_EXPECTED, F_SUBMIT_US, F_SUBMIT_SHARE, F_IDS, F_N
 };
 
 static const char *const field_name[F_N] = {
 	"batch", "tokens", "steps", "tok_s", "ms", "ms_median", "bytes", "device_bytes", "bytes_s", "roof_fraction",
-	"experts", "experts_expected", "submit_us", "submit_share",
+	"experts", "experts_expected", "submit_us", "submit_share", "ids",
 };
 
 /* NAN: not known.  Times are of a step, of a prompt those of all of it. */
@@ -87,6 +87,7 @@ static void fields_of(const struct step_report *p, const struct step_cell *c, do
 	ret[F_EXPECTED] = c->expected >= 0 ? c->expected : NAN;
 	ret[F_SUBMIT_US] = c->in_submit / times * 1e6;
 	ret[F_SUBMIT_SHARE] = c->in_submit / c->seconds;
+	ret[F_IDS] = (uint32_t)c->ids;	/* 32 bits: what a double, and a reader, can hold */
 }
 
 /* ---- CSV and JSON ---------------------------------------------------------------------- */
@@ -149,18 +150,18 @@ static void markdown_prompt(struct step_report *p, const double f[F_N])
 {
 	if (!p->prompts)
 		printf("\n## Prompts, one at a time\n\n| tokens | tok/s | ms | ms, median | steps | us in submit | "
-		       "of the time |\n|--:|--:|--:|--:|--:|--:|--:|\n");
+		       "of the time | ids |\n|--:|--:|--:|--:|--:|--:|--:|---|\n");
 	p->prompts = true;
-	printf("| %.0f | %.0f | %.3f | %.3f | %.0f | %.0f | %.3f |\n", f[F_TOKENS], f[F_TOK_S], f[F_MS],
-	       f[F_MS_MEDIAN], f[F_STEPS], f[F_SUBMIT_US], f[F_SUBMIT_SHARE]);
+	printf("| %.0f | %.0f | %.3f | %.3f | %.0f | %.0f | %.3f | %08x |\n", f[F_TOKENS], f[F_TOK_S], f[F_MS],
+	       f[F_MS_MEDIAN], f[F_STEPS], f[F_SUBMIT_US], f[F_SUBMIT_SHARE], (uint32_t)f[F_IDS]);
 }
 
 static void markdown_decode(struct step_report *p, const double f[F_N])
 {
 	if (!p->decodes)
 		printf("\n## Decode\n\n| context | batch | tok/s | ms a step | MB a step | MB on the device | GB/s | "
-		       "of the read roof | experts a layer | expected | us in submit | of the time |\n"
-		       "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+		       "of the read roof | experts a layer | expected | us in submit | of the time | ids |\n"
+		       "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
 	p->decodes = true;
 	printf("| %.0f | %.0f | %.1f | %.3f |", f[F_TOKENS], f[F_BATCH], f[F_TOK_S], f[F_MS]);
 	known(f[F_BYTES] / 1e6, 2);
@@ -169,7 +170,7 @@ static void markdown_decode(struct step_report *p, const double f[F_N])
 	known(f[F_ROOF], 3);
 	known(f[F_EXPERTS], 1);
 	known(f[F_EXPECTED], 1);
-	printf(" %.1f | %.3f |\n", f[F_SUBMIT_US], f[F_SUBMIT_SHARE]);
+	printf(" %.1f | %.3f | %08x |\n", f[F_SUBMIT_US], f[F_SUBMIT_SHARE], (uint32_t)f[F_IDS]);
 }
 
 static void markdown_classes(const struct step_report *p)

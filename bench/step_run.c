@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "kernels/noise.h"
 #include "lib/clock.h"
@@ -106,9 +107,11 @@ static int collect(struct step_run *r, uint32_t n, bool sampled)
 
 	if (got < 0)
 		return got;
-	for (uint32_t i = 0; i < n && sampled; i++)
+	for (uint32_t i = 0; i < n && sampled; i++) {
 		if (!r->results[i].sampled || r->results[i].token >= r->m->shape.vocab_rows)
 			return -EPROTO;
+		r->sampled = XXH64(&r->results[i].token, sizeof(r->results[i].token), r->sampled);
+	}
 	return (uint32_t)got == n ? 0 : -EPROTO;
 }
 
@@ -319,6 +322,7 @@ static int measure_decode(struct step_run *r, struct step_cell *c)
 	double unused = 0;
 	int rc = restore(r, c);
 
+	r->sampled = 0;	/* the prompts' were not this cell's alone */
 	if (rc == 0)
 		rc = decode(r, c->batch, c->tokens, STEP_WARM_UP, &unused);
 	const bool counts = rc == 0 && device_measure(r->d, MEASURE_STEPS, &what) == 0;
@@ -339,5 +343,10 @@ static int measure_decode(struct step_run *r, struct step_cell *c)
 
 int step_run_cell(struct step_run *r, struct step_cell *c)
 {
-	return c->prompt ? measure_prompt(r, c) : measure_decode(r, c);
+	int rc;
+
+	r->sampled = 0;
+	rc = c->prompt ? measure_prompt(r, c) : measure_decode(r, c);
+	c->ids = r->sampled;
+	return rc;
 }

@@ -3,7 +3,8 @@
  * Prompts are random and never the same twice.  A sequence's answer is what it samples: each step takes the
  * sample of the one before on the device (IN_LAST_SAMPLE).
  *
- * Cells of one context begin from the same states: those are saved behind the prompts, and restored.
+ * Cells of one context begin from the same states: those are saved behind the prompts, and restored.  So what a
+ * cell samples is a function of the options and the numeric class alone, and its digest tells two builds apart.
  */
 #ifndef HEARTH_BENCH_STEP_RUN_H
 #define HEARTH_BENCH_STEP_RUN_H
@@ -24,6 +25,7 @@ struct step_run {
 	const char *class_name[MEASURE_MAX_CLASSES];
 	/* private */
 	uint32_t n_prompts;		/* made so far: so that none is made twice */
+	uint64_t sampled;		/* digest of what this cell sampled so far */
 	uint32_t state_tokens, n_states;	/* states of slots 0..n-1 behind so many tokens; n_states 0: none */
 	char *states;
 	uint32_t *ids;

@@ -65,6 +65,21 @@ def test_json():
         check_prompt(c) if c["kind"] == "prompt" else check_decode(c, k)
 
 
+def ids(*args):
+    out = json.loads(step(*SMALL, *args, "--format", "json", TINY))
+    return [c["ids"] for c in out["cells"]]
+
+
+def test_what_was_sampled_tells_runs_apart_that_differ():
+    one = ids()
+    assert all(isinstance(x, int) and 0 < x < 1 << 32 for x in one) and len(set(one)) == 4, one
+    assert ids("--ahead", "0", "--threads", "2") == one	# when a step is submitted, and by whom it is computed, is not seen
+    # a cell is the same whatever is measured before it (prompts are numbered, so decode cells need the same ones ahead of them)
+    assert ids("--batch", "2")[2:] == one[3:]
+    other = ids("--greedy")
+    assert all(a != b for a, b in zip(one[2:], other[2:])), (one, other)
+
+
 def test_csv():
     lines = step(*SMALL, "--format", "csv", TINY).splitlines()
     said = dict(x[2:].split(": ", 1) for x in lines if x.startswith("# "))
