@@ -8,4 +8,8 @@ check_PROGRAMS += tests/gpu/settled_test
 TESTS += tests/gpu/settled_test
 tests_gpu_settled_test_SOURCES = tests/gpu/settled_test.cu
 tests_gpu_settled_test_LDADD = $(gpu_libs)
+check_PROGRAMS += tests/gpu/again_test
+TESTS += tests/gpu/again_test
+tests_gpu_again_test_SOURCES = tests/gpu/again_test.cu
+tests_gpu_again_test_LDADD = $(gpu_libs)
 endif

@@ -75,10 +75,13 @@ part_tests() {
 part_sanitize() {
 	local worst=0
 	for tool in memcheck racecheck synccheck initcheck; do
-		for t in rows_test route_test settled_test gdn_step_test attn_decode_test sample_test device_test; do
+		for t in rows_test route_test settled_test again_test gdn_step_test attn_decode_test sample_test device_test; do
 			[ "$tool $t" != "racecheck device_test" ] || continue	# hours
+			args=
+			[ $t != again_test ] || args=2	# what it repeats for, a sanitizer sees at once
+			# shellcheck disable=SC2086
 			timeout 150 compute-sanitizer --error-exitcode 9 --print-limit 3 --tool $tool \
-				"$pack/tests/gpu/$t" >"$out/one" 2>&1
+				"$pack/tests/gpu/$t" $args >"$out/one" 2>&1
 			code=$?
 			[ $code = 0 ] || grep '^=====' "$out/one" | head -40
 			echo "$tool $t: status $code, $(grep 'ERROR SUMMARY' "$out/one" | tail -1)"

@@ -1,0 +1,183 @@
+/* again_test.cu - every matrix of the 35B's decode step, and the choice of experts, a thousand times
+ * over: the same bits each time.  Two inputs take turns, each written by a kernel that the tested one
+ * overlaps with (launch.cuh), as in a step; so what is read too early, or read once and kept, is
+ * another input's, and what is not ordered inside a kernel has a thousand occasions to show.  Others
+ * compare a launch with a reference; a fault of one launch in some hundred is seen here.
+ *
+ *	again_test [REPEATS]	1,000 if not given
+ *
+ * Exits 77 without a GPU. */
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/route.h"
+#include "tests/gpu/gpu_test.h"
+
+static cudaStream_t stream;
+static uint32_t repeats = 1000;
+
+/* to = from, and nothing of the last answer is left. */
+__global__ void turn_kernel(uint32_t *to, const uint32_t *from, uint32_t n, uint32_t *out, uint32_t n_out)
+{
+	const uint32_t first = blockIdx.x * blockDim.x + threadIdx.x, step = gridDim.x * blockDim.x;
+
+	chain_wait();
+	chain_release();
+	for (uint32_t i = first; i < n; i += step)
+		to[i] = from[i];
+	for (uint32_t i = first; i < n_out; i += step)
+		out[i] = 0xeeeeeeee;
+}
+
+__global__ void differ_kernel(const uint32_t *got, const uint32_t *want, uint32_t n, uint32_t *ret)
+{
+	uint32_t differ = 0;
+
+	chain_wait();
+	chain_release();
+	for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+		differ |= got[i] != want[i];
+	if (differ)
+		*ret = 1;
+}
+
+/* How many of the launches answered otherwise than the first with the same input; -1: one failed. */
+template <typename In, typename Out, typename Tested>
+static int again(const array<In> &in0, const array<In> &in1, array<In> &in, array<Out> &out, Tested tested)
+{
+	const uint32_t n_in = (uint32_t)(in.h.size() * sizeof(In) / 4),
+		       n_out = (uint32_t)(out.h.size() * sizeof(Out) / 4);
+	const array<In> *const from[2] = { &in0, &in1 };
+	array<uint32_t> want0(n_out), want1(n_out), differ(repeats);
+	array<uint32_t> *const want[2] = { &want0, &want1 };
+	const dim3 grid(64);
+
+	CUDA(cudaMemset(differ.d, 0, repeats * 4));
+	for (int i = 0; i < 2; i++) {
+		CUDA(cudaMemcpy(in.d, from[i]->d, n_in * 4, cudaMemcpyDeviceToDevice));
+		CUDA(cudaMemset(out.d, 0xee, n_out * 4));
+		CUDA(cudaDeviceSynchronize());
+		if (tested())
+			return -1;
+		CUDA(cudaDeviceSynchronize());
+		CUDA(cudaMemcpy(want[i]->d, out.d, n_out * 4, cudaMemcpyDeviceToDevice));
+	}
+	for (uint32_t i = 0; i < repeats; i++)
+		if (chain_launch(turn_kernel, grid, 256, 0, 1, stream, (uint32_t *)in.d,
+				 (const uint32_t *)from[i % 2]->d, n_in, (uint32_t *)out.d, n_out) ||
+		    tested() ||
+		    chain_launch(differ_kernel, grid, 256, 0, 1, stream, (const uint32_t *)out.d,
+				 (const uint32_t *)want[i % 2]->d, n_out, differ.d + i))
+			return -1;
+	CUDA(cudaDeviceSynchronize());
+	differ.down();
+	return (int)std::count(differ.h.begin(), differ.h.end(), 1u);
+}
+
+static void fill_weights(enum matmul_format f, std::vector<uint32_t> &w)
+{
+	for (auto &v : w) {
+		const uint32_t bits = rng() << 16 ^ rng();
+
+		v = f == MATMUL_BF16 ? (bits & 0x83ff83ff) | 0x3c003c00 : bits & 0xbfbfbfbf;
+	}
+}
+
+/* One matrix at every form's numbers of rows. */
+static bool matrix(enum matmul_format f, uint32_t n, uint32_t k)
+{
+	array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4);
+	bool ok = true;
+
+	fill_weights(f, w.h);
+	w.up();
+	for (uint32_t rows : { 1u, 3u, 8u, 9u, 16u, 24u, 25u, 32u, 33u, 64u, 100u }) {
+		array<__nv_bfloat16> x0((size_t)rows * k), x1((size_t)rows * k), x((size_t)rows * k);
+		array<float> y((size_t)rows * n);
+
+		x0.fill_bf16();
+		x1.fill_bf16();
+		const int differ = again(x0, x1, x, y, [&] {
+			decode_matmul_args a = {};
+
+			a.w = w.d;
+			a.x = x.d;
+			a.y = y.d;
+			a.n_rows = rows;
+			a.n = a.ldy = n;
+			a.k = a.ldx = k;
+			a.format = f;
+			return decode_matmul(&a, stream);
+		});
+
+		if (differ)
+			printf("  %s %u x %u, %u rows: %d of %u differ\n", matmul_format_name(f), n, k, rows, differ,
+			       repeats);
+		ok &= !differ && y.guarded();
+	}
+	return ok;
+}
+
+static void products(enum matmul_format f)
+{
+	/* DeltaNet in, out; attention in; router; router and shared gate, up; shared down; a piece of the
+	 * head that takes several rounds of blocks. */
+	static const uint32_t shape[][2] = { { 12352, 2048 }, { 2048, 4096 }, { 9216, 2048 }, { 257, 2048 },
+					     { 1281, 2048 }, { 2048, 512 }, { 40000, 2048 } };
+	char name[64];
+	bool ok = true;
+
+	for (const auto &s : shape)
+		ok &= matrix(f, s[0], s[1]);
+	snprintf(name, sizeof(name), "a_product_has_the_same_bits_again_%s", matmul_format_name(f));
+	claim(name, ok);
+}
+
+static void choices(void)
+{
+	bool ok = true;
+
+	for (uint32_t rows : { 1u, 8u, 9u, 17u, 33u, 64u, 256u }) {
+		const uint32_t experts = 256, slots = 9, ids = rows * slots;
+		const size_t n = (size_t)rows * (experts + 1);
+		array<float> logits0(n), logits1(n), logits(n);
+		array<uint32_t> out(2 * ids + 4 + expert_list_bytes(rows, slots, experts + 1) / 4);
+
+		for (size_t i = 0; i < n; i++) {
+			logits0.h[i] = 4 * uniform();
+			logits1.h[i] = 4 * uniform();
+		}
+		logits0.up();
+		logits1.up();
+		const int differ = again(logits0, logits1, logits, out, [&] {
+			route_args a = {};
+
+			a.logits = logits.d;
+			a.rows = rows;
+			a.experts = experts;
+			a.stride = experts + 1;
+			a.top = 8;
+			a.shared = 1;
+			a.ids = out.d;
+			a.weights = (float *)(out.d + ids);
+			a.list = expert_list_at(out.d + (2 * ids + 3) / 4 * 4, rows, slots, experts + 1);
+			return route(&a, stream);
+		});
+
+		if (differ)
+			printf("  %u rows: %d of %u differ\n", rows, differ, repeats);
+		ok &= !differ && out.guarded();
+	}
+	claim("a_choice_is_the_same_again", ok);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		repeats = (uint32_t)std::max(atoi(argv[1]), 1);
+	if (!have_gpu())
+		return 77;
+	CUDA(cudaStreamCreate(&stream));
+	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+		products(f);
+	choices();
+	return n_failed ? 1 : 0;
+}
