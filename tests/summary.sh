@@ -34,7 +34,8 @@ done | awk -v build="$build" '
 		for (i = 1; i <= n; i++) {
 			print "-- " bad[i]
 			fflush()
-			system("grep -iE \"fail|error|expected\" \"" bad[i] "\" | tail -n 6 | cut -c1-600")
+			system("grep -vE \"^.( RUN|  *OK|  PASSED)\" \"" bad[i] \
+			       "\" | grep -iE \"fail|error|expected|line\" | tail -n 8 | cut -c1-600")
 		}
 		printf "%d passed, %d failed, %d skipped\n", p, f, s
 	}'

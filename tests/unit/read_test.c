@@ -72,6 +72,8 @@ static void write_odd_file(const char *to)
 	EQ(fwrite(head.p, 1, head.n, f), head.n);
 	for (uint64_t i = 0; i < at; i++)
 		putc(byte_at(i), f);
+	EQ(fflush(f), 0);
+	OK(fdatasync(fileno(f)));	/* a dirty page cannot be dropped */
 	EQ(fclose(f), 0);
 }
 
@@ -335,7 +337,7 @@ static void read_shortly(struct odd *o, enum read_how how)
 	read_seam = &seam;
 	if (read_all(o, how, 128, 4 << 20, 1, &e) < 0)
 		fail_msg("%s", e.text);
-	assert_true(atomic_load(&count) > 1000);
+	assert_true(atomic_load(&count) > 500);	/* whole pieces are fewer than a hundred */
 }
 
 TEST(short_and_interrupted_reads_are_continued)
@@ -453,22 +455,31 @@ static size_t resident(const char *name, uint64_t bytes)
 	return n;
 }
 
-static void drop(const char *name)
+/* What the kernel reads ahead, after the touch of a page, is neither in the page cache for mincore
+ * nor can it be dropped while it is on its way: a read of all of it waits for that. */
+static void let_arrive(const char *name)
 {
 	CLEANUP(closep) int fd = open(name, O_RDONLY);
+	char some[1 << 16];
+	ssize_t n;
 
-	OK(fdatasync(fd));
-	OK(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	while ((n = read(fd, some, sizeof(some))) > 0)
+		;
+	EQ(n, 0);
 }
 
-/* A file system without a page cache of its own, or whose page cache is the file (tmpfs). */
-static bool can_drop(const char *name)
+/* False: a file system without a page cache of its own, or whose page cache is the file (tmpfs).
+ * Pages that the kernel is looking at, to reclaim them say, stay at a drop; so it has a second. */
+static bool can_drop(const struct st_file *f)
 {
-	struct stat st;
-
-	OK(stat(name, &st));
-	drop(name);
-	return resident(name, (uint64_t)st.st_size) == 0;
+	for (int i = 0; i < 100; i++) {
+		let_arrive(path);
+		st_drop(f);
+		if (!resident(path, st_file(f)->bytes))
+			return true;
+		usleep(10000);
+	}
+	return false;
 }
 
 static void read_buffered(enum read_how how, const struct read_seam *seam)
@@ -478,7 +489,10 @@ static void read_buffered(enum read_how how, const struct read_seam *seam)
 
 	if (!can(how))
 		return;
-	if (!can_drop(path))
+	odd_open(&o, path);
+	bool can = can_drop(o.file);
+	st_close(o.file);
+	if (!can)
 		skip();
 	read_seam = seam;
 	odd_open(&o, path);
@@ -506,7 +520,7 @@ static void read_and_look(struct odd *o, enum read_how how)
 	struct err e = { .code = 0 };
 	uint64_t bytes = st_file(o->file)->bytes;
 
-	if (!can_drop(path) || !st_file(o->file)->direct) {
+	if (!can_drop(o->file) || !st_file(o->file)->direct) {
 		print_message("no O_DIRECT in %s\n", dir);
 		return;
 	}
@@ -519,8 +533,7 @@ static void read_and_look(struct odd *o, enum read_how how)
 	x = *(const char *)w.data;
 	(void)x;
 	assert_true(resident(path, bytes) > 0);
-	st_drop(o->file);
-	EQ(resident(path, bytes), 0);
+	assert_true(can_drop(o->file));
 }
 
 TEST(with_o_direct_nothing_enters_the_page_cache)
