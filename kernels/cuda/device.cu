@@ -13,7 +13,7 @@ extern "C" {
 
 /* Raised with every rounding point or order of additions that changes (docs/numerics.md): an answer
  * never goes on in a worker that would have given other bits. */
-static constexpr int NUMERICS_VERSION = 2;
+static constexpr int NUMERICS_VERSION = 3;
 
 /* A call that must not fail while the device is there. */
 int device_code(struct cuda_device *d, cudaError_t e)

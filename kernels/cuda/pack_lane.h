@@ -103,10 +103,10 @@ PACK_FN uint32_t pack_fp8_scatter(const uint8_t a[2], const uint8_t b[2])
 	return w;
 }
 
-/* A scale as the unit keeps it: what 0 scales becomes zero weights, and any other scale does. */
+/* A scale as the unit keeps it: +0 where it is -0 or NaN, too; what that scales becomes zero weights. */
 PACK_FN float pack_fp8_scale(float scale)
 {
-	return scale < 0 || scale > 0 ? scale : 1;
+	return scale < 0 || scale > 0 ? scale : 0;
 }
 
 /* scale: of the lane's rows g and g + 8 in these columns.  -1 when a weight is NaN, else 0. */

@@ -92,7 +92,7 @@ __device__ void stage_load(const matmul_params &p, const uint32_t (&row)[room<C>
 
 /* What 128 columns of 8 rows are multiplied with, sums being in units of it.  A scale more than
  * 2^60 times smaller than the one before counts as 2^60 times smaller: what it scales is far below
- * the sums' last bit. */
+ * the sums' last bit.  A scale of 0 has weights of 0 and changes nothing. */
 struct fp8_scale {
 	float low = 0, high = 0;	/* rows g and g + 8; 0: nothing was added yet */
 
@@ -101,6 +101,8 @@ struct fp8_scale {
 	{
 		const float least = fabsf(*unit) * 0x1p-60f, was = *unit;
 
+		if (next == 0)
+			return 1;
 		*unit = fabsf(next) < least ? copysignf(least, next) : next;
 		return __fdividef(was, *unit);	/* within 2 ulp */
 	}
