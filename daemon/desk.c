@@ -1,6 +1,7 @@
 /* desk.c - see desk.h. */
 #include "daemon/desk.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -185,13 +186,39 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the door --------------------------------------------------------------------------- */
 
+/* Whether the name may be taken: nothing is there, or a socket that nobody listens on.  One that a
+ * running hearthd answers at would be lost to its workers, and a file to its owner. */
+static int check_free(const struct desk *d, const struct sockaddr_un *a, struct err *e)
+{
+	struct stat st;
+	int fd, r;
+
+	if (lstat(d->path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -EEXIST, "memory.socket: %s is there and is no socket", d->path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(e, -errno, "socket: %s", strerror(errno));
+	r = connect(fd, (const struct sockaddr *)a, sizeof(*a)) < 0 ? errno : 0;
+	close(fd);
+	if (r == 0 || r == EAGAIN)	/* EAGAIN: its queue is full */
+		return err_set(e, -EADDRINUSE, "memory.socket: another hearthd answers at %s",
+			       d->path);
+	return 0;
+}
+
 /* Bound under another name and moved: a worker that comes meanwhile finds the old socket or the
  * new one, never none. */
 static int bind_at(struct desk *d, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int r = 0;
+	int r;
 
+	memcpy(a.sun_path, d->path, sizeof(a.sun_path));
+	r = check_free(d, &a, e);
+	if (r < 0)
+		return r;
 	if ((size_t)snprintf(a.sun_path, sizeof(a.sun_path), "%s.new", d->path) >=
 	    sizeof(a.sun_path))
 		return err_set(e, -ENAMETOOLONG, "memory.socket: %s is too long", d->path);

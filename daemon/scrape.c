@@ -25,6 +25,7 @@ struct visit {
 	struct bufferevent *bev;
 	struct event *timer;		/* for all of it, however it drips */
 	bool answered;
+	bool head_only;			/* asked by HEAD: what GET would be told, without the body */
 };
 
 struct scrape {
@@ -52,7 +53,8 @@ static void answer(struct visit *v, const char *status, const char *type, const 
 	bufferevent_disable(v->bev, EV_READ);
 	evbuffer_add_printf(out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 			    "Connection: close\r\n%s\r\n", status, type, n, more);
-	evbuffer_add(out, body, n);
+	if (!v->head_only)
+		evbuffer_add(out, body, n);
 }
 
 static void answer_text(struct visit *v, const char *status, const char *more, const char *text)
@@ -82,6 +84,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 
 	if (v->answered || !n)
 		return;
+	v->head_only = head && n >= 5 && !memcmp(head, "HEAD ", 5);
 	switch (head ? scrape_read_head(head, n, v->owner->key, &open) : SCRAPE_TOO_LARGE) {
 	case SCRAPE_MORE:
 		break;
@@ -95,7 +98,8 @@ static void on_read(struct bufferevent *bev, void *arg)
 		answer_text(v, "400 Bad Request", "", "a zero byte in the request\n");
 		break;
 	case SCRAPE_NOT_GET:
-		answer_text(v, "405 Method Not Allowed", "Allow: GET\r\n", "only GET\n");
+		answer_text(v, "405 Method Not Allowed", "Allow: GET, HEAD\r\n",
+			    "only GET and HEAD\n");
 		break;
 	case SCRAPE_NO_KEY:
 		answer_text(v, "401 Unauthorized", "WWW-Authenticate: Bearer\r\n",

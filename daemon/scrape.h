@@ -1,4 +1,4 @@
-/* scrape.h - a socket that answers GET /metrics and nothing else.
+/* scrape.h - a socket that answers GET and HEAD of /metrics and nothing else.
  *
  * One request a connection, SCRAPE_MAX of them at the same time, 8 KiB of request, 5 s for all of
  * it. Off loopback a key is required, which comes as "Authorization: Bearer KEY".  One thread.

@@ -80,9 +80,10 @@ static bool wants_open(struct span head)
 
 enum scrape_asks scrape_read_head(const char *p, size_t n, const char *key, bool *ret_open)
 {
-	static const char path[] = "GET /metrics";
+	static const char path[] = " /metrics";
 	const size_t n_path = sizeof(path) - 1;
-	struct span head;
+	struct span head, rest;
+	size_t n_method;
 
 	if (!find_head(p, n, &head))
 		return n < SCRAPE_MAX_HEAD ? SCRAPE_MORE : SCRAPE_TOO_LARGE;
@@ -90,11 +91,13 @@ enum scrape_asks scrape_read_head(const char *p, size_t n, const char *key, bool
 		return SCRAPE_TOO_LARGE;
 	if (memchr(head.p, '\0', head.n))
 		return SCRAPE_ZERO_BYTE;
-	if (!begins(head, "GET "))
+	n_method = begins(head, "GET ") ? 3 : begins(head, "HEAD ") ? 4 : 0;
+	if (!n_method)
 		return SCRAPE_NOT_GET;
+	rest = (struct span){ head.p + n_method, head.n - n_method };
 	if (key && !key_right(head, key))
 		return SCRAPE_NO_KEY;
-	if (!begins(head, path) || head.n == n_path || !strchr(" ?", head.p[n_path]))
+	if (!begins(rest, path) || rest.n == n_path || !strchr(" ?", rest.p[n_path]))
 		return SCRAPE_NOT_FOUND;
 	*ret_open = wants_open(head);
 	return SCRAPE_METRICS;

@@ -12,7 +12,7 @@ enum { SCRAPE_MAX_HEAD = 8 << 10 };
 
 enum scrape_asks {
 	SCRAPE_MORE,		/* the head is not whole yet */
-	SCRAPE_METRICS,
+	SCRAPE_METRICS,		/* by GET or HEAD */
 	SCRAPE_TOO_LARGE,	/* no end within SCRAPE_MAX_HEAD bytes */
 	SCRAPE_ZERO_BYTE,
 	SCRAPE_NOT_GET,

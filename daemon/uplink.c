@@ -15,7 +15,8 @@
 #include "lib/log.h"
 #include "lib/own.h"
 
-enum { TICK_MS = 100, BEAT_MS = 1000, DEAD_MS = 3000, MIN_BEAT_MS = 50, BURST = 256 };
+enum { TICK_MS = 100, BEAT_MS = 1000, DEAD_MS = 3000, MIN_BEAT_MS = 50, BURST = 256,
+       CALM_S = 10, MAX_PAUSE_MS = 4000 };
 
 struct uplink {
 	struct event_base *base;
@@ -24,8 +25,9 @@ struct uplink {
 	struct uplink_hooks hooks;
 	char *box, *endpoint;
 	uint64_t boot, heard_ns, beat_ns;
-	uint32_t beat_ms, dead_ms;
-	bool connected, up, failed;
+	uint64_t up_ns, hello_ns;	/* welcomed; no hello before */
+	uint32_t beat_ms, dead_ms, pause_ms;
+	bool connected, up, failed, hello_due;
 };
 
 bool uplink_is_up(const struct uplink *u)
@@ -92,8 +94,32 @@ static void on_welcome(struct uplink *u, const Hw__Welcome *w)
 	u->dead_ms = w->dead_ms > 2 * u->beat_ms ? w->dead_ms : 2 * u->beat_ms;
 	u->beat_ns = 0;
 	u->up = true;
+	u->up_ns = clock_ns();
 	log_note("connected to the router at %s as box %s", u->endpoint, u->box);
 	u->hooks.up(u->hooks.arg, true);
+}
+
+/* Sent away soon after it was welcomed, as when two boxes have one name and each displaces the other:
+ * they would do so hundreds of times a second. */
+static void put_off(struct uplink *u)
+{
+	const uint64_t now = clock_ns();
+
+	if (now - u->up_ns > CALM_S * NS_PER_S)
+		u->pause_ms = 0;
+	u->pause_ms = u->pause_ms ? 2 * u->pause_ms : TICK_MS;
+	if (u->pause_ms > MAX_PAUSE_MS)
+		u->pause_ms = MAX_PAUSE_MS;
+	u->hello_ns = now + u->pause_ms * NS_PER_MS;
+}
+
+static void say_hello(struct uplink *u)
+{
+	u->hello_due = u->connected && clock_ns() < u->hello_ns;
+	if (!u->connected || u->hello_due)
+		return;
+	u->heard_ns = clock_ns();
+	send_hello(u);
 }
 
 static void on_message(struct uplink *u, const struct wire_msg *m)
@@ -111,6 +137,7 @@ static void on_message(struct uplink *u, const struct wire_msg *m)
 		break;
 	case WIRE_GOODBYE:
 		lose(u, m->body.goodbye->reason);
+		put_off(u);
 		(void)link_client_renew(u->link);
 		break;
 	default:
@@ -122,8 +149,7 @@ static void take_one(struct uplink *u, struct link_in *in)
 {
 	if (in->event == LINK_NEW) {
 		u->connected = true;
-		u->heard_ns = clock_ns();
-		send_hello(u);
+		say_hello(u);
 	} else if (in->event == LINK_GONE) {
 		lose(u, in->why);
 	} else {
@@ -153,8 +179,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	uint64_t now;
 
 	on_readable(fd, what, arg);
+	if (u->hello_due)
+		say_hello(u);
 	now = clock_ns();
-	if (u->connected && now - u->heard_ns > u->dead_ms * NS_PER_MS) {
+	if (u->connected && !u->hello_due && now - u->heard_ns > u->dead_ms * NS_PER_MS) {
 		lose(u, "silent for too long");
 		(void)link_client_renew(u->link);
 	} else if (u->failed) {

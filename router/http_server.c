@@ -54,20 +54,37 @@ static void on_rest(evutil_socket_t fd, short what, void *arg)
 		set_listening(s, true);
 }
 
+/* getaddrinfo() would take 65537 for port 1. */
+static bool is_port(const char *text)
+{
+	const size_t n = strlen(text);
+
+	return n >= 1 && n <= 5 && strspn(text, "0123456789") == n && atoi(text) <= UINT16_MAX;
+}
+
 /* "host:port", "[v6]:port" into two texts. */
 static int split_address(const char *text, char host[256], char port[8], struct err *e)
 {
 	const char *colon = strrchr(text, ':');
 	size_t n = colon ? (size_t)(colon - text) : 0;
 
-	if (!colon || n >= 256 || strlen(colon + 1) > 5 || !colon[1])
+	if (!colon || n >= 256)
 		return err_set(e, -EINVAL, "'%s' is not host:port", text);
+	if (!is_port(colon + 1))
+		return err_set(e, -EINVAL, "'%s' is not host:port with a port of 0..65535", text);
 	if (n >= 2 && text[0] == '[' && text[n - 1] == ']')
 		text++, n -= 2;
 	memcpy(host, text, n);
 	host[n] = '\0';
 	strcpy(port, colon + 1);
 	return 0;
+}
+
+int http_check_address(const char *address, struct err *e)
+{
+	char host[256], port[8];
+
+	return split_address(address, host, port, e);
 }
 
 bool http_is_loopback(const char *address)

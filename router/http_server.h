@@ -75,6 +75,9 @@ uint32_t http_server_connections(const struct http_server *s);
 uint16_t http_server_port(const struct http_server *s, size_t i);
 /* Header lines ("Name: value\r\n") that every reply gets; copied. */
 int http_server_set_headers(struct http_server *s, const char *lines);
+/* -EINVAL: `address` is not "host:port" or "[v6]:port" with a port in digits.  Names are not
+ * looked up. */
+int http_check_address(const char *address, struct err *e);
 /* Whether `address` ("host:port") is on loopback. */
 bool http_is_loopback(const char *address);
 

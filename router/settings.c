@@ -27,6 +27,21 @@ void settings_numbers(const struct conf *c, const char *section, const char *nam
 	}
 }
 
+static int check_listen(const struct settings *s, struct err *e)
+{
+	for (size_t i = 0; i < s->n_listen; i++) {
+		int r = http_check_address(s->listen[i], e);
+
+		if (r < 0)
+			return err_prefix(e, r, "http.listen");
+		if (!s->n_keys && !http_is_loopback(s->listen[i]))
+			return err_set(e, -EPERM,
+				       "http.listen: %s is not loopback, so http.keys_file is needed",
+				       s->listen[i]);
+	}
+	return 0;
+}
+
 static int load_all(struct settings *s, struct err *e)
 {
 	const char *keys_file = conf_text(s->conf, "http", NULL, "keys_file");
@@ -42,11 +57,8 @@ static int load_all(struct settings *s, struct err *e)
 	s->trust_local = conf_bool(s->conf, "http", NULL, "trust_local");
 	if (keys_file && *keys_file)
 		r = settings_load_keys(s, keys_file, e);
-	for (size_t i = 0; i < s->n_listen && r == 0; i++)
-		if (!s->n_keys && !http_is_loopback(s->listen[i]))
-			r = err_set(e, -EPERM,
-				    "http.listen: %s is not loopback, so http.keys_file is needed",
-				    s->listen[i]);
+	if (r == 0)
+		r = check_listen(s, e);
 	if (r == 0)
 		r = settings_load_curve(s, e);
 	if (r == 0)

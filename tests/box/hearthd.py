@@ -303,6 +303,38 @@ def test_rubbish_at_the_desk_disturbs_nobody():
             s.close()
 
 
+def start_beside(h, *words):
+    """What a second hearthd with the same configuration says, that is wrong and must end."""
+    p = subprocess.run([BUILD + "/bin/hearthd", "-c", h.dir + "/conf", *words], capture_output=True, text=True, timeout=20)
+    return p.returncode, p.stderr
+
+
+def test_a_second_hearthd_leaves_the_first_its_sockets():
+    with Hearthd() as h:
+        before = {x: os.lstat(h.dir + "/" + x).st_ino for x in ("memory", "notify")}
+        for _ in range(2):
+            code, said = start_beside(h)
+            assert code == 1 and "another hearthd answers at " + h.socket in said, (code, said)
+        assert {x: os.lstat(h.dir + "/" + x).st_ino for x in before} == before
+        h.worker("w1")
+        assert h.lease("w1")
+        h.proc.kill()           # its socket stays, and is nobody's: taken by the next
+        h.proc.wait()
+        h.start()
+        wait_for(lambda: h.lease("w1"))
+
+
+def test_a_file_where_the_socket_should_be_is_left_alone():
+    with Hearthd() as h:
+        path = h.dir + "/precious"
+        with open(path, "w") as f:
+            f.write("mine")
+        code, said = start_beside(h, "-o", "memory.socket=" + path, "-o", "box.run_dir=%s/other" % h.dir)
+        assert code == 1 and path + " is there and is no socket" in said, (code, said)
+        with open(path) as f:
+            assert f.read() == "mine"
+
+
 def test_no_hearthd_at_a_named_socket_is_an_error():
     with Hearthd() as h:
         h.proc.terminate()

@@ -178,6 +178,21 @@ def test_a_request_that_cannot_wait_is_told_when_to_come_again():
         assert s == 503 and abs(int(h["retry-after-ms"]) - max(first, 1000)) <= 50, (h, first)
 
 
+def test_two_boxes_of_one_name_displace_each_other_ever_more_seldom():
+    with Router() as rt, Box(rt, model("m")) as b:
+        p = subprocess.Popen([HEARTHD, "-c", b.conf, "-o", "box.run_dir=%s/other" % b.dir], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(4)
+            n = b.text().count("connected to the router")
+            assert 2 <= n <= 12, (n, b.text())
+            assert "another box of this name has come" in b.text()
+        finally:
+            p.terminate()
+            p.wait(20)
+        wait_for(lambda: "m" in b.models(), 10)     # alone again: it stays
+
+
 def test_idle_models_go_after_their_ttl():
     with Router() as r, Box(r, model("tiny", ttl_s=1)) as b:
         assert ask(r, "tiny")[0] == 200

@@ -228,6 +228,8 @@ def test_only_get_metrics_is_answered_and_bad_visitors_change_nothing():
         b.up()
         assert b.get("/")[0] == 404 and b.get("/metricsx")[0] == 404 and b.get("/metrics?x=1")[0] == 200
         assert b.get(method="POST")[0] == 405
+        assert head_of(b, "/metrics").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert head_of(b, "/x").startswith(b"HTTP/1.1 404 ")
         raw = [
             b"\r\n\r\n",
             b"GET /metrics\r\n\r\n",
@@ -258,6 +260,16 @@ def test_only_get_metrics_is_answered_and_bad_visitors_change_nothing():
         for _ in range(50):
             assert b.get()[0] == 200
         assert len(os.listdir("/proc/%d/fd" % b.proc.pid)) <= fds + 1
+
+
+def head_of(b, path):
+    """All that HEAD is answered with: a head whose length is that of a body that does not come."""
+    with socket.create_connection(("127.0.0.1", b.port)) as s:
+        s.sendall(b"HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        answer = read_all(s, 10)
+    length = [x for x in answer.split(b"\r\n") if x.startswith(b"Content-Length: ")]
+    assert int(length[0][16:]) > 0 and answer.endswith(b"\r\n\r\n"), answer
+    return answer
 
 
 def quietly(b):

@@ -75,6 +75,13 @@ def test_usage_errors_and_no_router():
 def test_check_says_file_and_line():
     path = "/tmp/hearth-check-%d.conf" % os.getpid()
     for text, want in (
+        ("[http]\nlisten = 127.0.0.1:65535 [::1]:0 localhost:80\n", None),
+        ("[http]\nlisten = 127.0.0.1:65537\n", "http.listen: '127.0.0.1:65537' is not host:port with"),
+        ("[http]\nlisten = [::1]:99999\n", "port of 0..65535"),
+        ("[http]\nlisten = 127.0.0.1:80x\n", "port of 0..65535"),
+        ("[http]\nlisten = 127.0.0.1:-1\n", "port of 0..65535"),
+        ("[http]\nlisten = 127.0.0.1:\n", "port of 0..65535"),
+        ("[http]\nlisten = 127.0.0.1\n", "'127.0.0.1' is not host:port"),
         ("[http]\nlisten = 127.0.0.1:1\n", None),
         ("[http]\nport = 1\n", ":2: unknown key 'port' in [http]"),
         ("[http]\nlisten = 0.0.0.0:1\n", "is not loopback"),

@@ -134,6 +134,19 @@ def test_logprobs_and_choices():
         assert text == "t0 t1 t2 "
 
 
+def test_a_model_whose_name_has_a_slash_is_found():
+    with Router("[alias Qwen/Qwen3-8B]\nchain = worker:tiny\n[alias a%b]\nchain = worker:tiny\n") as r:
+        r.worker()
+        c = client(r)
+        for name in ("Qwen/Qwen3-8B", "a%b", "tiny"):
+            assert c.models.retrieve(name).id == name           # the client escapes / and %
+        for path in ("Qwen/Qwen3-8B", "Qwen%2fQwen3-8B", "t%69ny", "a%b"):
+            assert r.get("/v1/models/" + path)[0] == 200, path
+        for path in ("tiny%00", "tiny%", "tiny%2", "%", "tiny%zz", "%00", "tin%FF"):
+            s, _, d = r.get("/v1/models/" + path)
+            assert s == 404 and json.loads(d.decode("utf-8"))["error"]["code"] == "model_not_found", path
+
+
 def test_models():
     with Router("[alias nice]\nchain = worker:tiny\n") as r:
         w = r.worker()

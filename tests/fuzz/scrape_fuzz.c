@@ -35,9 +35,11 @@ static bool holds(const uint8_t *data, size_t n, const char *word)
 /* Metrics go only to whom they should. */
 static void check_metrics(const uint8_t *data, size_t n, bool keyed)
 {
+	const size_t at = n > 4 && !memcmp(data, "HEAD", 4) ? 4 : 3;
 	bool open;
 
-	if (n < 17 || memcmp(data, "GET /metrics", 12) != 0 || !strchr(" ?", data[12]))
+	if (n < at + 14 || (at == 3 && memcmp(data, "GET", 3) != 0) ||
+	    memcmp(data + at, " /metrics", 9) != 0 || !strchr(" ?", data[at + 9]))
 		abort();
 	if (keyed && !memmem(data, n, key, sizeof(key) - 1))
 		abort();
