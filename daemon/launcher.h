@@ -98,6 +98,8 @@ struct launcher *launcher_free(struct launcher *l);
 void launcher_policy(struct launcher *l, const struct launch_policy *p);
 /* Adds a model or changes what it is; a running one is not disturbed.  -ENOSPC, -EINVAL. */
 int launcher_set(struct launcher *l, const struct launch_conf *c, uint64_t now);
+/* What it will take is known better now.  An alias that is not there: nothing. */
+void launcher_memory(struct launcher *l, const char *alias, uint64_t bytes);
 /* No longer configured: it is retired, then forgotten. */
 void launcher_remove(struct launcher *l, const char *alias, uint64_t now);
 

@@ -16,6 +16,14 @@ static void fill(struct launch_model *m, const struct launch_conf *c)
 	m->gone = false;
 }
 
+void launcher_memory(struct launcher *l, const char *alias, uint64_t bytes)
+{
+	struct launch_model *m = launch_find(l, alias);
+
+	if (m)
+		m->memory = bytes;
+}
+
 int launcher_set(struct launcher *l, const struct launch_conf *c, uint64_t now)
 {
 	struct launch_model *m = launch_find(l, c->alias);

@@ -66,6 +66,32 @@ static void on_by_hand(void *arg)
 	life_soon(arg);
 }
 
+/* A model that has not changed takes what it took, until its worker has been asked again. */
+static void keep_budgets(struct box_conf *conf, const struct box_conf *was)
+{
+	for (size_t i = 0; i < conf->n_models; i++) {
+		const struct model_conf *m = box_conf_model(was, conf->models[i].alias);
+
+		if (m && model_conf_same_worker(m, &conf->models[i]))
+			conf->models[i].budget = m->budget;
+	}
+}
+
+static void on_budget_said(void *arg, const char *alias, uint64_t bytes)
+{
+	struct life *l = arg;
+
+	for (size_t i = 0; i < l->conf->n_models; i++) {
+		struct model_conf *m = &l->conf->models[i];
+
+		if (strcmp(m->alias, alias) != 0)
+			continue;
+		m->budget = bytes;
+		launcher_memory(l->launcher, alias, life_memory_of(m));
+		life_soon(l);
+	}
+}
+
 static int set_models(struct life *l, const struct box_conf *conf, const struct box_conf *was,
 		      struct err *e)
 {
@@ -101,10 +127,12 @@ void life_reload(struct life *l, struct box_conf *conf)
 				 "anew", m->alias);
 	}
 	launcher_policy(l->launcher, &conf->policy);
+	keep_budgets(conf, l->conf);
 	if (set_models(l, conf, l->conf, &e) < 0)
 		log_error("reload: %s", e.text);
 	box_conf_free(l->conf);
 	l->conf = conf;
+	estimate_ask(l->estimate, conf);
 	life_soon(l);
 }
 
@@ -129,7 +157,7 @@ int life_open(struct event_base *base, struct box_conf *conf, const struct life_
 	l->opened_ns = clock_ns();
 	l->turn = event_new(base, -1, 0, life_on_turn, l);
 	l->timer = event_new(base, -1, 0, life_on_timer, l);
-	if (!l->turn || !l->timer)
+	if (!l->turn || !l->timer || estimate_new(base, on_budget_said, l, &l->estimate) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	r = set_models(l, conf, NULL, e);
 	if (r == 0)
@@ -146,6 +174,7 @@ int life_open(struct event_base *base, struct box_conf *conf, const struct life_
 	log_note("box %s: %zu models, workers run by %s, router at %s", conf->name, conf->n_models,
 		 l->runner->ops->name, conf->router);
 	launcher_tick(l->launcher, clock_ns());
+	estimate_ask(l->estimate, conf);
 	life_soon(l);
 	*ret = TAKE(l);
 	return 0;
@@ -156,6 +185,7 @@ struct life *life_close(struct life *l)
 	if (!l)
 		return NULL;
 	uplink_close(l->uplink);
+	estimate_free(l->estimate);
 	if (l->runner)
 		l->runner->ops->close(l->runner);
 	if (l->turn)

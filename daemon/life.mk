@@ -2,6 +2,7 @@
 if SERVING
 noinst_LIBRARIES += liblife.a
 liblife_a_SOURCES = \
+	daemon/estimate.c daemon/estimate.h \
 	daemon/launcher.c daemon/launcher.h daemon/launcher_int.h \
 	daemon/launcher_ask.c daemon/launcher_place.c daemon/launcher_time.c \
 	daemon/life.c daemon/life.h daemon/life_int.h daemon/life_metrics.c \

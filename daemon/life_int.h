@@ -4,6 +4,7 @@
 
 #include <event2/util.h>
 
+#include "daemon/estimate.h"
 #include "daemon/life.h"
 #include "daemon/runner.h"
 #include "daemon/uplink.h"
@@ -14,6 +15,7 @@ struct life {
 	struct launcher *launcher;
 	struct runner *runner;
 	struct uplink *uplink;
+	struct estimate *estimate;
 	struct life_hooks hooks;
 	struct event *turn, *timer;
 	uint64_t reported_version, said_version, opened_ns;
@@ -29,7 +31,7 @@ void life_soon(struct life *l);
 void life_on_turn(evutil_socket_t fd, short what, void *arg);
 void life_on_timer(evutil_socket_t fd, short what, void *arg);
 void life_report(struct life *l);	/* to the router */
-uint64_t life_memory_of(const struct model_conf *m);	/* what it will take: said, or its files */
+uint64_t life_memory_of(const struct model_conf *m);	/* what it will take: configured, said by its worker, or its files */
 
 /* life_uplink.c: opens it with these hooks; -errno with the reason. */
 int life_open_uplink(struct life *l, struct err *e);

@@ -9,7 +9,9 @@
 
 uint64_t life_memory_of(const struct model_conf *m)
 {
-	return m->memory ? m->memory : model_conf_bytes(m) + m->kv;
+	if (m->memory)
+		return m->memory;
+	return m->budget ? m->budget : model_conf_bytes(m) + m->kv;
 }
 
 void life_soon(struct life *l)

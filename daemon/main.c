@@ -204,6 +204,18 @@ static void on_term(evutil_socket_t fd, short what, void *arg)
 	life_stop(app.life, on_stopped, NULL);
 }
 
+/* What a worker of other options presented says nothing of the next one. */
+static void forget_changed(const struct box_conf *now)
+{
+	for (size_t i = 0; i < now->n_models; i++) {
+		const struct model_conf *m = &now->models[i];
+		const struct model_conf *was = box_conf_model(life_conf(app.life), m->alias);
+
+		if (was && !model_conf_same_worker(was, m))
+			memory_forget(app.memory, m->alias);
+	}
+}
+
 static void on_hangup(evutil_socket_t fd, short what, void *arg)
 {
 	struct loaded now;
@@ -226,6 +238,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
 	set_log_level(now.conf);
 	log_note("reload: %zu models", now.box->n_models);
 	memory_reload(app.memory, now.memory);
+	forget_changed(now.box);
 	life_reload(app.life, now.box);
 	svc_ready();
 }

@@ -174,6 +174,13 @@ uint64_t memory_known(const struct memory *m, const char *alias)
 	return 0;
 }
 
+void memory_forget(struct memory *m, const char *alias)
+{
+	for (size_t i = 0; i < m->n_known; i++)
+		if (!strcmp(m->known[i].alias, alias))
+			m->known[i] = m->known[--m->n_known];
+}
+
 static int pool_of_alias(const struct memory *m, const char *alias)
 {
 	struct memory_alias row;

@@ -40,6 +40,8 @@ void memory_reload(struct memory *m, struct memory_conf *conf);
 struct expo;
 void memory_put_metrics(const struct memory *m, struct expo *x);
 
+/* What a worker of this alias once presented no longer holds: its options changed. */
+void memory_forget(struct memory *m, const char *alias);
 /* Would a worker of this alias fit, with what can be had back?  why: one line when not. */
 bool memory_would_fit(const struct memory *m, const char *alias, uint64_t need,
 		      uint64_t *ret_short, char *why, size_t n_why);

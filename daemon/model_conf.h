@@ -70,7 +70,7 @@
 	MODEL_CONF_K("model", "ttl_s", CONF_INT, 0, 31536000, "0", true, \
 	  "unloaded when idle for this long, s; 0: stays"), \
 	MODEL_CONF_K("model", "memory_mib", CONF_INT, 0, 100000000, "0", true, \
-	  "memory it takes, MiB; 0: worked out from its files and kv_mib"), \
+	  "memory it takes, MiB; 0: what its worker says it would"), \
 	MODEL_CONF_K("model", "device", CONF_TEXT, 1, 32, "cpu", true, "cpu or cuda:N"), \
 	{ "model", "quantize", CONF_CHOICE, 0, 0, "none|head|dense|head+dense", "none", true, \
 	  "converted to FP8 while loading: lm_head, the dense projections (no experts), both" }, \
@@ -99,6 +99,7 @@ struct model_conf {
 	bool pin, on_demand;
 	uint32_t ttl_s, context, max_streams, queue, threads;
 	uint64_t memory, kv;		/* bytes; 0: worked out */
+	uint64_t budget;		/* what its worker says it would take; 0: not said (yet) */
 };
 
 struct box_conf {

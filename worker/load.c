@@ -12,6 +12,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/own.h"
+#include "worker/traffic.h"
 #include "worker/weights/hf_dir.h"
 
 enum { REPLAY_ROWS = 16, FIRST_CHUNK = 128 };
@@ -76,12 +77,25 @@ static int ask_sizes(const struct opening *op, const struct model_shape *shape,
 	return 0;
 }
 
+static int choose_blocks(const struct load_options *o, struct load_budget *b, struct err *e)
+{
+	uint32_t per_context = seq_blocks_for(b->limits.max_context);
+	uint64_t n = o->kv_bytes ? o->kv_bytes / b->block_bytes : 2 * (uint64_t)per_context;
+
+	if (n == 0 || n > UINT32_MAX)
+		return err_set(e, -EINVAL, "%" PRIu64 " bytes for keys and values: a block of %d "
+			       "tokens takes %" PRIu64, o->kv_bytes, STEP_GRID, b->block_bytes);
+	/* more than every slot could fill is never used */
+	if (n > (uint64_t)per_context * o->slots)
+		n = (uint64_t)per_context * o->slots;
+	b->limits.n_blocks = (uint32_t)n;
+	return 0;
+}
+
 static int choose_limits(const struct opening *op, const struct model_shape *shape,
 			 struct load_budget *b, struct err *e)
 {
 	const struct load_options *o = op->o;
-	uint32_t per_context;
-	uint64_t n;
 	int r;
 
 	b->limits = (struct device_limits){ .n_slots = o->slots, .n_threads = o->threads,
@@ -94,16 +108,7 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 		r = ask_sizes(op, shape, b, e);
 	if (r < 0)
 		return r;
-	per_context = seq_blocks_for(b->limits.max_context);
-	n = o->kv_bytes ? o->kv_bytes / b->block_bytes : 2 * (uint64_t)per_context;
-	if (n == 0 || n > UINT32_MAX)
-		return err_set(e, -EINVAL, "%" PRIu64 " bytes for keys and values: a block of %d "
-			       "tokens takes %" PRIu64, o->kv_bytes, STEP_GRID, b->block_bytes);
-	/* more than every slot could fill is never used */
-	if (n > (uint64_t)per_context * o->slots)
-		n = (uint64_t)per_context * o->slots;
-	b->limits.n_blocks = (uint32_t)n;
-	return 0;
+	return choose_blocks(o, b, e);
 }
 
 static struct sched_config config_of(const struct load_options *o, const struct device_limits *l)
@@ -159,6 +164,11 @@ static int make_class(const struct device *d, const struct numeric_watch *watch,
 	return numeric_class(watch, l->numeric_text, PACKAGE_VERSION, l->numeric_class);
 }
 
+static uint64_t sum(const struct device_budget *b)
+{
+	return b->weights + b->kv + b->states + b->workspace;
+}
+
 /* The class's samples are of the checkpoint's own bytes: the watch stands before the conversion. */
 static int load_device(struct opening *op, struct device *d, struct err *e)
 {
@@ -173,7 +183,7 @@ static int load_device(struct opening *op, struct device *d, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	b->quantized = *quantized_facts(weights);
 	device_budget(d, quantized_source(weights), &b->bytes);
-	b->total = b->bytes.weights + b->bytes.kv + b->bytes.states + b->bytes.workspace;
+	b->total = sum(&b->bytes);
 	r = op->o->on_budget ? op->o->on_budget(op->o->ctx, b, e) : 0;
 	if (r == 0)
 		r = device_load(d, quantized_source(weights), on_bytes, op, e);
@@ -274,5 +284,77 @@ int load_model(const struct load_options *o, struct loaded *ret, struct err *e)
 		return r;
 	}
 	*ret = l;
+	return 0;
+}
+
+/* ---- without loading ------------------------------------------------------------------- */
+
+static int only_budget(void *ctx, const struct load_budget *b, struct err *e)
+{
+	*(struct load_budget *)ctx = *b;
+	return err_set(e, -ECANCELED, "only the budget was wanted");
+}
+
+static int estimate_cpu(const struct load_options *o, struct load_budget *ret, struct err *e)
+{
+	struct load_options asked = *o;
+	struct loaded l;
+	int r;
+
+	asked.ctx = ret;
+	asked.on_budget = only_budget;
+	r = load_model(&asked, &l, e);
+	if (r == 0)
+		loaded_done(&l);	/* not reached: on_budget stops every load */
+	return r == -ECANCELED ? 0 : r;
+}
+
+static int estimate_weights(const struct loaded *l, struct load_budget *b, struct err *e)
+{
+	CLEANUP(quantized_freep) struct quantized *weights = NULL;
+	struct traffic t;
+
+	if (quantized_new(&l->config.shape, checkpoint_source(l->weights), b->quantize, &weights) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	b->quantized = *quantized_facts(weights);
+	if (traffic_count(&l->config.shape, quantized_source(weights), &t) < 0)
+		return err_set(e, -EINVAL, "%s: the weights cannot be counted", l->dir);
+	b->bytes.weights = t.bytes;
+	return 0;
+}
+
+static int estimate_files(const struct load_options *o, struct load_budget *b, struct err *e)
+{
+	struct loaded l = { 0 };
+	const struct model_shape *s = &l.config.shape;
+	int r = check_options(o, b, e);
+
+	if (r == 0)
+		r = open_files(o, &l, e);
+	if (r == 0)
+		r = choose_context(o, s, &b->limits.max_context, e);
+	if (r == 0)
+		r = estimate_weights(&l, b, e);
+	if (r == 0) {
+		b->block_bytes = STEP_GRID * traffic_kv_bytes(s, b->limits.kv, true);
+		b->state_bytes = traffic_state_bytes(s);
+		b->limits.n_slots = o->slots;
+		r = choose_blocks(o, b, e);
+	}
+	b->bytes.kv = b->limits.n_blocks * b->block_bytes;
+	b->bytes.states = o->slots * b->state_bytes;
+	loaded_done(&l);
+	return r;
+}
+
+int load_estimate(const struct load_options *o, struct load_budget *ret, struct err *e)
+{
+	struct load_budget b = { 0 };
+	int r = strcmp(o->device, "cpu") ? estimate_files(o, &b, e) : estimate_cpu(o, &b, e);
+
+	if (r < 0)
+		return r;
+	b.total = sum(&b.bytes);
+	*ret = b;
 	return 0;
 }

@@ -59,6 +59,11 @@ struct loaded {
  * why); -ENODATA: its files became shorter meanwhile; -EIO: a disk; -ENOMEM, -ENODEV: this machine
  * cannot, now. */
 int load_model(const struct load_options *o, struct loaded *ret, struct err *e);
+/* The budget of a worker with these options, and nothing is loaded.  On the CPU it is the one that
+ * load_model() says, to the byte.  A GPU is not opened for it (a context alone takes hundreds of
+ * MB): no workspace, and weights, keys, values and states without what the device rounds up.  Codes of
+ * load_model(); on_budget and on_progress are not called. */
+int load_estimate(const struct load_options *o, struct load_budget *ret, struct err *e);
 void loaded_done(struct loaded *l);
 
 #endif

@@ -67,6 +67,8 @@ static const struct option_row {
 	/* from here on: of the command line only */
 	{ "config", "FILE", TEXT, AT(config), 0, 0,
 	  "read [worker] of FILE and FILE.d/*.conf; again for more, options win over files" },
+	{ "print-budget", NULL, SWITCH, AT(print_budget), 0, 0,
+	  "say what these options would take, in bytes, and load nothing (on a GPU: without the workspace)" },
 	{ "print-config-sample", NULL, SWITCH, AT(print_sample), 0, 0, "a sample of that file" },
 	{ "dump-keys", NULL, SWITCH, AT(dump_keys), 0, 0,
 	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
@@ -75,7 +77,7 @@ static const struct option_row {
 	{ "help", NULL, SWITCH, AT(help), 0, 0, "this text" },
 };
 
-enum { N_OPTIONS = sizeof(options) / sizeof(*options), N_KEYS = N_OPTIONS - 5 };
+enum { N_OPTIONS = sizeof(options) / sizeof(*options), N_KEYS = N_OPTIONS - 6 };
 
 /* ---- the configuration file: the same table ------------------------------------------- */
 

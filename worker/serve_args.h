@@ -19,7 +19,7 @@ struct serve_args {
 	uint32_t drain_ms;
 	uint32_t step_limit_s, no_numbers;	/* serve_guard() */
 	struct load_options load;
-	bool help, print_sample, dump_keys, dump;
+	bool help, print_budget, print_sample, dump_keys, dump;
 	const char *config;		/* the last one; all of them were read */
 	const char *folder;		/* the word that is no option */
 	struct conf *conf[SERVE_MAX_CONF];

@@ -279,6 +279,22 @@ static int print_generated(const struct serve_args *a)
 	return 0;
 }
 
+/* hearthd reads it: a name, a tab and a number a line. */
+static int print_budget(const struct serve_args *a, struct err *e)
+{
+	struct load_budget b;
+	int r = load_estimate(&a->load, &b, e);
+
+	if (r < 0) {
+		log_error("hearth-worker serve: %s", e->text);
+		return r;
+	}
+	printf("weights\t%" PRIu64 "\nkv\t%" PRIu64 "\nstates\t%" PRIu64 "\nworkspace\t%" PRIu64
+	       "\ntotal\t%" PRIu64 "\n", b.bytes.weights, b.bytes.kv, b.bytes.states,
+	       b.bytes.workspace, b.total);
+	return 0;
+}
+
 int serve_main(int argc, char **argv)
 {
 	struct serve_args a;
@@ -298,6 +314,8 @@ int serve_main(int argc, char **argv)
 		serve_args_dump(stdout);
 	} else if (a.print_sample || a.dump_keys) {
 		r = print_generated(&a);
+	} else if (a.print_budget) {
+		r = print_budget(&a, &e);
 	} else {
 		block_signals();
 		r = run(&a, &e);

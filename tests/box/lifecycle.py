@@ -7,6 +7,7 @@ running its workers as its own children, and the real worker with the tiny model
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -138,6 +139,75 @@ def test_what_a_model_does_while_it_loads_is_its_workers_option():
             assert said[at:at + len(words)] == words and (words or not set(options[::2]) & set(said)), said
             classes |= {w["numeric_class"] for w in r.status()["workers"]}
         assert len(classes) == 2, classes
+
+
+def needs(b):
+    """What each alias would take, as `hearthctl memory` says it."""
+    p = subprocess.run([BUILD + "/bin/hearthctl", "--hearthd", b.dir + "/memory", "--json", "memory"],
+                       capture_output=True, text=True, timeout=60)
+    assert p.returncode == 0, p.stderr
+    return {a["alias"]: a["need"] for a in json.loads(p.stdout)["aliases"]}
+
+
+def whole_log(b):
+    with open(b.log) as f:
+        return f.read()
+
+
+def budget(b, alias):
+    """What its worker said it would take, last."""
+    return int(re.findall(r"worker %s: memory: (\d+) bytes =" % alias, whole_log(b))[-1])
+
+
+def test_what_a_model_would_take_is_what_its_worker_asks_for():
+    cases = {"plain": {}, "dense": {"quantize": "head+dense"}, "kv": {"kv": "fp8"}, "small": {"kv_mib": 1},
+             "both": {"quantize": "head+dense", "kv": "fp8", "context": 2048, "max_streams": 2},
+             "args": {"args": "--rows 256 --slots 3"}}
+    # a GPU is not opened for an estimate, so there need be none
+    gpus = {"gpu": {"device": "cuda:0"}, "gpu-q": {"device": "cuda:0", "quantize": "head+dense"},
+            "gpu-kv": {"device": "cuda:0", "kv": "fp8"}}
+    # of 1,024 tokens the CPU back end's room for reading weights would hide the keys and values
+    conf = "".join(model(name, **{"context": 16384, **keys}) for name, keys in {**cases, **gpus, "said": {"memory_mib": 77}}.items())
+    files = sum(f.stat().st_size for f in os.scandir(TINY) if f.is_file())
+    with Router() as r, Box(r, conf, max_models=1) as b:
+        wait_for(lambda: not {files, files + (1 << 20), 0} & set(needs(b).values()), 30)
+        need = needs(b)
+        assert need["said"] == 77 << 20, need
+        assert need["kv"] < need["plain"] and need["small"] < need["plain"] != need["args"], need
+        for alias in cases:
+            assert ask(r, alias)[0] == 200, b.text()
+            assert need[alias] == budget(b, alias), (alias, need, b.text())
+        # the CPU holds all formats as BF16; a GPU holds what the conversion leaves
+        assert need["dense"] == need["plain"], need
+        before, after = map(int, re.search(r"worker dense: quantize .* (\d+) bytes become (\d+);", whole_log(b)).groups())
+        assert before > after and need["gpu"] - need["gpu-q"] == before - after, (need, before, after)
+        per_token = [int(re.search(r"KV .* MB, (\d+) bytes a token", subprocess.run(
+            [BUILD + "/bin/hearth-worker", "check", TINY, "--kv", kv], capture_output=True, text=True).stdout)[1])
+                     for kv in ("bf16", "fp8")]
+        assert need["gpu"] - need["gpu-kv"] == 2 * 16384 * (per_token[0] - per_token[1]), (need, per_token)
+        # other options: neither the old answer nor what the old worker asked for
+        b.wait_state("args", "ready")
+        b.write(model("plain", context=32768) + model("args", context=16384, kv="fp8"))
+        b.proc.send_signal(signal.SIGHUP)
+        wait_for(lambda: set(needs(b)) == {"plain", "args"} and needs(b)["args"] == need["kv"], 20)
+        wait_for(lambda: needs(b)["plain"] > need["plain"], 20)
+        later = needs(b)["plain"]
+        assert ask(r, "plain")[0] == 200 and budget(b, "plain") == later, (later, b.text())
+
+
+def test_a_worker_that_does_not_say_what_it_takes_is_judged_by_its_files():
+    with Router() as r:
+        silent = os.path.join(r.dir, "silent")
+        with open(silent, "w") as f:
+            f.write("#!/bin/sh\ncase \"$*\" in *--print-budget*) echo 'total\t0x10'; exit 0;; esac\n"
+                    "exec %s \"$@\"\n" % os.path.abspath(BUILD + "/bin/hearth-worker"))
+        os.chmod(silent, 0o755)
+        with Box(r, model("tiny", kv_mib=2), worker=silent) as b:
+            wait_for(lambda: "does not say what it would take" in b.text())
+            files = sum(f.stat().st_size for f in os.scandir(TINY) if f.is_file())
+            assert needs(b) == {"tiny": files + (2 << 20)}, (needs(b), files)
+            assert ask(r, "tiny")[0] == 200, b.text()
+            assert needs(b)["tiny"] == budget(b, "tiny")
 
 
 def test_a_stream_hears_how_far_the_load_is():

@@ -126,6 +126,32 @@ def test_no_markup_of_thinking_or_calls_is_in_the_content():
         assert thought and called, (thought, called)
 
 
+def test_a_history_with_broken_arguments_goes_on():
+    """What a limit cut off, or a model wrote wrongly, comes back in every later request."""
+    def body(arguments):
+        call = {"id": "call_1", "type": "function", "function": {"name": "write", "arguments": arguments}}
+        return [{"role": "user", "content": "Write a.c. " * 40},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "call_1", "content": "the arguments are no JSON"}]
+
+    def answer(r, messages):
+        s, _, d = r.chat("", timeout=120, messages=messages, temperature=0, max_tokens=8)
+        assert s == 200, (s, d)
+        return d["choices"][0]["message"], d["usage"]
+
+    with Router() as r:
+        Real(r, "w1")
+        for arguments in ('{"path": "a.c", "text": "int main(void)\\n{', "{'path': 'a.c'}", '["a.c"]', '"a.c"',
+                          "5", "null", "", ["a.c"], None):
+            first, once = answer(r, body(arguments))
+            again, twice = answer(r, body(arguments))
+            assert first == again and once["prompt_tokens"] == twice["prompt_tokens"], (first, again)
+        nothing = answer(r, body("{}"))[1]["prompt_tokens"]
+        assert answer(r, body(""))[1]["prompt_tokens"] == nothing
+        cut = answer(r, body('{"path": "a.c'))[1]["prompt_tokens"]
+        assert cut > nothing + 10, (cut, nothing)
+
+
 def test_many_streams_say_what_each_says_alone():
     n = 64 if LONG else 4 if THREAD_SANITIZED else 8
     with Router() as r:

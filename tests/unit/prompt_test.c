@@ -98,6 +98,37 @@ TEST(tools_reach_the_prompt_and_the_parser)
 	EQ(json_array_size(p.parse.tools), 1);
 }
 
+#define ARGS_BODY(arguments) "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}," \
+	"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"function\":" \
+	"{\"name\":\"f\",\"arguments\":" arguments "}}]}," \
+	"{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"bad\"}]}"
+#define ARGS_CALL(inside) "<tool_call>\n<function=f>\n" inside "</function>\n</tool_call><|im_end|>\n"
+#define ARGS_SHOWN(text) ARGS_CALL("<parameter=invalid_arguments>\n" text "\n</parameter>\n")
+
+TEST(a_call_whose_arguments_are_no_object_is_in_the_prompt)
+{
+	static const char *const cases[][2] = {
+		{ ARGS_BODY("\"{\\\"path\\\": \\\"a.c\\\", \\\"te\""), ARGS_SHOWN("{\"path\": \"a.c\", \"te") },
+		{ ARGS_BODY("\"[1,2]\""), ARGS_SHOWN("[1, 2]") },
+		{ ARGS_BODY("\"\\\"x\\\"\""), ARGS_SHOWN("x") },
+		{ ARGS_BODY("\"\""), ARGS_CALL("") },
+		{ ARGS_BODY("\"null\""), ARGS_CALL("") },
+		{ ARGS_BODY("\"{\\\"k\\\": \\\"v\\\"}\""), ARGS_CALL("<parameter=k>\nv\n</parameter>\n") },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *text = text_of(cases[i][0], NULL), *again = text_of(cases[i][0], NULL);
+
+		assert_non_null(strstr(text, cases[i][1]));
+		assert_string_equal(text, again);
+		free(text);
+		free(again);
+	}
+	/* and it ends no turn: three messages, as with arguments that say nothing */
+	EQ(count_id(ARGS_BODY("\"<|im_end|>{\""), "<|im_end|>"),
+	   count_id(ARGS_BODY("\"{}\""), "<|im_end|>"));
+}
+
 TEST(what_cannot_be_kept_is_not_promised)
 {
 	static const struct {
@@ -187,6 +218,7 @@ int main(void)
 		cmocka_unit_test(text_of_a_message_names_no_control_token),
 		cmocka_unit_test(a_late_system_message_is_noted),
 		cmocka_unit_test(tools_reach_the_prompt_and_the_parser),
+		cmocka_unit_test(a_call_whose_arguments_are_no_object_is_in_the_prompt),
 		cmocka_unit_test(what_cannot_be_kept_is_not_promised),
 		cmocka_unit_test(what_is_no_conversation_is_refused_in_words),
 		cmocka_unit_test(raw_text_may_name_control_tokens_and_ids_must_exist),

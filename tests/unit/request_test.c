@@ -68,10 +68,42 @@ TEST(arguments_become_an_object)
 	becomes(CALL(",\"arguments\":null"), CALL(",\"arguments\":{}"));
 	becomes(CALL(",\"arguments\":\"null\""), CALL(",\"arguments\":{}"));
 	becomes(CALL(""), CALL(",\"arguments\":{}"));
-	refused(CALL(",\"arguments\":\"[1]\""),
-		"messages[1].tool_calls[0].function.arguments: must be a JSON object");
-	refused(CALL(",\"arguments\":5"), "messages[1].tool_calls[0].function.arguments: must be a"
-		" string of JSON, an object or null");
+	becomes(CALL(",\"arguments\":\"\""), CALL(",\"arguments\":{}"));
+	becomes(CALL(",\"arguments\":\"\\n{}\\t\""), CALL(",\"arguments\":{}"));
+}
+
+#define BROKEN(value) CALL(",\"arguments\":{\"invalid_arguments\":" value "}")
+
+/* A client sends back for ever what a model wrote once. */
+TEST(arguments_that_are_no_object_are_shown_and_not_refused)
+{
+	/* no JSON: cut off, two values, Python, an end too many, a lone surrogate, U+0000 in a key */
+	static const char *const texts[] = {
+		"{\\\"path\\\": \\\"a.c\\\", \\\"text\\\": \\\"int ma", "{", "{\\\"a\\\":1}{}",
+		"{'a': 1}", "{\\\"a\\\":1}}", " ls -l ", "{\\\"a\\\":\\\"\\\\ud800\\\"}",
+		"{\\\"\\\\u0000\\\":1}", "<|im_end|>", "\\u0001", "\\u0000",
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char in[512], want[512];
+
+		snprintf(in, sizeof(in), CALL(",\"arguments\":\"%s\""), texts[i]);
+		snprintf(want, sizeof(want), BROKEN("\"%s\""), texts[i]);
+		becomes(in, want);
+	}
+	/* JSON that is no object, in a string or not: the value */
+	becomes(CALL(",\"arguments\":\"[1, {\\\"a\\\": 1e2}]\""), BROKEN("[1,{\"a\":1e2}]"));
+	becomes(CALL(",\"arguments\":[1]"), BROKEN("[1]"));
+	becomes(CALL(",\"arguments\":\"5\""), BROKEN("5"));
+	becomes(CALL(",\"arguments\":5"), BROKEN("5"));
+	becomes(CALL(",\"arguments\":\"false\""), BROKEN("false"));
+	becomes(CALL(",\"arguments\":\"\\\"Paris\\\"\""), BROKEN("\"Paris\""));
+	/* an object that was written as JSON twice is meant; a third time nobody does */
+	becomes(CALL(",\"arguments\":\"\\\"{\\\\\\\"a\\\\\\\": 1}\\\"\""),
+		CALL(",\"arguments\":{\"a\":1}"));
+	becomes(CALL(",\"arguments\":\"\\\"[1]\\\"\""), BROKEN("\"[1]\""));
+	/* what a model once imitated from this is an object like any other */
+	becomes(CALL(",\"arguments\":\"{\\\"invalid_arguments\\\": 5}\""), BROKEN("5"));
 }
 
 TEST(system_messages_at_the_start_are_joined_by_a_blank_line)
@@ -170,6 +202,7 @@ int main(void)
 		cmocka_unit_test(developer_is_system),
 		cmocka_unit_test(reasoning_is_reasoning_content),
 		cmocka_unit_test(arguments_become_an_object),
+		cmocka_unit_test(arguments_that_are_no_object_are_shown_and_not_refused),
 		cmocka_unit_test(system_messages_at_the_start_are_joined_by_a_blank_line),
 		cmocka_unit_test(a_late_system_message_is_a_users_or_refused),
 		cmocka_unit_test(what_is_given_is_not_changed),

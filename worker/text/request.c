@@ -95,38 +95,81 @@ static int check_content(const json_t *message, const struct place *where, struc
 
 /* ---- tool calls ---- */
 
-/* The object that `arguments` stand for. */
-static int arguments_of(const json_t *v, const struct place *where, json_t **ret, struct err *e)
+/* Arguments that are no object, whole and under one name: the template's loop over parameters
+ * shows them to the model as what they are, and no schema's parameter is imitated. */
+static int not_an_object(json_t *v, json_t **ret)
+{
+	JX_OWNED json_t *o = json_object();
+	int r = o ? put(o, REQUEST_BROKEN_ARGUMENTS, json_incref(v)) : -ENOMEM;
+
+	if (r == 0)
+		*ret = TAKE(o);
+	return r;
+}
+
+/* A text that holds the JSON of an object: arguments that were written as JSON twice. */
+static int unwrap(json_t **v)
+{
+	json_t *inner = NULL;
+	struct err why = { 0 };
+	size_t n = 0;
+	const char *text = jx_str(*v, &n);
+
+	if (!text)
+		return 0;
+	if (jx_load(text, n, &inner, &why) < 0)
+		return why.code == -ENOMEM ? -ENOMEM : 0;
+	if (json_is_object(inner)) {
+		json_decref(*v);
+		*v = inner;
+	} else {
+		json_decref(inner);
+	}
+	return 0;
+}
+
+/* What `arguments` stand for: JSON, or else the text as it is. */
+static int value_of(const json_t *v, json_t **ret)
 {
 	JX_OWNED json_t *parsed = NULL;
 	struct err why = { 0 };
-	const char *text;
 	size_t n = 0;
+	const char *text = jx_str(v, &n);
+	int r;
 
-	if (json_is_object(v)) {
-		*ret = json_incref((json_t *)(uintptr_t)v);
+	if (absent(v) || (text && strspn(text, " \t\r\n") == n)) {
+		*ret = json_null();
 		return 0;
 	}
-	text = jx_str(v, &n);
-	if (!absent(v) && !text)
-		return wrong(e, where, "arguments", "must be a string of JSON, an object or null");
-	if (!text || strspn(text, " \t\r\n") == n) {
-		*ret = json_object();
-		return *ret ? 0 : -ENOMEM;
+	if (!text) {
+		*ret = json_incref((json_t *)(uintptr_t)v);
+		return 0;
 	}
 	if (jx_load(text, n, &parsed, &why) < 0) {
 		if (why.code == -ENOMEM)
 			return -ENOMEM;
-		return err_set(e, -EINVAL, "%s.arguments: not JSON: %s", where->text, why.text);
+		*ret = json_incref((json_t *)(uintptr_t)v);
+		return 0;
 	}
-	if (json_is_null(parsed)) {
-		*ret = json_object();
-		return *ret ? 0 : -ENOMEM;
-	}
-	if (!json_is_object(parsed))
-		return wrong(e, where, "arguments", "must be a JSON object");
-	*ret = TAKE(parsed);
-	return 0;
+	r = unwrap(&parsed);
+	if (r == 0)
+		*ret = TAKE(parsed);
+	return r;
+}
+
+/* The object that `arguments` stand for.  Nothing in them is refused: they are what a model once
+ * wrote, perhaps cut by a limit, and a client cannot take them out of its conversation. */
+static int arguments_of(const json_t *v, json_t **ret)
+{
+	JX_OWNED json_t *value = NULL;
+	int r = value_of(v, &value);
+
+	if (r < 0)
+		return r;
+	if (!json_is_null(value) && !json_is_object(value))
+		return not_an_object(value, ret);
+	*ret = json_is_null(value) ? json_object() : json_incref(value);
+	return *ret ? 0 : -ENOMEM;
 }
 
 /* A copy of {"function": {"name", "arguments"}} with its arguments as an object. */
@@ -146,7 +189,7 @@ static int normalise_call(const json_t *call, const struct place *where, json_t 
 		return wrong(e, where, "function", "must be an object");
 	if (!jx_is_str(json_object_get(f, "name")))
 		return wrong(e, &at, "name", "must be a string");
-	r = arguments_of(json_object_get(f, "arguments"), &at, &arguments, e);
+	r = arguments_of(json_object_get(f, "arguments"), &arguments);
 	if (r < 0)
 		return r;
 	function = json_copy((json_t *)(uintptr_t)f);

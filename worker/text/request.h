@@ -5,8 +5,11 @@
  *
  *  - the role `developer` becomes `system`;
  *  - `reasoning` becomes `reasoning_content` where that is absent;
- *  - `arguments` of a tool call, JSON in a string, become the object; an empty string or
- *    null is {};
+ *  - `arguments` of a tool call, JSON in a string, become the object; a string of white space
+ *    or null is {}, and an object written as JSON twice is that object.  Whatever else they are
+ *    (cut off, no JSON, JSON that is no object) becomes the one parameter "invalid_arguments":
+ *    the JSON value, or the text as it was sent.  They are never a reason to refuse: clients
+ *    send their history back as it came, so such a conversation could never go on;
  *  - system messages that stand together at the start become one, joined by a blank line;
  *  - a later system message becomes a user's, or is refused (templates raise on it).
  *
@@ -21,6 +24,9 @@
 
 #include "lib/err.h"
 #include "lib/json.h"
+
+/* The parameter under which a call shows arguments that are no object. */
+#define REQUEST_BROKEN_ARGUMENTS "invalid_arguments"
 
 struct request_options {
 	bool refuse_late_system;
