@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/program.h"
 #include "lib/log.h"
 #include "lib/own.h"
 
@@ -49,63 +49,20 @@ int estimate_parse(const char *text, uint64_t *ret)
 
 /* ---- the process --------------------------------------------------------------------- */
 
-/* Ours without what tells a program that a service manager or the journal listens. */
-static char **make_env(void)
-{
-	size_t n = 0, k = 0;
-	char **env;
-
-	while (environ[n])
-		n++;
-	env = calloc(n + 1, sizeof(*env));
-	for (size_t i = 0; env && i < n; i++)
-		if (strncmp(environ[i], "NOTIFY_SOCKET=", 14) && strncmp(environ[i], "JOURNAL_STREAM=", 15))
-			env[k++] = environ[i];
-	return env;
-}
-
-static int run(char **argv, int out)
-{
-	const short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP;
-	CLEANUP(freep) char **env = make_env();
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	pid_t pid;
-	int r;
-
-	if (!env)
-		return -ENOMEM;
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, flags);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_adddup2(&files, out, 1);
-	posix_spawn_file_actions_addclosefrom_np(&files, 3);
-	r = posix_spawn(&pid, argv[0], &files, &attr, argv, env);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	return r ? -r : pid;
-}
-
 static int run_worker(const struct box_conf *b, const struct model_conf *m, int out)
 {
 	static char print[] = "--print-budget";
 	CLEANUP(freep) char **words = model_conf_argv(b, m);
+	CLEANUP(freep) char **env = program_env(NULL);
 	char *argv[MODEL_MAX_ARGS + 3] = { b->worker };
 	size_t n = 0;
 
-	if (!words)
+	if (!words || !env)
 		return -ENOMEM;
 	for (; words[n]; n++)
 		argv[n + 1] = words[n];
 	argv[n + 1] = print;
-	return run(argv, out);
+	return program_run(argv, env, out, -1);
 }
 
 static void forget(struct estimate *s)
@@ -121,7 +78,6 @@ static void forget(struct estimate *s)
 	s->pid = 0;
 	s->pidfd = s->out = -1;
 }
-
 
 /* ---- its answer -------------------------------------------------------------------- */
 

@@ -14,6 +14,7 @@ liblife_a_SOURCES = \
 	daemon/report.c daemon/report.h \
 	daemon/runner.c daemon/runner.h \
 	daemon/scrape.c daemon/scrape.h daemon/scrape_head.c daemon/scrape_head.h \
+	daemon/program.c daemon/program.h \
 	daemon/spawn.c \
 	daemon/unit_facts.c daemon/unit_facts.h \
 	daemon/telemetry.c daemon/telemetry.h \

@@ -8,7 +8,6 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -17,6 +16,7 @@
 
 #include "daemon/notify.h"
 #include "daemon/pid_file.h"
+#include "daemon/program.h"
 #include "daemon/runner.h"
 #include "daemon/worker_log.h"
 #include "lib/log.h"
@@ -171,73 +171,23 @@ static struct child *child_new(struct spawn *s, const char *alias, uint32_t inst
 	return c;
 }
 
-/* The environment with our NOTIFY_SOCKET and without what systemd told us about ourselves. */
-static char **make_env(const struct spawn *s)
-{
-	static const char *const ours[] = { "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "MAINPID=",
-					    "JOURNAL_STREAM=", "INVOCATION_ID=" };
-	size_t n = 0, k = 0;
-	char **env, *socket;
-
-	while (environ[n])
-		n++;
-	env = calloc(n + 2, sizeof(*env));
-	if (!env || asprintf(&socket, "NOTIFY_SOCKET=%s", notify_path(s->notify)) < 0) {
-		free(env);
-		return NULL;
-	}
-	env[k++] = socket;
-	for (size_t i = 0; i < n; i++) {
-		bool skip = false;
-
-		for (size_t j = 0; j < sizeof(ours) / sizeof(*ours); j++)
-			skip = skip || !strncmp(environ[i], ours[j], strlen(ours[j]));
-		if (!skip)
-			env[k++] = environ[i];
-	}
-	return env;
-}
-
-static int run(const char *program, char **argv, char **env, int out)
-{
-	const short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	pid_t pid;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, flags);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&files, out, 1);
-	posix_spawn_file_actions_adddup2(&files, out, 2);
-	posix_spawn_file_actions_addclosefrom_np(&files, 3);
-	r = posix_spawn(&pid, program, &files, &attr, argv, env);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	return r ? -r : pid;
-}
-
 /* argv without a program's name before it. */
 static int run_worker(struct spawn *s, const struct box_conf *b, const struct model_conf *m,
 		      int out)
 {
 	CLEANUP(freep) char **words = model_conf_argv(b, m);
-	CLEANUP(freep) char **env = make_env(s);
-	CLEANUP(freep) char *socket = env ? env[0] : NULL;
+	CLEANUP(freep) char *socket = NULL;
+	CLEANUP(freep) char **env = NULL;
 	char *argv[MODEL_MAX_ARGS + 1] = { b->worker };
 
+	if (asprintf(&socket, "NOTIFY_SOCKET=%s", notify_path(s->notify)) < 0)
+		socket = NULL;
+	env = socket ? program_env(socket) : NULL;
 	if (!words || !env)
 		return -ENOMEM;
 	for (size_t i = 0; words[i]; i++)
 		argv[i + 1] = words[i];
-	return run(b->worker, argv, env, out);
+	return program_run(argv, env, out, out);
 }
 
 /* A child that cannot be watched is not kept. */

@@ -1,9 +1,12 @@
 /* serve_main.c - hearth-worker serve: the start-up sequence, top to bottom. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -279,12 +282,29 @@ static int print_generated(const struct serve_args *a)
 	return 0;
 }
 
+/* hearthd runs as root and asks this: files from outside are looked at without its capabilities, and
+ * without its place at the end of the kernel's list of whom to kill. */
+static void give_up_rights(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	CLEANUP(closep) int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char sign;
+
+	if (fd >= 0 && read(fd, &sign, 1) == 1 && sign == '-' && pwrite(fd, "0", 1, 0) != 1)
+		log_debug("oom_score_adj: %m");
+	if (syscall(SYS_capset, &head, none) < 0)
+		log_debug("capset: %m");
+}
+
 /* hearthd reads it: a name, a tab and a number a line. */
 static int print_budget(const struct serve_args *a, struct err *e)
 {
 	struct load_budget b;
-	int r = load_estimate(&a->load, &b, e);
+	int r;
 
+	give_up_rights();
+	r = load_estimate(&a->load, &b, e);
 	if (r < 0) {
 		log_error("hearth-worker serve: %s", e->text);
 		return r;
