@@ -1,18 +1,6 @@
 /* decode_matmul.cu - checks, the choice of a form, and the narrow form's launches. */
 #include "kernels/cuda/decode_narrow.cuh"
 
-int device_sms(void)
-{
-	static int sms;		/* of device 0 of this process: a worker has one */
-	int device;
-
-	if (!sms && (cudaGetDevice(&device) != cudaSuccess ||
-		     cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) !=
-			     cudaSuccess))
-		sms = 0;
-	return sms;
-}
-
 static bool aligned16(const void *p)
 {
 	return p && !((uintptr_t)p % 16);

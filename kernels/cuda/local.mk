@@ -41,6 +41,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \
 	kernels/cuda/gdn_step.cu \
+	kernels/cuda/launch.cu \
 	kernels/cuda/pack.c \
 	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \
