@@ -18,7 +18,7 @@ EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/pre
 	kernels/cuda/sample_keys.cuh
 
 .cu.o:
-	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(NVCC) -I$(top_srcdir) -I$(top_builddir) $(NVCCFLAGS) -MD -MP -MF $@.d -c -o $@ $<
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(NVCC) -I$(top_srcdir) -I$(top_builddir) $(XXHASH_CFLAGS) $(NVCCFLAGS) -MD -MP -MF $@.d -c -o $@ $<
 
 if CUDA
 noinst_LIBRARIES += libcudakernels.a
