@@ -39,7 +39,7 @@ TESTS += tests/unit/kv_codes_test
 tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # Measure; not tests.
-EXTRA_DIST += bench/cuda/replay.cuh
+EXTRA_DIST += bench/cuda/given_list.h bench/cuda/replay.cuh
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)
