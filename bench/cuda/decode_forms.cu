@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "bench/cuda/given_list.h"
 #include "bench/cuda/replay.cuh"
 #include "kernels/cuda/decode_matmul_int.cuh"
 
@@ -106,7 +107,6 @@ static void experts(const char *what, enum matmul_format f, uint32_t n, uint32_t
 	for (int i = 0; i < LAUNCHES; i++) {
 		std::vector<uint32_t> ids, all(EXPERTS);
 		bool hit[EXPERTS] = {};
-		uint32_t *d_ids;
 		void *list;
 
 		for (uint32_t e = 0; e < EXPERTS; e++)
@@ -118,13 +118,9 @@ static void experts(const char *what, enum matmul_format f, uint32_t n, uint32_t
 				hit[all[s]] = true;
 			}
 		distinct += std::count(hit, hit + EXPERTS, true) / (double)LAUNCHES;
-		CUDA(cudaMalloc(&d_ids, ids.size() * 4));
-		CUDA(cudaMemcpy(d_ids, ids.data(), ids.size() * 4, cudaMemcpyHostToDevice));
 		CUDA(cudaMalloc(&list, expert_list_bytes(rows, SLOTS, EXPERTS)));
 		lists[i] = expert_list_at(list, rows, SLOTS, EXPERTS);
-		if (expert_list_build(d_ids, rows, SLOTS, EXPERTS, &lists[i], stream))
-			exit(1);
-		mem.push_back(d_ids);
+		CUDA(given_list(ids, EXPERTS, &lists[i]));
 		mem.push_back(list);
 	}
 	a.row_scale = f == MATMUL_BF16 ? NULL : scales;

@@ -17,6 +17,7 @@
 
 #include <string>
 
+#include "bench/cuda/given_list.h"
 #include "bench/cuda/replay.cuh"
 #include "kernels/cuda/decode_wide.cuh"
 
@@ -355,7 +356,6 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 	struct cell c = {};
 	std::vector<uint32_t> ids;
 	double distinct = 0;
-	uint32_t *d_ids[ROUTINGS];
 	void *mem[ROUTINGS];
 
 	if (skipped(what, f, rows))
@@ -368,12 +368,9 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 		for (uint32_t e : ids)
 			hit[e] = true;
 		distinct += std::count(hit, hit + EXPERTS, true) / (double)ROUTINGS;
-		CUDA(cudaMalloc(&d_ids[i], ids.size() * 4));
-		CUDA(cudaMemcpy(d_ids[i], ids.data(), ids.size() * 4, cudaMemcpyHostToDevice));
 		CUDA(cudaMalloc(&mem[i], expert_list_bytes(rows, SLOTS, EXPERTS)));
 		lists[i] = expert_list_at(mem[i], rows, SLOTS, EXPERTS);
-		if (expert_list_build(d_ids[i], rows, SLOTS, EXPERTS, &lists[i], stream))
-			exit(1);
+		CUDA(given_list(ids, EXPERTS, &lists[i]));
 	}
 	a.x = x_all;
 	a.y = (float *)y_all;
@@ -409,21 +406,16 @@ static void experts_cell(const char *what, enum matmul_format f, uint32_t n, uin
 	c.free_name = "read";
 	cell_print(&c);
 	if (per_slot && f == MATMUL_BF16) {
-		double build = time_launches(ROUTINGS, [&](int i) {
-			return expert_list_build(d_ids[i], rows, SLOTS, EXPERTS, &lists[i], stream);
-		});
 		struct experts_combine_args m = {
 			(float *)y_all, (float *)x_all, x_all, y_all + (64 << 20), rows, SLOTS, n};
 		double combine =
 			time_launches(ROUTINGS, [&](int) { return experts_combine(&m, stream); });
 
-		fprintf(stderr, "rows %u: %.1f experts hit; list %.2f us, combination %.2f us\n",
-			rows, distinct, build * 1e6, combine * 1e6);
+		fprintf(stderr, "rows %u: %.1f experts hit; combination %.2f us\n", rows, distinct,
+			combine * 1e6);
 	}
-	for (int i = 0; i < ROUTINGS; i++) {
-		CUDA(cudaFree(d_ids[i]));
-		CUDA(cudaFree(mem[i]));
-	}
+	for (void *m : mem)
+		CUDA(cudaFree(m));
 }
 
 static void say(const char *command)

@@ -290,20 +290,6 @@ int launch_turn(attn_prefill_args a, uint32_t first, uint32_t n, bool hopper, cu
 			    0, 1, stream, a);
 }
 
-/* Answers 10 * major + minor of the current device, 0 when there is none. */
-int chip(void)
-{
-	int device, major, minor;
-
-	if (cudaGetDevice(&device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
-		    cudaSuccess ||
-	    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) !=
-		    cudaSuccess)
-		return 0;
-	return 10 * major + minor;
-}
-
 uint32_t slots_for(uint32_t pos)
 {
 	const uint32_t n = attn_prefill_segments(pos);
@@ -366,7 +352,7 @@ uint32_t attn_prefill_tiles(const struct attn_run *runs, uint32_t n_runs, uint32
 
 int attn_prefill(const struct attn_prefill_args *a, void *stream)
 {
-	const bool hopper = chip() == 90;
+	const bool hopper = device_major() == 9;
 
 	if (!a->n_tiles || !a->kv_heads || !a->q_heads || a->q_heads % a->kv_heads ||
 	    a->q_heads / a->kv_heads > ATTN_MAX_GROUP || a->ld % 8 ||

@@ -98,7 +98,7 @@ int attn_prefill_in(const struct attn_prefill_in_args *a, void *stream);
 
 /* Two kernels, each its own numeric class; the chip chooses, never the batch. */
 enum attn_prefill_form {
-	ATTN_FORM_CHIP,		/* wgmma on compute capability 9.0, mma elsewhere */
+	ATTN_FORM_CHIP,		/* wgmma on compute capability 9.x, mma elsewhere */
 	ATTN_FORM_MMA,		/* mma.sync, 96 KB of shared memory: everywhere */
 	ATTN_FORM_WGMMA,	/* 193 KB, compute capability 9.0 only */
 };

@@ -1,18 +1,6 @@
 /* decode_matmul.cu - checks, the choice of a form, and the narrow form's launches. */
 #include "kernels/cuda/decode_narrow.cuh"
 
-int device_sms(void)
-{
-	static int sms;		/* of device 0 of this process: a worker has one */
-	int device;
-
-	if (!sms && (cudaGetDevice(&device) != cudaSuccess ||
-		     cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) !=
-			     cudaSuccess))
-		sms = 0;
-	return sms;
-}
-
 static bool aligned16(const void *p)
 {
 	return p && !((uintptr_t)p % 16);
@@ -101,6 +89,18 @@ static size_t narrow_shared(const struct matmul_params *p, int nt)
 	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
 }
 
+/* Lets `kernel` be launched with `shared` bytes beside the `fixed` ones that it declares.  What is
+ * more than 48 KB has to be asked for. */
+template <typename Kernel> static int allow_shared(Kernel kernel, size_t shared, size_t fixed)
+{
+	if (shared + fixed > SHARED_MAX)
+		return -EINVAL;
+	if (shared + fixed <= 48 * 1024)
+		return 0;
+	return cuda_code(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+					      (int)shared));
+}
+
 template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, int BLOCKS, bool SPLIT = false>
 static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream_t stream)
 {
@@ -110,13 +110,10 @@ static int narrow_launch(struct matmul_params p, uint32_t most_items, cudaStream
 	 * queues, which is only slower. */
 	const uint32_t blocks =
 		min(most_items, (uint32_t)(device_sms() * BLOCKS) / p.k_blocks) * p.k_blocks;
+	const int rc = allow_shared(kernel, shared, 0);
 
-	if (shared > SHARED_MAX)
-		return -EINVAL;
-	if (shared > 48 * 1024 &&
-	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)shared) != cudaSuccess)
-		return -ENODEV;
+	if (rc)
+		return rc;
 	if (!blocks)
 		return -ENODEV;
 	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, p.k_blocks, stream,
@@ -154,13 +151,10 @@ static int narrow_columns_launch(const struct matmul_params *p, cudaStream_t str
 {
 	auto kernel = narrow_columns_kernel<MATMUL_BF16>;
 	const size_t shared = narrow_shared(p, 1);
+	const int rc = allow_shared(kernel, shared, 0);
 
-	if (shared > SHARED_MAX)
-		return -EINVAL;
-	if (shared > 48 * 1024 &&
-	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)shared) != cudaSuccess)
-		return -ENODEV;
+	if (rc)
+		return rc;
 	return chain_launch(kernel, dim3(p->groups, (p->n_cols + 7) / 8), NARROW_WARPS * WARP,
 			    shared, 1, stream, *p);
 }
@@ -174,14 +168,11 @@ static int narrow_choice_launch(const struct matmul_params *p, const struct rout
 	auto kernel = narrow_choice_kernel<F, BLOCKS>;
 	const size_t shared = narrow_shared(p, 1);
 	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * BLOCKS);
+	const int rc = allow_shared(kernel, shared, sizeof(struct few_list));
 
-	if (shared + sizeof(struct few_list) > SHARED_MAX)
-		return -EINVAL;
+	if (rc)
+		return rc;
 	if (!blocks)
-		return -ENODEV;
-	if (shared + sizeof(struct few_list) > 48 * 1024 &&
-	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)shared) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(kernel, dim3(blocks), NARROW_WARPS * WARP, shared, 1, stream, *p,
 			    *choice);
@@ -223,19 +214,16 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 		     fixed = sizeof...(more) ? sizeof(struct few_list) : 0,
 		     q_bytes = packed_bytes(&q, F2);
 	const uint32_t places = (uint32_t)device_sms() * 2;
+	const int rc = allow_shared(kernel, shared, fixed);
 	uint32_t q_blocks = q.groups;
 
-	if (shared + fixed > SHARED_MAX)
-		return -EINVAL;
+	if (rc)
+		return rc;
 	if (!places)
 		return -ENODEV;
 	if (p_items + q_blocks > places)
 		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
 	p_items = min(p_items, places - q_blocks);
-	if (shared + fixed > 48 * 1024 &&
-	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 (int)shared) != cudaSuccess)
-		return -ENODEV;
 	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
 			    stream, p, q, p_items, more...);
 }

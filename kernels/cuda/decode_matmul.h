@@ -81,7 +81,7 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 /* ---- experts ----------------------------------------------------------------- */
 
 /* A pair is (row, slot): pair = row * n_slots + slot.  The list groups pairs by expert,
- * inside an expert in increasing order, and is built on the device. */
+ * inside an expert in increasing order, and is made by route.h. */
 struct expert_list {
 	uint32_t *n_active;	/* [1] experts with at least one pair */
 	uint32_t *active;	/* [n_experts] their ids, increasing; the first n_active count */
@@ -91,10 +91,6 @@ struct expert_list {
 /* Lays a list out in device memory of expert_list_bytes(), 16-byte aligned. */
 size_t expert_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
 struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
-
-/* ids: device, [n_rows][n_slots], different within a row; ids >= n_experts are left out. */
-int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
-		      const struct expert_list *list, void *stream);
 
 struct route_args;	/* route.h */
 

@@ -44,9 +44,6 @@ static inline int cuda_code(cudaError_t e)
 	return e == cudaSuccess ? 0 : -ENODEV;
 }
 
-/* Multiprocessors of the current device; 0 when there is none. */
-int device_sms(void);
-
 /* Adds slice sums in the order of docs/numerics.md; -0 is the neutral start. */
 static __device__ __forceinline__ float fold(float total, float slice)
 {

@@ -100,6 +100,39 @@ stage_load(const struct matmul_params &p, const struct wide_place &at, const __n
 	}
 }
 
+/* Adds a stage of x times the units' steps of it; what a unit has done with is asked for anew, for
+ * the slice at `from`, where there is `more`. */
+template <enum matmul_format F, int MT, int NT>
+static __device__ __forceinline__ void
+wide_multiply(struct unit<F> (&w)[MT], const uint4 *stage, int quarter, const uint4 *const (&from)[MT],
+	      int lane, bool more, float (&sum)[MT][NT][4])
+{
+#pragma unroll
+	for (int j = 0; j < 2; j++) {
+		uint4 b[NT];
+
+		keep_order();
+#pragma unroll
+		for (int t = 0; t < NT; t++)
+			b[t] = stage[lane + (t * 2 + j) * 32];
+#pragma unroll
+		for (int odd = 0; odd < 2; odd++) {
+			const int step = quarter * 4 + j * 2 + odd;
+
+#pragma unroll
+			for (int m = 0; m < MT; m++) {
+				struct frag f = w[m].frag_of(step);
+
+#pragma unroll
+				for (int t = 0; t < NT; t++)
+					mma(sum[m][t], &f, odd ? b[t].z : b[t].x,
+					    odd ? b[t].w : b[t].y);
+				w[m].refill(step, from[m], lane, more);
+			}
+		}
+	}
+}
+
 /* Walks the slices of one warp.  done(slice, sums) gets each slice's sums.  FOLD false lets the
  * tensor core carry one sum through all of them. */
 template <enum matmul_format F, int MT, int NT, bool FOLD, class Done>
@@ -151,7 +184,6 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 		}
 #pragma unroll
 		for (int quarter = 0; quarter < WIDE_STAGES; quarter++) {
-			const uint4 *x = stages + quarter * stage_uint4<NT> + lane;
 			/* Three ahead: the last of this slice, or the ones before of the next. */
 			const int to = (quarter + WIDE_STAGES - 1) % WIDE_STAGES;
 
@@ -164,30 +196,8 @@ wide_walk(const struct matmul_params &p, const struct wide_place &at, uint4 *sta
 							       MATMUL_SLICE +
 						       to * WIDE_STAGE_K);
 			__pipeline_commit();
-#pragma unroll
-			for (int j = 0; j < 2; j++) {
-				uint4 b[NT];
-
-				keep_order();
-#pragma unroll
-				for (int t = 0; t < NT; t++)
-					b[t] = x[(t * 2 + j) * 32];
-#pragma unroll
-				for (int odd = 0; odd < 2; odd++) {
-					const int step = quarter * 4 + j * 2 + odd;
-
-#pragma unroll
-					for (int m = 0; m < MT; m++) {
-						struct frag f = w[m].frag_of(step);
-
-#pragma unroll
-						for (int t = 0; t < NT; t++)
-							mma(sum[m][t], &f, odd ? b[t].z : b[t].x,
-							    odd ? b[t].w : b[t].y);
-						w[m].refill(step, from[m], lane, more);
-					}
-				}
-			}
+			wide_multiply(w, stages + quarter * stage_uint4<NT>, quarter, from,
+				      lane, more, sum);
 			if constexpr (unit<F>::scaled_halves)
 				if (quarter % 2)
 #pragma unroll

@@ -1,13 +1,6 @@
-/* expert_list.cu - who goes to which expert, and the sum of what came back. */
-#include "kernels/cuda/expert_list.cuh"
-
-__global__ void __launch_bounds__(LIST_THREADS)
-	list_kernel(const __grid_constant__ struct list_params p, const uint32_t *ids)
-{
-	chain_wait();
-	chain_release();
-	list_block(p, ids);
-}
+/* expert_list.cu - where the list of who goes to which expert lies (route.cu makes it), and the sum
+ * of what came back. */
+#include "kernels/cuda/decode_matmul_int.cuh"
 
 static size_t list_align(size_t bytes)
 {
@@ -35,17 +28,6 @@ struct expert_list expert_list_at(void *mem, uint32_t n_rows, uint32_t n_slots, 
 	at += list_align(4 * ((size_t)n_experts + 1));
 	list.pair = (uint32_t *)at;
 	return list;
-}
-
-int expert_list_build(const uint32_t *ids, uint32_t n_rows, uint32_t n_slots, uint32_t n_experts,
-		      const struct expert_list *list, void *stream)
-{
-	struct list_params p = { n_rows * n_slots, n_experts, *list };
-
-	if (!ids || !n_rows || n_rows > MATMUL_MAX_ROWS || !n_slots || n_slots > 16 || !n_experts ||
-	    n_experts > MATMUL_MAX_EXPERTS)
-		return -EINVAL;
-	return chain_launch(list_kernel, dim3(1), LIST_THREADS, 0, 1, (cudaStream_t)stream, p, ids);
 }
 
 /* ---- the sum over slots ------------------------------------------------------ */

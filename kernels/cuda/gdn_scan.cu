@@ -78,11 +78,9 @@ static_assert(sizeof(shared) <= 99 * 1024, "every GPU that Hearth is for has 99 
 
 int scan(const struct gdn_prefill_args *a, cudaStream_t stream)
 {
-	int device, major;
+	const int major = device_major();
 
-	if (cudaGetDevice(&device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
-		    cudaSuccess ||
+	if (!major ||
 	    cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 sizeof(shared)) != cudaSuccess)
 		return -ENODEV;

@@ -20,6 +20,11 @@
 #include <errno.h>
 #include <stdint.h>
 
+/* Of the device that is current at the first call (a worker has one): its multiprocessors, and the
+ * major number of its compute capability, 9 on Hopper.  0 when there is none; then asked again. */
+int device_sms(void);
+int device_major(void);
+
 /* Until all kernels before this one have ended and their writes are seen. */
 static __device__ __forceinline__ void chain_wait(void)
 {

@@ -7,7 +7,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/decode_ring.cuh kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
-	kernels/cuda/expert_list.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh \
+	kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
@@ -18,7 +18,7 @@ EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/pre
 	kernels/cuda/sample_keys.cuh
 
 .cu.o:
-	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(NVCC) -I$(top_srcdir) -I$(top_builddir) $(NVCCFLAGS) -MD -MP -MF $@.d -c -o $@ $<
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(NVCC) -I$(top_srcdir) -I$(top_builddir) $(XXHASH_CFLAGS) $(NVCCFLAGS) -MD -MP -MF $@.d -c -o $@ $<
 
 if CUDA
 noinst_LIBRARIES += libcudakernels.a
@@ -41,6 +41,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/gdn_prepare.cu \
 	kernels/cuda/gdn_scan.cu \
 	kernels/cuda/gdn_step.cu \
+	kernels/cuda/launch.cu \
 	kernels/cuda/pack.c \
 	kernels/cuda/pass.cu \
 	kernels/cuda/plan.cu \

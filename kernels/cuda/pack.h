@@ -21,8 +21,9 @@
  *
  *	MATMUL_BF16   16 steps x 32 lanes x 16 bytes		 8,192 bytes a unit
  *	MATMUL_FP8     8 x 32 x 16 bytes, two steps a load; then	 4,112 bytes
- *		      four float32 scales, none of them 0: rows 0-7 with columns
- *		      0-127 and 128-255, rows 8-15 with the same
+ *		      four float32 scales: rows 0-7 with columns 0-127 and
+ *		      128-255, rows 8-15 with the same.  Finite; where one is 0
+ *		      it is +0 and the weights that it scales are +0
  *	MATMUL_NVFP4   4 x 32 x 16 bytes, four steps a load; then	 2,304 bytes
  *		      16 x 16 bytes of block scales
  *
@@ -61,7 +62,8 @@ size_t matmul_packed_bytes(enum matmul_format f, uint32_t n, uint32_t k);
 int matmul_pack_bf16(const uint16_t *w, uint32_t n, uint32_t k, void *ret_packed);
 
 /* w: [n, k] e4m3; scale: [ceil(n/128), ceil(k/128)] finite float32 multipliers
- * ("weight_scale_inv"; what 0 scales becomes zero weights); k a multiple of 16. */
+ * ("weight_scale_inv"; 0 and -0 become +0, with zero weights); k a multiple of 16.  -EINVAL, too,
+ * when a scale is infinite. */
 int matmul_pack_fp8(const uint8_t *w, const float *scale, uint32_t n, uint32_t k,
 		    void *ret_packed);
 

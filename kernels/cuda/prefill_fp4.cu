@@ -258,12 +258,7 @@ int fp4_launch(const matmul_params &p, const struct fp4_rows &rows, const expert
 
 bool prefill_fp4_here(void)
 {
-	int device, major = 0;
-
-	return cudaGetDevice(&device) == cudaSuccess &&
-	       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-		       cudaSuccess &&
-	       major == 12;
+	return device_major() == 12;
 }
 
 int prefill_fp4_matmul(const struct decode_matmul_args *a, const struct fp4_rows *x, void *stream)

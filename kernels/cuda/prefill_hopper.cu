@@ -181,7 +181,8 @@ int launch(const matmul_params &p, const dense_work &w, cudaStream_t stream)
 {
 	const uint32_t clusters = min((uint32_t)device_sms() / CLUSTER, w.n_tiles);
 
-	if (cudaFuncSetAttribute(hopper_kernel<F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	if (!clusters ||
+	    cudaFuncSetAttribute(hopper_kernel<F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)SHARED_BYTES) != cudaSuccess)
 		return -ENODEV;
 	return chain_launch(hopper_kernel<F>, dim3(clusters * CLUSTER), HOPPER_THREADS,
@@ -192,14 +193,7 @@ int launch(const matmul_params &p, const dense_work &w, cudaStream_t stream)
 
 bool prefill_hopper_here(void)
 {
-	static int major;
-	int device;
-
-	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
-		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
-			       cudaSuccess))
-		major = 0;
-	return major == 9 && device_sms() >= CLUSTER;
+	return device_major() == 9;
 }
 
 int prefill_hopper(const struct matmul_params *p, enum matmul_format f, cudaStream_t stream)

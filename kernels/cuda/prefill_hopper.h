@@ -7,7 +7,8 @@
 #include "kernels/cuda/decode_matmul_int.cuh"
 #include "kernels/cuda/prefill_matmul.h"
 
-/* Whether the current device is one. */
+/* Whether the device is a Hopper, so that the kernels' Hopper code runs: this one, and those of
+ * prefill_matmul.cu, which have more stages there. */
 bool prefill_hopper_here(void);
 
 /* As prefill_matmul().  0, -EINVAL or -ENODEV; enqueues on `stream`. */

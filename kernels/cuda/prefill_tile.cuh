@@ -58,6 +58,8 @@ template <int C> struct sums {
 
 /* Which pairs or rows of x a block has. */
 struct tile_of_x {
+	/* Eight bytes a lane give the same y from here, too, and no spills (sm_90a, sm_120a); they
+	 * came with the blocks that stay (prefill_hopper.cuh), and nobody has timed them here. */
 	static constexpr bool WIDE_STORES = false;
 	const uint32_t *pair;	/* NULL: rows first .. first + n - 1 */
 	uint32_t first, n;

@@ -27,8 +27,10 @@ static inline encode_tiled *tensor_map_encoder(void)
 	return found;
 }
 
-/* dims: of each of the n axes, the contiguous one first; strides: bytes, of the others; box: what
- * one copy has of each.  0, -EINVAL or -ENODEV. */
+/* n: axes, 1 .. 3.  dims: of each, the contiguous one first; strides: bytes, of the others,
+ * multiples of 16; box: what one copy has of each.  at: device memory, 16-byte aligned, borrowed as
+ * long as the map, a value without an owner, is used.  0; -EINVAL: the encoder refuses it;
+ * -ENODEV: no driver that has one. */
 static inline int tensor_map_make(CUtensorMap *ret, const void *at, uint32_t n,
 				  const cuuint64_t *dims, const cuuint64_t *strides,
 				  const cuuint32_t *box)

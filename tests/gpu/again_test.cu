@@ -8,8 +8,7 @@
  *
  * Exits 77 without a GPU. */
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/route.h"
-#include "tests/gpu/gpu_test.h"
+#include "tests/gpu/step_args.h"
 
 static cudaStream_t stream;
 static uint32_t repeats = 1000;
@@ -72,15 +71,6 @@ static int again(const array<In> &in0, const array<In> &in1, array<In> &in, arra
 	return (int)std::count(differ.h.begin(), differ.h.end(), 1u);
 }
 
-static void fill_weights(enum matmul_format f, std::vector<uint32_t> &w)
-{
-	for (auto &v : w) {
-		const uint32_t bits = rng() << 16 ^ rng();
-
-		v = f == MATMUL_BF16 ? (bits & 0x83ff83ff) | 0x3c003c00 : bits & 0xbfbfbfbf;
-	}
-}
-
 /* One matrix at every form's numbers of rows. */
 static bool matrix(enum matmul_format f, uint32_t n, uint32_t k)
 {
@@ -96,15 +86,8 @@ static bool matrix(enum matmul_format f, uint32_t n, uint32_t k)
 		x0.fill_bf16();
 		x1.fill_bf16();
 		const int differ = again(x0, x1, x, y, [&] {
-			decode_matmul_args a = {};
+			const decode_matmul_args a = product_args(f, w.d, n, k, x.d, y.d, rows);
 
-			a.w = w.d;
-			a.x = x.d;
-			a.y = y.d;
-			a.n_rows = rows;
-			a.n = a.ldy = n;
-			a.k = a.ldx = k;
-			a.format = f;
 			return decode_matmul(&a, stream);
 		});
 
@@ -136,10 +119,9 @@ static void choices(void)
 	bool ok = true;
 
 	for (uint32_t rows : { 1u, 8u, 9u, 17u, 33u, 64u, 256u }) {
-		const uint32_t experts = 256, slots = 9, ids = rows * slots;
-		const size_t n = (size_t)rows * (experts + 1);
+		const size_t n = (size_t)rows * (STEP_EXPERTS + 1);
 		array<float> logits0(n), logits1(n), logits(n);
-		array<uint32_t> out(2 * ids + 4 + expert_list_bytes(rows, slots, experts + 1) / 4);
+		array<uint32_t> out(choice_words(rows));
 
 		for (size_t i = 0; i < n; i++) {
 			logits0.h[i] = 4 * uniform();
@@ -148,17 +130,8 @@ static void choices(void)
 		logits0.up();
 		logits1.up();
 		const int differ = again(logits0, logits1, logits, out, [&] {
-			route_args a = {};
+			const route_args a = choice_args(logits.d, rows, out.d);
 
-			a.logits = logits.d;
-			a.rows = rows;
-			a.experts = experts;
-			a.stride = experts + 1;
-			a.top = 8;
-			a.shared = 1;
-			a.ids = out.d;
-			a.weights = (float *)(out.d + ids);
-			a.list = expert_list_at(out.d + (2 * ids + 3) / 4 * 4, rows, slots, experts + 1);
 			return route(&a, stream);
 		});
 

@@ -11,7 +11,7 @@ gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/dec
 check_PROGRAMS += $(gpu_tests)
 TESTS += $(gpu_tests)
 tests_gpu_attn_decode_test_SOURCES = tests/gpu/attn_decode_test.cu
-tests_gpu_attn_decode_test_LDADD = $(gpu_libs)
+tests_gpu_attn_decode_test_LDADD = $(gpu_libs) $(XXHASH_LIBS)
 tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/cpu/ref_matmul.c \
 	kernels/cpu/ref_matmul.h
 tests_gpu_decode_matmul_test_LDADD = $(gpu_libs) -lm
@@ -39,7 +39,7 @@ TESTS += tests/unit/kv_codes_test
 tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # Measure; not tests.
-EXTRA_DIST += bench/cuda/replay.cuh
+EXTRA_DIST += bench/cuda/given_list.h bench/cuda/replay.cuh
 check_PROGRAMS += bench/cuda/decode_matmul_probe
 bench_cuda_decode_matmul_probe_SOURCES = bench/cuda/decode_matmul_probe.cu
 bench_cuda_decode_matmul_probe_LDADD = $(gpu_libs)

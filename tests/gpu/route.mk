@@ -1,4 +1,5 @@
 # From logits to experts, and products that choose, on a GPU.
+EXTRA_DIST += tests/gpu/step_args.h
 if CUDA
 check_PROGRAMS += tests/gpu/route_test
 TESTS += tests/gpu/route_test

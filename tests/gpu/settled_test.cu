@@ -4,8 +4,7 @@
 #include <stdint.h>
 
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/route.h"
-#include "tests/gpu/gpu_test.h"
+#include "tests/gpu/step_args.h"
 
 static __device__ void spin(uint64_t ns)
 {
@@ -108,22 +107,11 @@ static void products(enum matmul_format f)
 
 				for (auto &v : x.h)
 					v = __float2bfloat16_rn(uniform());
-				for (auto &v : w.h) {
-					const uint32_t bits = rng() << 16 ^ rng();
-
-					v = f == MATMUL_BF16 ? (bits & 0x83ff83ff) | 0x3c003c00 : bits & 0xbfbfbfbf;
-				}
+				fill_weights(f, w.h);
 				w.up();
 				const outcome o = beside(x, y, [&](bool settled) {
-					decode_matmul_args a = {};
+					decode_matmul_args a = product_args(f, w.d, n, k, x.d, y.d, rows);
 
-					a.w = w.d;
-					a.x = x.d;
-					a.y = y.d;
-					a.n_rows = rows;
-					a.n = a.ldy = n;
-					a.k = a.ldx = k;
-					a.format = f;
 					a.x_settled = settled;
 					return decode_matmul(&a, stream);
 				});
@@ -144,25 +132,14 @@ static void choices(void)
 	outcome all = { true, true };
 
 	for (uint32_t rows : { 9u, 16u, 17u, 64u, 256u }) {
-		const uint32_t experts = 256, slots = 9, ids = rows * slots;
-		const size_t list = expert_list_bytes(rows, slots, experts + 1);
-		array<float> logits((size_t)rows * (experts + 1));
-		array<uint32_t> out(2 * ids + 4 + list / 4);
+		array<float> logits((size_t)rows * (STEP_EXPERTS + 1));
+		array<uint32_t> out(choice_words(rows));
 
 		for (auto &v : logits.h)
 			v = 4 * uniform();
 		const outcome o = beside(logits, out, [&](bool settled) {
-			route_args a = {};
+			route_args a = choice_args(logits.d, rows, out.d);
 
-			a.logits = logits.d;
-			a.rows = rows;
-			a.experts = experts;
-			a.stride = experts + 1;
-			a.top = 8;
-			a.shared = 1;
-			a.ids = out.d;
-			a.weights = (float *)(out.d + ids);
-			a.list = expert_list_at(out.d + (2 * ids + 3) / 4 * 4, rows, slots, experts + 1);
 			a.settled = settled;
 			return route(&a, stream);
 		});

@@ -6,11 +6,12 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/ref_matmul.h"
-#include "kernels/cuda/pack.h"
+#include "kernels/cuda/pack_lane.h"
 #include "lib/own.h"
 
 static uint32_t word(const uint8_t *p)
@@ -141,6 +142,66 @@ TEST(fp8_weights_are_in_their_places)
 	EQ(matmul_pack_fp8(w, scale, n, 392, packed), -EINVAL);
 }
 
+/* Whether all bytes are 0: weights of +0, scales of +0. */
+static bool all_zero(const uint8_t *p, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* Columns 0-127 are scaled by 0, 128-255 by -0, 256-383 by 2; 384-511 are outside of the matrix. */
+TEST(fp8_scale_of_zero_is_packed_as_zero)
+{
+	const uint32_t n = 16, k = 384;
+	static const float want[4] = { 2, 0, 2, 0 };
+	CLEANUP(freep) uint8_t *w = malloc((size_t)n * k);
+	CLEANUP(freep) uint8_t *packed = malloc(matmul_packed_bytes(MATMUL_FP8, n, k));
+	const uint8_t *second = packed + MATMUL_FP8_UNIT;
+	float scale[3] = { 0, -0.0f, 2 };
+	const struct ref_weights ref = {.fp8 = w, .fp8_scale = scale, .global = 1, .n = n, .k = k};
+
+	memset(w, 0xb9, (size_t)n * k);	/* -1.125: a zero would be seen, and so would its sign */
+	memset(packed, 0xee, matmul_packed_bytes(MATMUL_FP8, n, k));
+	OK(matmul_pack_fp8(w, scale, n, k, packed));
+	assert_true(all_zero(packed, MATMUL_FP8_UNIT));
+	assert_false(all_zero(second, 2048));
+	assert_true(all_zero(second + 2048, 2048));
+	assert_memory_equal(second + 4096, want, sizeof(want));
+	every_weight_is_in_its_place(MATMUL_FP8, &ref, packed);
+	scale[2] = NAN;
+	EQ(matmul_pack_fp8(w, scale, n, k, packed), -EINVAL);
+	scale[2] = -INFINITY;
+	EQ(matmul_pack_fp8(w, scale, n, k, packed), -EINVAL);
+}
+
+/* A lane at a time, as the loader packs on the GPU: it refuses NaN elsewhere. */
+TEST(fp8_lane_has_zeros_where_its_scale_is_zero_or_nan)
+{
+	const float none[] = { 0, -0.0f, NAN, -NAN }, kept[] = { 1, -0x1p-149f, 0x1p-149f, 3e38f };
+	uint8_t w[16 * 16];
+	const struct pack_rows m = { w, 16, 16, 0 };
+	const struct pack_place at = pack_place_of(0, 0, 0, 0);
+	uint32_t all[2];
+
+	memset(w, 0xb9, sizeof(w));
+	OK(pack_fp8_lane(&m, &at, (const float[]){ 1, 1 }, all));
+	for (int i = 0; i < 4; i++) {
+		const float got = pack_fp8_scale(none[i]), same = pack_fp8_scale(kept[i]);
+		uint32_t v[2] = { 1, 1 };
+
+		assert_true(all_zero((const uint8_t *)&got, sizeof(got)));
+		assert_memory_equal(&same, &kept[i], sizeof(same));
+		OK(pack_fp8_lane(&m, &at, (const float[]){ none[i], none[i] }, v));
+		assert_true(all_zero((const uint8_t *)v, sizeof(v)));
+		OK(pack_fp8_lane(&m, &at, (const float[]){ kept[i], kept[i] }, v));
+		assert_memory_equal(v, all, sizeof(v));
+	}
+	w[0] = 0x7f;	/* a weight of NaN is told of even under a scale of 0 */
+	EQ(pack_fp8_lane(&m, &at, (const float[]){ 0, 0 }, all), -1);
+}
+
 /* All scales: zero, subnormal, negative; all codes under them. */
 TEST(nvfp4_weights_are_in_their_places)
 {
@@ -168,6 +229,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bf16_weights_are_in_their_places),
 		cmocka_unit_test(fp8_weights_are_in_their_places),
+		cmocka_unit_test(fp8_scale_of_zero_is_packed_as_zero),
+		cmocka_unit_test(fp8_lane_has_zeros_where_its_scale_is_zero_or_nan),
 		cmocka_unit_test(nvfp4_weights_are_in_their_places),
 	};
 
