@@ -197,7 +197,7 @@ static void get_model(struct router *rt, struct http_call *call, const char *res
 		return;
 	}
 	buf_done(&b);
-	oa_error_set(&e, 404, "model_not_found", "model", "there is no model '%s' here", id);
+	oa_error_no_model(&e, id);
 	api_refuse(call, &e, NULL);
 }
 

@@ -85,8 +85,7 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 
 	if (!settings_alias(j->settings, j->req.model) &&
 	    !fleet_knows_model(j->rt->fleet, j->req.model)) {
-		oa_error_set(e, 404, "model_not_found", "model", "there is no model '%s' here",
-			     j->req.model);
+		oa_error_no_model(e, j->req.model);
 		return;
 	}
 	if (o.will == BOX_NOT) {	/* a person has to do something first */

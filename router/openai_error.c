@@ -33,6 +33,12 @@ int oa_error_set(struct oa_error *e, int status, const char *code, const char *p
 	return -EINVAL;
 }
 
+int oa_error_no_model(struct oa_error *e, const char *model)
+{
+	return oa_error_set(e, 404, "model_not_found", "model",
+			    "there is no model '%s' here; GET /v1/models lists those there are", model);
+}
+
 static void put_or_null(struct buf *out, const char *s)
 {
 	if (s && *s)

@@ -60,6 +60,8 @@ void oa_request_done(struct oa_request *r);
 /* Fills e and answers -EINVAL. */
 int oa_error_set(struct oa_error *e, int status, const char *code, const char *param,
 		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* A name that nobody has. */
+int oa_error_no_model(struct oa_error *e, const char *model);
 /* {"error":{...}} with its four keys. */
 void oa_error_put(const struct oa_error *e, struct buf *out);
 /* The `type` of errors with this status. */
