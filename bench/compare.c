@@ -103,7 +103,7 @@ static int side_run(struct side *s, const uint32_t *tokens, uint32_t pos, uint32
 	const struct plan_run run = { .kind = prompt ? ROW_PREFILL : ROW_REPLAY, .pos = pos, .n = n,
 				      .tokens = tokens + pos, .blocks = blocks,
 				      .n_blocks = MAX_TOKENS / STEP_GRID, .logits = s->logits };
-	const struct plan plan = { &run, 1 };
+	const struct plan plan = { .runs = &run, .n_runs = 1 };
 	struct run_result result;
 	int r;
 

@@ -118,8 +118,9 @@ static void print_row(struct exact *x, uint32_t rows, enum crowd_how how,
 	const struct exact_book *b = &x->book;
 	const bool idle = how == CROWD_DECODE && !c->n_full;
 
-	printf("| %u | %s | %llu | %u (%u) | %llu | %llu | %llu | %llu | %.0f |\n", rows,
+	printf("| %u | %s | %llu | %u (%u) | %llu | %llu | %llu | %llu | %llu | %.0f |\n", rows,
 	       crowd_how_name(how), (unsigned long long)c->n_steps, c->most_rows, c->n_full,
+	       (unsigned long long)c->n_parts,
 	       (unsigned long long)c->n_preempted, (unsigned long long)c->n_replayed,
 	       (unsigned long long)b->n_compared, (unsigned long long)b->n_wrong, seconds);
 	fflush(stdout);
@@ -142,6 +143,7 @@ static int crowd(struct exact *x, uint32_t rows, enum crowd_how how)
 				 .n_blocks = x->limits.n_blocks,
 				 .max_rows = x->limits.max_rows,
 				 .max_context = x->limits.max_context,
+				 .n_layers = x->target.m.shape.n_layers,
 				 .seed = SEED + rows };
 	const uint64_t begin = clock_ns();
 	struct crowd_result result;
@@ -160,9 +162,9 @@ static int run_all(struct exact *x)
 	int r;
 
 	printf("%s on %s (%s); %u requests, prompts to %u tokens\n\n"
-	       "| rows | how | steps | decode rows of one, most (steps with all) | preempted | "
-	       "replayed | steps compared | differ | s |\n"
-	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|\n",
+	       "| rows | how | steps | decode rows of one, most (steps with all) | with a part of a "
+	       "prompt | preempted | replayed | steps compared | differ | s |\n"
+	       "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
 	       target_name(&x->target), x->target.device, device_numeric_text(x->target.d),
 	       x->book.n_requests, x->most_prompt);
 	r = crowd(x, 1, CROWD_ALONE);

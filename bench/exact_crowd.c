@@ -171,8 +171,11 @@ static int open_sched(struct run *r)
 	/* a prompt in the smallest cuts: a mark wherever another may end */
 	if (r->how == CROWD_ALONE)
 		k.max_rows = c->n_slots + STEP_GRID;
-	if (r->how == CROWD_PRESSED)
+	if (r->how == CROWD_PRESSED) {
 		k.n_blocks = larger(c->n_slots * each / 2, each + 1);
+		k.prefill_rows = STEP_GRID;
+		k.most_parts = c->n_layers;
+	}
 	return sched_new(c->device, &k, &sink, &r->sched);
 }
 
@@ -189,6 +192,7 @@ int crowd_run(const struct crowd *c, enum crowd_how how, struct crowd_result *re
 	rc = run_all(&r);
 	sched_stats(r.sched, &stats);
 	ret->n_steps = stats.n_steps;
+	ret->n_parts = stats.n_parts;
 	ret->n_preempted = stats.n_preempted;
 	ret->n_replayed = stats.n_replayed;
 	if (rc == 0 &&

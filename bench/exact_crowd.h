@@ -12,7 +12,8 @@ enum crowd_how {
 	CROWD_DECODE,
 	/* random arrival: rows of prompts beside decoding ones */
 	CROWD_MIXED,
-	/* the same with blocks for about half of them, each preempted now and then, and replayed */
+	/* the same with prompts in parts of 64 rows' worth, and blocks for about half of them: each is
+	 * preempted now and then, and replayed */
 	CROWD_PRESSED,
 	CROWD_N
 };
@@ -26,11 +27,12 @@ struct crowd {
 	uint32_t n_slots;	/* sequences that run at the same time */
 	uint32_t n_blocks;	/* of the device */
 	uint32_t max_rows, max_context;
+	uint32_t n_layers;
 	uint64_t seed;		/* of arrivals and of force */
 };
 
 struct crowd_result {
-	uint64_t n_steps, n_preempted, n_replayed;
+	uint64_t n_steps, n_parts, n_preempted, n_replayed;
 	uint32_t most_rows;	/* decode rows of one step */
 	uint32_t n_full;	/* steps with n_slots of them */
 };

@@ -107,6 +107,7 @@ static int open_all(struct bench *b, struct err *e)
 					     .max_context = context,
 					     .max_queue = 2 * b->slots,
 					     .prefill_rows = CHUNK_ROWS / 2,
+					     .most_parts = b->target.m.shape.n_layers,
 					     .replay_rows = 8 } };
 	r = target_open(&b->target, limits, e);
 	b->soak.device = b->target.d;

@@ -94,7 +94,7 @@ static int submit_part(struct step_run *r, uint32_t slot, uint32_t at, uint32_t 
 				      .blocks = r->blocks + (size_t)slot * r->pages,
 				      .n_blocks = (at + n + STEP_GRID - 1) / STEP_GRID, .sample = last,
 				      .draft = r->o->draft };
-	const struct plan plan = { &run, 1 };
+	const struct plan plan = { .runs = &run, .n_runs = 1 };
 
 	for (uint32_t i = 0; i < n; i++)
 		r->ids[i] = noise_philox(PROMPT_SEED, at + i, r->n_prompts, 0, 0).w[0] % r->m->shape.n_token_ids;
@@ -244,7 +244,7 @@ static int restore(struct step_run *r, const struct step_cell *c)
 
 static int submit_step(struct step_run *r, uint32_t batch, uint32_t pos, double *ret_submit)
 {
-	const struct plan plan = { r->runs, batch };
+	const struct plan plan = { .runs = r->runs, .n_runs = batch };
 	const uint64_t begin = clock_ns();
 	int rc;
 

@@ -38,6 +38,9 @@ struct device {
 	struct model_shape shape;
 	struct device_limits limits;
 	uint8_t *slot_seen;	/* n_slots, for the check that a slot is in a plan once */
+	struct {
+		uint32_t slot, pos, n, next, n_parts;
+	} open;			/* the prompt that was begun in parts; n_parts 0: none */
 	bool loaded;
 };
 

@@ -137,11 +137,54 @@ static bool plan_ok(struct device *d, const struct plan *p)
 	return ok && rows <= d->limits.max_rows;
 }
 
+static uint32_t n_prompts(const struct plan *p)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		n += p->runs[i].kind == ROW_PREFILL;
+	return n;
+}
+
+static bool parts_ok(const struct device *d, const struct plan *p)
+{
+	const struct plan_run *r = &p->runs[p->n_runs - 1];
+
+	if (p->n_parts < 2)
+		return p->part == 0;
+	if (p->n_parts > d->shape.n_layers || p->part >= p->n_parts || r->kind != ROW_PREFILL ||
+	    n_prompts(p) != 1 || r->n > STEP_PART_ROWS)
+		return false;
+	return p->part == 0 ||
+	       (d->open.n_parts == p->n_parts && d->open.next == p->part && d->open.slot == r->slot &&
+		d->open.pos == r->pos && d->open.n == r->n);
+}
+
+/* What is open once p was taken. */
+static void note_open(struct device *d, const struct plan *p)
+{
+	const struct plan_run *r = &p->runs[p->n_runs - 1];
+
+	if (!n_prompts(p))
+		return;
+	memset(&d->open, 0, sizeof(d->open));
+	if (p->n_parts < 2 || p->part + 1 == p->n_parts)
+		return;
+	d->open.slot = r->slot;
+	d->open.pos = r->pos;
+	d->open.n = r->n;
+	d->open.next = p->part + 1;
+	d->open.n_parts = p->n_parts;
+}
+
 int device_submit(struct device *d, const struct plan *p)
 {
-	if (!d->loaded || !plan_ok(d, p))
+	if (!d->loaded || !plan_ok(d, p) || !parts_ok(d, p))
 		return -EINVAL;
-	return d->backend->submit(d, p);
+	int r = d->backend->submit(d, p);
+	if (r == 0)
+		note_open(d, p);
+	return r;
 }
 
 int device_collect(struct device *d, struct run_result *ret, uint32_t n)
@@ -167,7 +210,10 @@ int slot_begin(struct device *d, uint32_t slot, const struct sampling *s, const 
 	if (!d->loaded || slot >= d->limits.n_slots || !sampling_is_ok(d, s) ||
 	    !ids_ok(d, prompt, n_prompt))
 		return -EINVAL;
-	return d->backend->slot_begin(d, slot, s, prompt, n_prompt);
+	int r = d->backend->slot_begin(d, slot, s, prompt, n_prompt);
+	if (r == 0 && d->open.slot == slot)
+		memset(&d->open, 0, sizeof(d->open));
+	return r;
 }
 
 size_t state_bytes(const struct device *d)

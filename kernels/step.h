@@ -39,6 +39,7 @@
 
 #define STEP_GRID 64		/* positions: prefill chunks, KV blocks, cached states */
 #define STEP_AHEAD 2		/* steps in flight at most */
+#define STEP_PART_ROWS 8192	/* of a prompt that is taken in parts, at most */
 #define STEP_MAX_TOP 20		/* alternatives a sample can report */
 #define STEP_MAX_BIAS 1024	/* logit_bias entries of a request */
 
@@ -188,9 +189,20 @@ struct plan_run {
 					 * every row, written before device_collect() returns */
 };
 
+/* A prompt may go through the layers in *parts*, a step each, so that other slots' answers go on
+ * between them: many rows share one reading of the weights, and nobody waits for all of it.  Then
+ * n_parts is above 1, and the last run of the plan, the only one of kind ROW_PREFILL and of
+ * STEP_PART_ROWS at most, does the layers from part * n_layers / n_parts on.  Parts 0, 1, ... are
+ * submitted in order, each with the same run and whatever else; the last one samples, fills
+ * `logits` and counts as the run's step.  Its results in the others mean nothing.
+ *
+ * A prompt that is not finished so is open.  Another one in a plan, or a slot_begin() of its slot,
+ * gives it up: nothing more is expected of it, and what its slot and the blocks of these
+ * positions hold is worth nothing.  Meanwhile its slot's state must not be saved or restored. */
 struct plan {
 	const struct plan_run *runs;
 	uint32_t n_runs;
+	uint32_t part, n_parts;		/* 0, 0: all runs are done whole */
 };
 
 /* Enqueues a step. */

@@ -111,12 +111,14 @@ static int choose_limits(const struct opening *op, const struct model_shape *sha
 	return choose_blocks(o, b, e);
 }
 
-static struct sched_config config_of(const struct load_options *o, const struct device_limits *l)
+static struct sched_config config_of(const struct load_options *o, const struct device_limits *l,
+				     uint32_t n_layers)
 {
 	return (struct sched_config){ .n_slots = l->n_slots, .n_blocks = l->n_blocks,
 				      .max_rows = l->max_rows, .max_context = l->max_context,
 				      .max_queue = o->queue, .prefill_rows = o->chunk ? o->chunk : FIRST_CHUNK,
 				      .pause_ns = o->chunk ? 0 : o->pause_ms * NS_PER_MS,
+				      .most_parts = n_layers,
 				      .replay_rows = REPLAY_ROWS, .drafts = o->drafts };
 }
 
@@ -216,7 +218,7 @@ static int open_device(void *ctx, struct device **ret, struct sched_config *ret_
 		return r;
 	}
 	*ret = d;
-	*ret_config = config_of(op->o, &b->limits);
+	*ret_config = config_of(op->o, &b->limits, shape->n_layers);
 	return 0;
 }
 

@@ -48,7 +48,7 @@ int sched_new(struct device *d, const struct sched_config *c, const struct sched
 	s->device = d;
 	s->config = *c;
 	s->chunk = (struct chunk){ .rows = c->prefill_rows, .most = c->max_rows - c->n_slots,
-				   .pause_ns = c->pause_ns };
+				   .pause_ns = c->pause_ns, .most_parts = c->most_parts };
 	s->sink = *sink;
 	r = allocate(s);
 	if (r < 0) {

@@ -31,6 +31,8 @@ struct sched_config {
 	uint32_t prefill_rows;	/* of prompts in a step that also decodes, a multiple of
 				 * STEP_GRID; with a pause: how many at first */
 	uint64_t pause_ns;	/* how long such a step should take (chunk.h); 0: does not matter */
+	uint32_t most_parts;	/* that a prompt is taken in beside answers (chunk.h): layers of the
+				 * device's model at most; 0, 1: there are none */
 	uint32_t replay_rows;	/* of one replay in a step */
 	bool drafts;		/* let the MTP head guess, and count how often it is right */
 };
@@ -61,7 +63,7 @@ struct sched_stats {
 	uint32_t n_running, n_waiting;
 	uint32_t n_new;		/* of those waiting: never ran yet; what max_queue bounds */
 	uint32_t n_free_blocks, n_blocks;
-	uint64_t n_steps, n_prompt_tokens, n_output_tokens, n_replayed, n_preempted;
+	uint64_t n_steps, n_parts, n_prompt_tokens, n_output_tokens, n_replayed, n_preempted;
 	uint64_t n_drafts, n_draft_hits;	/* hit: the first draft was then sampled */
 };
 

@@ -18,7 +18,15 @@ struct flight {
 	struct seq **seq;	/* NULL: ended, cancelled or preempted since */
 	struct sched_run *run;
 	struct step_flight told;
+	uint32_t n_parts;		/* of its last run; 0: it is whole */
 	uint64_t submitted_ns;
+};
+
+/* A prompt that is taken in parts (step.h).  Its sequence moves on with the last one. */
+struct open_prompt {
+	struct seq *seq;		/* NULL: there is none */
+	struct plan_run run;		/* borrows from seq */
+	uint32_t part, n_parts;		/* the next one, of */
 };
 
 struct sched {
@@ -36,6 +44,7 @@ struct sched {
 	uint32_t first_flight, n_flights;
 	uint64_t collected_ns;		/* the last one */
 	struct chunk chunk;
+	struct open_prompt open;
 	struct plan_run *runs;		/* of the plan being made; n_slots */
 	struct run_result *results;	/* n_slots */
 

@@ -15,9 +15,11 @@ void sched_give_back(struct sched *s, struct seq *q)
 	q->slot = SEQ_NO_SLOT;
 }
 
-/* Its results in flight will be dropped. */
+/* Its results in flight will be dropped, and what is open of its prompt is given up. */
 static void forget(struct sched *s, const struct seq *q)
 {
+	if (s->open.seq == q)
+		s->open.seq = NULL;
 	for (uint32_t f = 0; f < STEP_AHEAD; f++)
 		for (uint32_t i = 0; i < s->flights[f].n; i++)
 			if (s->flights[f].seq[i] == q)

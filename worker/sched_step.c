@@ -47,6 +47,43 @@ static int plan_decode(struct sched *s, struct flight *f, struct room *room)
 	return 0;
 }
 
+/* Beside answers: the oldest prompt in parts, when it has more rows than fit whole. */
+static void open_prompt(struct sched *s, const struct flight *f)
+{
+	struct open_prompt *o = &s->open;
+
+	for (uint32_t i = 0; f->n && !o->seq && i < s->running.n; i++) {
+		struct seq *q = s->running.p[i];
+		uint32_t rows;
+
+		if (q->state != SEQ_PREFILL || q->paused)
+			continue;
+		o->n_parts = chunk_parts(&s->chunk, q->n_prompt - q->pos, &rows);
+		if (o->n_parts < 2 || !seq_next_run(q, rows, 0, &o->run))
+			return;
+		o->run.draft = s->config.drafts;
+		o->part = 0;
+		o->seq = q;
+	}
+}
+
+/* The next part of what is open; it is the plan's last run. */
+static void plan_part(struct sched *s, struct flight *f, struct plan *plan)
+{
+	struct open_prompt *o = &s->open;
+
+	plan->part = o->part;
+	plan->n_parts = f->n_parts = o->n_parts;
+	if (++o->part == o->n_parts) {
+		plan_add(s, f, o->seq, &o->run);
+		o->seq = NULL;
+		return;
+	}
+	s->runs[f->n] = o->run;
+	f->seq[f->n] = NULL;		/* nothing of it is a result yet */
+	f->run[f->n++] = (struct sched_run){ o->run.kind, o->run.pos, o->run.n, NULL };
+}
+
 /* Prompts and replays, oldest first. */
 static void plan_others(struct sched *s, struct flight *f, struct room *room)
 {
@@ -57,7 +94,7 @@ static void plan_others(struct sched *s, struct flight *f, struct room *room)
 		struct plan_run run;
 		uint32_t n;
 
-		if (q->state != SEQ_PREFILL && q->state != SEQ_REPLAY)
+		if (q->state != SEQ_REPLAY && (!prefill || s->open.seq))
 			continue;
 		n = seq_next_run(q, max, s->config.replay_rows, &run);
 		if (!n)
@@ -97,11 +134,16 @@ int sched_submit(struct sched *s)
 
 	if (r < 0)
 		return r;
-	f->n = 0;
+	f->n = f->n_parts = 0;
 	r = plan_decode(s, f, &room);
 	if (r < 0)
 		return r;
+	open_prompt(s, f);
+	if (s->open.seq)
+		room.rows -= s->open.run.n;
 	plan_others(s, f, &room);
+	if (s->open.seq)
+		plan_part(s, f, &plan);
 	if (!f->n)
 		return 0;
 	plan.n_runs = f->n;
@@ -113,6 +155,7 @@ int sched_submit(struct sched *s)
 		return r;
 	s->n_flights++;
 	s->stats.n_steps++;
+	s->stats.n_parts += f->n_parts > 0;
 	return 1;
 }
 
@@ -160,7 +203,9 @@ static void time_step(struct sched *s, const struct flight *f)
 	s->collected_ns = now;
 	if (!f->told.rows[ROW_DECODE] || f->told.rows[ROW_REPLAY])
 		return;
-	if (f->told.rows[ROW_PREFILL])
+	if (f->n_parts)
+		chunk_part_took(&s->chunk, f->told.rows[ROW_PREFILL], f->n_parts, now - begin);
+	else if (f->told.rows[ROW_PREFILL])
 		chunk_took(&s->chunk, f->told.rows[ROW_PREFILL], now - begin);
 	else
 		chunk_answers_took(&s->chunk, now - begin);

@@ -56,6 +56,7 @@ struct fp4_room {
 struct rooms {
 	uint32_t *token, *pos, *run;
 	float *x, *xn, *h;		/* hidden */
+	float *open;			/* x of a prompt between its parts */
 	float *p0, *p1, *p2, *p3;	/* projections: qkv or q; z or k; v; a and b */
 	float *mix;			/* what a mixer hands to its output matrix */
 	float *y;			/* result of a mixer or an MLP, before it is added */
@@ -177,6 +178,7 @@ struct run_rows {		/* a run of the plan, as the operations see it */
 struct step {
 	struct run_rows *runs;
 	uint32_t n_runs, n_rows;
+	uint32_t part, n_parts;		/* of the last run; see step.h */
 };
 
 void cpu_gdn(struct cpu_device *d, const struct layer *l, const struct step *s);	/* xn -> y */

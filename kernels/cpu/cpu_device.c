@@ -150,6 +150,8 @@ static int copy_runs(struct cpu_device *d, const struct plan *p, struct command 
 		c->step.n_rows += r->p.n;
 	}
 	c->step.n_runs = p->n_runs;
+	c->step.part = p->part;
+	c->step.n_parts = p->n_parts;
 	return 0;
 }
 

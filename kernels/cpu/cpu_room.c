@@ -64,6 +64,7 @@ int cpu_alloc_rooms(struct cpu_device *d)
 		size_t n;
 	} f[] = {
 		{ &o->x, rows * w[0] }, { &o->xn, rows * w[1] }, { &o->h, rows * w[2] },
+		{ &o->open, rows * w[0] },
 		{ &o->p0, rows * w[3] }, { &o->p1, rows * w[4] }, { &o->p2, rows * w[5] },
 		{ &o->p3, rows * w[6] }, { &o->mix, rows * w[7] }, { &o->y, rows * w[8] },
 		{ &o->route, rows * w[9] }, { &o->sg, rows * w[10] }, { &o->su, rows * w[10] },
@@ -120,7 +121,7 @@ void cpu_budget(const struct device *base, const struct weight_source *source, s
 	const struct model_shape *s = &base->shape;
 	const struct device_limits *l = &base->limits;
 	uint32_t w[12];
-	size_t row = row_floats(s, w) + (size_t)w[0] + w[10] + w[11] + 16 +
+	size_t row = row_floats(s, w) + 2 * (size_t)w[0] + w[10] + w[11] + 16 +
 		     (size_t)s->n_experts_used * 2 * (w[0] + pad16(s->expert_inter)) +
 		     2 * (size_t)s->n_kv_heads * s->head_dim;
 

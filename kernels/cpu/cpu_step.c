@@ -25,12 +25,12 @@ static void fill_rows(struct cpu_device *d, const struct step *s)
 	cpu_rope_tables(d, s->n_rows);
 }
 
-static void run_layers(struct cpu_device *d, const struct step *s)
+static void run_layers(struct cpu_device *d, const struct step *s, uint32_t from, uint32_t to)
 {
 	struct rooms *o = &d->room;
 	uint32_t h = d->base.shape.hidden, n = s->n_rows;
 
-	for (uint32_t i = 0; i < d->base.shape.n_layers; i++) {
+	for (uint32_t i = from; i < to; i++) {
 		const struct layer *l = &d->layers[i];
 
 		cpu_norm_rows(d, o->x, l->input_norm, n, o->xn, h);
@@ -43,7 +43,6 @@ static void run_layers(struct cpu_device *d, const struct step *s)
 		cpu_mlp(d, l, n);
 		d->path->add(o->x, o->y, n * h, d->round);
 	}
-	cpu_norm_rows(d, o->x, d->final_norm, n, o->h, h);
 }
 
 /* Raw logits of all rows of the runs that ask; 16 rows at a time through `logits`. */
@@ -121,10 +120,12 @@ static void keep_hidden(struct cpu_device *d, const struct step *s)
 	}
 }
 
-void cpu_run_step(struct cpu_device *d, const struct step *s, struct run_result *results)
+/* What comes after the last layer. */
+static void finish(struct cpu_device *d, const struct step *s, struct run_result *results)
 {
-	fill_rows(d, s);
-	run_layers(d, s);
+	uint32_t h = d->base.shape.hidden;
+
+	cpu_norm_rows(d, d->room.x, d->final_norm, s->n_rows, d->room.h, h);
 	for (uint32_t i = 0; i < s->n_runs; i++)
 		if (s->runs[i].p.logits)
 			give_logits(d, &s->runs[i]);
@@ -132,4 +133,47 @@ void cpu_run_step(struct cpu_device *d, const struct step *s, struct run_result 
 	if (d->base.shape.n_mtp_layers)
 		cpu_mtp(d, s, results);
 	keep_hidden(d, s);
+}
+
+static void run_whole(struct cpu_device *d, const struct step *s, struct run_result *results)
+{
+	fill_rows(d, s);
+	run_layers(d, s, 0, d->base.shape.n_layers);
+	finish(d, s, results);
+}
+
+/* One prompt, of which `s` has the part that is due. */
+static void run_part(struct cpu_device *d, const struct step *s, struct run_result *result)
+{
+	const uint32_t layers = d->base.shape.n_layers;
+	const size_t bytes = (size_t)s->n_rows * d->base.shape.hidden * sizeof(float);
+
+	fill_rows(d, s);
+	if (s->part > 0)
+		memcpy(d->room.x, d->room.open, bytes);
+	run_layers(d, s, s->part * layers / s->n_parts, (s->part + 1) * layers / s->n_parts);
+	if (s->part + 1 < s->n_parts) {
+		memcpy(d->room.open, d->room.x, bytes);
+		*result = (struct run_result){ .slot = s->runs[0].p.slot };
+		return;
+	}
+	finish(d, s, result);
+}
+
+void cpu_run_step(struct cpu_device *d, const struct step *s, struct run_result *results)
+{
+	struct step others = { s->runs, s->n_runs - 1, 0, 0, 0 };
+	struct run_rows last;
+
+	if (s->n_parts < 2) {
+		run_whole(d, s, results);
+		return;
+	}
+	last = s->runs[others.n_runs];
+	others.n_rows = s->n_rows - last.p.n;
+	last.row = 0;
+	if (others.n_runs)
+		run_whole(d, &others, results);
+	run_part(d, &(struct step){ &last, 1, last.p.n, s->part, s->n_parts },
+		 &results[others.n_runs]);
 }

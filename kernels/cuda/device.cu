@@ -191,6 +191,11 @@ static bool memory_host(struct cuda_device *d)
 			else
 				prefill_meta_layout(d, blob, &s.prefill);
 	}
+	for (struct prefill_meta &m : d->open.meta) {
+		if (!take_host(&blob, d->ws.prefill.bytes))
+			return false;
+		prefill_meta_layout(d, blob, &m);
+	}
 	return true;
 }
 
@@ -244,6 +249,8 @@ static void free_host(struct cuda_device *d)
 			cudaFreeHost(s.out);
 		}
 	}
+	for (struct prefill_meta &m : d->open.meta)
+		cudaFreeHost(m.blob);
 }
 
 struct cuda_device *cuda_device_close(struct cuda_device *d)

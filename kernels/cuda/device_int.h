@@ -70,6 +70,7 @@ struct piece {
 
 struct pass {
 	bool prefill;
+	uint32_t part, n_parts;		/* of a prompt in parts (step.h); 0, 0: whole */
 	uint32_t n_chunks, n_tiles;	/* prefill: known once it is described */
 	uint32_t n_rows, n_head, n_sample, max_length, n_table;
 	std::vector<struct piece> pieces;
@@ -102,12 +103,22 @@ struct workspace {
 	uint32_t *table;
 	struct sample_out *out;
 	uint64_t *keys, *active;		/* active: distinct experts, summed */
+	void *prompt_x, *prompt_h;	/* x and h of a prefill pass: between the parts of a prompt there are
+					 * decode passes, to which all else is free */
 	void *x, *h, *hn, *u, *og, *q, *gate, *ao, *act, *shared_act;
 	float *y, *router, *choice_weight, *expert_y, *logits, *attn;
 	float *raw_logits;	/* for digests: sampling writes over the others */
 	uint32_t *choice;
 	void *list;
 	uint64_t attn_floats;
+};
+
+/* A prompt that is taken in parts: what pass_describe() wrote and found for the first holds for all.
+ * Pinned memory in turns: one that was given up may still be on its way when the next begins. */
+struct open_prompt {
+	struct prefill_meta meta[STEP_AHEAD];
+	unsigned turn;
+	uint32_t n_chunks, n_tiles;
 };
 
 struct mark {
@@ -148,6 +159,7 @@ struct cuda_device {
 	struct workspace ws;
 	struct flight flights[STEP_AHEAD];
 	unsigned oldest, n_flights;
+	struct open_prompt open;
 	std::map<std::vector<uint32_t>, cudaGraphExec_t> graphs;
 	std::vector<struct mark> marks;
 	struct cuda_stats stats;
@@ -170,7 +182,12 @@ void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill
 
 /* pass.cu: enqueues a pass from embedding to sample. */
 int pass_forward(struct cuda_device *d, const struct pass *pass);
-/* prefill.cu: the same for a prefill pass; `from` is what pass_describe() wrote. */
+/* The pass comes to the last layer, and samples. */
+static inline bool pass_ends(const struct pass *p)
+{
+	return p->part + 1 >= p->n_parts;
+}
+/* prefill.cu: the same for a prefill pass, or the part of it; `from` is what pass_describe() wrote. */
 int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct staging *from);
 
 /* forward.cu, forward_experts.cu, pass.cu: what both use. */

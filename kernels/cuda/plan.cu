@@ -126,6 +126,15 @@ int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<stru
 		return rc;
 	cut_kind(d, p, false, &passes);	/* those who wait for a token first */
 	cut_kind(d, p, true, &passes);
+	if (p->n_parts > 1) {
+		struct pass *last = &passes.back();
+
+		if (!last->prefill || last->pieces.size() != 1 || last->n_rows != p->runs[p->n_runs - 1].n)
+			return -EINVAL;		/* more rows than a pass has room for */
+		last->part = p->part;
+		last->n_parts = p->n_parts;
+		last->n_sample = pass_ends(last) ? last->n_sample : 0;
+	}
 	ret->swap(passes);
 	return 0;
 }

@@ -88,7 +88,7 @@ int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 	const uint32_t ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
 	struct gdn_prefill_args g = {};
-	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->h, s->u, ld);
+	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->prompt_h, s->u, ld);
 
 	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->prefill.gdn;
@@ -152,7 +152,7 @@ int attention_layer(struct cuda_device *d, const struct pass *pass, const struct
 	const uint32_t ld = attention_width(d);
 	char *u = (char *)s->u;
 	struct attn_prefill_in_args r = {};
-	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->h, s->u, ld);
+	int rc = multiply_stack(d, pass->n_rows, w->mixer_in, s->prompt_h, s->u, ld);
 
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.tiles = s->prefill.tile;
@@ -190,8 +190,8 @@ int add(struct cuda_device *d, uint32_t rows, const void *norm, bool ordered,
 {
 	int rc;
 
-	a.x = d->ws.x;
-	a.h = d->ws.h;
+	a.x = d->ws.prompt_x;
+	a.h = d->ws.prompt_h;
 	a.norm = norm;
 	a.rows = rows;
 	a.width = d->m.hidden;
@@ -208,7 +208,7 @@ int dense_layer(struct cuda_device *d, uint32_t rows, const struct layer_weights
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden, inter = d->m.dense_inter;
 	int rc = multiply(d, rows, w->gate_up,
-			  { s->h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
+			  { s->prompt_h, s->act, hidden, hidden, inter, MATMUL_OUT_SWIGLU });
 
 	rc = rc ? rc :
 		  multiply(d, rows, w->down,
@@ -229,13 +229,13 @@ int choose(struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
 	const struct strided act = shared_act(d);
 	const bool one = shared_in_follows(w);
 	int rc = multiply(d, rows, w->router,
-			  { s->h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
+			  { s->prompt_h, s->router, m->hidden, m->hidden, stride, MATMUL_OUT_F32,
 			    one ? w->shared_in.n : 0, act });
 
 	if (m->shared_inter && !one)
 		rc = rc ? rc :
 			  multiply(d, rows, w->shared_in,
-				   { s->h, act.at, m->hidden, m->hidden, act.ld,
+				   { s->prompt_h, act.at, m->hidden, m->hidden, act.ld,
 				     MATMUL_OUT_SWIGLU });
 
 	c.logits = s->router;
@@ -283,7 +283,7 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	a.w = w->expert_gate_up.w;
 	a.row_scale = w->expert_gate_up.row_scale;
 	a.format = w->expert_gate_up.format;
-	a.x = s->h;
+	a.x = s->prompt_h;
 	a.y = s->act;
 	a.n_rows = rows;
 	a.n_slots = slots_of(d);
@@ -322,9 +322,8 @@ int expert_layer(struct cuda_device *d, uint32_t rows, const struct layer_weight
 	return rc;
 }
 
-int layers(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan)
+int embed(struct cuda_device *d, const struct pass *pass)
 {
-	const uint32_t rows = pass->n_rows;
 	struct embed_rows_args e = {};
 	int rc;
 
@@ -332,18 +331,28 @@ int layers(struct cuda_device *d, const struct pass *pass, const struct attn_til
 	e.last_sample = d->last_sample;
 	e.embed = d->w.embed;
 	e.norm = d->w.layer[0].input_norm;
-	e.x = d->ws.x;
-	e.h = d->ws.h;
-	e.n_rows = rows;
+	e.x = d->ws.prompt_x;
+	e.h = d->ws.prompt_h;
+	e.n_rows = pass->n_rows;
 	e.width = d->m.hidden;
 	e.vocab = d->m.vocab_rows;
 	e.eps = d->m.norm_eps;
 	e.ordered = 1;
 	rc = embed_rows(&e, d->stream);
 	pass_mark(d, CLASS_EMBED);
-	for (uint32_t l = 0; !rc && l < d->m.n_layers; l++) {
+	return rc;
+}
+
+/* Of a prompt in parts those of its part: x and h wait in the workspace for the next. */
+int layers(struct cuda_device *d, const struct pass *pass, const struct attn_tile *plan)
+{
+	const uint32_t rows = pass->n_rows, n = d->m.n_layers,
+		       parts = pass->n_parts ? pass->n_parts : 1;
+	int rc = pass->part ? 0 : embed(d, pass);
+
+	for (uint32_t l = pass->part * n / parts; !rc && l < (pass->part + 1) * n / parts; l++) {
 		const struct layer_weights *w = &d->w.layer[l];
-		const bool last = l + 1 == d->m.n_layers;
+		const bool last = l + 1 == n;
 		struct residual_add_args mixer = {}, mlp = {};
 
 		mixer.y = d->ws.y;
@@ -372,7 +381,7 @@ int all_logits(struct cuda_device *d, const struct pass *pass)
 				rows[i] = p.row + from + i;
 			if (cudaMemcpyAsync(d->ws.prefill.embed, rows.data(), n * 4,
 					    cudaMemcpyHostToDevice, d->stream) != cudaSuccess ||
-			    pass_head(d, d->ws.h, (const uint32_t *)d->ws.prefill.embed, n) ||
+			    pass_head(d, d->ws.prompt_h, (const uint32_t *)d->ws.prefill.embed, n) ||
 			    cudaMemcpyAsync(p.logits + from * vocab, d->ws.logits, n * vocab * 4,
 					    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess ||
 			    cudaStreamSynchronize(d->stream) != cudaSuccess)
@@ -387,7 +396,9 @@ int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct
 {
 	int rc = layers(d, pass, from->prefill.tile);
 
-	rc = rc ? rc : all_logits(d, pass);
-	rc = rc ? rc : pass_head(d, d->ws.h, d->ws.prefill.head, pass->n_head);
+	if (rc || !pass_ends(pass))
+		return rc;
+	rc = all_logits(d, pass);
+	rc = rc ? rc : pass_head(d, d->ws.prompt_h, d->ws.prefill.head, pass->n_head);
 	return rc ? rc : pass_samples(d, d->ws.prefill.sample, pass->n_sample);
 }

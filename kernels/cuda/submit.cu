@@ -9,7 +9,8 @@
 static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const struct staging *s)
 {
 	if (pass->prefill) {
-		if (cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes,
+		if (!pass->part &&
+		    cudaMemcpyAsync(d->ws.prefill.blob, s->prefill.blob, s->prefill.bytes,
 				    cudaMemcpyHostToDevice, d->stream) != cudaSuccess)
 			return -ENODEV;
 		return prefill_forward(d, pass, s);
@@ -22,20 +23,41 @@ static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const st
 	return pass_forward(d, pass);
 }
 
-static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass,
-		       const struct staging *s, struct flight *f)
+/* As pass_describe() for a prompt in parts, in memory that lasts as long as they do. */
+static int part_describe(struct cuda_device *d, const struct plan *p, struct pass *pass,
+			 struct staging *s)
 {
-	int rc = pass_describe(d, p, pass, s);
+	struct open_prompt *o = &d->open;
+	int rc = 0;
 
-	rc = rc ? rc : pass_enqueue(d, pass, s);
-	if (rc)
+	if (!pass->part)
+		o->turn = (o->turn + 1) % STEP_AHEAD;
+	s->prefill = o->meta[o->turn];
+	if (!pass->part) {
+		rc = pass_describe(d, p, pass, s);
+		o->n_chunks = pass->n_chunks;
+		o->n_tiles = pass->n_tiles;
+	}
+	pass->n_chunks = o->n_chunks;
+	pass->n_tiles = o->n_tiles;
+	return rc;
+}
+
+static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass,
+		       const struct staging *from, struct flight *f)
+{
+	struct staging s = *from;
+	int rc = pass->n_parts > 1 ? part_describe(d, p, pass, &s) : pass_describe(d, p, pass, &s);
+
+	rc = rc ? rc : pass_enqueue(d, pass, &s);
+	if (rc || !pass_ends(pass))
 		return rc;
 	for (const struct piece &piece : pass->pieces)
 		d->side[piece.slot] ^= 1;
 	if (d->limits.digests)
 		rc = pass_digest(d, pass, f->results.data());
 	if (!rc && pass->n_sample &&
-	    cudaMemcpyAsync(s->out, d->ws.out, pass->n_sample * sizeof(*s->out),
+	    cudaMemcpyAsync(s.out, d->ws.out, pass->n_sample * sizeof(*s.out),
 			    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess)
 		rc = -ENODEV;
 	return rc;

@@ -49,8 +49,10 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->table, d->table_entries, 4);
 	l.take(&w->out, few, sizeof(struct sample_out));
 	l.take(&w->active, 1, 8);
-	l.take(&w->x, rows * m->hidden, 2);
-	l.take(&w->h, rows * m->hidden, 2);
+	l.take(&w->prompt_x, (uint64_t)d->prefill_rows * m->hidden, 2);
+	l.take(&w->prompt_h, (uint64_t)d->prefill_rows * m->hidden, 2);
+	l.take(&w->x, few * m->hidden, 2);
+	l.take(&w->h, few * m->hidden, 2);
 	l.take(&w->hn, few * m->hidden, 2);
 	l.take(&w->y, rows * m->hidden, 4);
 	l.take(&w->u, rows * std::max(gdn_ld(d), attention_width(d)), 2);

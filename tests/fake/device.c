@@ -19,6 +19,7 @@ struct fake_slot {
 	uint64_t *chain;	/* max_context + 1; chain[p]: after p tokens */
 	uint32_t n;		/* tokens in the state */
 	bool prompt_ended;	/* a prefill left the grid: no more of them */
+	bool begun_part;	/* of a prompt in parts, the last one not yet */
 	bool has_last;
 	uint32_t last;		/* sample */
 	uint64_t counted;	/* of output tokens, order does not matter */
@@ -45,6 +46,9 @@ struct device {
 	atomic_bool released;
 	uint32_t vocab;
 	unsigned slow_us;
+	struct {
+		uint32_t slot, pos, n, next, n_parts;
+	} open;			/* the prompt that was begun in parts */
 };
 
 static uint64_t mix(uint64_t h, uint64_t x)
@@ -258,6 +262,8 @@ int slot_begin(struct device *d, uint32_t slot, const struct sampling *s, const 
 	sl->s.bias = bias;
 	sl->s.never = never;
 	sl->prompt_ids = hash_ids(prompt, n_prompt);
+	if (d->open.slot == slot)
+		memset(&d->open, 0, sizeof(d->open));
 	sl->begun = true;
 	sl->chain[0] = 1;
 	sl->draft = -1;
@@ -282,6 +288,23 @@ static void check_run(const struct device *d, const struct plan_run *r, const st
 		assert(r->blocks[i] < d->limits.n_blocks);
 }
 
+/* The same rules of parts as device.c has, which this one takes the place of. */
+static void check_parts(const struct device *d, const struct plan *p)
+{
+	const struct plan_run *r = &p->runs[p->n_runs - 1];
+	uint32_t n_prompts = 0;
+
+	assert(p->n_parts > 1 || p->part == 0);
+	if (p->n_parts < 2)
+		return;
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		n_prompts += p->runs[i].kind == ROW_PREFILL;
+	assert(n_prompts == 1 && r->kind == ROW_PREFILL && r->n <= STEP_PART_ROWS);
+	assert(p->part < p->n_parts && p->n_parts <= FAKE_LAYERS);
+	assert(p->part == 0 || (d->open.slot == r->slot && d->open.pos == r->pos && d->open.n == r->n &&
+				d->open.n_parts == p->n_parts && d->open.next == p->part));
+}
+
 static void check_plan(const struct device *d, const struct plan *p)
 {
 	uint32_t n_rows = 0;
@@ -290,10 +313,12 @@ static void check_plan(const struct device *d, const struct plan *p)
 	for (uint32_t i = 0; i < p->n_runs; i++) {
 		check_run(d, &p->runs[i], &d->slots[p->runs[i].slot]);
 		n_rows += p->runs[i].n;
+		assert(!d->slots[p->runs[i].slot].begun_part || (p->part && i + 1 == p->n_runs));
 		for (uint32_t k = 0; k < i; k++)
 			assert(p->runs[k].slot != p->runs[i].slot);
 	}
 	assert(n_rows <= d->limits.max_rows);
+	check_parts(d, p);
 }
 
 static uint64_t *link_of(struct device *d, const struct plan_run *r, uint32_t pos)
@@ -320,6 +345,7 @@ static void compute(struct device *d, const struct plan_run *r, struct run_resul
 			sl->counted += count_one(token);
 	}
 	sl->n += r->n;
+	sl->begun_part = false;
 	sl->draft = r->draft;
 	sl->prompt_ended |= r->kind == ROW_PREFILL && r->n % STEP_GRID != 0;
 	*ret = (struct run_result){ .slot = r->slot, .sampled = r->sample };
@@ -335,6 +361,32 @@ static void compute(struct device *d, const struct plan_run *r, struct run_resul
 	ret->drafted = r->draft;
 	ret->draft = ret->token % 3 ? ret->token : 0;
 	ret->logprob = -1.0f;
+}
+
+/* A part that is not the last: what is left in the blocks is of no use to anybody. */
+static void begin_part(struct device *d, const struct plan_run *r, struct run_result *ret)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		*link_of(d, r, r->pos + i) = ~(uint64_t)r->slot;
+	d->slots[r->slot].begun_part = true;
+	*ret = (struct run_result){ .slot = r->slot };
+}
+
+/* What is open once p was taken: see step.h. */
+static void note_open(struct device *d, const struct plan *p)
+{
+	const struct plan_run *r = &p->runs[p->n_runs - 1];
+
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		if (p->runs[i].kind == ROW_PREFILL)
+			memset(&d->open, 0, sizeof(d->open));
+	if (p->part + 1 >= p->n_parts)
+		return;
+	d->open.slot = r->slot;
+	d->open.pos = r->pos;
+	d->open.n = r->n;
+	d->open.next = p->part + 1;
+	d->open.n_parts = p->n_parts;
 }
 
 /* Renamed first: of several workers one gets it. */
@@ -367,8 +419,12 @@ int device_submit(struct device *d, const struct plan *p)
 	st = &d->steps[(d->first + d->n_steps++) % STEP_AHEAD];
 	st->n = p->n_runs;
 	st->number = d->n_submits;
+	note_open(d, p);
 	for (uint32_t i = 0; i < p->n_runs; i++) {
-		compute(d, &p->runs[i], &st->results[i]);
+		if (i + 1 == p->n_runs && p->part + 1 < p->n_parts)
+			begin_part(d, &p->runs[i], &st->results[i]);
+		else
+			compute(d, &p->runs[i], &st->results[i]);
 		st->results[i].no_number = st->results[i].sampled && i < d->nan_rows &&
 					   st->number >= d->nan_at &&
 					   st->number - d->nan_at < d->nan_steps;

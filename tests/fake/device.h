@@ -12,6 +12,7 @@
 
 #include "kernels/step.h"
 
+#define FAKE_LAYERS 8		/* as far as parts of a prompt are concerned */
 #define FAKE_VOCAB 5000		/* without a shape; else its n_token_ids */
 
 /* What a sequence alone must answer: n tokens after the prompt. */

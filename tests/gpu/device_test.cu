@@ -83,9 +83,10 @@ static struct plan_run run_of(const struct sequence *s, enum row_kind kind, uint
 	return r;
 }
 
-static std::vector<struct run_result> step(struct cuda_device *d, const std::vector<struct plan_run> &runs)
+static std::vector<struct run_result> step(struct cuda_device *d, const std::vector<struct plan_run> &runs,
+					   uint32_t part = 0, uint32_t n_parts = 0)
 {
-	const struct plan p = { runs.data(), (uint32_t)runs.size() };
+	const struct plan p = { runs.data(), (uint32_t)runs.size(), part, n_parts };
 	std::vector<struct run_result> r(runs.size());
 	int rc = cuda_device_submit(d, &p);
 
@@ -226,6 +227,53 @@ static void neighbours(struct cuda_device *d)
 	claim("forty sampled tokens alone and among 0 to 20 others: hidden, logits, KV, state, token bit-equal", ok);
 }
 
+/* An answer goes on between the parts of prompts; every other prompt is given up after its first. */
+static void parts(struct cuda_device *d, uint32_t n_layers)
+{
+	const struct sampling p = sampled(21);
+	struct sequence s = sequence_new(1, 0, random_ids(70, 31)), whole = sequence_new(9, 60, random_ids(400, 32));
+	std::vector<struct run_result> alone, r;
+	struct run_result want;
+	bool answers = true, prompts = true, quiet = true;
+	uint32_t t = 0;
+	/* part 0 .. end - 1 of the next n rows of o, each with a token of s */
+	auto take = [&](struct sequence *o, uint32_t n, uint32_t n_parts, uint32_t end) {
+		const bool last = o->pos + n == o->tokens.size();
+
+		for (uint32_t part = 0; part < end; part++, t++) {
+			r = step(d, { run_of(&s, ROW_DECODE, 1, true), run_of(o, ROW_PREFILL, n, last) }, part, n_parts);
+			answers &= same(r[0].digest, alone[t].digest, true) && r[0].token == alone[t].token;
+			quiet &= r[1].sampled == (part + 1 == n_parts && last);
+			s.pos++;
+			s.tokens.push_back(r[0].token);
+		}
+		o->pos += n;
+	};
+
+	begin(d, &s, &p);
+	prefill(d, &s, {});
+	alone = decode(d, &s, 200);
+	begin(d, &whole, &p);
+	want = prefill(d, &whole, { 192 });
+	s = sequence_new(1, 0, random_ids(70, 31));
+	begin(d, &s, &p);
+	prefill(d, &s, {});
+	for (uint32_t round = 0; round < 8; round++) {
+		const uint32_t n_parts = 2 + round % (n_layers - 1);
+		struct sequence up = sequence_new(2, 100, random_ids(300, 33)), o = sequence_new(3, 60, random_ids(400, 32));
+
+		begin(d, &up, &p);
+		take(&up, 256, 2 + round % 2, 1);
+		begin(d, &o, &p);
+		take(&o, 192, n_parts, n_parts);
+		take(&o, 208, n_layers, n_layers);
+		prompts &= same(r[1].digest, want.digest, true) && r[1].token == want.token;
+	}
+	claim("a prompt in parts has the bits and the sample of a whole one", prompts);
+	claim("and the answer between them its own", answers);
+	claim("only the last part samples", quiet);
+}
+
 static void replay(struct cuda_device *d)
 {
 	const struct sampling p = sampled(11);
@@ -296,7 +344,7 @@ static void failover(struct cuda_device *d)
 static int ahead(struct cuda_device *d, struct sequence *s)
 {
 	struct plan_run run = run_of(s, ROW_DECODE, 1, true);
-	const struct plan plan = { &run, 1 };
+	const struct plan plan = { &run, 1, 0, 0 };
 	int rc;
 
 	run.input = IN_LAST_SAMPLE;
@@ -368,7 +416,7 @@ static void refused(struct cuda_device *d)
 	bool ok = true;
 	auto no = [&](int want, const std::function<void(struct plan_run &)> &change) {
 		struct plan_run r = good;
-		const struct plan plan = { &r, 1 };
+		const struct plan plan = { &r, 1, 0, 0 };
 
 		change(r);
 		ok &= cuda_device_submit(d, &plan) == want;
@@ -606,6 +654,7 @@ static void quantised(enum dummy_recipe recipe)
 	d = opened(&m, true);
 	cuts(d);
 	neighbours(d);
+	parts(d, m.shape.n_layers);
 	replay(d);
 	cuda_device_close(d);
 	m.shape.n_experts_used = m.shape.n_experts;
@@ -690,6 +739,7 @@ static void narrow_kv(const struct model *m)
 	claim("FP8 is said in the numeric class", strstr(cuda_device_numeric_text(d), " kv=fp8") != NULL);
 	cuts(d);
 	neighbours(d);
+	parts(d, m->shape.n_layers);
 	replay(d);
 	failover(d);
 	restore(d);
@@ -740,6 +790,7 @@ int main(void)
 	d = opened(&m, true);
 	cuts(d);
 	neighbours(d);
+	parts(d, m.shape.n_layers);
 	replay(d);
 	failover(d);
 	restore(d);

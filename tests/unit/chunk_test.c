@@ -20,7 +20,7 @@ static void rows_become_what_the_pause_permits(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
-		struct chunk c = { 128, 8192, 45 * MS, 0 };
+		struct chunk c = { .rows = 128, .most = 8192, .pause_ns = 45 * MS };
 		const uint64_t fit = (45 * MS - of[i].base) / of[i].each;
 		uint64_t ns = 0;
 
@@ -40,7 +40,7 @@ static void rows_become_what_the_pause_permits(void **state)
 
 static void one_slow_step_is_enough_to_shrink(void **state)
 {
-	struct chunk c = { 2048, 8192, 45 * MS, 0 };
+	struct chunk c = { .rows = 2048, .most = 8192, .pause_ns = 45 * MS };
 
 	(void)state;
 	chunk_took(&c, 2048, 180 * MS);
@@ -51,7 +51,7 @@ static void one_slow_step_is_enough_to_shrink(void **state)
 
 static void ends_of_prompts_say_nothing(void **state)
 {
-	struct chunk c = { 2048, 8192, 45 * MS, 0 };
+	struct chunk c = { .rows = 2048, .most = 8192, .pause_ns = 45 * MS };
 
 	(void)state;
 	chunk_took(&c, 64, 18 * MS);
@@ -65,7 +65,7 @@ static void ends_of_prompts_say_nothing(void **state)
 /* 150 ms for the answers alone, 60 for any prompt beside them, 0.3 for a row of it. */
 static void slow_answers_do_not_starve_prompts(void **state)
 {
-	struct chunk c = { 128, 8192, 45 * MS, 0 };
+	struct chunk c = { .rows = 128, .most = 8192, .pause_ns = 45 * MS };
 	uint64_t ns = 0;
 
 	(void)state;
@@ -83,7 +83,7 @@ static void slow_answers_do_not_starve_prompts(void **state)
 
 static void limits_are_kept(void **state)
 {
-	struct chunk fixed = { 128, 8192, 0, 0 }, c = { 128, 200, 45 * MS, 0 };
+	struct chunk fixed = { .rows = 128, .most = 8192, .pause_ns = 0 }, c = { .rows = 128, .most = 200, .pause_ns = 45 * MS };
 
 	(void)state;
 	chunk_took(&fixed, 128, 1000 * MS);
@@ -98,6 +98,118 @@ static void limits_are_kept(void **state)
 	assert_int_equal(c.rows, 128);
 }
 
+/* A device of 40 layers that takes `base` for answers, `once` for any prompt beside them and `each` for a
+ * row of it; parts differ by a tenth. */
+struct device_times {
+	uint64_t base, once, each;
+};
+
+static uint64_t part_ns(const struct device_times *t, uint32_t rows, uint32_t n_parts, uint32_t part)
+{
+	const uint64_t whole = t->once + rows * t->each;
+
+	return t->base + whole / n_parts * (part % 2 ? 95 : 105) / 100;
+}
+
+/* Takes a prompt of `left` rows; answers the time it took, and the longest step's. */
+static uint64_t take_prompt(struct chunk *c, const struct device_times *t, uint32_t left, uint64_t *ret_most)
+{
+	uint64_t sum = 0;
+
+	while (left) {
+		uint32_t rows, n_parts = chunk_parts(c, left, &rows);
+
+		if (rows > left)
+			rows = left;
+		assert_true(n_parts >= 1 && n_parts <= CHUNK_PARTS && rows && rows <= c->most);
+		assert_true(rows == left || rows % STEP_GRID == 0);
+		for (uint32_t part = 0; part < n_parts; part++) {
+			const uint64_t ns = n_parts > 1 ? part_ns(t, rows, n_parts, part) :
+							  t->base + t->once + rows * t->each;
+
+			if (n_parts > 1)
+				chunk_part_took(c, rows, n_parts, ns);
+			else
+				chunk_took(c, rows, ns);
+			*ret_most = ns > *ret_most ? ns : *ret_most;
+			sum += ns;
+		}
+		left -= rows;
+	}
+	return sum;
+}
+
+static struct chunk parts_of(const struct device_times *t)
+{
+	struct chunk c = { .rows = 128, .most = 8192, .pause_ns = 45 * MS, .most_parts = 40 };
+	uint64_t most = 0;
+
+	for (int i = 0; i < 8; i++)
+		chunk_answers_took(&c, t->base);
+	take_prompt(&c, t, 60000, &most);	/* it learns: of long prompts, */
+	for (int i = 0; i < 20; i++)
+		take_prompt(&c, t, 2000, &most);	/* and of short ones */
+	return c;
+}
+
+/* As measured beside 16 answers on an H200; a GB10 as predicted: its weights alone take 120 ms. */
+static void parts_keep_the_pause_and_most_of_the_speed(void **state)
+{
+	static const struct device_times of[] = {
+		{ 5300000, 10 * MS, 18700 }, { 12 * MS, 120 * MS, 200000 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		struct chunk c = parts_of(&of[i]);
+		uint64_t most = 0, ns = take_prompt(&c, &of[i], 32768, &most);
+		const uint64_t alone = 4 * (of[i].once + 8192 * of[i].each);
+
+		assert_true(most <= 46 * MS);
+		/* even a short prompt is too long to wait for where reading the weights takes 120 ms */
+		uint32_t rows, n_parts = chunk_parts(&c, 40, &rows);
+		assert_int_equal(rows, i ? 40 : c.rows);
+		assert_true(i ? n_parts >= 4 : n_parts == 1);
+		assert_true(alone * 100 / ns >= (i ? 50 : 80));
+	}
+}
+
+static void a_prompt_that_fits_is_not_taken_in_parts(void **state)
+{
+	const struct device_times t = { 5300000, 10 * MS, 18700 };
+	struct chunk c = parts_of(&t), fixed = { .rows = 128, .most = 8192, .most_parts = 40 },
+		     whole = c;
+	uint32_t rows;
+
+	(void)state;
+	assert_int_equal(chunk_parts(&c, c.rows, &rows), 1);
+	assert_true(chunk_parts(&c, 4001, &rows) > 1);
+	assert_int_equal(rows, 4001);
+	assert_int_equal(chunk_parts(&fixed, 128, &rows), 1);
+	assert_int_equal(rows, 128);
+	assert_int_equal(chunk_parts(&fixed, 1000, &rows), 8);
+	assert_int_equal(rows, 1000);
+	assert_int_equal(chunk_parts(&fixed, 8192, &rows), 16);
+	assert_int_equal(rows, 2048);
+	whole.most_parts = 1;
+	assert_int_equal(chunk_parts(&whole, 8192, &rows), 1);
+	assert_int_equal(rows, whole.rows);
+}
+
+/* One part that the machine held up for a minute does not end parts for good. */
+static void parts_come_back_after_an_accident(void **state)
+{
+	const struct device_times t = { 5300000, 10 * MS, 18700 };
+	struct chunk c = parts_of(&t);
+	uint64_t most = 0;
+	uint32_t rows;
+
+	(void)state;
+	chunk_part_took(&c, 4096, 3, 60000 * MS);
+	chunk_part_took(&c, 64, 2, UINT64_MAX);
+	take_prompt(&c, &t, 32768, &most);
+	assert_true(chunk_parts(&c, 32768, &rows) > 1 && rows >= 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +218,9 @@ int main(void)
 		cmocka_unit_test(ends_of_prompts_say_nothing),
 		cmocka_unit_test(slow_answers_do_not_starve_prompts),
 		cmocka_unit_test(limits_are_kept),
+		cmocka_unit_test(parts_keep_the_pause_and_most_of_the_speed),
+		cmocka_unit_test(a_prompt_that_fits_is_not_taken_in_parts),
+		cmocka_unit_test(parts_come_back_after_an_accident),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

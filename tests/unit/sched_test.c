@@ -304,6 +304,77 @@ TEST(a_long_prompt_does_not_stop_the_tokens_of_others)
 	world_close(&w);
 }
 
+/* As world_open(), and prompts are taken in parts that are worth 64 rows. */
+static void parts_open(uint32_t n_slots, uint32_t n_blocks, uint32_t max_rows)
+{
+	const struct sched_sink sink = { &w, on_ran, on_done, NULL, NULL };
+
+	world_open(&w, n_slots, n_blocks, max_rows);
+	sched_free(w.sched);
+	w.config.most_parts = FAKE_LAYERS;
+	OK(sched_new(w.device, &w.config, &sink, &w.sched));
+}
+
+static uint64_t parts_done(void)
+{
+	struct sched_stats s;
+
+	sched_stats(w.sched, &s);
+	return s.n_parts;
+}
+
+TEST(a_long_prompt_beside_answers_is_taken_in_parts)
+{
+	uint32_t before;
+
+	parts_open(4, 64, 1600);
+	OK(add(&w, 1, 10, 0, 300, false));
+	for (int i = 0; i < 10; i++)
+		turn(&w);
+	EQ(parts_done(), 0);
+	OK(add(&w, 2, 1500, 0, 10, false));
+	OK(add(&w, 3, 200, 0, 10, false));	/* waits for the open one, and comes to its turn */
+	before = w.out[1].seen;
+	while (w.out[2].seen == 0)
+		turn(&w);
+	assert_true(parts_done() >= FAKE_LAYERS);
+	assert_true(w.out[1].seen >= before + FAKE_LAYERS);
+	run_dry(&w);
+	EQ(w.out[1].n_done + w.out[2].n_done + w.out[3].n_done, 3);
+	world_close(&w);
+}
+
+TEST(an_open_prompt_may_go_and_come_back)
+{
+	for (int how = 0; how < 4; how++)
+		for (uint32_t turns = 1; turns < 12; turns++) {
+			parts_open(3, 64, 1600);
+			OK(add(&w, 1, 10, 0, 100, false));
+			for (int i = 0; i < 5; i++)
+				turn(&w);
+			OK(add(&w, 2, 1500, 0, 10, false));
+			for (uint32_t i = 0; i < turns; i++)
+				turn(&w);
+			if (how == 0)
+				OK(sched_cancel(w.sched, 2));
+			else if (how == 1)
+				OK(sched_preempt(w.sched, 2));
+			else
+				OK(sched_pause(w.sched, 2, true));
+			OK(add(&w, 3, 700, 0, 10, false));	/* takes its slot, perhaps its blocks */
+			for (uint32_t i = 0; i < 4; i++)
+				turn(&w);
+			if (how == 3)
+				OK(sched_cancel(w.sched, 1));
+			if (how > 1)
+				OK(sched_pause(w.sched, 2, false));
+			run_dry(&w);
+			EQ(w.out[2].how, how == 0 ? SEQ_END_CANCELLED : SEQ_END_LENGTH);
+			EQ(w.out[3].how, SEQ_END_LENGTH);
+			world_close(&w);
+		}
+}
+
 TEST(parameters_that_the_device_refuses_fail_one_sequence)
 {
 	const uint32_t prompt[] = { 1, 2, 3 };
@@ -372,11 +443,14 @@ TEST(a_configuration_without_room_for_a_chunk_is_refused)
 }
 
 /* Arrivals, cancels, pauses and preemptions as they come, on a pool that is always short. */
-static void storm(uint64_t seed, uint32_t n_slots, uint32_t n_blocks, uint32_t n_turns)
+static void storm(uint64_t seed, uint32_t n_slots, uint32_t n_blocks, uint32_t n_turns, bool parts)
 {
 	uint32_t next = 0, longest = n_blocks * 64 < 800 ? n_blocks * 64 : 800;
 
-	world_open(&w, n_slots, n_blocks, n_slots + 64 + 13 * (uint32_t)(seed % 8));
+	if (parts)
+		parts_open(n_slots, n_blocks, n_slots + 64 * (1 + (uint32_t)(seed % 8)));
+	else
+		world_open(&w, n_slots, n_blocks, n_slots + 64 + 13 * (uint32_t)(seed % 8));
 	w.random = seed;
 	while (w.turn < n_turns) {
 		if (next < MAX_SEQS && rnd(&w, 6) == 0) {
@@ -403,16 +477,25 @@ static void storm(uint64_t seed, uint32_t n_slots, uint32_t n_blocks, uint32_t n
 	for (uint32_t i = 0; i < next; i++)
 		EQ(w.out[i].n_done, 1);		/* nobody is stuck, nobody ends twice */
 	assert_true(next > n_turns / 40);
+	assert_true(!parts || parts_done() > n_turns / 20);
 	world_close(&w);
 }
 
 TEST(storms_leave_every_answer_as_it_would_be_alone)
 {
-	storm(1, 8, 40, 10000);
-	storm(2, 3, 8, 8000);
-	storm(3, 16, 30, 8000);
-	storm(4, 1, 8, 6000);
-	storm(5, 32, 64, 8000);
+	storm(1, 8, 40, 10000, false);
+	storm(2, 3, 8, 8000, false);
+	storm(3, 16, 30, 8000, false);
+	storm(4, 1, 8, 6000, false);
+	storm(5, 32, 64, 8000, false);
+}
+
+TEST(storms_with_prompts_in_parts_leave_every_answer_as_it_would_be_alone)
+{
+	storm(14, 8, 40, 10000, true);
+	storm(15, 3, 12, 8000, true);
+	storm(17, 16, 30, 8000, true);
+	storm(20, 32, 64, 8000, true);
 }
 
 int main(void)
@@ -429,11 +512,14 @@ int main(void)
 		cmocka_unit_test(a_cancelled_sequence_is_gone_within_the_turn),
 		cmocka_unit_test(a_paused_sequence_gives_way_to_the_queue),
 		cmocka_unit_test(a_long_prompt_does_not_stop_the_tokens_of_others),
+		cmocka_unit_test(a_long_prompt_beside_answers_is_taken_in_parts),
+		cmocka_unit_test(an_open_prompt_may_go_and_come_back),
 		cmocka_unit_test(parameters_that_the_device_refuses_fail_one_sequence),
 		cmocka_unit_test(a_lost_device_is_reported_and_everything_can_be_freed),
 		cmocka_unit_test(drafts_are_counted_against_what_was_sampled),
 		cmocka_unit_test(a_configuration_without_room_for_a_chunk_is_refused),
 		cmocka_unit_test(storms_leave_every_answer_as_it_would_be_alone),
+		cmocka_unit_test(storms_with_prompts_in_parts_leave_every_answer_as_it_would_be_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

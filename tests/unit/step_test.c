@@ -69,6 +69,8 @@ static void own_blocks(uint32_t slot, kv_block *b)
 		b[i] = slot + i * SLOTS;
 }
 
+static uint32_t n_parts = 1;	/* that prompts are taken in */
+
 /* One run of `r`, among runs of the other slots when `noise` is not 0. */
 static void step(struct device *d, struct plan_run *r, uint32_t noise, struct run_result *ret)
 {
@@ -86,7 +88,7 @@ static void step(struct device *d, struct plan_run *r, uint32_t noise, struct ru
 		}
 		if (noise == 0 || (noise + s) % 3 == 0)
 			continue;
-		bool prefill = (noise + s) % 2;
+		bool prefill = (noise + s) % 2 && n_parts == 1;
 		if (at[s] + STEP_GRID > BLOCKS * STEP_GRID || at[s] % STEP_GRID)
 			at[s] = 0;
 		uint32_t pos = prefill ? at[s] : 11 + noise % 5, many = prefill ? STEP_GRID : 1;
@@ -98,9 +100,19 @@ static void step(struct device *d, struct plan_run *r, uint32_t noise, struct ru
 			.n_blocks = BLOCKS, .sample = true, .draft = true };
 		at[s] += prefill ? STEP_GRID : 0;
 	}
-	const struct plan p = { runs, n };
-	OK(device_submit(d, &p));
-	EQ(device_collect(d, results, SLOTS), n);
+	const uint32_t parts = r->kind == ROW_PREFILL ? n_parts : 1;
+	if (parts > 1) {
+		runs[mine] = runs[n - 1];
+		runs[mine = n - 1] = *r;
+	}
+	for (uint32_t part = 0; part < parts; part++) {
+		const struct plan p = { runs, n, part, parts };
+
+		OK(device_submit(d, &p));
+		EQ(device_collect(d, results, SLOTS), n);
+		EQ(results[mine].slot, r->slot);
+		assert_true(part + 1 == parts || !results[mine].sampled);
+	}
 	*ret = results[mine];
 }
 
@@ -225,6 +237,12 @@ static void check_everything(bool dense)
 		same(d, &alone, &other);
 		free_trace(&other);
 	}
+	for (n_parts = 2; n_parts <= shape.n_layers; n_parts++) {
+		sequence(d, n_parts % SLOTS, 64 * (1 + n_parts % 3), n_parts % 2 * 10, &other);
+		same(d, &alone, &other);
+		free_trace(&other);
+	}
+	n_parts = 1;
 	device_close(d);
 	for (uint32_t threads = 2; threads < 5; threads++) {
 		d = open_device(threads, NUMERICS_BF16);
@@ -428,12 +446,12 @@ TEST(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing)
 	bad[6].kind = ROW_DECODE;	/* of two rows */
 	bad[7].pos = BLOCKS * STEP_GRID;
 	for (size_t i = 0; i < 8; i++) {
-		const struct plan p = { &bad[i], 1 };
+		const struct plan p = { .runs = &bad[i], .n_runs = 1 };
 
 		EQ(device_submit(d, &p), -EINVAL);
 	}
 	const struct plan_run twice[2] = { good, good };
-	const struct plan p = { twice, 2 }, ok = { &good, 1 };
+	const struct plan p = { .runs = twice, .n_runs = 2 }, ok = { .runs = &good, .n_runs = 1 };
 	EQ(device_submit(d, &p), -EINVAL);
 	struct run_result res;
 	EQ(device_collect(d, &res, 1), -ENOENT);
@@ -442,6 +460,55 @@ TEST(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing)
 	EQ(device_submit(d, &ok), -EAGAIN);
 	for (int i = 0; i < STEP_AHEAD; i++)
 		EQ(device_collect(d, &res, 1), 1);
+	device_close(d);
+}
+
+TEST(a_prompt_in_parts_that_breaks_a_rule_is_refused_and_one_can_be_given_up)
+{
+	shape = random_shape(RANDOM_MOE);
+	struct device *d = open_device(1, NUMERICS_BF16);
+	uint32_t tokens[2] = { 1, 2 };
+	kv_block blocks[BLOCKS] = { 0, 1, 2 };
+	const struct plan_run one = { .kind = ROW_PREFILL, .n = 2, .tokens = tokens, .blocks = blocks,
+				      .n_blocks = BLOCKS };
+	struct plan_run other = one, shorter = one, decode = one;
+	other.slot = 1;
+	shorter.n = 1;
+	decode.kind = ROW_DECODE;
+	decode.n = 1;
+	const struct plan_run both[2] = { other, one };
+	const struct plan first = { &one, 1, 0, 2 }, second = { &one, 1, 1, 2 };
+	const struct plan bad[] = {
+		second,				/* nothing is open */
+		{ &one, 1, 1, 0 },
+		{ &one, 1, 2, 2 },
+		{ &one, 1, 0, shape.n_layers + 1 },
+		{ &decode, 1, 0, 2 },
+		{ both, 2, 0, 2 },
+	};
+	const struct plan not_next[] = {
+		{ &one, 1, 1, 3 }, { &other, 1, 1, 2 }, { &shorter, 1, 1, 2 },
+	};
+	const struct plan whole = { .runs = &other, .n_runs = 1 };
+	struct run_result res;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		EQ(device_submit(d, &bad[i]), -EINVAL);
+	OK(device_submit(d, &first));
+	for (size_t i = 0; i < sizeof(not_next) / sizeof(not_next[0]); i++)
+		EQ(device_submit(d, &not_next[i]), -EINVAL);
+	OK(device_submit(d, &second));		/* and they changed nothing */
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_submit(d, &second), -EINVAL);	/* it is over */
+	OK(device_submit(d, &first));
+	OK(device_submit(d, &whole));		/* gives the open one up */
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_submit(d, &second), -EINVAL);
+	OK(device_submit(d, &first));
+	begin(d, 0, 1);				/* and so does this */
+	EQ(device_submit(d, &second), -EINVAL);
 	device_close(d);
 }
 
@@ -567,6 +634,7 @@ int main(void)
 		cmocka_unit_test(a_saved_state_and_its_blocks_continue_bit_for_bit),
 		cmocka_unit_test(prefill_and_decode_agree_within_rounding),
 		cmocka_unit_test(a_plan_that_breaks_a_rule_is_refused_and_changes_nothing),
+		cmocka_unit_test(a_prompt_in_parts_that_breaks_a_rule_is_refused_and_one_can_be_given_up),
 		cmocka_unit_test(a_device_that_is_not_here_is_named),
 	};
 	const struct CMUnitTest fp8[] = {
