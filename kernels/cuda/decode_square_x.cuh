@@ -254,10 +254,9 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 					     : "memory");
 			}
 		}
-		/* The next copy may write into the place when all four have read it.  Not before what
-		 * was read has been used and the fence above is behind it: a barrier waits for loads
-		 * that have been asked for only as far as other loads and stores of the block go, and
-		 * a copy is neither. */
+		/* The next copy may write into the place when all four have read it: when what was
+		 * read has been used, and the fence above is behind it.  A barrier alone orders loads
+		 * that are on their way before other loads and stores, not before copies. */
 		barrier_bringers();
 		if (i + q.raw < n)
 			ask(place);
