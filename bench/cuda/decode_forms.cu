@@ -84,7 +84,8 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 	     (double)matmul_packed_bytes(f, n, k) + (double)matmul_packed_bytes(f, n_swiglu, k) +
 		     (double)rows * k * 2 + (double)rows * n * (out == MATMUL_OUT_F32 ? 4 : 2) +
 		     (double)rows * n_swiglu,
-	     { { MATMUL_AUTO, "auto" }, { MATMUL_NARROW, "narrow" }, { MATMUL_WIDE, "wide" } },
+	     { { MATMUL_AUTO, "auto" }, { MATMUL_NARROW, "narrow" }, { MATMUL_WIDE, "wide" },
+	       { MATMUL_SQUARE, "square" } },
 	     [&](enum matmul_form form, int i) {
 		     a.w = arena + (size_t)i % (ARENA / each) * each;
 		     a.form = form;
@@ -158,6 +159,8 @@ int main(int argc, char **argv)
 		enum matmul_out out;
 	} shapes[] = {
 		{ "GDN in 12352x2048", 12352, 0, 2048, MATMUL_OUT_BF16 },
+		{ "head 248320x2048", 248320, 0, 2048, MATMUL_OUT_F32 },
+		{ "attn in 9216x2048", 9216, 0, 2048, MATMUL_OUT_BF16 },
 		{ "GDN out 2048x4096", 2048, 0, 4096, MATMUL_OUT_F32 },
 		{ "router 257+1024x2048", 257, 1024, 2048, MATMUL_OUT_F32 },
 		{ "shared down 2048x512", 2048, 0, 512, MATMUL_OUT_F32 },
@@ -173,7 +176,7 @@ int main(int argc, char **argv)
 	CUDA(cudaStreamCreate(&stream));
 	CUDA(cudaMalloc(&arena, ARENA));
 	CUDA(cudaMalloc(&x_all, 64 << 20));
-	CUDA(cudaMalloc(&y_all, 64 << 20));
+	CUDA(cudaMalloc(&y_all, 256 << 20));	/* the head: 200 rows of float32 */
 	CUDA(cudaMalloc(&scales, ones.size() * 4));
 	CUDA(cudaMemcpy(scales, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
 	fill_kernel<<<2048, 256, 0, stream>>>((uint32_t *)arena, ARENA / 4);

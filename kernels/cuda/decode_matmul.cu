@@ -266,11 +266,20 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 					(cudaStream_t)stream);
 }
 
-static bool columns_fit(const struct decode_matmul_args *a)
+static enum matmul_form auto_form(const struct decode_matmul_args *a)
 {
 	const struct matmul_params p = matmul_params_of(a);
+	/* Up to here weights from memory to registers, and no barrier, are faster; but not where FP8's
+	 * expanding is what takes the time, nor of 17 rows on where there are few tiles and slices. */
+	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8u :
+				       p.n_tiles <= 128 && p.n_slices <= 8	   ? 16u :
+										     24u);
 
-	return narrow_columns_fit(&p, a->format);
+	if (narrow_columns_fit(&p, a->format))
+		return MATMUL_NARROW;
+	if (!few && matmul_square_fits(&p, a->format))
+		return MATMUL_SQUARE;
+	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
@@ -280,8 +289,9 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
-		form = a->n_rows <= 24 || columns_fit(a) ? MATMUL_NARROW : MATMUL_WIDE;
+		form = auto_form(a);
 	switch (form) {
+	case MATMUL_SQUARE: return matmul_launch_square(a, (cudaStream_t)stream);
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);
 	case MATMUL_WIDE: return matmul_launch_wide(a, (cudaStream_t)stream);
 	case MATMUL_AUTO:

@@ -107,6 +107,20 @@ struct wide_layout {
 };
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);
+/* The square form, on Hopper, for dense BF16 and FP8 matrices and at most SQUARE_MAX_ROWS rows. */
+#define SQUARE_MAX_ROWS 64
+struct square_layout {
+	int tiles;	/* row tiles of a block, 1..8; split: of a cluster, 1..16 */
+	int cluster;	/* blocks: 1 or 2; split: 1, 2, 4 or 8 */
+	bool split;	/* the blocks of a cluster share K, not x */
+	int stages;	/* of x, 2..8 */
+	int raw;	/* slices of x on their way to a block, 1..8; split: nothing */
+	int ring;	/* KB of weights on their way to a warp, at most; 0: what there is room for */
+};
+bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f);
+int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream);
+int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
+			    const struct square_layout *l, cudaStream_t stream);
 /* The ring form, for experts: p split as for the narrow form, `cols` columns at a time at least when
  * experts have so many, `most_items` groups of tiles at most; choice: NULL, or made at the kernel's
  * head.  -EINVAL where it does not fit: BF16, or

@@ -1,8 +1,7 @@
-/* wgmma_weights.cuh - the warpgroup product with weights from registers, 32, 64, 128, 192 or 256
- * columns wide.
+/* wgmma_weights.cuh - the warpgroup product with weights from registers, 16 to 256 columns wide.
  *
  * d[4 j + i] is as mma.m16n8k16's accumulator i of column tile j (of 128 columns; e has the
- * following); `a` a fragment of fragment.cuh; `b` describes 32 to 256 rows of 16 columns in shared
+ * following); `a` a fragment of fragment.cuh; `b` describes 16 to 256 rows of 16 columns in shared
  * memory (wgmma_rows()).  Asynchronous: d,
  * a and the shared memory belong to it until wgmma_wait(). */
 #ifndef HEARTH_KERNELS_CUDA_WGMMA_WEIGHTS_CUH
@@ -20,6 +19,19 @@ static __device__ __forceinline__ uint64_t wgmma_rows(uint32_t shared_address)
 template <int PENDING> static __device__ __forceinline__ void wgmma_wait(void)
 {
 	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+template <int N>
+static __device__ __forceinline__ void wgmma_64x16(float (&d)[N], const struct frag &a, uint64_t b)
+{
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0;\n"
+		     "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+		     "{%0, %1, %2, %3, %4, %5, %6, %7}, "
+		     "{%8, %9, %10, %11}, %12, add, 1, 1, 0; }"
+		     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
+		       "+f"(d[6]), "+f"(d[7])
+		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
+		     : "memory");
 }
 
 template <int N>

@@ -235,9 +235,10 @@ struct dense {
 	char name[64];
 };
 
-/* `layout` not NULL: the wide form laid out so. */
+/* One of the layouts not NULL: the wide or square form laid out so. */
 static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &pick,
-			    enum matmul_form form, const struct wide_layout *layout = NULL)
+			    enum matmul_form form, const struct wide_layout *layout = NULL,
+			    const struct square_layout *square = NULL)
 {
 	const uint32_t k = d->m.ref.k, ldx = k + 8;
 	uint16_t *x = to_device(gather(d->pool, pick, k, ldx));
@@ -260,6 +261,11 @@ static struct out dense_run(const struct dense *d, const std::vector<uint32_t> &
 		struct matmul_params p = matmul_params_of(&a);
 
 		claim(matmul_launch_wide_as(&p, a.format, layout, NULL) == 0, "launches", d->name,
+		      o.rows, form);
+	} else if (square) {
+		struct matmul_params p = matmul_params_of(&a);
+
+		claim(matmul_launch_square_as(&p, a.format, square, NULL) == 0, "launches", d->name,
 		      o.rows, form);
 	} else {
 		claim(decode_matmul(&a, NULL) == 0, "launches", d->name, o.rows, form);
@@ -299,6 +305,45 @@ static std::vector<uint32_t> some_rows(uint32_t n_pool, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		v.push_back(below(n_pool));	/* twice the same is a neighbour too */
 	return v;
+}
+
+/* Every way of the square form to share the work, where it is there. */
+static void square_test(const struct dense *d, const std::vector<uint32_t> &alone, uint32_t *same,
+			uint32_t *asked)
+{
+	static const struct square_layout layouts[] = {
+		{ 1, 1, false, 2, 1, 8 }, { 5, 2, false, 3, 2, 0 }, { 6, 2, false, 2, 4, 16 },
+		{ 8, 1, false, 2, 2, 0 }, { 7, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 3, 8 },
+		{ 4, 1, true, 2, 1, 0 },  { 3, 2, true, 2, 1, 0 },  { 4, 4, true, 2, 1, 4 },
+		{ 3, 4, true, 3, 1, 0 },  { 9, 8, true, 2, 1, 0 },  { 8, 8, true, 2, 1, 8 },
+		{ 15, 8, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 0 },
+	};
+	const uint32_t n = d->m.ref.n, k = d->m.ref.k;
+
+	for (const struct square_layout &l : layouts)
+		for (uint32_t rows : { 3u, 16u, 23u, 32u, 40u, 64u }) {
+			const std::vector<uint32_t> pick = some_rows(d->n_pool, rows);
+			struct matmul_params p = {};
+			uint32_t here = 0;
+
+			p.n_cols = rows;
+			p.n_tiles = 1000;	/* those of this matrix do not matter here */
+			p.n_slices = (k + MATMUL_SLICE - 1) / MATMUL_SLICE;
+			/* The sums of all slices of a tile wait in shared memory. */
+			if (!matmul_square_fits(&p, d->m.format) ||
+			    (l.split && (uint32_t)((l.tiles * 8 + l.cluster - 1) / l.cluster) *
+							 p.n_slices * 512 >
+						 110000))
+				continue;
+			struct out o = dense_run(d, pick, MATMUL_SQUARE, NULL, &l);
+			for (uint32_t r = 0; r < rows; r++)
+				here += crc(out_row(&o, r), n * 4) == alone[pick[r]];
+			claim(here == rows, "no square layout changes a bit", d->name, rows,
+			      l.tiles * 10 + l.cluster);
+			dense_check_values(d, &o, pick, MATMUL_SQUARE);
+			*same += here;
+			*asked += rows;
+		}
 }
 
 static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
@@ -362,6 +407,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 		same += here;
 		asked += pick.size();
 	}
+	square_test(&d, alone, &same, &asked);
 	printf("%-22s %u of %u rows bit-equal to the row alone\n", d.name, same, asked);
 	CUDA(cudaFree(d.w));
 	CUDA(cudaFree(d.row_scale));
@@ -428,7 +474,7 @@ static void swiglu_test(enum matmul_format f)
 	a.row_scale = scales_to_device(m.row_scale);
 	a.format = f;
 	for (uint32_t rows : { 1u, 3u, 8u, 17u, 24u, 40u, most })
-		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE })
+		for (enum matmul_form form : { MATMUL_NARROW, MATMUL_WIDE, MATMUL_SQUARE })
 			for (uint32_t first = 0; first < (rows == 1 ? most : 1); first++) {
 				a.form = form;
 				a.x = d_x + (size_t)first * k;
@@ -436,6 +482,10 @@ static void swiglu_test(enum matmul_format f)
 				a.ldy = n;
 				a.y = d32;
 				a.out = MATMUL_OUT_F32;
+				const struct matmul_params p = matmul_params_of(&a);
+
+				if (form == MATMUL_SQUARE && !matmul_square_fits(&p, f))
+					continue;
 				claim(decode_matmul(&a, NULL) == 0, "launches", "f32 out", rows, form);
 				a.ldy = n / 2;
 				a.y = d16;

@@ -13,4 +13,8 @@ check_PROGRAMS += tests/gpu/again_test
 TESTS += tests/gpu/again_test
 tests_gpu_again_test_SOURCES = tests/gpu/again_test.cu
 tests_gpu_again_test_LDADD = $(gpu_libs)
+check_PROGRAMS += tests/gpu/square_test
+TESTS += tests/gpu/square_test
+tests_gpu_square_test_SOURCES = tests/gpu/square_test.cu
+tests_gpu_square_test_LDADD = $(gpu_libs)
 endif

@@ -1,0 +1,140 @@
+/* decode_square.cu - launches of the square form and the choice of its layout. */
+#include "kernels/cuda/decode_square.cuh"
+
+#define HOPPER_SHARED 232448	/* what a block may have there */
+#define SQUARE_SPLIT_SLICES 24	/* of which the sums fit, beside x and weights */
+
+/* Multiprocessors, when they are Hopper's; or 0.  A part of a GPU may have no room for clusters of
+ * eight: it takes the other forms. */
+static uint32_t hopper_sms(void)
+{
+	static int major;	/* of device 0 of this process: a worker has one */
+	int device;
+
+	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
+		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
+			       cudaSuccess))
+		major = 0;
+	return major == 9 && device_sms() >= 64 ? (uint32_t)device_sms() : 0;
+}
+
+template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
+static int square_launch(const struct matmul_params &p, const struct square_layout &l,
+			 cudaStream_t stream)
+{
+	auto kernel = square_kernel<F, N, MG, SPLIT, SHARE>;
+	const uint32_t cluster = (uint32_t)l.cluster, tiles = (uint32_t)l.tiles;
+	const uint32_t passes = (p.n_tiles + tiles - 1) / tiles;
+	struct square_params q = {};
+
+	q.tiles = tiles;
+	q.cluster = cluster;
+	q.k_groups = SPLIT && tiles <= 4 ? 2 : 1;
+	q.stages = (uint32_t)l.stages;
+	q.raw = (uint32_t)l.raw;
+	const size_t fixed = 1024 + (size_t)l.stages * x_stage<N> + SQUARE_STAGES * 16 +
+			     SQUARE_RAW * 8 +
+			     (SPLIT ? (size_t)square_places<N>(q) * p.n_slices * WARP * 16 :
+				      (size_t)(l.raw * N / SHARE) * RAW_ROW);
+
+	if (fixed >= HOPPER_SHARED)
+		return -EINVAL;
+	/* The last warps may have no tiles. */
+	const uint32_t rings = q.k_groups == 2 ? 4 + tiles : min(tiles, (uint32_t)SQUARE_WARPS);
+
+	q.ring = (uint32_t)((HOPPER_SHARED - fixed) / rings / piece_room<F>);
+	if (l.ring)
+		q.ring = min(q.ring, (uint32_t)l.ring * 1024 / 4096);
+	if (!q.ring)
+		return -EINVAL;
+	const size_t shared = fixed + (size_t)rings * q.ring * piece_room<F>;
+	const uint32_t most = hopper_sms() / cluster * cluster;
+	const uint32_t blocks = SPLIT ? passes * cluster :
+					min((passes + cluster - 1) / cluster * cluster, most);
+
+	if (!blocks ||
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, cluster, stream, p, q);
+}
+
+template <enum matmul_format F, int N>
+static int square_launch_cols(const struct matmul_params &p, const struct square_layout &l,
+			      cudaStream_t stream)
+{
+	if (l.split)
+		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
+						square_launch<F, N, 1, true, 1>(p, l, stream);
+	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
+				square_launch<F, N, 1, false, 1>(p, l, stream);
+}
+
+template <enum matmul_format F>
+static int square_launch_format(const struct matmul_params &p, const struct square_layout &l,
+				cudaStream_t stream)
+{
+	return p.n_cols <= 16 ? square_launch_cols<F, 16>(p, l, stream) :
+	       p.n_cols <= 32 ? square_launch_cols<F, 32>(p, l, stream) :
+				square_launch_cols<F, 64>(p, l, stream);
+}
+
+static bool layout_ok(const struct square_layout *l)
+{
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 1 || l->raw > SQUARE_RAW ||
+	    l->ring < 0 || l->ring > 1024 || l->tiles < 1)
+		return false;
+	if (l->split)
+		return l->tiles <= 2 * SQUARE_WARPS && (l->cluster == 1 || l->cluster == 2 ||
+							l->cluster == 4 || l->cluster == 8);
+	return l->tiles <= SQUARE_WARPS && (l->cluster == 1 || l->cluster == 2);
+}
+
+/* The sums of a tile's slices have to fit where few tiles make blocks share K. */
+static bool square_splits(const struct matmul_params *p)
+{
+	return p->n_tiles <= 2 * hopper_sms();
+}
+
+bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f)
+{
+	return (f == MATMUL_BF16 || f == MATMUL_FP8) && p->n_cols <= SQUARE_MAX_ROWS &&
+	       hopper_sms() && (!square_splits(p) || p->n_slices <= SQUARE_SPLIT_SLICES);
+}
+
+int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
+			    const struct square_layout *l, cudaStream_t stream)
+{
+	if ((f != MATMUL_BF16 && f != MATMUL_FP8) || p->n_cols > SQUARE_MAX_ROWS || !hopper_sms() ||
+	    !layout_ok(l))
+		return -EINVAL;
+	return f == MATMUL_BF16 ? square_launch_format<MATMUL_BF16>(*p, *l, stream) :
+				  square_launch_format<MATMUL_FP8>(*p, *l, stream);
+}
+
+/* Tall matrices: every multiprocessor the same number of tiles, in as few rounds as can be.  Others:
+ * K shared, by as many clusters as an H200 can have at once (15 of 8 blocks). */
+static struct square_layout square_choose(const struct matmul_params *p, enum matmul_format f)
+{
+	const uint32_t sms = hopper_sms() / 2 * 2;
+	const uint32_t rounds = (p->n_tiles + sms * SQUARE_WARPS - 1) / (sms * SQUARE_WARPS);
+
+	if (square_splits(p))
+		return p->n_slices < 4	? (struct square_layout){ 2, 2, true, 2, 1, 0 } :
+		       p->n_slices < 16 ? (struct square_layout){ 8, 8, true, 2, 1, 0 } :
+		       f == MATMUL_FP8	? (struct square_layout){ 9, 8, true, 2, 1, 4 } :
+					  (struct square_layout){ 5, 4, true, 2, 1, 8 };
+	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false,
+		 p->n_cols <= 32 ? 4 : 2, 3, 0 };
+}
+
+int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream)
+{
+	const struct matmul_params p = matmul_params_of(a);
+
+	if (!matmul_square_fits(&p, a->format))
+		return -EINVAL;
+	const struct square_layout l = square_choose(&p, a->format);
+
+	return matmul_launch_square_as(&p, a->format, &l, stream);
+}
