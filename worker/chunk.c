@@ -99,7 +99,7 @@ uint32_t chunk_parts(const struct chunk *c, uint32_t left, uint32_t *ret_rows)
 	uint32_t rows = least(left, most_rows), n = 1;
 
 	*ret_rows = c->rows;
-	/* A guess that is wrong costs one chunk one long step, but a prompt in parts as many as it has. */
+	/* A wrong guess costs a chunk one long step, a prompt in parts as many as it has. */
 	if (!k->seen || (left <= c->rows && cost_of(k, left) <= room))
 		return 1;
 	while (n < most && cost_of(k, rows) > n * room)
