@@ -160,12 +160,20 @@ static bool parts_ok(const struct device *d, const struct plan *p)
 		d->open.pos == r->pos && d->open.n == r->n);
 }
 
+static bool runs_on(const struct plan *p, uint32_t slot)
+{
+	for (uint32_t i = 0; i < p->n_runs; i++)
+		if (p->runs[i].slot == slot)
+			return true;
+	return false;
+}
+
 /* What is open once p was taken. */
 static void note_open(struct device *d, const struct plan *p)
 {
 	const struct plan_run *r = &p->runs[p->n_runs - 1];
 
-	if (!n_prompts(p))
+	if (!n_prompts(p) && !runs_on(p, d->open.slot))
 		return;
 	memset(&d->open, 0, sizeof(d->open));
 	if (p->n_parts < 2 || p->part + 1 == p->n_parts)

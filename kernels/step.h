@@ -196,9 +196,10 @@ struct plan_run {
  * submitted in order, each with the same run and whatever else; the last one samples, fills
  * `logits` and counts as the run's step.  Its results in the others mean nothing.
  *
- * A prompt that is not finished so is open.  Another one in a plan, or a slot_begin() of its slot,
- * gives it up: nothing more is expected of it, and what its slot and the blocks of these
- * positions hold is worth nothing.  Meanwhile its slot's state must not be saved or restored. */
+ * A prompt that is not finished so is open.  Another one in a plan, another run of its slot or a
+ * slot_begin() of it gives it up: nothing more is expected of it, and what its slot and the blocks
+ * of these positions hold is worth nothing.  Meanwhile its slot's state must not be saved or
+ * restored. */
 struct plan {
 	const struct plan_run *runs;
 	uint32_t n_runs;

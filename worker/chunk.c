@@ -91,24 +91,31 @@ static uint32_t least(uint32_t a, uint32_t b)
 
 uint32_t chunk_parts(const struct chunk *c, uint32_t left, uint32_t *ret_rows)
 {
-	/* a chunk of `rows` fits, whole: without a pause all that counts, else until more is known */
+	/* without a pause a chunk of `rows` is what fits, and rows are all that counts */
 	const double room = c->pause_ns ? (double)room_ns(c) : c->rows;
-	const struct chunk_cost guess = { 0, room / c->rows, false },
-				*k = c->pause_ns && c->cost.seen ? &c->cost : &guess;
-	const uint32_t most = least(c->most_parts, CHUNK_PARTS);
-	uint32_t rows = least(least(left, c->most), STEP_PART_ROWS), n = 1;
+	const struct chunk_cost fixed = { 0, 1, true }, *k = c->pause_ns ? &c->cost : &fixed;
+	const uint32_t most = least(c->most_parts, CHUNK_PARTS),
+		       most_rows = least(c->most, STEP_PART_ROWS);
+	uint32_t rows = least(left, most_rows), n = 1;
 
 	*ret_rows = c->rows;
-	if (left <= c->rows && cost_of(k, left) <= room)
+	/* A wrong guess costs a chunk one long step, a prompt in parts as many as it has. */
+	if (!k->seen || (left <= c->rows && cost_of(k, left) <= room))
 		return 1;
 	while (n < most && cost_of(k, rows) > n * room)
 		n++;
 	while (rows > c->rows && cost_of(k, rows) > n * room)
 		rows -= least(rows, STEP_GRID);
+	if (n < 2)
+		return 1;
+	if (rows <= c->rows && rows < left) {
+		/* no more rows than a chunk: in parts only if it is too long whole */
+		if (cost_of(k, c->rows) <= room)
+			return 1;
+		rows = least(c->rows, most_rows);
+	}
 	if (rows < left)
 		rows -= rows % STEP_GRID;
-	if (n < 2 || (rows <= c->rows && rows < left))
-		return 1;
 	*ret_rows = rows;
 	return n;
 }

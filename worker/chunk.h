@@ -10,7 +10,7 @@
  * A part of a step's time does not depend on its rows: all experts' weights are read for a few hundred
  * as for thousands (a quarter of the pause on an H200, all of it and more on a GB10).  So a prompt longer
  * than what fits is taken in *parts* (step.h): many rows, so many layers a step that the pause is
- * kept.
+ * kept.  Not before one chunk has told what rows cost: parts that were begun cannot be cut anew.
  *
  * No memory of its own; belongs to its scheduler's thread.
  */

@@ -3,6 +3,8 @@
 
 #include "kernels/cuda/device_int.h"
 
+static_assert(STEP_PART_ROWS <= PREFILL_ROWS, "a prompt in parts is one pass");
+
 namespace {
 
 int run_check(const struct cuda_device *d, const struct plan_run *r)

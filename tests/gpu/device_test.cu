@@ -433,7 +433,7 @@ static void refused(struct cuda_device *d)
 	no(-EINVAL, [](struct plan_run &r) { r.count = true; });
 	no(-ENOTSUP, [](struct plan_run &r) { r.draft = true; });
 	struct plan_run twice[2] = { good, good };
-	const struct plan plan = { twice, 2 };
+	const struct plan plan = { twice, 2, 0, 0 };
 	ok &= cuda_device_submit(d, &plan) == -EINVAL;
 	bad.top_p = 0;
 	ok &= cuda_slot_begin(d, 0, &bad, NULL, 0) == -EINVAL;

@@ -210,6 +210,26 @@ static void parts_come_back_after_an_accident(void **state)
 	assert_true(chunk_parts(&c, 32768, &rows) > 1 && rows >= 4096);
 }
 
+/* A model on a CPU: 64 rows take longer than CHUNK_PARTS pauses have room for. */
+static void a_slow_box_has_parts_of_the_least_rows(void **state)
+{
+	const struct device_times t = { 100 * MS, 1100 * MS, 50 * MS };
+	struct chunk c = { .rows = 128, .most = 512, .pause_ns = 45 * MS, .most_parts = 40 };
+	uint64_t most = 0;
+	uint32_t rows;
+
+	(void)state;
+	chunk_answers_took(&c, t.base);
+	assert_int_equal(chunk_parts(&c, 3000, &rows), 1);	/* nothing is known of prompts */
+	assert_int_equal(rows, 128);
+	take_prompt(&c, &t, 128, &most);
+	most = 0;
+	take_prompt(&c, &t, 3000, &most);
+	assert_true(most <= 400 * MS);
+	assert_int_equal(chunk_parts(&c, 3000, &rows), CHUNK_PARTS);
+	assert_int_equal(rows, STEP_GRID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +241,7 @@ int main(void)
 		cmocka_unit_test(parts_keep_the_pause_and_most_of_the_speed),
 		cmocka_unit_test(a_prompt_that_fits_is_not_taken_in_parts),
 		cmocka_unit_test(parts_come_back_after_an_accident),
+		cmocka_unit_test(a_slow_box_has_parts_of_the_least_rows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,7 +321,7 @@ TEST(the_cpu_runs_with_them)
 		OK(device_open("cpu", &d.shape, &l, &device, &e));
 		OK(device_load(device, &s, NULL, NULL, &e));
 		OK(slot_begin(device, 0, &greedy, NULL, 0));
-		OK(device_submit(device, &(struct plan){ &run, 1 }));
+		OK(device_submit(device, &(struct plan){ .runs = &run, .n_runs = 1 }));
 		EQ(device_collect(device, &result, 1), 1);
 		assert_false(result.no_number);
 		for (uint32_t i = 0; i < 70 * d.shape.vocab_rows; i++)

@@ -601,7 +601,7 @@ static void serve(enum read_how how, float **ret_logits, size_t *ret_n,
 				.blocks = &block,
 				.n_blocks = 1,
 				.logits = *ret_logits };
-	OK(device_submit(d, &(struct plan){ &run, 1 }));
+	OK(device_submit(d, &(struct plan){ .runs = &run, .n_runs = 1 }));
 	assert_true(device_collect(d, &res, 1) >= 0);
 	device_close(d);
 	checkpoint_close(c);

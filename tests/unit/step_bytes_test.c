@@ -156,7 +156,7 @@ static void decode_two(struct device *d)
 		runs[i] = (struct plan_run){ .slot = i, .kind = ROW_DECODE, .n = 1, .tokens = &token,
 					     .blocks = &blocks[i], .n_blocks = 1, .sample = true };
 	}
-	OK(device_submit(d, &(struct plan){ runs, 2 }));
+	OK(device_submit(d, &(struct plan){ .runs = runs, .n_runs = 2 }));
 	EQ(device_collect(d, res, 2), 2);
 }
 

@@ -490,6 +490,7 @@ TEST(a_prompt_in_parts_that_breaks_a_rule_is_refused_and_one_can_be_given_up)
 		{ &one, 1, 1, 3 }, { &other, 1, 1, 2 }, { &shorter, 1, 1, 2 },
 	};
 	const struct plan whole = { .runs = &other, .n_runs = 1 };
+	const struct plan of_its_slot = { .runs = &decode, .n_runs = 1 };
 	struct run_result res;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -507,7 +508,12 @@ TEST(a_prompt_in_parts_that_breaks_a_rule_is_refused_and_one_can_be_given_up)
 	EQ(device_collect(d, &res, 1), 1);
 	EQ(device_submit(d, &second), -EINVAL);
 	OK(device_submit(d, &first));
-	begin(d, 0, 1);				/* and so does this */
+	OK(device_submit(d, &of_its_slot));	/* so does this */
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_collect(d, &res, 1), 1);
+	EQ(device_submit(d, &second), -EINVAL);
+	OK(device_submit(d, &first));
+	begin(d, 0, 1);				/* and this */
 	EQ(device_submit(d, &second), -EINVAL);
 	device_close(d);
 }
