@@ -89,7 +89,10 @@ static void judge(struct unit *u, const struct unit_facts *f)
 	if (!u->live)
 		return;
 	u->pid = f->pid;
-	if (again) /* the unit's Restart=: when to try again is the launcher's to say */
+	/* The unit's Restart=: when to try again is the launcher's to say.  If it has said so already, of a unit
+	 * that a person had started, its job waits for the same moment and would be called off with it. */
+	again = again && !u->start_pending;
+	if (again)
 		call_off(u);
 	if ((over && !u->start_pending) || again) {
 		ended(u, f);

@@ -67,7 +67,6 @@ static int begin_worker(struct job *j, struct worker *w)
 	text_add(j->model, sizeof(j->model), 0, w->model);
 	j->try_first_ms = j->settings->first_ms;
 	j->try_idle_ms = j->settings->idle_ms;
-	route_breaker_use(&w->breaker, clock_ns());
 	return fleet_generate(j->rt->fleet, w, &m, &job_hooks, j, &j->gen);
 }
 
@@ -78,7 +77,6 @@ static int begin_upstream(struct job *j, const struct job_target *t)
 	snprintf(j->target, sizeof(j->target), "upstream:%.80s", t->upstream->name);
 	j->try_first_ms = t->upstream->first_ms;
 	j->try_idle_ms = t->upstream->idle_ms;
-	route_breaker_use(&s->breaker, clock_ns());
 	j->upstream = s;
 	return cloud_generate(j->rt->cloud, t->upstream, t->model, &j->req, &job_hooks, j,
 			      &j->cloud);
@@ -146,6 +144,8 @@ int job_begin_try(struct job *j, const struct job_target *t)
 			return -ENOMEM;
 	}
 	r = w ? begin_worker(j, w) : begin_upstream(j, t);
+	if (r == 0)		/* else nobody would tell the breaker how it ended */
+		route_breaker_use(w ? &w->breaker : &j->upstream->breaker, clock_ns());
 	record_try(j->record, j->target,
 		   w ? boxes_of_worker(fleet_boxes(j->rt->fleet), w->name) : NULL, j->try_began_ns);
 	if (r < 0)

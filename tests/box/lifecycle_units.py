@@ -141,6 +141,31 @@ def test_systemds_own_restart_is_called_off():
         assert sd.text().count("start hearth-worker@a") == 2
 
 
+def by_hand(r, b):
+    """hearthd is another one, and for it somebody else had started the unit a; its pid."""
+    assert ask(r, "a")[0] == 200
+    pid = b.pid("a")
+    b.proc.kill()
+    b.proc.wait()
+    b.out.close()
+    wait_for(lambda: not r.status()["boxes"])
+    os.unlink(b.dir + "/worker/a.env")
+    return pid
+
+
+def test_a_start_that_waits_for_systemds_restart_is_not_called_off_with_it():
+    with Systemd("auto-restart") as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
+        pid = by_hand(r, b)
+        b.start()
+        assert b.state("a") == "unloaded" and ask(r, "a")[0] == 200
+        kill(pid)               # a person's unit: systemd starts it again, and a request wants it before
+        wait_for(lambda: not r.status()["workers"])
+        s, _, d = ask(r, "a")
+        assert s == 200, (d, b.text(), sd.text())
+        b.wait_state("a", "ready")
+        assert "restart hearth-worker@a" in sd.text() and "stop hearth-worker@a" not in sd.text(), sd.text()
+
+
 def test_a_unit_that_is_not_there_is_told_in_systemds_words():
     with Systemd() as sd, Router() as r, UnitBox(sd, r, model("missing"), crash_limit=2) as b:
         s, h, d = ask(r, "missing")
@@ -167,15 +192,10 @@ def test_a_unit_that_a_person_started_is_left_to_that_person():
     with Systemd() as sd, Router() as r, UnitBox(sd, r, model("a")) as b:
         assert ask(r, "a")[0] == 200
         env = b.dir + "/worker/a.env"
-        pid = b.pid("a")
         with open(env) as f:
             words = f.read()
         assert "--alias a" in words and "serve" not in words
-        b.proc.kill()
-        b.proc.wait()
-        b.out.close()
-        wait_for(lambda: not r.status()["boxes"])
-        os.unlink(env)                              # as if somebody else had started it
+        pid = by_hand(r, b)
         with Notified(b.dir + "/notify") as status:
             b.start()
         assert b.state("a") == "unloaded" and ask(r, "a")[0] == 200

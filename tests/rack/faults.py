@@ -280,6 +280,14 @@ class Run:
         for k, v in self.rack.sizes().items():
             self.sizes[k].append(v)
 
+    def show(self):
+        """What all of them say, while it is as it is."""
+        print(self.rack.client.get("/admin/status")[1].decode(errors="replace"))
+        for m, unit in self.rack.units():
+            print("--- %s %s: %s, %s\n%s" % (m.name, unit, m.show(unit, "ActiveState"), m.show(unit, "StatusText"),
+                                            "\n".join([x for x in m.journal(unit, 400).splitlines()
+                                                       if not x.startswith("request ")][-40:])), flush=True)
+
     def judge(self):
         """Every failed attempt since the last look is one that was allowed."""
         n = collections.Counter()
@@ -306,7 +314,8 @@ class Run:
         self.look()
         sampler, t0 = Sampler(), time.monotonic()
         for i in range(self.o.faults):
-            kind, at = self.faults.draw(), time.monotonic()
+            kind = self.o.kinds[i % len(self.o.kinds)] if self.o.kinds else self.faults.draw()
+            at = time.monotonic()
             try:
                 what = getattr(self.faults, kind)()
             except Exception as e:
@@ -322,6 +331,7 @@ class Run:
                     self.look()
                 except AssertionError as e:
                     self.problem("after fault %d: %s" % (i + 1, e))
+                    self.show()
                 n = self.judge()
                 print("     %6.0f s  well after %.1f s; %s; available %.0f MiB" % (
                     time.monotonic() - t0, time.monotonic() - at,
@@ -391,6 +401,7 @@ def main():
     p.add_argument("--faults", type=int, default=200)
     p.add_argument("--streams", type=int, default=32)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--kinds", type=lambda x: x.split(","), help="these, in this order, over and over")
     p.add_argument("--debs", default=os.path.join(os.environ.get("top_builddir", TOP + "/build"), "deb"))
     p.add_argument("--table")
     o = p.parse_args()

@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -399,6 +400,8 @@ class Rack:
         """Two models that do not fit together, asked for at the same time: each request waits for its model."""
         if not self.has_hearthd():
             raise Absent("this package has no hearthd")
+        # neither was ever loaded: hearthd had to ask their workers' program, inside its unit's walls
+        need = {a["alias"]: a["need"] for a in json.loads(self.box2.run("hearthctl memory --json").stdout)["aliases"]}
         loads = [Load(self.client, 2, x, 40) for x in ("red", "blue")]
         for x in loads:
             x.learn()
@@ -410,6 +413,10 @@ class Rack:
         swaps = self.box2.run("journalctl --no-pager -o cat -u 'hearth-worker@red' -u 'hearth-worker@blue' | "
                               "grep -c 'self-test:'").stdout
         assert int(swaps) >= 4, "swapped %s times only" % swaps
+        for x in ("red", "blue"):
+            said = self.box2.run("journalctl --no-pager -o cat -u 'hearth-worker@%s'" % x).stdout
+            took = int(re.findall(r"memory: (\d+) bytes =", said)[-1])
+            assert need[x] == took, "%s: %d bytes were expected, it took %d" % (x, need[x], took)
         for x in loads:
             allowed(x.mark())
         return ()

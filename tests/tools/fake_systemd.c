@@ -137,10 +137,11 @@ static int start_unit(sd_bus_message *m, void *arg, sd_bus_error *e)
 	if (!u)
 		return no_unit(m, name);
 	u->start_job = next_job++;
-	u->again = 0;
 	snprintf(path, sizeof(path), "/org/freedesktop/systemd1/job/%u", u->start_job);
 	sd_bus_reply_method_return(m, "o", path);
-	if (!u->pid)
+	if (u->again)		/* the job waits for the restart, as systemd's does */
+		changed(u);
+	else if (!u->pid)
 		run(u);
 	else if (!strcmp(u->active, "active"))
 		job_removed(u, &u->start_job, "done");
@@ -191,6 +192,19 @@ static int kill_unit(sd_bus_message *m, void *arg, sd_bus_error *e)
 	return sd_bus_reply_method_return(m, NULL);
 }
 
+static int reset_failed_unit(sd_bus_message *m, void *arg, sd_bus_error *e)
+{
+	const char *name;
+	struct unit *u;
+
+	(void)arg, (void)e;
+	sd_bus_message_read(m, "s", &name);
+	u = unit_of(name);
+	if (u)
+		u->result = "success";
+	return sd_bus_reply_method_return(m, NULL);
+}
+
 static int nothing(sd_bus_message *m, void *arg, sd_bus_error *e)
 {
 	(void)arg, (void)e;
@@ -202,7 +216,7 @@ static const sd_bus_vtable manager[] = {
 	SD_BUS_METHOD("StartUnit", "ss", "o", start_unit, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("StopUnit", "ss", "o", stop_unit, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("KillUnit", "ssi", NULL, kill_unit, SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_METHOD("ResetFailedUnit", "s", NULL, nothing, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("ResetFailedUnit", "s", NULL, reset_failed_unit, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Subscribe", NULL, NULL, nothing, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_SIGNAL("JobRemoved", "uoss", 0),
 	SD_BUS_VTABLE_END,
