@@ -74,7 +74,8 @@ static void judge(struct unit *u, const struct unit_facts *f)
 {
 	bool active = !strcmp(f->active, "active") || !strcmp(f->active, "reloading");
 	bool over = !strcmp(f->active, "inactive") || !strcmp(f->active, "failed");
-	bool again = !strcmp(f->sub, "auto-restart");
+	/* Not while our own start waits for the same moment: it would be called off with the other. */
+	bool again = !strcmp(f->sub, "auto-restart") && !u->start_pending;
 	int permille = runner_permille(f->status);
 
 	if (u->adopting && over)
@@ -89,10 +90,7 @@ static void judge(struct unit *u, const struct unit_facts *f)
 	if (!u->live)
 		return;
 	u->pid = f->pid;
-	/* The unit's Restart=: when to try again is the launcher's to say.  If it has said so already, of a unit
-	 * that a person had started, its job waits for the same moment and would be called off with it. */
-	again = again && !u->start_pending;
-	if (again)
+	if (again) /* the unit's Restart=: when to try again is the launcher's to say */
 		call_off(u);
 	if ((over && !u->start_pending) || again) {
 		ended(u, f);

@@ -1,6 +1,6 @@
 /* api.c - the paths there are, and who may ask for each. */
+#include <event2/http.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
@@ -153,37 +153,11 @@ static void get_models(struct router *rt, struct http_call *call, const char *id
 	reply_json(call, &b);
 }
 
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' :
-	       (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* A piece of a path as its sender meant it: clients write the / of a hub id as %2F.  What is no
- * escape, or one of a zero byte, stays as it is.  NULL: out of memory. */
-static char *unescape(const char *s)
-{
-	char *out = malloc(strlen(s) + 1), *p = out;
-
-	while (out && *s) {
-		int high = *s == '%' ? hex_digit(s[1]) : -1;
-		int low = high >= 0 ? hex_digit(s[2]) : -1;
-
-		if (low < 0 || high + low == 0) {
-			*p++ = *s++;
-			continue;
-		}
-		*p++ = (char)(high << 4 | low);
-		s += 3;
-	}
-	if (out)
-		*p = '\0';
-	return out;
-}
-
+/* Clients write the / of a hub id as %2F.  An escaped zero byte ends no name. */
 static void get_model(struct router *rt, struct http_call *call, const char *rest)
 {
-	CLEANUP(freep) char *id = unescape(rest);
+	size_t n = 0;
+	CLEANUP(freep) char *id = evhttp_uridecode(rest, 0, &n);
 	struct buf b = BUF_INIT;
 	struct oa_error e;
 
@@ -192,7 +166,7 @@ static void get_model(struct router *rt, struct http_call *call, const char *res
 		api_refuse(call, &e, NULL);
 		return;
 	}
-	if (put_models(rt, id, &b)) {
+	if (strlen(id) == n && put_models(rt, id, &b)) {
 		reply_json(call, &b);
 		return;
 	}

@@ -87,6 +87,13 @@ class Box:
         self.out.close()
         return code
 
+    def kill(self):
+        """hearthd is gone without a word, and the router knows; start() begins another."""
+        self.proc.kill()
+        self.proc.wait()
+        self.out.close()
+        wait_for(lambda: not self.router.status()["boxes"])
+
     def __enter__(self):
         return self
 
@@ -438,10 +445,7 @@ def test_a_killed_hearthd_finds_its_workers_again():
     with Router() as r, Box(r, model("tiny", ttl_s=600)) as b:
         assert ask(r, "tiny")[0] == 200
         pid = b.pid("tiny")
-        b.proc.kill()
-        b.proc.wait()
-        b.out.close()
-        wait_for(lambda: not r.status()["boxes"])
+        b.kill()
         assert ask(r, "tiny")[0] == 200              # the worker never noticed
         b.start()
         b.wait_state("tiny", "ready")

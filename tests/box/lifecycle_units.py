@@ -145,10 +145,7 @@ def by_hand(r, b):
     """hearthd is another one, and for it somebody else had started the unit a; its pid."""
     assert ask(r, "a")[0] == 200
     pid = b.pid("a")
-    b.proc.kill()
-    b.proc.wait()
-    b.out.close()
-    wait_for(lambda: not r.status()["boxes"])
+    b.kill()
     os.unlink(b.dir + "/worker/a.env")
     return pid
 
