@@ -159,10 +159,10 @@ static int soak(struct bench *b)
 	       "behind\n",
 	       (unsigned long long)s.n_other_answer, (unsigned long long)s.n_failed,
 	       (unsigned long long)s.n_left_behind);
-	/* Whoever is preempted leaves more free blocks than were missing, so these say nothing. */
-	const bool nothing = !s.stats.n_preempted || !s.n_repeated;
+	const bool nothing = !s.stats.n_short || !s.stats.n_preempted || !s.n_repeated;
 	if (nothing)
-		printf("nothing was preempted or nothing asked again: this shows nothing\n");
+		printf("blocks were never short, nothing preempted or nothing asked again: "
+		       "this shows nothing\n");
 	return nothing || s.n_other_answer || s.n_failed || s.n_left_behind;
 }
 
