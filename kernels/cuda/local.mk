@@ -13,7 +13,8 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \
 	kernels/cuda/prefill_place.cuh kernels/cuda/prefill_hopper.h kernels/cuda/prefill_hopper.cuh \
-	kernels/cuda/tensor_map.cuh
+	kernels/cuda/prefill_pairs.h kernels/cuda/prefill_pairs.cuh \
+	kernels/cuda/prefill_pairs_store.cuh kernels/cuda/tensor_map.cuh kernels/cuda/wgmma_widths.cuh
 EXTRA_DIST += $(cuda_headers)
 EXTRA_DIST += kernels/cuda/README.md kernels/cuda/forward_int.h kernels/cuda/prefill_store.cuh kernels/cuda/prefill_tile.cuh \
 	kernels/cuda/sample_keys.cuh
@@ -50,6 +51,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/prefill_hopper.cu \
 	kernels/cuda/prefill_list.cu \
 	kernels/cuda/prefill_matmul.cu \
+	kernels/cuda/prefill_pairs.cu \
 	kernels/cuda/residual.cu \
 	kernels/cuda/rotation.cu \
 	kernels/cuda/route.cu \

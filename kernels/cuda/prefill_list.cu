@@ -87,7 +87,7 @@ template <bool WRITE> __global__ void __launch_bounds__(LIST_BLOCK) pairs_kernel
 __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w)
 {
 	__shared__ uint32_t pairs[MATMUL_MAX_EXPERTS], active[MATMUL_MAX_EXPERTS],
-		tiles[MATMUL_MAX_EXPERTS];
+		tiles[MATMUL_MAX_EXPERTS], wide[MATMUL_MAX_EXPERTS];
 	const uint32_t e = threadIdx.x;
 	uint32_t n = 0;
 
@@ -95,22 +95,27 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	chain_release();
 	for (uint32_t b = 0; e < w.n_experts && b < w.n_blocks; b++)
 		n += w.count[b * w.n_experts + e];
-	const uint32_t n_tiles = (n + PREFILL_COLS - 1) / PREFILL_COLS;
+	const uint32_t n_tiles = (n + PREFILL_COLS - 1) / PREFILL_COLS,
+		       n_wide = (n + PREFILL_WIDE - 1) / PREFILL_WIDE;
 	pairs[e] = n;
 	active[e] = n > 0;
 	tiles[e] = n_tiles;
+	wide[e] = n_wide;
 	__syncthreads();
 	for (uint32_t d = 1; d < MATMUL_MAX_EXPERTS; d *= 2) {
 		const uint32_t a = e >= d ? pairs[e - d] : 0, b = e >= d ? active[e - d] : 0,
-			       c = e >= d ? tiles[e - d] : 0;
+			       c = e >= d ? tiles[e - d] : 0,
+			       f = e >= d ? wide[e - d] : 0;
 
 		__syncthreads();
 		pairs[e] += a;
 		active[e] += b;
 		tiles[e] += c;
+		wide[e] += f;
 		__syncthreads();
 	}
-	const uint32_t first = pairs[e] - n, index = active[e] - (n > 0), tile = tiles[e] - n_tiles;
+	const uint32_t first = pairs[e] - n, index = active[e] - (n > 0), tile = tiles[e] - n_tiles,
+		       wide_tile = wide[e] - n_wide;
 
 	for (uint32_t b = 0, at = first; e < w.n_experts && b < w.n_blocks; b++) {
 		const uint32_t here = w.count[b * w.n_experts + e];
@@ -124,9 +129,13 @@ __global__ void __launch_bounds__(MATMUL_MAX_EXPERTS) offsets_kernel(list_work w
 	}
 	for (uint32_t i = 0; i < n_tiles; i++)
 		w.to.tile[tile + i] = index << 16 | i;
+	for (uint32_t i = 0; i < n_wide; i++)
+		w.to.wide[wide_tile + i] = index << 16 | i;
 	if (e == MATMUL_MAX_EXPERTS - 1) {
 		*w.to.list.n_active = active[e];
-		*w.to.n_tiles = tiles[e];
+		w.to.n_tiles[0] = tiles[e];
+		w.to.n_tiles[1] = wide[e];
+		w.to.n_tiles[2] = 0;
 		w.to.list.offset[active[e]] = pairs[e];
 	}
 }
@@ -165,11 +174,10 @@ size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts)
 {
 	return expert_list_bytes(n_rows, n_slots, n_experts) + 16 +
 	       align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts) +
-	       align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
+	       2 * align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts));
 }
 
-/* Behind the list: n_tiles (and three words unused), the counts that the building needs, the
- * tiles. */
+/* Behind the list: n_tiles (and a word unused), the counts that the building needs, the tiles. */
 struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots,
 				    uint32_t n_experts)
 {
@@ -180,6 +188,7 @@ struct prefill_list prefill_list_at(void *mem, uint32_t n_rows, uint32_t n_slots
 	l.n_tiles = (uint32_t *)at;
 	l.tile = (uint32_t *)(at + 16 +
 			      align16(4 * (size_t)list_blocks(n_rows * n_slots) * n_experts));
+	l.wide = l.tile + align16(4 * (size_t)prefill_max_tiles(n_rows, n_slots, n_experts)) / 4;
 	return l;
 }
 

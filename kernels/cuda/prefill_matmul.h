@@ -21,6 +21,7 @@ extern "C" {
 
 #define PREFILL_MAX_ROWS 65536
 #define PREFILL_COLS 256	/* rows of x that one block multiplies */
+#define PREFILL_WIDE 288	/* pairs that a cluster of two blocks multiplies (prefill_pairs.h) */
 
 /* Where column i of a row stands: inside each 32 columns pairs are transposed, 8 q + 2 p + e to 8 p
  * + 2 q + e. */
@@ -41,9 +42,13 @@ int prefill_matmul(const struct decode_matmul_args *a, void *stream);
  * tiles. */
 struct prefill_list {
 	struct expert_list list;
-	uint32_t *n_tiles;	/* [1] */
+	/* [3]: of `tile`; of `wide`; how many of the latter were taken, 0 between kernels */
+	uint32_t *n_tiles;
 	/* [prefill_max_tiles()]: index among the active << 16 | which of its PREFILL_COLS pairs */
 	uint32_t *tile;
+	/* as many at most: index among the active << 16 | which of its parts, ceil(pairs /
+	 * PREFILL_WIDE) of about the same size */
+	uint32_t *wide;
 };
 uint32_t prefill_max_tiles(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);
 size_t prefill_list_bytes(uint32_t n_rows, uint32_t n_slots, uint32_t n_experts);

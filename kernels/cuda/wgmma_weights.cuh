@@ -69,8 +69,8 @@ static __device__ __forceinline__ void wgmma_64x64(float (&d)[N], const struct f
 		     : "memory");
 }
 
-static __device__ __forceinline__ void wgmma_64x128(float (&d)[64], const struct frag &a,
-						    uint64_t b)
+template <int N>
+static __device__ __forceinline__ void wgmma_64x128(float (&d)[N], const struct frag &a, uint64_t b)
 {
 	asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0;\n"
 		     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
