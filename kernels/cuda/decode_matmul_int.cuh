@@ -33,6 +33,7 @@ struct matmul_params {
 					 * item * this, exact while item * groups < 2^32 */
 	/* experts */
 	struct expert_list list;
+	uint32_t list_bytes;	/* from n_active to the last pair */
 	uint32_t n_slots;
 	bool x_per_slot, list_settled, without_last;
 	bool x_settled;	/* dense; decode_matmul.h */

@@ -14,6 +14,8 @@
  * by every warp of the group; its second, by the warp that added the sums up.  A warp waits for
  * sums of the tile that it is at or of earlier ones, and gives its own before it waits for others':
  * so no two can wait for each other.
+ *
+ * On Hopper lists take another kind of it: decode_ring_item.cuh.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_RING_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_RING_CUH
