@@ -1,5 +1,6 @@
 /* decode_square.cu - launches of the square form and the choice of its layout. */
-#include "kernels/cuda/decode_square.cuh"
+#include "kernels/cuda/decode_square_tall.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 #define HOPPER_SHARED 232448	/* what a block may have there */
 #define SQUARE_SPLIT_SLICES 24	/* of which the sums fit, beside x and weights */
@@ -59,6 +60,48 @@ static int square_launch(const struct matmul_params &p, const struct square_layo
 	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, cluster, stream, p, q);
 }
 
+/* p's x, in boxes of 64 columns of `rows` rows. */
+static int x_map(CUtensorMap *ret, const struct matmul_params &p, uint32_t rows)
+{
+	const cuuint64_t dims[2] = { p.k, p.n_cols }, strides[1] = { (cuuint64_t)p.ldx * 2 };
+	const cuuint32_t box[2] = { 64, rows };
+
+	return tensor_map_make(ret, p.x, 2, dims, strides, box);
+}
+
+template <enum matmul_format F, int N, int SHARE>
+static int tall_launch(const struct matmul_params &p, const struct square_layout &l, cudaStream_t stream)
+{
+	auto kernel = tall_kernel<F, N, SHARE>;
+	const uint32_t tiles = (uint32_t)l.tiles, passes = (p.n_tiles + tiles - 1) / tiles;
+	const size_t fixed = 1024 + (size_t)l.stages * (x_stage<N> + TALL_BARRIERS);
+	struct square_params q = {};
+	CUtensorMap map;
+	const int rc = x_map(&map, p, N / SHARE);
+
+	if (rc)
+		return rc;
+	if (fixed >= HOPPER_SHARED)
+		return -EINVAL;
+	q.tiles = tiles;
+	q.cluster = SHARE;
+	q.k_groups = 1;
+	q.stages = (uint32_t)l.stages;
+	q.ring = (uint32_t)((HOPPER_SHARED - fixed) / tiles / piece_room<F>);
+	if (l.ring)
+		q.ring = min(q.ring, (uint32_t)l.ring * 1024 / 4096);
+	if (!q.ring)
+		return -EINVAL;
+	const size_t shared = fixed + (size_t)tiles * q.ring * piece_room<F>;
+	const uint32_t blocks = min((passes + SHARE - 1) / SHARE * SHARE, hopper_sms() / SHARE * SHARE);
+
+	if (!blocks ||
+	    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, SHARE, stream, p, q, map);
+}
+
 template <enum matmul_format F, int N>
 static int square_launch_cols(const struct matmul_params &p, const struct square_layout &l,
 			      cudaStream_t stream)
@@ -66,6 +109,9 @@ static int square_launch_cols(const struct matmul_params &p, const struct square
 	if (l.split)
 		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
 						square_launch<F, N, 1, true, 1>(p, l, stream);
+	if (!l.raw)
+		return l.cluster == 2 ? tall_launch<F, N, 2>(p, l, stream) :
+					tall_launch<F, N, 1>(p, l, stream);
 	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
 				square_launch<F, N, 1, false, 1>(p, l, stream);
 }
@@ -81,7 +127,7 @@ static int square_launch_format(const struct matmul_params &p, const struct squa
 
 static bool layout_ok(const struct square_layout *l)
 {
-	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 1 || l->raw > SQUARE_RAW ||
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 0 || l->raw > SQUARE_RAW || (l->split && !l->raw) ||
 	    l->ring < 0 || l->ring > 1024 || l->tiles < 1)
 		return false;
 	if (l->split)

@@ -1,0 +1,463 @@
+/* decode_square_tall.cuh - the square form's tall matrices: every block has row tiles of its own and all of
+ * K.
+ *
+ * Two halves of a slice are in the tensor core at a time, on sums of their own: while one is multiplied,
+ * the warp makes the fragments of the next and scales, adds and writes what the one before left.  So the
+ * tensor core has work behind the work that it does, whatever a warp waits for.
+ *
+ * x comes by tensor copies into the stages themselves, its halves from the blocks of a cluster to
+ * both; the four warps that bring it put the words of each 32 columns in the order of steps, where they
+ * lie: a lane has 64 bytes to itself.
+ *
+ * Barriers of a stage: full, by the four warps that bring; empty, by every warp of the cluster that
+ * multiplies; and raw, one for each bringing warp, by the bytes of its 64 columns.
+ */
+#ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_CUH
+#define HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_CUH
+
+#include "kernels/cuda/decode_square.cuh"
+
+#ifndef TRACE
+#define TRACE(item, event) ((void)0)
+#endif
+
+#define TALL_MULTIPLY_REGISTERS 216
+#define TALL_BRING_REGISTERS 72
+#define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8)	/* bytes a stage */
+
+struct tall_shared {
+	uint32_t x, barriers, rings;
+};
+
+template <int N>
+static __device__ __forceinline__ struct tall_shared tall_shared_of(const struct square_params &q,
+								    uint32_t base)
+{
+	struct tall_shared s;
+
+	s.x = (base + 1023) / 1024 * 1024;
+	s.barriers = s.x + q.stages * x_stage<N>;
+	s.rings = s.barriers + q.stages * TALL_BARRIERS;
+	return s;
+}
+
+/* A stage, and the parity of its barriers. */
+struct tall_stage {
+	uint32_t at, phase;
+};
+
+static __device__ __forceinline__ void tall_next(const struct square_params &q, struct tall_stage &t)
+{
+	if (++t.at == q.stages) {
+		t.at = 0;
+		t.phase ^= 1;
+	}
+}
+
+static __device__ __forceinline__ uint32_t tall_full(const struct tall_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * TALL_BARRIERS;
+}
+
+static __device__ __forceinline__ uint32_t tall_empty(const struct tall_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * TALL_BARRIERS + 8;
+}
+
+static __device__ __forceinline__ uint32_t tall_raw(const struct tall_shared &s, uint32_t stage,
+						    uint32_t bringer)
+{
+	return s.barriers + stage * TALL_BARRIERS + 16 + bringer * 8;
+}
+
+/* ---- x ---------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ bool tall_test(uint32_t barrier, uint32_t parity)
+{
+	uint32_t come;
+
+	asm volatile("{ .reg .pred p;\n"
+		     "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+		     "selp.u32 %0, 1, 0, p; }"
+		     : "=r"(come)
+		     : "r"(barrier), "r"(parity)
+		     : "memory");
+	return __all_sync(~0u, come);
+}
+
+/* A bringing warp's 64 columns of a slice, this block's part of the rows, to all blocks. */
+template <int N, int SHARE>
+static __device__ __forceinline__ void tall_ask(const CUtensorMap &map, const struct square_walk &w,
+						uint32_t part, uint32_t barrier, uint32_t k)
+{
+	constexpr uint32_t ROWS = N / SHARE;
+	const uint32_t row = SHARE > 1 ? w.rank * ROWS : 0;
+
+	if (threadIdx.x % WARP)
+		return;
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+		     "r"(N * 128)
+		     : "memory");
+	if (SHARE > 1)
+		asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+			     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
+				     part + row * 128),
+			     "l"(&map), "r"(k), "r"(row), "r"(barrier),
+			     "h"((uint16_t)((1u << SHARE) - 1))
+			     : "memory");
+	else
+		asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+			     " [%0], [%1, {%2, %3}], [%4];" ::"r"(part),
+			     "l"(&map), "r"(k), "r"(row), "r"(barrier)
+			     : "memory");
+}
+
+static __device__ __forceinline__ void put_words(uint32_t at, uint32_t a, uint32_t b, uint32_t c,
+						 uint32_t d)
+{
+	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c),
+		     "r"(d)
+		     : "memory");
+}
+
+/* The first 16 bytes of a lane's i-th 32 columns, as a row of 128 bytes has them. */
+template <int N> static __device__ __forceinline__ uint32_t tall_unit(uint32_t part, int i)
+{
+	const uint32_t unit = i * WARP + threadIdx.x % WARP, row = unit % N;
+
+	return part + row * 128 + (unit / N * 4 ^ row % 8) * 16;
+}
+
+/* 64 columns of N rows into the order of steps: a lane has 32 columns of a row, four pieces of 16 bytes
+ * of which the first gets the first word of each, and so on. */
+template <int N> static __device__ __forceinline__ void tall_order(uint32_t part)
+{
+	constexpr int UNITS = 2 * N / WARP, AT_ONCE = UNITS < 2 ? UNITS : 2;
+
+#pragma unroll
+	for (int first = 0; first < UNITS; first += AT_ONCE) {
+		uint4 v[AT_ONCE][4];
+
+#pragma unroll
+		for (int i = 0; i < AT_ONCE; i++)
+#pragma unroll
+			for (uint32_t c = 0; c < 4; c++)
+				v[i][c] = load_shared_now(tall_unit<N>(part, first + i) ^ c * 16);
+#pragma unroll
+		for (int i = 0; i < AT_ONCE; i++) {
+			const uint32_t at = tall_unit<N>(part, first + i);
+
+			put_words(at, v[i][0].x, v[i][1].x, v[i][2].x, v[i][3].x);
+			put_words(at ^ 16, v[i][0].y, v[i][1].y, v[i][2].y, v[i][3].y);
+			put_words(at ^ 32, v[i][0].z, v[i][1].z, v[i][2].z, v[i][3].z);
+			put_words(at ^ 48, v[i][0].w, v[i][1].w, v[i][2].w, v[i][3].w);
+		}
+	}
+}
+
+/* One bringing warp.  It asks for a slice as soon as a stage is empty, and orders what has come. */
+template <int N, int SHARE>
+static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const struct square_params &q,
+						  const struct square_walk &w,
+						  const struct tall_shared &s)
+{
+	const uint32_t bringer = threadIdx.x / WARP - SQUARE_WARPS;
+	const uint32_t n = w.rounds * (w.end - w.begin);
+	struct tall_stage ask = { 0, 1 }, bring = { 0, 0 };
+	uint32_t asked = 0, slice = w.begin;
+
+	/* Copies see what the kernel before wrote. */
+	asm volatile("fence.proxy.async.global;" ::: "memory");
+#pragma unroll 1
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t part = s.x + bring.at * x_stage<N> + bringer * (N * 128);
+
+		TRACE(i, 0);
+		for (;;) {
+			if (asked < n && tall_test(tall_empty(s, ask.at), ask.phase)) {
+				tall_ask<N, SHARE>(map, w,
+						   s.x + ask.at * x_stage<N> + bringer * (N * 128),
+						   tall_raw(s, ask.at, bringer),
+						   slice * MATMUL_SLICE + bringer * 64);
+				slice = slice + 1 == w.end ? w.begin : slice + 1;
+				asked++;
+				tall_next(q, ask);
+			} else if (tall_test(tall_raw(s, bring.at, bringer), bring.phase)) {
+				break;
+			}
+		}
+		TRACE(i, 1);
+		__syncwarp();
+		tall_order<N>(part);
+		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+		__syncwarp();
+		if (threadIdx.x % WARP == 0)
+			ring_arrive(tall_full(s, bring.at));
+		TRACE(i, 2);
+		tall_next(q, bring);
+	}
+}
+
+/* ---- the product -------------------------------------------------------------------------- */
+
+/* Four steps; FIRST: of a sum. */
+template <int N, bool FIRST>
+static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4], uint32_t x)
+{
+#if SQUARE_HERE
+	wgmma_fence();
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		const uint64_t b = wgmma_rows(x + i * 32);
+
+		if constexpr (N == 16) {
+			if (FIRST && i == 0)
+				wgmma_64x16_new(sum, f[i], b);
+			else
+				wgmma_64x16(sum, f[i], b);
+		} else if constexpr (N == 32) {
+			if (FIRST && i == 0)
+				wgmma_64x32_new(sum, f[i], b);
+			else
+				wgmma_64x32(sum, f[i], b);
+		} else {
+			if (FIRST && i == 0)
+				wgmma_64x64_new(sum, f[i], b);
+			else
+				wgmma_64x64(sum, f[i], b);
+		}
+	}
+	wgmma_commit();
+#endif
+}
+
+/* What a warp keeps from one slice to the next. */
+template <int N> struct tall_sums {
+	float sum[2][N / 2];	/* FP8: of each half */
+	float part[N / 2];	/* FP8: of the first half, scaled; then the slice's */
+	float total[N / 2];
+	struct frag f[4][4];
+	struct unit<MATMUL_FP8> scales;
+};
+
+/* The slice before: to the total.  begins: there was none, and the total is before its first. */
+template <int N> static __device__ __forceinline__ void tall_add(struct tall_sums<N> &t, bool begins)
+{
+#pragma unroll
+	for (int i = 0; i < N / 2; i++) {
+		const float v = fold(t.total[i], t.part[i]);
+
+		t.total[i] = begins ? -0.0f : v;
+	}
+}
+
+static __device__ __forceinline__ void tall_ring_next(const struct square_params &q, struct square_ring &ring,
+						      uint32_t room)
+{
+	ring.at += room;
+	if (ring.at == ring.first + q.ring * room) {
+		ring.at = ring.first;
+		ring.come ^= 1;
+	}
+}
+
+/* Where a warp is. */
+struct tall_place {
+	struct tall_stage stage;
+	uint32_t before;	/* the stage that it has not given back */
+	uint32_t slice;
+	bool mine;		/* has a tile, now */
+};
+
+/* The first half's fragments of the next slice, and x is there. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void tall_start(const struct tall_shared &s, const struct square_ring &ring,
+						  struct tall_sums<N> &t, const struct tall_place &at)
+{
+	const int lane = threadIdx.x % WARP;
+
+	TRACE(at.slice, 0);
+	if (at.mine)
+		ring_wait(ring.at + piece_bytes<F>, ring.come);
+	TRACE(at.slice, 1);
+	square_take<F>(t.f[0], ring.at, lane);
+	square_take<F>(t.f[1], ring.at + (F == MATMUL_BF16 ? 2048 : 1024), lane);
+	ring_wait(tall_full(s, at.stage.at), at.stage.phase);
+	TRACE(at.slice, 2);
+}
+
+/* One slice.  Its first half's fragments are made, and nothing is in the tensor core; so it leaves things for
+ * the next.  The slice before is added behind the first half. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void tall_slice(const struct matmul_params &p, const struct square_params &q,
+						  const struct square_walk &w, const struct tall_shared &s,
+						  struct square_ring &ring, struct tall_sums<N> &t,
+						  struct tall_place &at)
+{
+	constexpr int SECOND = F == MATMUL_FP8;	/* its sums */
+	const int lane = threadIdx.x % WARP;
+	const uint32_t x = s.x + at.stage.at * x_stage<N>;
+
+	tall_mma<N, true>(t.sum[0], t.f[0], x);
+	tall_mma<N, false>(t.sum[0], t.f[1], x + N * 128);
+	if (at.slice != w.begin)
+		square_release(tall_empty(s, at.before), q.cluster);
+	tall_add<N>(t, at.slice == w.begin);
+	if (F == MATMUL_FP8) {
+		const uint4 v = load_shared(ring.at + 4096);
+
+		t.scales.low[0] = __uint_as_float(v.x);
+		t.scales.low[1] = __uint_as_float(v.y);
+		t.scales.high[0] = __uint_as_float(v.z);
+		t.scales.high[1] = __uint_as_float(v.w);
+	} else if (at.mine) {
+		__syncwarp();
+		square_ask<F, 1>(p, q, w, ring, ring.at);
+		tall_ring_next(q, ring, piece_room<F>);
+		ring_wait(ring.at + piece_bytes<F>, ring.come);
+	}
+	TRACE(at.slice, 3);
+	square_take<F>(t.f[2], ring.at + (F == MATMUL_BF16 ? 0 : 2048), lane);
+	tall_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 128);
+	square_take<F>(t.f[3], ring.at + (F == MATMUL_BF16 ? 2048 : 3072), lane);
+	tall_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 128);
+	TRACE(at.slice, 4);
+	if constexpr (F == MATMUL_FP8) {
+		square_wait<2>(t.sum[0]);
+#pragma unroll
+		for (int i = 0; i < N / 2; i++)
+			t.part[i] = __fmul_rn(i % 4 < 2 ? t.scales.low[0] : t.scales.high[0], t.sum[0][i]);
+	} else {
+		wgmma_wait<2>();
+	}
+	square_keep(t.f[0]);
+	square_keep(t.f[1]);
+	TRACE(at.slice, 5);
+	/* The fragments and scales of this piece have been used. */
+	if (at.mine) {
+		__syncwarp();
+		square_ask<F, 1>(p, q, w, ring, ring.at);
+		tall_ring_next(q, ring, piece_room<F>);
+	}
+	at.before = at.stage.at;
+	tall_next(q, at.stage);
+	at.slice++;
+	if (at.slice < w.end)
+		tall_start<F, N>(s, ring, t, at);
+	square_wait<0>(t.sum[SECOND]);
+	square_keep(t.f[2]);
+	square_keep(t.f[3]);
+#pragma unroll
+	for (int i = 0; i < N / 2; i++)
+		t.part[i] = F == MATMUL_BF16 ?
+				    t.sum[0][i] :
+				    __fmaf_rn(i % 4 < 2 ? t.scales.low[1] : t.scales.high[1], t.sum[SECOND][i],
+					      t.part[i]);
+	TRACE(at.slice, 6);
+}
+
+/* One warp that multiplies. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void tall_multiply(const struct matmul_params &p,
+						     const struct square_params &q, const struct square_walk &w,
+						     const struct tall_shared &s, struct square_ring &ring)
+{
+	struct tall_place at = {};
+	struct tall_sums<N> t;
+
+	/* Added before there is a sum, and forgotten. */
+#pragma unroll
+	for (int i = 0; i < N / 2; i++)
+		t.part[i] = t.total[i] = 0;
+#pragma unroll 1
+	for (uint32_t round = 0; round < w.rounds; round++) {
+		const uint32_t tile = square_tile(p, q, w, ring.m, round, 0);
+
+		at.mine = tile < p.n_tiles;
+		at.slice = w.begin;
+		tall_start<F, N>(s, ring, t, at);
+#pragma unroll 1
+		while (at.slice < w.end)
+			tall_slice<F, N>(p, q, w, s, ring, t, at);
+		square_release(tall_empty(s, at.before), q.cluster);
+		tall_add<N>(t, false);
+		if (at.mine)
+			square_finish<F, N>(p, tile, t.total);
+	}
+}
+
+template <int N, int SHARE>
+static __device__ __forceinline__ void tall_init(const struct square_params &q, const struct tall_shared &s)
+{
+#pragma unroll 1
+	for (uint32_t i = 0; i < q.stages; i++) {
+		ring_barrier(tall_full(s, i), SQUARE_BRINGERS);
+		ring_barrier(tall_empty(s, i), SQUARE_WARPS * SHARE);
+#pragma unroll
+		for (uint32_t b = 0; b < SQUARE_BRINGERS; b++)
+			ring_barrier(tall_raw(s, i, b), 1);
+	}
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/* Weights are on their way; x may not be there yet, nor the other block. */
+static __device__ __forceinline__ void tall_begin(void)
+{
+	chain_wait();
+	chain_release();
+	__syncwarp();
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+template <enum matmul_format F, int N, int SHARE>
+__global__ void __launch_bounds__(SQUARE_THREADS, 1)
+	tall_kernel(const __grid_constant__ struct matmul_params p,
+		    const __grid_constant__ struct square_params q, const __grid_constant__ CUtensorMap map)
+{
+#if SQUARE_HERE
+	extern __shared__ __align__(1024) char shared_square[];
+	const struct tall_shared s =
+		tall_shared_of<N>(q, (uint32_t)__cvta_generic_to_shared(shared_square));
+	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+	const struct square_walk w = square_walk_of<false>(p, q);
+	struct square_ring ring = {};
+
+	if (threadIdx.x == SQUARE_WARPS * WARP)
+		tall_init<N, SHARE>(q, s);
+	__syncwarp();
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	if (warp < SQUARE_WARPS) {
+		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(TALL_MULTIPLY_REGISTERS));
+		ring.m = warp;
+		/* One without tiles takes what it finds in the first's, for nothing. */
+		ring.first = ring.at = s.rings + (warp < q.tiles ? warp : 0) * q.ring * piece_room<F>;
+		ring.slice = w.begin;
+		if (warp < q.tiles) {
+			if (lane == 0) {
+#pragma unroll 1
+				for (uint32_t i = 0; i < q.ring; i++)
+					ring_barrier(ring.first + i * piece_room<F> + piece_bytes<F>, 1);
+				asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+			}
+			__syncwarp();
+#pragma unroll 1
+			for (uint32_t i = 0; i < q.ring; i++)
+				square_ask<F, 1>(p, q, w, ring, ring.first + i * piece_room<F>);
+		}
+		tall_begin();
+		tall_multiply<F, N>(p, q, w, s, ring);
+	} else {
+		asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(TALL_BRING_REGISTERS));
+		tall_begin();
+		tall_bring<N, SHARE>(map, q, w, s);
+	}
+	if (SHARE > 1) {
+		/* Nobody leaves whose barriers others arrive at. */
+		__syncwarp();
+		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	}
+#endif
+}
+
+#endif
