@@ -1,5 +1,6 @@
 /* decode_matmul.cu - checks, the choice of a form, and the narrow form's launches. */
 #include "kernels/cuda/decode_narrow.cuh"
+#include <stdlib.h>
 
 static bool aligned16(const void *p)
 {
@@ -59,6 +60,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
 	p.k_blocks = 1;
 	p.x_settled = a->x_settled;
+	p.x_ordered = a->x_ordered;
 	outputs(&p, a->out, a->y, a->n, a->ldy);
 	if (a->n_swiglu)
 		outputs(&p, MATMUL_OUT_SWIGLU, a->y_swiglu, a->n_swiglu, a->ldy_swiglu);
@@ -275,11 +277,24 @@ static enum matmul_form auto_form(const struct decode_matmul_args *a)
 				       p.n_tiles <= 128 && p.n_slices <= 8	   ? 16u :
 										     24u);
 
+	static const int tall = getenv("HEARTH_TALL") ? atoi(getenv("HEARTH_TALL")) : 0;
+
 	if (narrow_columns_fit(&p, a->format))
 		return MATMUL_NARROW;
+	if (tall > 1 && a->n_rows > 8 && p.n_tiles > 2 * 132 && matmul_square_fits(&p, a->format))
+		return MATMUL_SQUARE;
 	if (!few && matmul_square_fits(&p, a->format))
 		return MATMUL_SQUARE;
 	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+}
+
+int decode_matmul_orders(const struct decode_matmul_args *a)
+{
+	static const int on = getenv("HEARTH_ORDER") ? atoi(getenv("HEARTH_ORDER")) : 0;
+	const struct matmul_params p = matmul_params_of(a);
+
+	return on && auto_form(a) == MATMUL_SQUARE &&
+	       matmul_square_orders(&p, a->format);
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
@@ -290,6 +305,8 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
 		form = auto_form(a);
+	if (a->x_ordered && form != MATMUL_SQUARE)
+		return -EINVAL;
 	switch (form) {
 	case MATMUL_SQUARE: return matmul_launch_square(a, (cudaStream_t)stream);
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);

@@ -35,7 +35,7 @@ struct matmul_params {
 	struct expert_list list;
 	uint32_t n_slots;
 	bool x_per_slot, list_settled, without_last;
-	bool x_settled;	/* dense; decode_matmul.h */
+	bool x_settled, x_ordered;	/* dense; decode_matmul.h */
 };
 
 /* 0 or -ENODEV for what a launch or an attribute call answered. */
@@ -118,6 +118,8 @@ struct square_layout {
 	int ring;	/* KB of weights on their way to a warp, at most; 0: what there is room for */
 };
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f);
+/* Whether matmul_launch_square() would take x in the order of steps. */
+bool matmul_square_orders(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream);
 int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream);

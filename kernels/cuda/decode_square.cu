@@ -1,5 +1,6 @@
 /* decode_square.cu - launches of the square form and the choice of its layout. */
 #include "kernels/cuda/decode_square_tall.cuh"
+#include <stdlib.h>
 #include "kernels/cuda/tensor_map.cuh"
 
 #define HOPPER_SHARED 232448	/* what a block may have there */
@@ -60,6 +61,11 @@ static int square_launch(const struct matmul_params &p, const struct square_layo
 	return chain_launch(kernel, dim3(blocks), SQUARE_THREADS, shared, cluster, stream, p, q);
 }
 
+static bool square_is_tall(const struct square_layout *l)
+{
+	return !l->split && !l->raw;
+}
+
 /* p's x, in boxes of 64 columns of `rows` rows. */
 static int x_map(CUtensorMap *ret, const struct matmul_params &p, uint32_t rows)
 {
@@ -87,6 +93,7 @@ static int tall_launch(const struct matmul_params &p, const struct square_layout
 	q.cluster = SHARE;
 	q.k_groups = 1;
 	q.stages = (uint32_t)l.stages;
+	q.ordered = p.x_ordered;
 	q.ring = (uint32_t)((HOPPER_SHARED - fixed) / tiles / piece_room<F>);
 	if (l.ring)
 		q.ring = min(q.ring, (uint32_t)l.ring * 1024 / 4096);
@@ -109,7 +116,7 @@ static int square_launch_cols(const struct matmul_params &p, const struct square
 	if (l.split)
 		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
 						square_launch<F, N, 1, true, 1>(p, l, stream);
-	if (!l.raw)
+	if (square_is_tall(&l))
 		return l.cluster == 2 ? tall_launch<F, N, 2>(p, l, stream) :
 					tall_launch<F, N, 1>(p, l, stream);
 	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
@@ -142,8 +149,13 @@ static bool square_splits(const struct matmul_params *p)
 	return p->n_tiles <= 2 * hopper_sms();
 }
 
+#include <stdlib.h>
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f)
 {
+	static const int small = getenv("HEARTH_SMALL") ? atoi(getenv("HEARTH_SMALL")) : 1;
+	static const int none = getenv("HEARTH_NONE") ? 1 : 0;
+	if (none || (!small && p->n_tiles * p->n_slices <= 1024))
+		return false;
 	return (f == MATMUL_BF16 || f == MATMUL_FP8) && p->n_cols <= SQUARE_MAX_ROWS &&
 	       hopper_sms() && (!square_splits(p) || p->n_slices <= SQUARE_SPLIT_SLICES);
 }
@@ -152,7 +164,7 @@ int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream)
 {
 	if ((f != MATMUL_BF16 && f != MATMUL_FP8) || p->n_cols > SQUARE_MAX_ROWS || !hopper_sms() ||
-	    !layout_ok(l))
+	    !layout_ok(l) || (p->x_ordered && !square_is_tall(l)))
 		return -EINVAL;
 	return f == MATMUL_BF16 ? square_launch_format<MATMUL_BF16>(*p, *l, stream) :
 				  square_launch_format<MATMUL_FP8>(*p, *l, stream);
@@ -170,8 +182,18 @@ static struct square_layout square_choose(const struct matmul_params *p, enum ma
 		       p->n_slices < 16 ? (struct square_layout){ 8, 8, true, 2, 1, 0 } :
 		       f == MATMUL_FP8	? (struct square_layout){ 9, 8, true, 2, 1, 4 } :
 					  (struct square_layout){ 5, 4, true, 2, 1, 8 };
+	static const int tall = getenv("HEARTH_TALL") ? atoi(getenv("HEARTH_TALL")) : 0;
+	if (tall)
+		return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, p->n_cols <= 32 ? 4 : 3, 0, 0 };
 	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false,
 		 p->n_cols <= 32 ? 4 : 2, 3, 0 };
+}
+
+bool matmul_square_orders(const struct matmul_params *p, enum matmul_format f)
+{
+	const struct square_layout l = square_choose(p, f);
+
+	return p->ldx % 32 == 0 && square_is_tall(&l);
 }
 
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream)

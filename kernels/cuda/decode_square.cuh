@@ -316,7 +316,9 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 		float total[N / 2];	/* MG is 1, or blocks share K */
 
 		for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
+			TRACE(slice, 0);
 			ring_wait(full_barrier(s, stage), phase);
+			TRACE(slice, 1);
 #pragma unroll 1
 			for (int mg = 0; mg < MG; mg++) {
 				const bool mine =
@@ -325,6 +327,7 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 
 				square_unit<F, N, MG>(p, q, w, ring, mine,
 						      s.x + stage * x_stage<N>, sum);
+				TRACE(slice, 2);
 				if constexpr (SPLIT) {
 					if (mine)
 						square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS,
@@ -336,6 +339,7 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 				}
 			}
 			square_release(empty_barrier(s, stage), SPLIT ? 1 : q.cluster);
+			TRACE(slice, 3);
 			stage += w.step;
 			if (stage >= q.stages) {
 				stage -= q.stages;
@@ -387,6 +391,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	struct square_walk w = square_walk_of<SPLIT>(p, q);
 	struct square_ring ring;
 
+	TRACE(31, 0);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
 		square_init<N, SPLIT>(q, s);
 	__syncwarp();
@@ -419,20 +424,24 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	chain_release();
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	TRACE(31, 1);
 	if (multiplies)
 		square_multiply<F, N, MG, SPLIT>(p, q, w, s, ring, k_group);
 	else if constexpr (SPLIT)
 		square_bring<N>(p, q, w, s);
 	else
 		square_bring_raw<N, SHARE>(p, q, w, s);
+	TRACE(31, 2);
 	if (SPLIT || SHARE > 1) {
 		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
 		__syncwarp();
 		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 	}
+	TRACE(31, 3);
 	if (SPLIT)
 		square_add_up<F, N>(p, q, w, s);
+	TRACE(31, 4);
 #endif
 }
 

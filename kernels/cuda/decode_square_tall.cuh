@@ -17,10 +17,6 @@
 
 #include "kernels/cuda/decode_square.cuh"
 
-#ifndef TRACE
-#define TRACE(item, event) ((void)0)
-#endif
-
 #define TALL_MULTIPLY_REGISTERS 216
 #define TALL_BRING_REGISTERS 72
 #define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8)	/* bytes a stage */
@@ -168,6 +164,17 @@ static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const 
 
 	/* Copies see what the kernel before wrote. */
 	asm volatile("fence.proxy.async.global;" ::: "memory");
+	if (q.ordered) {	/* nothing is left to do for what has come */
+#pragma unroll 1
+		for (; asked < n; asked++) {
+			ring_wait(tall_empty(s, ask.at), ask.phase);
+			tall_ask<N, SHARE>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
+					   tall_full(s, ask.at), slice * MATMUL_SLICE + bringer * 64);
+			slice = slice + 1 == w.end ? w.begin : slice + 1;
+			tall_next(q, ask);
+		}
+		return;
+	}
 #pragma unroll 1
 	for (uint32_t i = 0; i < n; i++) {
 		const uint32_t part = s.x + bring.at * x_stage<N> + bringer * (N * 128);
@@ -407,6 +414,7 @@ static __device__ __forceinline__ void tall_begin(void)
 	chain_release();
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	TRACE(31, 1);
 }
 
 template <enum matmul_format F, int N, int SHARE>
@@ -422,8 +430,11 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	const struct square_walk w = square_walk_of<false>(p, q);
 	struct square_ring ring = {};
 
+	TRACE(31, 0);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
 		tall_init<N, SHARE>(q, s);
+	if (threadIdx.x == (SQUARE_WARPS + 1) * WARP)
+		asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 	__syncwarp();
 	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 	if (warp < SQUARE_WARPS) {
@@ -451,6 +462,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 		tall_begin();
 		tall_bring<N, SHARE>(map, q, w, s);
 	}
+	TRACE(31, 2);
 	if (SHARE > 1) {
 		/* Nobody leaves whose barriers others arrive at. */
 		__syncwarp();

@@ -6,6 +6,20 @@
 
 #include "kernels/cuda/decode_ring.cuh"
 
+#ifdef SQUARE_TRACE
+__device__ uint32_t square_trace[12 * 32 * 8];
+#define TRACE(item, event)                                                                         \
+	do {                                                                                       \
+		if (blockIdx.x == 60 && threadIdx.x % 32 == 0 && (item) < 32) {                    \
+			uint32_t c_;                                                               \
+			asm volatile("mov.u32 %0, %%clock;" : "=r"(c_)::"memory");                 \
+			square_trace[(threadIdx.x / 32 * 32 + (item)) * 8 + (event)] = c_;         \
+		}                                                                                  \
+	} while (0)
+#else
+#define TRACE(item, event) ((void)0)
+#endif
+
 #define SQUARE_WARPS 8		/* that multiply */
 #define SQUARE_BRINGERS 4
 #define SQUARE_THREADS ((SQUARE_WARPS + SQUARE_BRINGERS) * WARP)
@@ -27,6 +41,7 @@ struct square_params {
 	uint32_t cluster;
 	uint32_t k_groups;	/* warpgroups along K, the others along rows: 1 or 2 */
 	uint32_t stages, raw, ring;	/* of x; places for x as it lies; pieces of each warp's ring */
+	bool ordered;		/* x comes in the order of steps */
 };
 
 /* SPLIT: the column tiles of all row tiles of a cluster are dealt out to its blocks in turns, to be
@@ -222,7 +237,9 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 		const uint32_t raw = s.raw + (place * ROWS + g) * RAW_ROW + own_k * 2;
 		uint4 v[LOADS];
 
+		TRACE(slice, 0);
 		ring_wait(s.raw_barriers + place * 8, come);
+		TRACE(slice, 1);
 #pragma unroll
 		for (int j = 0; j < (int)LOADS; j++) {
 			v[j] = load_shared_now(raw + j / 2 * 8 * RAW_ROW + j % 2 * 64);
@@ -230,6 +247,7 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 				v[j] = make_uint4(0, 0, 0, 0);
 		}
 		ring_wait(empty_barrier(s, stage), phase);
+		TRACE(slice, 2);
 #pragma unroll
 		for (int j = 0; j < (int)LOADS; j++)
 			square_put(part + (j / 2 * 8 + g) * 128, j % 2 * 4, g, v[j]);
@@ -257,9 +275,12 @@ static __device__ __forceinline__ void square_bring_raw(const struct matmul_para
 		/* The next copy may write into the place when all four have read it: when what was
 		 * read has been used, and the fence above is behind it.  A barrier alone orders loads
 		 * that are on their way before other loads and stores, not before copies. */
+		TRACE(slice, 3);
 		barrier_bringers();
+		TRACE(slice, 4);
 		if (i + q.raw < n)
 			ask(place);
+		TRACE(slice, 5);
 		slice = slice + 1 == w.end ? w.begin : slice + 1;
 		if (++stage == q.stages) {
 			stage = 0;

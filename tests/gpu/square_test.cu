@@ -6,6 +6,7 @@
  *
  * Nothing here overlaps with its neighbours; again_test does.  Exits 77 without a GPU. */
 #include "kernels/cuda/decode_matmul_int.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/wgmma_weights.cuh"
 #include "tests/gpu/gpu_test.h"
 
@@ -181,10 +182,11 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 		{ 6, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 3, 0 }, { 5, 2, false, 2, 2, 8 }, { 8, 1, false, 2, 1, 0 },
 		{ 6, 2, false, 4, 3, 0 }, { 2, 2, true, 2, 1, 0 },  { 8, 8, true, 2, 1, 0 },  { 9, 8, true, 2, 1, 4 },
 		{ 5, 4, true, 2, 1, 8 },  { 3, 4, true, 3, 1, 0 },
+		{ 6, 2, false, 3, 0, 0 }, { 8, 2, false, 2, 0, 0 }, { 5, 1, false, 4, 0, 8 }, { 8, 1, false, 2, 0, 4 },
 	};
 	const size_t most = 64;
 	array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4), differ(1);
-	array<uint16_t> x(most * k);
+	array<uint16_t> x(most * k), x_ordered(most * k);
 	array<float> y(most * n), want(most * n);
 	bool ok = true;
 
@@ -195,8 +197,11 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 	}
 	for (size_t i = 0; i < x.h.size(); i++)
 		x.h[i] = (uint16_t)bits_of(hash(3, (uint32_t)i), 0, 12);
+	for (size_t i = 0; i < x.h.size(); i++)
+		x_ordered.h[i / k * k + prefill_column((uint32_t)(i % k))] = x.h[i];
 	w.up();
 	x.up();
+	x_ordered.up();
 	for (uint32_t rows : { 24u, 25u, 33u, 64u }) {
 		decode_matmul_args a = {};
 		uint32_t asked = 0, skipped = 0, wrong = 0;
@@ -211,9 +216,12 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 		a.form = MATMUL_NARROW;
 		ok &= decode_matmul(&a, NULL) == 0;
 		a.y = y.d;
-		const struct matmul_params p = matmul_params_of(&a);
+		struct matmul_params p = matmul_params_of(&a);
 
 		for (const struct square_layout &l : layouts) {
+		for (int ordered = 0; ordered <= (!l.split && !l.raw); ordered++) {
+			p.x_ordered = ordered;
+			p.x = (const __nv_bfloat16 *)(ordered ? x_ordered.d : x.d);
 			const int rc = l.split && p.n_tiles > 300 ? -EINVAL :
 								    matmul_launch_square_as(&p, f, &l, NULL);
 
@@ -235,6 +243,7 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 					       matmul_format_name(f), n, k, rows, l.tiles, l.cluster,
 					       l.split ? " split" : "", differ.h[0], (size_t)rows * n);
 			}
+		}
 		}
 		printf("  %s %u x %u, %u rows: %u of %u launches differ, %u layouts do not fit\n",
 		       matmul_format_name(f), n, k, rows, wrong, asked, skipped);
