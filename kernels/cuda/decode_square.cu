@@ -152,9 +152,10 @@ static bool square_splits(const struct matmul_params *p)
 #include <stdlib.h>
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f)
 {
-	static const int small = getenv("HEARTH_SMALL") ? atoi(getenv("HEARTH_SMALL")) : 1;
-	static const int none = getenv("HEARTH_NONE") ? 1 : 0;
-	if (none || (!small && p->n_tiles * p->n_slices <= 1024))
+	static const int rule = getenv("HEARTH_RULE") ? atoi(getenv("HEARTH_RULE")) : 0;
+	if (rule && p->n_tiles * p->n_slices <= 1024)
+		return false;
+	if (rule == 1 && f == MATMUL_BF16 && p->n_tiles <= 4096)
 		return false;
 	return (f == MATMUL_BF16 || f == MATMUL_FP8) && p->n_cols <= SQUARE_MAX_ROWS &&
 	       hopper_sms() && (!square_splits(p) || p->n_slices <= SQUARE_SPLIT_SLICES);
@@ -184,7 +185,7 @@ static struct square_layout square_choose(const struct matmul_params *p, enum ma
 					  (struct square_layout){ 5, 4, true, 2, 1, 8 };
 	static const int tall = getenv("HEARTH_TALL") ? atoi(getenv("HEARTH_TALL")) : 0;
 	if (tall)
-		return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, p->n_cols <= 32 ? 4 : 3, 0, 0 };
+		return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false, p->n_cols <= 32 ? 4 : 3, 0, f == MATMUL_FP8 && rounds == 1 ? 12 : 0 };
 	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), 2, false,
 		 p->n_cols <= 32 ? 4 : 2, 3, 0 };
 }

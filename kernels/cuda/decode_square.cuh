@@ -121,18 +121,18 @@ static __device__ __forceinline__ void square_keep(struct frag (&f)[4])
 
 template <int N>
 static __device__ __forceinline__ void square_mma(float (&sum)[N / 2], const struct frag (&f)[4],
-						  uint32_t x)
+						  uint64_t x)
 {
 #if SQUARE_HERE
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		if constexpr (N == 16)
-			wgmma_64x16(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x16(sum, f[i], x + i * 2);
 		else if constexpr (N == 32)
-			wgmma_64x32(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x32(sum, f[i], x + i * 2);
 		else
-			wgmma_64x64(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x64(sum, f[i], x + i * 2);
 	}
 	wgmma_commit();
 #endif
@@ -151,7 +151,7 @@ template <enum matmul_format F, int N, int MG>
 static __device__ __forceinline__ void square_unit(const struct matmul_params &p,
 						   const struct square_params &q,
 						   const struct square_walk &w,
-						   struct square_ring &ring, bool mine, uint32_t x,
+						   struct square_ring &ring, bool mine, uint64_t x,
 						   float (&sum)[N / 2])
 {
 	const int lane = threadIdx.x % WARP;
@@ -187,7 +187,7 @@ static __device__ __forceinline__ void square_unit(const struct matmul_params &p
 				square_keep(set[1]);
 				join_halves<N / 2>(0, scales, sum, part);
 			}
-		square_mma<N>(sum, set[quarter % 2], x + quarter * (N * 128));
+		square_mma<N>(sum, set[quarter % 2], x + quarter * (N * 8));
 		square_wait<1>(sum);
 		square_keep(set[1 - quarter % 2]);
 		if (last && mine) {
@@ -319,6 +319,10 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 			TRACE(slice, 0);
 			ring_wait(full_barrier(s, stage), phase);
 			TRACE(slice, 1);
+			/* From one lane: so it is known to be one for the warp, as the instruction wants
+			 * it. */
+			const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + stage * x_stage<N>, 0));
+
 #pragma unroll 1
 			for (int mg = 0; mg < MG; mg++) {
 				const bool mine =
@@ -326,7 +330,7 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 				float sum[N / 2];
 
 				square_unit<F, N, MG>(p, q, w, ring, mine,
-						      s.x + stage * x_stage<N>, sum);
+						      x, sum);
 				TRACE(slice, 2);
 				if constexpr (SPLIT) {
 					if (mine)

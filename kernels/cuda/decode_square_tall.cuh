@@ -17,8 +17,8 @@
 
 #include "kernels/cuda/decode_square.cuh"
 
-#define TALL_MULTIPLY_REGISTERS 216
-#define TALL_BRING_REGISTERS 72
+#define TALL_MULTIPLY_REGISTERS 224
+#define TALL_BRING_REGISTERS 56
 #define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8)	/* bytes a stage */
 
 struct tall_shared {
@@ -128,7 +128,7 @@ template <int N> static __device__ __forceinline__ uint32_t tall_unit(uint32_t p
  * of which the first gets the first word of each, and so on. */
 template <int N> static __device__ __forceinline__ void tall_order(uint32_t part)
 {
-	constexpr int UNITS = 2 * N / WARP, AT_ONCE = UNITS < 2 ? UNITS : 2;
+	constexpr int UNITS = 2 * N / WARP, AT_ONCE = N > 16 ? 1 : UNITS;
 
 #pragma unroll
 	for (int first = 0; first < UNITS; first += AT_ONCE) {
@@ -209,13 +209,13 @@ static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const 
 
 /* Four steps; FIRST: of a sum. */
 template <int N, bool FIRST>
-static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4], uint32_t x)
+static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4], uint64_t x)
 {
 #if SQUARE_HERE
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		const uint64_t b = wgmma_rows(x + i * 32);
+		const uint64_t b = x + i * 2;	/* 32 bytes */
 
 		if constexpr (N == 16) {
 			if (FIRST && i == 0)
@@ -247,22 +247,70 @@ template <int N> struct tall_sums {
 	struct unit<MATMUL_FP8> scales;
 };
 
-/* The slice before: to the total.  begins: there was none, and the total is before its first. */
-template <int N> static __device__ __forceinline__ void tall_add(struct tall_sums<N> &t, bool begins)
+/* The slice before: to the total. */
+template <int N> static __device__ __forceinline__ void tall_add(struct tall_sums<N> &t)
 {
 #pragma unroll
 	for (int i = 0; i < N / 2; i++) {
-		const float v = fold(t.total[i], t.part[i]);
-
-		t.total[i] = begins ? -0.0f : v;
+		asm volatile("" : "+f"(t.part[i]));	/* not before what stands before this */
+		t.total[i] = fold(t.total[i], t.part[i]);
 	}
 }
 
-static __device__ __forceinline__ void tall_ring_next(const struct square_params &q, struct square_ring &ring,
-						      uint32_t room)
+/* -0, and a slice of -0 before the first: the neutral start. */
+template <int N> static __device__ __forceinline__ void tall_clear(struct tall_sums<N> &t)
 {
-	ring.at += room;
-	if (ring.at == ring.first + q.ring * room) {
+#pragma unroll
+	for (int i = 0; i < N / 2; i++)
+		t.total[i] = t.part[i] = -0.0f;
+}
+
+/* One warp's ring: which piece is next, its barrier's parity; and what to ask for behind it.  The pieces of
+ * a tile lie one after the other. */
+struct tall_ring {
+	uint32_t first, end, at, come;
+	uint32_t from;		/* 16 bytes each, from W on */
+	uint32_t left;		/* of this tile */
+	uint32_t round;
+};
+
+template <enum matmul_format F>
+static __device__ __forceinline__ void tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
+						      const struct square_walk &w, struct tall_ring &ring)
+{
+	const uint32_t tile = ring.round < w.rounds ?
+				      square_tile(p, q, w, threadIdx.x / WARP, ring.round, 0) :
+				      p.n_tiles;
+
+	ring.round++;
+	ring.from = tile * p.n_slices * (unit<F>::bytes / 16);
+	ring.left = tile < p.n_tiles ? p.n_slices * unit_pieces<F> : 0;
+}
+
+/* The next piece, into a place that nobody reads any more. */
+template <enum matmul_format F>
+static __device__ __forceinline__ void tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
+						     const struct square_walk &w, struct tall_ring &ring,
+						     uint32_t place)
+{
+	if (!ring.left)
+		return;
+	if (threadIdx.x % WARP == 0)
+		ring_copy(place, p.w + (size_t)ring.from * 16, piece_bytes<F>, place + piece_bytes<F>);
+	ring.from += piece_bytes<F> / 16;
+	if (!--ring.left)
+		tall_ring_tile<F>(p, q, w, ring);
+}
+
+/* The piece at hand has been used. */
+template <enum matmul_format F>
+static __device__ __forceinline__ void tall_ring_next(const struct matmul_params &p, const struct square_params &q,
+						      const struct square_walk &w, struct tall_ring &ring)
+{
+	__syncwarp();
+	tall_ring_ask<F>(p, q, w, ring, ring.at);
+	ring.at += piece_room<F>;
+	if (ring.at == ring.end) {
 		ring.at = ring.first;
 		ring.come ^= 1;
 	}
@@ -278,7 +326,7 @@ struct tall_place {
 
 /* The first half's fragments of the next slice, and x is there. */
 template <enum matmul_format F, int N>
-static __device__ __forceinline__ void tall_start(const struct tall_shared &s, const struct square_ring &ring,
+static __device__ __forceinline__ void tall_start(const struct tall_shared &s, const struct tall_ring &ring,
 						  struct tall_sums<N> &t, const struct tall_place &at)
 {
 	const int lane = threadIdx.x % WARP;
@@ -295,21 +343,21 @@ static __device__ __forceinline__ void tall_start(const struct tall_shared &s, c
 
 /* One slice.  Its first half's fragments are made, and nothing is in the tensor core; so it leaves things for
  * the next.  The slice before is added behind the first half. */
-template <enum matmul_format F, int N>
+template <enum matmul_format F, int N, int SHARE>
 static __device__ __forceinline__ void tall_slice(const struct matmul_params &p, const struct square_params &q,
 						  const struct square_walk &w, const struct tall_shared &s,
-						  struct square_ring &ring, struct tall_sums<N> &t,
+						  struct tall_ring &ring, struct tall_sums<N> &t,
 						  struct tall_place &at)
 {
 	constexpr int SECOND = F == MATMUL_FP8;	/* its sums */
 	const int lane = threadIdx.x % WARP;
-	const uint32_t x = s.x + at.stage.at * x_stage<N>;
+	const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + at.stage.at * x_stage<N>, 0));
 
 	tall_mma<N, true>(t.sum[0], t.f[0], x);
-	tall_mma<N, false>(t.sum[0], t.f[1], x + N * 128);
+	tall_mma<N, false>(t.sum[0], t.f[1], x + N * 8);
 	if (at.slice != w.begin)
-		square_release(tall_empty(s, at.before), q.cluster);
-	tall_add<N>(t, at.slice == w.begin);
+		square_release(tall_empty(s, at.before), SHARE);
+	tall_add<N>(t);
 	if (F == MATMUL_FP8) {
 		const uint4 v = load_shared(ring.at + 4096);
 
@@ -318,16 +366,14 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 		t.scales.high[0] = __uint_as_float(v.z);
 		t.scales.high[1] = __uint_as_float(v.w);
 	} else if (at.mine) {
-		__syncwarp();
-		square_ask<F, 1>(p, q, w, ring, ring.at);
-		tall_ring_next(q, ring, piece_room<F>);
+		tall_ring_next<F>(p, q, w, ring);
 		ring_wait(ring.at + piece_bytes<F>, ring.come);
 	}
 	TRACE(at.slice, 3);
 	square_take<F>(t.f[2], ring.at + (F == MATMUL_BF16 ? 0 : 2048), lane);
-	tall_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 128);
+	tall_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 8);
 	square_take<F>(t.f[3], ring.at + (F == MATMUL_BF16 ? 2048 : 3072), lane);
-	tall_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 128);
+	tall_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 8);
 	TRACE(at.slice, 4);
 	if constexpr (F == MATMUL_FP8) {
 		square_wait<2>(t.sum[0]);
@@ -341,11 +387,8 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 	square_keep(t.f[1]);
 	TRACE(at.slice, 5);
 	/* The fragments and scales of this piece have been used. */
-	if (at.mine) {
-		__syncwarp();
-		square_ask<F, 1>(p, q, w, ring, ring.at);
-		tall_ring_next(q, ring, piece_room<F>);
-	}
+	if (at.mine)
+		tall_ring_next<F>(p, q, w, ring);
 	at.before = at.stage.at;
 	tall_next(q, at.stage);
 	at.slice++;
@@ -363,33 +406,76 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 	TRACE(at.slice, 6);
 }
 
-/* One warp that multiplies. */
+/* The totals of one tile.  Plain ones are asked once what they are: there are 64 stores. */
 template <enum matmul_format F, int N>
+static __device__ __forceinline__ void tall_finish(const struct matmul_params &p, uint32_t tile,
+						   const float (&total)[N / 2])
+{
+	const uint32_t lane = threadIdx.x % WARP, row = tile * MATMUL_TILE + lane / 4;
+	const float *scales = tile_scales<F>(p, 0, tile);
+	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
+	const bool first = row < p.n, second = row + 8 < p.n;
+	uint32_t col = lane % 4 * 2;
+	const size_t at = (size_t)col * p.ldy + row;
+
+	if (tile >= p.n_plain) {
+		square_finish<F, N>(p, tile, total);
+	} else if (p.out == MATMUL_OUT_BF16) {
+		__nv_bfloat16 *y = (__nv_bfloat16 *)p.y + at;
+
+#pragma unroll
+		for (int t = 0; t < N / 8; t++, col += 8, y += (size_t)8 * p.ldy)
+#pragma unroll
+			for (uint32_t c = 0; c < 2; c++) {
+				if (first && col + c < p.n_cols)
+					y[c * p.ldy] = __float2bfloat16_rn(__fmul_rn(total[4 * t + c], low));
+				if (second && col + c < p.n_cols)
+					y[c * p.ldy + 8] =
+						__float2bfloat16_rn(__fmul_rn(total[4 * t + 2 + c], high));
+			}
+	} else {
+		float *y = (float *)p.y + at;
+
+#pragma unroll
+		for (int t = 0; t < N / 8; t++, col += 8, y += (size_t)8 * p.ldy)
+#pragma unroll
+			for (uint32_t c = 0; c < 2; c++) {
+				if (first && col + c < p.n_cols)
+					y[c * p.ldy] = __fmul_rn(total[4 * t + c], low);
+				if (second && col + c < p.n_cols)
+					y[c * p.ldy + 8] = __fmul_rn(total[4 * t + 2 + c], high);
+			}
+	}
+}
+
+/* One warp that multiplies. */
+template <enum matmul_format F, int N, int SHARE>
 static __device__ __forceinline__ void tall_multiply(const struct matmul_params &p,
 						     const struct square_params &q, const struct square_walk &w,
-						     const struct tall_shared &s, struct square_ring &ring)
+						     const struct tall_shared &s, struct tall_ring &ring)
 {
 	struct tall_place at = {};
 	struct tall_sums<N> t;
 
-	/* Added before there is a sum, and forgotten. */
-#pragma unroll
-	for (int i = 0; i < N / 2; i++)
-		t.part[i] = t.total[i] = 0;
 #pragma unroll 1
 	for (uint32_t round = 0; round < w.rounds; round++) {
-		const uint32_t tile = square_tile(p, q, w, ring.m, round, 0);
+		const uint32_t tile = square_tile(p, q, w, threadIdx.x / WARP, round, 0);
 
 		at.mine = tile < p.n_tiles;
 		at.slice = w.begin;
+		tall_clear<N>(t);
+		if (F != MATMUL_BF16 && p.row_scale && at.mine)	/* cold, and wanted at the end */
+			asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
 		tall_start<F, N>(s, ring, t, at);
 #pragma unroll 1
 		while (at.slice < w.end)
-			tall_slice<F, N>(p, q, w, s, ring, t, at);
-		square_release(tall_empty(s, at.before), q.cluster);
-		tall_add<N>(t, false);
+			tall_slice<F, N, SHARE>(p, q, w, s, ring, t, at);
+		square_release(tall_empty(s, at.before), SHARE);
+		tall_add<N>(t);
+		TRACE(30, 0);
 		if (at.mine)
-			square_finish<F, N>(p, tile, t.total);
+			tall_finish<F, N>(p, tile, t.total);
+		TRACE(30, 1);
 	}
 }
 
@@ -428,7 +514,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 		tall_shared_of<N>(q, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
 	const struct square_walk w = square_walk_of<false>(p, q);
-	struct square_ring ring = {};
+	struct tall_ring ring = {};
 
 	TRACE(31, 0);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
@@ -439,10 +525,10 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 	if (warp < SQUARE_WARPS) {
 		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(TALL_MULTIPLY_REGISTERS));
-		ring.m = warp;
 		/* One without tiles takes what it finds in the first's, for nothing. */
 		ring.first = ring.at = s.rings + (warp < q.tiles ? warp : 0) * q.ring * piece_room<F>;
-		ring.slice = w.begin;
+		ring.end = ring.first + q.ring * piece_room<F>;
+		tall_ring_tile<F>(p, q, w, ring);
 		if (warp < q.tiles) {
 			if (lane == 0) {
 #pragma unroll 1
@@ -453,10 +539,10 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 			__syncwarp();
 #pragma unroll 1
 			for (uint32_t i = 0; i < q.ring; i++)
-				square_ask<F, 1>(p, q, w, ring, ring.first + i * piece_room<F>);
+				tall_ring_ask<F>(p, q, w, ring, ring.first + i * piece_room<F>);
 		}
 		tall_begin();
-		tall_multiply<F, N>(p, q, w, s, ring);
+		tall_multiply<F, N, SHARE>(p, q, w, s, ring);
 	} else {
 		asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(TALL_BRING_REGISTERS));
 		tall_begin();
