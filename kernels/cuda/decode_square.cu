@@ -117,8 +117,7 @@ static int square_launch_cols(const struct matmul_params &p, const struct square
 		return l.tiles > SQUARE_WARPS ? square_launch<F, N, 2, true, 1>(p, l, stream) :
 						square_launch<F, N, 1, true, 1>(p, l, stream);
 	if (square_is_tall(&l))
-		return l.cluster == 2 ? tall_launch<F, N, 2>(p, l, stream) :
-					tall_launch<F, N, 1>(p, l, stream);
+		return tall_launch<F, N, 2>(p, l, stream);
 	return l.cluster == 2 ? square_launch<F, N, 1, false, 2>(p, l, stream) :
 				square_launch<F, N, 1, false, 1>(p, l, stream);
 }
@@ -134,7 +133,7 @@ static int square_launch_format(const struct matmul_params &p, const struct squa
 
 static bool layout_ok(const struct square_layout *l)
 {
-	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 0 || l->raw > SQUARE_RAW || (l->split && !l->raw) ||
+	if (l->stages < 2 || l->stages > SQUARE_STAGES || l->raw < 0 || l->raw > SQUARE_RAW || (!l->raw && (l->split || l->cluster != 2)) ||
 	    l->ring < 0 || l->ring > 1024 || l->tiles < 1)
 		return false;
 	if (l->split)
