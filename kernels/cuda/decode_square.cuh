@@ -240,6 +240,18 @@ static __device__ __forceinline__ void square_give(const struct matmul_params &p
 	}
 }
 
+/* What square_add_up() will ask for: rows' scales are cold. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void square_call_scales(const struct matmul_params &p,
+							  const struct square_params &q,
+							  const struct square_walk &w)
+{
+	const uint32_t item = threadIdx.x * q.cluster + w.rank, tile = w.first_tile + item / (N / 8);
+
+	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < square_places<N>(q) && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
+}
+
 /* All slices of what this block adds up are there. */
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void square_add_up(const struct matmul_params &p,
@@ -396,6 +408,8 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	struct square_ring ring;
 
 	TRACE(31, 0);
+	if (SPLIT)
+		square_call_scales<F, N>(p, q, w);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
 		square_init<N, SPLIT>(q, s);
 	__syncwarp();
