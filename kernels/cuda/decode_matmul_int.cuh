@@ -111,10 +111,9 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 #define SQUARE_MAX_ROWS 64
 struct square_layout {
 	int tiles;	/* row tiles of a block, 1..8; split: of a cluster, 1..16 */
-	int cluster;	/* blocks: 1 or 2; split: 1, 2, 4 or 8 */
+	int cluster;	/* blocks; split: 1, 2, 4 or 8; else two, whatever stands here */
 	bool split;	/* the blocks of a cluster share K, not x */
 	int stages;	/* of x, 2..8 */
-	int raw;	/* slices of x on their way to a block, 1..8; split: nothing */
 	int ring;	/* KB of weights on their way to a warp, at most; 0: what there is room for */
 };
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f);

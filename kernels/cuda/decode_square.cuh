@@ -5,19 +5,16 @@
  *  - Weights come by bulk copies into a ring of each warp's own, as in the ring form: loads stay in
  *    flight whatever the warp does.  From there they go to registers as fragments.
  *  - x comes a slice of 256 columns at a time, in stages.  wgmma wants the 16 columns of a step side
- *    by side where a row of x has them as pack.h says, so the third warpgroup takes x through its
- *    registers, from where bulk copies have put it as it lies, and writes it in the order of steps.
- *    Several slices are on their way: they queue behind the weights.
+ *    by side where a row of x has them as pack.h says: so the third warpgroup puts it in that order,
+ *    or the kernel before has.
  *  - Each slice's sums start from zero in registers, and are added in order.
  *
- * The blocks of a cluster work together in one of two ways.  SPLIT false: each has row tiles of its
- * own and all of K, and brings a part of the rows of x, which it copies to the others.  The totals
- * are in registers.  SPLIT true, for matrices with fewer tiles than that takes: they have the same
- * tiles and each a part of the slices of K; a slice's sums go to the blocks that add them up when all
- * are there, each some column tiles.
+ * Tall matrices, with tiles for all blocks, are in decode_square_tall.cuh.  Here are the others, where
+ * the blocks of a cluster have the same tiles and each a part of the slices of K; a slice's sums go to
+ * the blocks that add them up when all are there, each some column tiles.
  *
- * Barriers: full[stage], by the four warps that bring x and by the bytes of the other blocks;
- * empty[stage], by every warp of the cluster that multiplies with it; one beside each piece of a ring.
+ * Barriers: full[stage], by the four warps that bring x; empty[stage], by every warp that multiplies
+ * with it; one beside each piece of a ring.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
@@ -284,23 +281,6 @@ static __device__ __forceinline__ void square_add_up(const struct matmul_params 
 	}
 }
 
-/* The totals of one tile. */
-template <enum matmul_format F, int N>
-static __device__ __forceinline__ void square_finish(const struct matmul_params &p, uint32_t tile,
-						     const float (&total)[N / 2])
-{
-	const uint32_t lane = threadIdx.x % WARP;
-	const float *scales = tile_scales<F>(p, 0, tile);
-	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
-
-#pragma unroll
-	for (int t = 0; t < N / 8; t++)
-		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2,
-			     make_float4(total[4 * t], total[4 * t + 1], total[4 * t + 2],
-					 total[4 * t + 3]),
-			     low, high);
-}
-
 /* This warp has read a stage: so it tells the blocks that write into it. */
 static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t blocks)
 {
@@ -315,7 +295,7 @@ static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t b
 }
 
 /* One warp that multiplies. */
-template <enum matmul_format F, int N, int MG, bool SPLIT>
+template <enum matmul_format F, int N, int MG>
 static __device__ __forceinline__ void square_multiply(const struct matmul_params &p,
 						       const struct square_params &q,
 						       const struct square_walk &w,
@@ -324,94 +304,59 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 {
 	uint32_t stage = k_group, phase = 0;
 
-	for (uint32_t round = 0; round < w.rounds; round++) {
-		float total[N / 2];	/* MG is 1, or blocks share K */
+	for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
+		/* From one lane: so it is known to be one for the warp, as the instruction wants it. */
+		const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + stage * x_stage<N>, 0));
 
-		for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
-			TRACE(slice, 0);
-			ring_wait(full_barrier(s, stage), phase);
-			TRACE(slice, 1);
-			/* From one lane: so it is known to be one for the warp, as the instruction wants
-			 * it. */
-			const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + stage * x_stage<N>, 0));
-
+		ring_wait(full_barrier(s, stage), phase);
 #pragma unroll 1
-			for (int mg = 0; mg < MG; mg++) {
-				const bool mine =
-					square_tile(p, q, w, ring.m, round, mg) < p.n_tiles;
-				float sum[N / 2];
+		for (int mg = 0; mg < MG; mg++) {
+			const bool mine = square_tile(p, q, w, ring.m, 0, mg) < p.n_tiles;
+			float sum[N / 2];
 
-				square_unit<F, N, MG>(p, q, w, ring, mine,
-						      x, sum);
-				TRACE(slice, 2);
-				if constexpr (SPLIT) {
-					if (mine)
-						square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS,
-							       slice, sum);
-				} else {
-#pragma unroll
-					for (int i = 0; i < N / 2; i++)
-						total[i] = fold(slice ? total[i] : -0.0f, sum[i]);
-				}
-			}
-			square_release(empty_barrier(s, stage), SPLIT ? 1 : q.cluster);
-			TRACE(slice, 3);
-			stage += w.step;
-			if (stage >= q.stages) {
-				stage -= q.stages;
-				phase ^= 1;
-			}
+			square_unit<F, N, MG>(p, q, w, ring, mine, x, sum);
+			if (mine)
+				square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS, slice, sum);
 		}
-		if constexpr (!SPLIT) {
-			const uint32_t tile = square_tile(p, q, w, ring.m, round, 0);
-
-			if (tile < p.n_tiles)
-				square_finish<F, N>(p, tile, total);
+		square_release(empty_barrier(s, stage), 1);
+		stage += w.step;
+		if (stage >= q.stages) {
+			stage -= q.stages;
+			phase ^= 1;
 		}
 	}
 }
 
 /* Barriers are there for the whole cluster. */
-template <int N, bool SPLIT>
-static __device__ __forceinline__ void square_init(const struct square_params &q,
-						   const struct square_shared &s)
+static __device__ __forceinline__ void square_init(const struct square_params &q, const struct square_shared &s)
 {
-	/* Warps that multiply with a stage, and the blocks they are of. */
-	const uint32_t readers = SQUARE_WARPS / q.k_groups * (SPLIT ? 1 : q.cluster);
-
 #pragma unroll 1
 	for (uint32_t i = 0; i < q.stages; i++) {
 		ring_barrier(full_barrier(s, i), SQUARE_BRINGERS);
-		ring_barrier(empty_barrier(s, i), readers);
+		ring_barrier(empty_barrier(s, i), SQUARE_WARPS / q.k_groups);
 	}
-#pragma unroll 1
-	for (uint32_t i = 0; i < q.raw; i++)
-		ring_barrier(s.raw_barriers + i * 8, SQUARE_BRINGERS);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-/* SHARE: blocks of a cluster that bring x for one another; 1 when SPLIT. */
-template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
+/* MG: row tiles of a warp. */
+template <enum matmul_format F, int N, int MG>
 __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	square_kernel(const __grid_constant__ struct matmul_params p,
 		      const __grid_constant__ struct square_params q)
 {
 #if SQUARE_HERE
-	static_assert(SPLIT || MG == 1, "a warp has one tile's totals");
 	extern __shared__ __align__(1024) char shared_square[];
-	const struct square_shared s = square_shared_of<N, SHARE>(
-		p, q, SPLIT, (uint32_t)__cvta_generic_to_shared(shared_square));
+	const struct square_shared s =
+		square_shared_of<N>(p, q, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
 	const bool multiplies = warp < SQUARE_WARPS;
 	const uint32_t k_group = q.k_groups == 2 ? warp / 4 : 0;
-	struct square_walk w = square_walk_of<SPLIT>(p, q);
+	struct square_walk w = square_walk_of<true>(p, q);
 	struct square_ring ring;
 
-	TRACE(31, 0);
-	if (SPLIT)
-		square_call_scales<F, N>(p, q, w);
+	square_call_scales<F, N>(p, q, w);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
-		square_init<N, SPLIT>(q, s);
+		square_init(q, s);
 	__syncwarp();
 	/* Not sync(): nothing else is to be waited for. */
 	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
@@ -442,24 +387,14 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	chain_release();
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	TRACE(31, 1);
 	if (multiplies)
-		square_multiply<F, N, MG, SPLIT>(p, q, w, s, ring, k_group);
-	else if constexpr (SPLIT)
-		square_bring<N>(p, q, w, s);
+		square_multiply<F, N, MG>(p, q, w, s, ring, k_group);
 	else
-		square_bring_raw<N, SHARE>(p, q, w, s);
-	TRACE(31, 2);
-	if (SPLIT || SHARE > 1) {
-		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
-		__syncwarp();
-		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	}
-	TRACE(31, 3);
-	if (SPLIT)
-		square_add_up<F, N>(p, q, w, s);
-	TRACE(31, 4);
+		square_bring<N>(p, q, w, s);
+	__syncwarp();	/* sums are there */
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	square_add_up<F, N>(p, q, w, s);
 #endif
 }
 

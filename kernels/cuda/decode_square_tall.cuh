@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/decode_square.cuh"
 
+#define TALL_SHARE 2	/* blocks of a cluster that bring x for one another */
 #define TALL_MULTIPLY_REGISTERS 224
 #define TALL_BRING_REGISTERS 56
 #define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8)	/* bytes a stage */
@@ -82,30 +83,22 @@ static __device__ __forceinline__ bool tall_test(uint32_t barrier, uint32_t pari
 }
 
 /* A bringing warp's 64 columns of a slice, this block's part of the rows, to all blocks. */
-template <int N, int SHARE>
+template <int N>
 static __device__ __forceinline__ void tall_ask(const CUtensorMap &map, const struct square_walk &w,
 						uint32_t part, uint32_t barrier, uint32_t k)
 {
-	constexpr uint32_t ROWS = N / SHARE;
-	const uint32_t row = SHARE > 1 ? w.rank * ROWS : 0;
+	const uint32_t row = w.rank * (N / TALL_SHARE);
 
 	if (threadIdx.x % WARP)
 		return;
 	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
 		     "r"(N * 128)
 		     : "memory");
-	if (SHARE > 1)
-		asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-			     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
-				     part + row * 128),
-			     "l"(&map), "r"(k), "r"(row), "r"(barrier),
-			     "h"((uint16_t)((1u << SHARE) - 1))
-			     : "memory");
-	else
-		asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-			     " [%0], [%1, {%2, %3}], [%4];" ::"r"(part),
-			     "l"(&map), "r"(k), "r"(row), "r"(barrier)
-			     : "memory");
+	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+		     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(part + row * 128),
+		     "l"(&map), "r"(k), "r"(row), "r"(barrier),
+		     "h"((uint16_t)((1u << TALL_SHARE) - 1))
+		     : "memory");
 }
 
 static __device__ __forceinline__ void put_words(uint32_t at, uint32_t a, uint32_t b, uint32_t c,
@@ -152,7 +145,7 @@ template <int N> static __device__ __forceinline__ void tall_order(uint32_t part
 }
 
 /* One bringing warp.  It asks for a slice as soon as a stage is empty, and orders what has come. */
-template <int N, int SHARE>
+template <int N>
 static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const struct square_params &q,
 						  const struct square_walk &w,
 						  const struct tall_shared &s)
@@ -168,7 +161,7 @@ static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const 
 #pragma unroll 1
 		for (; asked < n; asked++) {
 			ring_wait(tall_empty(s, ask.at), ask.phase);
-			tall_ask<N, SHARE>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
+			tall_ask<N>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
 					   tall_full(s, ask.at), slice * MATMUL_SLICE + bringer * 64);
 			slice = slice + 1 == w.end ? w.begin : slice + 1;
 			tall_next(q, ask);
@@ -178,11 +171,9 @@ static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const 
 #pragma unroll 1
 	for (uint32_t i = 0; i < n; i++) {
 		const uint32_t part = s.x + bring.at * x_stage<N> + bringer * (N * 128);
-
-		TRACE(i, 0);
 		for (;;) {
 			if (asked < n && tall_test(tall_empty(s, ask.at), ask.phase)) {
-				tall_ask<N, SHARE>(map, w,
+				tall_ask<N>(map, w,
 						   s.x + ask.at * x_stage<N> + bringer * (N * 128),
 						   tall_raw(s, ask.at, bringer),
 						   slice * MATMUL_SLICE + bringer * 64);
@@ -193,14 +184,12 @@ static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const 
 				break;
 			}
 		}
-		TRACE(i, 1);
 		__syncwarp();
 		tall_order<N>(part);
 		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncwarp();
 		if (threadIdx.x % WARP == 0)
 			ring_arrive(tall_full(s, bring.at));
-		TRACE(i, 2);
 		tall_next(q, bring);
 	}
 }
@@ -330,20 +319,16 @@ static __device__ __forceinline__ void tall_start(const struct tall_shared &s, c
 						  struct tall_sums<N> &t, const struct tall_place &at)
 {
 	const int lane = threadIdx.x % WARP;
-
-	TRACE(at.slice, 0);
 	if (at.mine)
 		ring_wait(ring.at + piece_bytes<F>, ring.come);
-	TRACE(at.slice, 1);
 	square_take<F>(t.f[0], ring.at, lane);
 	square_take<F>(t.f[1], ring.at + (F == MATMUL_BF16 ? 2048 : 1024), lane);
 	ring_wait(tall_full(s, at.stage.at), at.stage.phase);
-	TRACE(at.slice, 2);
 }
 
 /* One slice.  Its first half's fragments are made, and nothing is in the tensor core; so it leaves things for
  * the next.  The slice before is added behind the first half. */
-template <enum matmul_format F, int N, int SHARE>
+template <enum matmul_format F, int N>
 static __device__ __forceinline__ void tall_slice(const struct matmul_params &p, const struct square_params &q,
 						  const struct square_walk &w, const struct tall_shared &s,
 						  struct tall_ring &ring, struct tall_sums<N> &t,
@@ -356,7 +341,7 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 	tall_mma<N, true>(t.sum[0], t.f[0], x);
 	tall_mma<N, false>(t.sum[0], t.f[1], x + N * 8);
 	if (at.slice != w.begin)
-		square_release(tall_empty(s, at.before), SHARE);
+		square_release(tall_empty(s, at.before), TALL_SHARE);
 	tall_add<N>(t);
 	if (F == MATMUL_FP8) {
 		const uint4 v = load_shared(ring.at + 4096);
@@ -369,12 +354,10 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 		tall_ring_next<F>(p, q, w, ring);
 		ring_wait(ring.at + piece_bytes<F>, ring.come);
 	}
-	TRACE(at.slice, 3);
 	square_take<F>(t.f[2], ring.at + (F == MATMUL_BF16 ? 0 : 2048), lane);
 	tall_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 8);
 	square_take<F>(t.f[3], ring.at + (F == MATMUL_BF16 ? 2048 : 3072), lane);
 	tall_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 8);
-	TRACE(at.slice, 4);
 	if constexpr (F == MATMUL_FP8) {
 		square_wait<2>(t.sum[0]);
 #pragma unroll
@@ -385,7 +368,6 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 	}
 	square_keep(t.f[0]);
 	square_keep(t.f[1]);
-	TRACE(at.slice, 5);
 	/* The fragments and scales of this piece have been used. */
 	if (at.mine)
 		tall_ring_next<F>(p, q, w, ring);
@@ -403,7 +385,23 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 				    t.sum[0][i] :
 				    __fmaf_rn(i % 4 < 2 ? t.scales.low[1] : t.scales.high[1], t.sum[SECOND][i],
 					      t.part[i]);
-	TRACE(at.slice, 6);
+}
+
+/* The totals of a tile in turns. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void tall_finish_turns(const struct matmul_params &p, uint32_t tile,
+						     const float (&total)[N / 2])
+{
+	const uint32_t lane = threadIdx.x % WARP;
+	const float *scales = tile_scales<F>(p, 0, tile);
+	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
+
+#pragma unroll
+	for (int t = 0; t < N / 8; t++)
+		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2,
+			     make_float4(total[4 * t], total[4 * t + 1], total[4 * t + 2],
+					 total[4 * t + 3]),
+			     low, high);
 }
 
 /* The totals of one tile.  Plain ones are asked once what they are: there are 64 stores. */
@@ -419,7 +417,7 @@ static __device__ __forceinline__ void tall_finish(const struct matmul_params &p
 	const size_t at = (size_t)col * p.ldy + row;
 
 	if (tile >= p.n_plain) {
-		square_finish<F, N>(p, tile, total);
+		tall_finish_turns<F, N>(p, tile, total);
 	} else if (p.out == MATMUL_OUT_BF16) {
 		__nv_bfloat16 *y = (__nv_bfloat16 *)p.y + at;
 
@@ -449,7 +447,7 @@ static __device__ __forceinline__ void tall_finish(const struct matmul_params &p
 }
 
 /* One warp that multiplies. */
-template <enum matmul_format F, int N, int SHARE>
+template <enum matmul_format F, int N>
 static __device__ __forceinline__ void tall_multiply(const struct matmul_params &p,
 						     const struct square_params &q, const struct square_walk &w,
 						     const struct tall_shared &s, struct tall_ring &ring)
@@ -469,23 +467,21 @@ static __device__ __forceinline__ void tall_multiply(const struct matmul_params 
 		tall_start<F, N>(s, ring, t, at);
 #pragma unroll 1
 		while (at.slice < w.end)
-			tall_slice<F, N, SHARE>(p, q, w, s, ring, t, at);
-		square_release(tall_empty(s, at.before), SHARE);
+			tall_slice<F, N>(p, q, w, s, ring, t, at);
+		square_release(tall_empty(s, at.before), TALL_SHARE);
 		tall_add<N>(t);
-		TRACE(30, 0);
 		if (at.mine)
 			tall_finish<F, N>(p, tile, t.total);
-		TRACE(30, 1);
 	}
 }
 
-template <int N, int SHARE>
+template <int N>
 static __device__ __forceinline__ void tall_init(const struct square_params &q, const struct tall_shared &s)
 {
 #pragma unroll 1
 	for (uint32_t i = 0; i < q.stages; i++) {
 		ring_barrier(tall_full(s, i), SQUARE_BRINGERS);
-		ring_barrier(tall_empty(s, i), SQUARE_WARPS * SHARE);
+		ring_barrier(tall_empty(s, i), SQUARE_WARPS * TALL_SHARE);
 #pragma unroll
 		for (uint32_t b = 0; b < SQUARE_BRINGERS; b++)
 			ring_barrier(tall_raw(s, i, b), 1);
@@ -500,10 +496,9 @@ static __device__ __forceinline__ void tall_begin(void)
 	chain_release();
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	TRACE(31, 1);
 }
 
-template <enum matmul_format F, int N, int SHARE>
+template <enum matmul_format F, int N>
 __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	tall_kernel(const __grid_constant__ struct matmul_params p,
 		    const __grid_constant__ struct square_params q, const __grid_constant__ CUtensorMap map)
@@ -515,10 +510,8 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
 	const struct square_walk w = square_walk_of<false>(p, q);
 	struct tall_ring ring = {};
-
-	TRACE(31, 0);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
-		tall_init<N, SHARE>(q, s);
+		tall_init<N>(q, s);
 	if (threadIdx.x == (SQUARE_WARPS + 1) * WARP)
 		asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 	__syncwarp();
@@ -542,19 +535,16 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 				tall_ring_ask<F>(p, q, w, ring, ring.first + i * piece_room<F>);
 		}
 		tall_begin();
-		tall_multiply<F, N, SHARE>(p, q, w, s, ring);
+		tall_multiply<F, N>(p, q, w, s, ring);
 	} else {
 		asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(TALL_BRING_REGISTERS));
 		tall_begin();
-		tall_bring<N, SHARE>(map, q, w, s);
+		tall_bring<N>(map, q, w, s);
 	}
-	TRACE(31, 2);
-	if (SHARE > 1) {
-		/* Nobody leaves whose barriers others arrive at. */
-		__syncwarp();
-		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	}
+	/* Nobody leaves whose barriers others arrive at. */
+	__syncwarp();
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 #endif
 }
 
