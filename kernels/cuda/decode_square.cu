@@ -1,6 +1,5 @@
 /* decode_square.cu - launches of the square form and the choice of its layout. */
 #include "kernels/cuda/decode_square_tall.cuh"
-#include <stdlib.h>
 #include "kernels/cuda/tensor_map.cuh"
 
 #define HOPPER_SHARED 232448	/* what a block may have there */
@@ -132,14 +131,8 @@ static bool square_splits(const struct matmul_params *p)
 	return p->n_tiles <= 2 * hopper_sms();
 }
 
-#include <stdlib.h>
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f)
 {
-	static const int rule = getenv("HEARTH_RULE") ? atoi(getenv("HEARTH_RULE")) : 0;
-	if (rule && p->n_tiles * p->n_slices <= 1024)
-		return false;
-	if (rule == 1 && f == MATMUL_BF16 && p->n_tiles <= 4096)
-		return false;
 	return (f == MATMUL_BF16 || f == MATMUL_FP8) && p->n_cols <= SQUARE_MAX_ROWS &&
 	       hopper_sms() && (!square_splits(p) || p->n_slices <= SQUARE_SPLIT_SLICES);
 }
@@ -167,12 +160,12 @@ static struct square_layout square_choose(const struct matmul_params *p, enum ma
 		       f == MATMUL_FP8	? (struct square_layout){ 9, 8, true, 2, 4 } :
 					  (struct square_layout){ 5, 4, true, 2, 8 };
 	return { (int)((p->n_tiles + sms * rounds - 1) / (sms * rounds)), TALL_SHARE, false,
-		 p->n_cols <= 32 ? 4 : 3, f == MATMUL_FP8 && rounds == 1 ? 12 : 0 };
+		 p->n_cols <= 32 ? 4 : 3, f == MATMUL_FP8 && rounds == 1 ? 8 : 0 };
 }
 
 bool matmul_square_orders(const struct matmul_params *p, enum matmul_format f)
 {
-	return p->ldx % 32 == 0 && !square_choose(p, f).split;
+	return p->k % 32 == 0 && !square_choose(p, f).split;
 }
 
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream)
