@@ -1,210 +1,35 @@
-/* decode_square_tall.cuh - the square form's tall matrices: every block has row tiles of its own and all of
- * K.
+/* decode_square_tall.cuh - the square form's tall matrices: every block has row tiles of its own
+ * and all of K.
  *
- * Two halves of a slice are in the tensor core at a time, on sums of their own: while one is multiplied,
- * the warp makes the fragments of the next and scales, adds and writes what the one before left.  So the
- * tensor core has work behind the work that it does, whatever a warp waits for.
- *
- * x comes by tensor copies into the stages themselves, its halves from the blocks of a cluster to
- * both; the four warps that bring it put the words of each 32 columns in the order of steps, where they
- * lie: a lane has 64 bytes to itself.
- *
- * Barriers of a stage: full, by the four warps that bring; empty, by every warp of the cluster that
- * multiplies; and raw, one for each bringing warp, by the bytes of its 64 columns.
+ * A warp stands still while the tensor core takes its fragments, one product after the other: what
+ * a slice costs is its products and all that the warp does besides, and only what follows the
+ * products' last one is free.  So the fragments of a slice's first half are there before the slice
+ * before has ended; its second half has sums of its own (FP8); and the slice before is scaled and
+ * added behind the first half. The compiler must see a wait for everything between one turn of the
+ * loop and the next, or it waits after every product by itself.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_CUH
 
 #include "kernels/cuda/decode_square.cuh"
+#include "kernels/cuda/decode_square_tall_x.cuh"
 
-#define TALL_SHARE 2	/* blocks of a cluster that bring x for one another */
+/* Of a thread.  One warpgroup gives them to two. */
 #define TALL_MULTIPLY_REGISTERS 224
-#define TALL_BRING_REGISTERS 56
-#define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8)	/* bytes a stage */
-
-struct tall_shared {
-	uint32_t x, barriers, rings;
-};
-
-template <int N>
-static __device__ __forceinline__ struct tall_shared tall_shared_of(const struct square_params &q,
-								    uint32_t base)
-{
-	struct tall_shared s;
-
-	s.x = (base + 1023) / 1024 * 1024;
-	s.barriers = s.x + q.stages * x_stage<N>;
-	s.rings = s.barriers + q.stages * TALL_BARRIERS;
-	return s;
-}
-
-/* A stage, and the parity of its barriers. */
-struct tall_stage {
-	uint32_t at, phase;
-};
-
-static __device__ __forceinline__ void tall_next(const struct square_params &q, struct tall_stage &t)
-{
-	if (++t.at == q.stages) {
-		t.at = 0;
-		t.phase ^= 1;
-	}
-}
-
-static __device__ __forceinline__ uint32_t tall_full(const struct tall_shared &s, uint32_t stage)
-{
-	return s.barriers + stage * TALL_BARRIERS;
-}
-
-static __device__ __forceinline__ uint32_t tall_empty(const struct tall_shared &s, uint32_t stage)
-{
-	return s.barriers + stage * TALL_BARRIERS + 8;
-}
-
-static __device__ __forceinline__ uint32_t tall_raw(const struct tall_shared &s, uint32_t stage,
-						    uint32_t bringer)
-{
-	return s.barriers + stage * TALL_BARRIERS + 16 + bringer * 8;
-}
-
-/* ---- x ---------------------------------------------------------------------------------- */
-
-static __device__ __forceinline__ bool tall_test(uint32_t barrier, uint32_t parity)
-{
-	uint32_t come;
-
-	asm volatile("{ .reg .pred p;\n"
-		     "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-		     "selp.u32 %0, 1, 0, p; }"
-		     : "=r"(come)
-		     : "r"(barrier), "r"(parity)
-		     : "memory");
-	return __all_sync(~0u, come);
-}
-
-/* A bringing warp's 64 columns of a slice, this block's part of the rows, to all blocks. */
-template <int N>
-static __device__ __forceinline__ void tall_ask(const CUtensorMap &map, const struct square_walk &w,
-						uint32_t part, uint32_t barrier, uint32_t k)
-{
-	const uint32_t row = w.rank * (N / TALL_SHARE);
-
-	if (threadIdx.x % WARP)
-		return;
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-		     "r"(N * 128)
-		     : "memory");
-	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-		     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(part + row * 128),
-		     "l"(&map), "r"(k), "r"(row), "r"(barrier),
-		     "h"((uint16_t)((1u << TALL_SHARE) - 1))
-		     : "memory");
-}
-
-static __device__ __forceinline__ void put_words(uint32_t at, uint32_t a, uint32_t b, uint32_t c,
-						 uint32_t d)
-{
-	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c),
-		     "r"(d)
-		     : "memory");
-}
-
-/* The first 16 bytes of a lane's i-th 32 columns, as a row of 128 bytes has them. */
-template <int N> static __device__ __forceinline__ uint32_t tall_unit(uint32_t part, int i)
-{
-	const uint32_t unit = i * WARP + threadIdx.x % WARP, row = unit % N;
-
-	return part + row * 128 + (unit / N * 4 ^ row % 8) * 16;
-}
-
-/* 64 columns of N rows into the order of steps: a lane has 32 columns of a row, four pieces of 16 bytes
- * of which the first gets the first word of each, and so on. */
-template <int N> static __device__ __forceinline__ void tall_order(uint32_t part)
-{
-	constexpr int UNITS = 2 * N / WARP, AT_ONCE = N > 16 ? 1 : UNITS;
-
-#pragma unroll
-	for (int first = 0; first < UNITS; first += AT_ONCE) {
-		uint4 v[AT_ONCE][4];
-
-#pragma unroll
-		for (int i = 0; i < AT_ONCE; i++)
-#pragma unroll
-			for (uint32_t c = 0; c < 4; c++)
-				v[i][c] = load_shared_now(tall_unit<N>(part, first + i) ^ c * 16);
-#pragma unroll
-		for (int i = 0; i < AT_ONCE; i++) {
-			const uint32_t at = tall_unit<N>(part, first + i);
-
-			put_words(at, v[i][0].x, v[i][1].x, v[i][2].x, v[i][3].x);
-			put_words(at ^ 16, v[i][0].y, v[i][1].y, v[i][2].y, v[i][3].y);
-			put_words(at ^ 32, v[i][0].z, v[i][1].z, v[i][2].z, v[i][3].z);
-			put_words(at ^ 48, v[i][0].w, v[i][1].w, v[i][2].w, v[i][3].w);
-		}
-	}
-}
-
-/* One bringing warp.  It asks for a slice as soon as a stage is empty, and orders what has come. */
-template <int N>
-static __device__ __forceinline__ void tall_bring(const CUtensorMap &map, const struct square_params &q,
-						  const struct square_walk &w,
-						  const struct tall_shared &s)
-{
-	const uint32_t bringer = threadIdx.x / WARP - SQUARE_WARPS;
-	const uint32_t n = w.rounds * (w.end - w.begin);
-	struct tall_stage ask = { 0, 1 }, bring = { 0, 0 };
-	uint32_t asked = 0, slice = w.begin;
-
-	/* Copies see what the kernel before wrote. */
-	asm volatile("fence.proxy.async.global;" ::: "memory");
-	if (q.ordered) {	/* nothing is left to do for what has come */
-#pragma unroll 1
-		for (; asked < n; asked++) {
-			ring_wait(tall_empty(s, ask.at), ask.phase);
-			tall_ask<N>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
-					   tall_full(s, ask.at), slice * MATMUL_SLICE + bringer * 64);
-			slice = slice + 1 == w.end ? w.begin : slice + 1;
-			tall_next(q, ask);
-		}
-		return;
-	}
-#pragma unroll 1
-	for (uint32_t i = 0; i < n; i++) {
-		const uint32_t part = s.x + bring.at * x_stage<N> + bringer * (N * 128);
-		for (;;) {
-			if (asked < n && tall_test(tall_empty(s, ask.at), ask.phase)) {
-				tall_ask<N>(map, w,
-						   s.x + ask.at * x_stage<N> + bringer * (N * 128),
-						   tall_raw(s, ask.at, bringer),
-						   slice * MATMUL_SLICE + bringer * 64);
-				slice = slice + 1 == w.end ? w.begin : slice + 1;
-				asked++;
-				tall_next(q, ask);
-			} else if (tall_test(tall_raw(s, bring.at, bringer), bring.phase)) {
-				break;
-			}
-		}
-		__syncwarp();
-		tall_order<N>(part);
-		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-		__syncwarp();
-		if (threadIdx.x % WARP == 0)
-			ring_arrive(tall_full(s, bring.at));
-		tall_next(q, bring);
-	}
-}
+#define TALL_BRING_REGISTERS	56
 
 /* ---- the product -------------------------------------------------------------------------- */
 
 /* Four steps; FIRST: of a sum. */
 template <int N, bool FIRST>
-static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4], uint64_t x)
+static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4],
+						uint64_t x)
 {
 #if SQUARE_HERE
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		const uint64_t b = x + i * 2;	/* 32 bytes */
+		const uint64_t b = x + i * 2; /* 32 bytes */
 
 		if constexpr (N == 16) {
 			if (FIRST && i == 0)
@@ -229,8 +54,8 @@ static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struc
 
 /* What a warp keeps from one slice to the next. */
 template <int N> struct tall_sums {
-	float sum[2][N / 2];	/* FP8: of each half */
-	float part[N / 2];	/* FP8: of the first half, scaled; then the slice's */
+	float sum[2][N / 2]; /* FP8: of each half */
+	float part[N / 2];   /* FP8: of the first half, scaled; then the slice's */
 	float total[N / 2];
 	struct frag f[4][4];
 	struct unit<MATMUL_FP8> scales;
@@ -241,7 +66,7 @@ template <int N> static __device__ __forceinline__ void tall_add(struct tall_sum
 {
 #pragma unroll
 	for (int i = 0; i < N / 2; i++) {
-		asm volatile("" : "+f"(t.part[i]));	/* not before what stands before this */
+		asm volatile("" : "+f"(t.part[i])); /* not before what stands before this */
 		t.total[i] = fold(t.total[i], t.part[i]);
 	}
 }
@@ -254,18 +79,19 @@ template <int N> static __device__ __forceinline__ void tall_clear(struct tall_s
 		t.total[i] = t.part[i] = -0.0f;
 }
 
-/* One warp's ring: which piece is next, its barrier's parity; and what to ask for behind it.  The pieces of
- * a tile lie one after the other. */
+/* One warp's ring: which piece is next, its barrier's parity; and what to ask for behind it.  The
+ * pieces of a tile lie one after the other. */
 struct tall_ring {
 	uint32_t first, end, at, come;
-	uint32_t from;		/* 16 bytes each, from W on */
-	uint32_t left;		/* of this tile */
+	uint32_t from; /* 16 bytes each, from W on */
+	uint32_t left; /* of this tile */
 	uint32_t round;
 };
 
 template <enum matmul_format F>
-static __device__ __forceinline__ void tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
-						      const struct square_walk &w, struct tall_ring &ring)
+static __device__ __forceinline__ void
+tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
+	       const struct square_walk &w, struct tall_ring &ring)
 {
 	const uint32_t tile = ring.round < w.rounds ?
 				      square_tile(p, q, w, threadIdx.x / WARP, ring.round, 0) :
@@ -278,14 +104,15 @@ static __device__ __forceinline__ void tall_ring_tile(const struct matmul_params
 
 /* The next piece, into a place that nobody reads any more. */
 template <enum matmul_format F>
-static __device__ __forceinline__ void tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
-						     const struct square_walk &w, struct tall_ring &ring,
-						     uint32_t place)
+static __device__ __forceinline__ void
+tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
+	      const struct square_walk &w, struct tall_ring &ring, uint32_t place)
 {
 	if (!ring.left)
 		return;
 	if (threadIdx.x % WARP == 0)
-		ring_copy(place, p.w + (size_t)ring.from * 16, piece_bytes<F>, place + piece_bytes<F>);
+		ring_copy(place, p.w + (size_t)ring.from * 16, piece_bytes<F>,
+			  place + piece_bytes<F>);
 	ring.from += piece_bytes<F> / 16;
 	if (!--ring.left)
 		tall_ring_tile<F>(p, q, w, ring);
@@ -293,8 +120,9 @@ static __device__ __forceinline__ void tall_ring_ask(const struct matmul_params 
 
 /* The piece at hand has been used. */
 template <enum matmul_format F>
-static __device__ __forceinline__ void tall_ring_next(const struct matmul_params &p, const struct square_params &q,
-						      const struct square_walk &w, struct tall_ring &ring)
+static __device__ __forceinline__ void
+tall_ring_next(const struct matmul_params &p, const struct square_params &q,
+	       const struct square_walk &w, struct tall_ring &ring)
 {
 	__syncwarp();
 	tall_ring_ask<F>(p, q, w, ring, ring.at);
@@ -308,17 +136,19 @@ static __device__ __forceinline__ void tall_ring_next(const struct matmul_params
 /* Where a warp is. */
 struct tall_place {
 	struct tall_stage stage;
-	uint32_t before;	/* the stage that it has not given back */
+	uint32_t before; /* the stage that it has not given back */
 	uint32_t slice;
-	bool mine;		/* has a tile, now */
+	bool mine; /* has a tile, now */
 };
 
 /* The first half's fragments of the next slice, and x is there. */
 template <enum matmul_format F, int N>
-static __device__ __forceinline__ void tall_start(const struct tall_shared &s, const struct tall_ring &ring,
-						  struct tall_sums<N> &t, const struct tall_place &at)
+static __device__ __forceinline__ void
+tall_start(const struct tall_shared &s, const struct tall_ring &ring, struct tall_sums<N> &t,
+	   const struct tall_place &at)
 {
 	const int lane = threadIdx.x % WARP;
+
 	if (at.mine)
 		ring_wait(ring.at + piece_bytes<F>, ring.come);
 	square_take<F>(t.f[0], ring.at, lane);
@@ -326,15 +156,15 @@ static __device__ __forceinline__ void tall_start(const struct tall_shared &s, c
 	ring_wait(tall_full(s, at.stage.at), at.stage.phase);
 }
 
-/* One slice.  Its first half's fragments are made, and nothing is in the tensor core; so it leaves things for
- * the next.  The slice before is added behind the first half. */
+/* One slice.  Its first half's fragments are made, and nothing is in the tensor core; so it leaves
+ * things for the next.  The slice before is added behind the first half. */
 template <enum matmul_format F, int N>
-static __device__ __forceinline__ void tall_slice(const struct matmul_params &p, const struct square_params &q,
-						  const struct square_walk &w, const struct tall_shared &s,
-						  struct tall_ring &ring, struct tall_sums<N> &t,
-						  struct tall_place &at)
+static __device__ __forceinline__ void
+tall_slice(const struct matmul_params &p, const struct square_params &q,
+	   const struct square_walk &w, const struct tall_shared &s, struct tall_ring &ring,
+	   struct tall_sums<N> &t, struct tall_place &at)
 {
-	constexpr int SECOND = F == MATMUL_FP8;	/* its sums */
+	constexpr int SECOND = F == MATMUL_FP8; /* its sums */
 	const int lane = threadIdx.x % WARP;
 	const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + at.stage.at * x_stage<N>, 0));
 
@@ -362,13 +192,15 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 		square_wait<2>(t.sum[0]);
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
-			t.part[i] = __fmul_rn(i % 4 < 2 ? t.scales.low[0] : t.scales.high[0], t.sum[0][i]);
+			t.part[i] = __fmul_rn(i % 4 < 2 ? t.scales.low[0] : t.scales.high[0],
+					      t.sum[0][i]);
 	} else {
 		wgmma_wait<2>();
 	}
 	square_keep(t.f[0]);
 	square_keep(t.f[1]);
-	/* The fragments and scales of this piece have been used. */
+	/* The last fragments of this piece have been used, and what a warp loads from shared memory
+	 * comes in the order in which it was asked for: nothing of it is read any more. */
 	if (at.mine)
 		tall_ring_next<F>(p, q, w, ring);
 	at.before = at.stage.at;
@@ -383,14 +215,14 @@ static __device__ __forceinline__ void tall_slice(const struct matmul_params &p,
 	for (int i = 0; i < N / 2; i++)
 		t.part[i] = F == MATMUL_BF16 ?
 				    t.sum[0][i] :
-				    __fmaf_rn(i % 4 < 2 ? t.scales.low[1] : t.scales.high[1], t.sum[SECOND][i],
-					      t.part[i]);
+				    __fmaf_rn(i % 4 < 2 ? t.scales.low[1] : t.scales.high[1],
+					      t.sum[SECOND][i], t.part[i]);
 }
 
 /* The totals of a tile in turns. */
 template <enum matmul_format F, int N>
-static __device__ __forceinline__ void tall_finish_turns(const struct matmul_params &p, uint32_t tile,
-						     const float (&total)[N / 2])
+static __device__ __forceinline__ void tall_finish_turns(const struct matmul_params &p,
+							 uint32_t tile, const float (&total)[N / 2])
 {
 	const uint32_t lane = threadIdx.x % WARP;
 	const float *scales = tile_scales<F>(p, 0, tile);
@@ -426,10 +258,11 @@ static __device__ __forceinline__ void tall_finish(const struct matmul_params &p
 #pragma unroll
 			for (uint32_t c = 0; c < 2; c++) {
 				if (first && col + c < p.n_cols)
-					y[c * p.ldy] = __float2bfloat16_rn(__fmul_rn(total[4 * t + c], low));
+					y[c * p.ldy] = __float2bfloat16_rn(
+						__fmul_rn(total[4 * t + c], low));
 				if (second && col + c < p.n_cols)
-					y[c * p.ldy + 8] =
-						__float2bfloat16_rn(__fmul_rn(total[4 * t + 2 + c], high));
+					y[c * p.ldy + 8] = __float2bfloat16_rn(
+						__fmul_rn(total[4 * t + 2 + c], high));
 			}
 	} else {
 		float *y = (float *)p.y + at;
@@ -448,9 +281,9 @@ static __device__ __forceinline__ void tall_finish(const struct matmul_params &p
 
 /* One warp that multiplies. */
 template <enum matmul_format F, int N>
-static __device__ __forceinline__ void tall_multiply(const struct matmul_params &p,
-						     const struct square_params &q, const struct square_walk &w,
-						     const struct tall_shared &s, struct tall_ring &ring)
+static __device__ __forceinline__ void
+tall_multiply(const struct matmul_params &p, const struct square_params &q,
+	      const struct square_walk &w, const struct tall_shared &s, struct tall_ring &ring)
 {
 	struct tall_place at = {};
 	struct tall_sums<N> t;
@@ -462,7 +295,7 @@ static __device__ __forceinline__ void tall_multiply(const struct matmul_params 
 		at.mine = tile < p.n_tiles;
 		at.slice = w.begin;
 		tall_clear<N>(t);
-		if (F != MATMUL_BF16 && p.row_scale && at.mine)	/* cold, and wanted at the end */
+		if (F != MATMUL_BF16 && p.row_scale && at.mine) /* cold, and wanted at the end */
 			asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
 		tall_start<F, N>(s, ring, t, at);
 #pragma unroll 1
@@ -476,7 +309,8 @@ static __device__ __forceinline__ void tall_multiply(const struct matmul_params 
 }
 
 template <int N>
-static __device__ __forceinline__ void tall_init(const struct square_params &q, const struct tall_shared &s)
+static __device__ __forceinline__ void tall_init(const struct square_params &q,
+						 const struct tall_shared &s)
 {
 #pragma unroll 1
 	for (uint32_t i = 0; i < q.stages; i++) {
@@ -501,7 +335,8 @@ static __device__ __forceinline__ void tall_begin(void)
 template <enum matmul_format F, int N>
 __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	tall_kernel(const __grid_constant__ struct matmul_params p,
-		    const __grid_constant__ struct square_params q, const __grid_constant__ CUtensorMap map)
+		    const __grid_constant__ struct square_params q,
+		    const __grid_constant__ CUtensorMap map)
 {
 #if SQUARE_HERE
 	extern __shared__ __align__(1024) char shared_square[];
@@ -519,14 +354,16 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	if (warp < SQUARE_WARPS) {
 		asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(TALL_MULTIPLY_REGISTERS));
 		/* One without tiles takes what it finds in the first's, for nothing. */
-		ring.first = ring.at = s.rings + (warp < q.tiles ? warp : 0) * q.ring * piece_room<F>;
+		ring.first = ring.at =
+			s.rings + (warp < q.tiles ? warp : 0) * q.ring * piece_room<F>;
 		ring.end = ring.first + q.ring * piece_room<F>;
 		tall_ring_tile<F>(p, q, w, ring);
 		if (warp < q.tiles) {
 			if (lane == 0) {
 #pragma unroll 1
 				for (uint32_t i = 0; i < q.ring; i++)
-					ring_barrier(ring.first + i * piece_room<F> + piece_bytes<F>, 1);
+					ring_barrier(
+						ring.first + i * piece_room<F> + piece_bytes<F>, 1);
 				asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 			}
 			__syncwarp();
