@@ -269,8 +269,8 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 
 /* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
  * has to become empty first: that is more than small matrices gain (the shared expert's stand beside the choice of
- * experts and their products); and in BF16, beside experts in the narrow form that want their L1, all but the head.
- * FP8's expanding is what takes the narrow form's time, the sooner the taller the matrix. */
+ * experts and their products).  FP8's expanding is what takes the narrow form's time, the sooner the taller the
+ * matrix. */
 static bool square_pays(const struct matmul_params *p, enum matmul_format f)
 {
 	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
@@ -278,7 +278,7 @@ static bool square_pays(const struct matmul_params *p, enum matmul_format f)
 	if (!matmul_square_fits(p, f) || p->n_tiles * p->n_slices <= 1024)
 		return false;
 	if (f == MATMUL_BF16)
-		return head && p->n_cols > 24;
+		return p->n_cols > 24;
 	return p->n_cols > (head ? 8 : tall ? 16 : 24);
 }
 
