@@ -169,6 +169,7 @@ static void add_up(struct sched_stats *sum, const struct sched_stats *s)
 	sum->n_output_tokens += s->n_output_tokens;
 	sum->n_replayed += s->n_replayed;
 	sum->n_preempted += s->n_preempted;
+	sum->n_short += s->n_short;
 }
 
 static int round_of(struct run *r, uint64_t until)

@@ -64,6 +64,7 @@ struct sched_stats {
 	uint32_t n_new;		/* of those waiting: never ran yet; what max_queue bounds */
 	uint32_t n_free_blocks, n_blocks;
 	uint64_t n_steps, n_prompt_tokens, n_output_tokens, n_replayed, n_preempted;
+	uint64_t n_short;	/* times that blocks were missing, for a row or to start */
 	uint64_t n_parts;	/* steps with a part of a prompt (step.h) */
 	uint64_t n_drafts, n_draft_hits;	/* hit: the first draft was then sampled */
 };

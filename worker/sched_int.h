@@ -18,7 +18,7 @@ struct flight {
 	struct seq **seq;	/* NULL: ended, cancelled or preempted since */
 	struct sched_run *run;
 	struct step_flight told;
-	uint32_t n_parts;		/* of its last run; 0: it is whole */
+	uint32_t part, n_parts;		/* of its last run; n_parts 0: it is whole */
 	uint64_t submitted_ns;
 };
 

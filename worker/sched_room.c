@@ -96,6 +96,7 @@ int sched_grow(struct sched *s, struct seq *q, uint32_t n)
 	while ((r = grow(s, q, n)) == -ENOSPC) {
 		struct seq *victim = youngest(s, true);
 
+		s->stats.n_short++;
 		if (!victim)
 			victim = youngest(s, false);
 		r = preempt(s, victim);
@@ -159,6 +160,7 @@ int sched_admit(struct sched *s)
 			r = start(s, q);
 			continue;
 		}
+		s->stats.n_short += s->n_free_slots > 0;
 		victim = youngest(s, true);
 		if (!victim)
 			break;

@@ -58,7 +58,7 @@ static void open_prompt(struct sched *s, const struct flight *f)
 
 		if (q->state != SEQ_PREFILL || q->paused)
 			continue;
-		o->n_parts = chunk_parts(&s->chunk, q->n_prompt - q->pos, &rows);
+		o->n_parts = chunk_parts(&s->chunk, q->pos, q->n_prompt - q->pos, &rows);
 		if (o->n_parts < 2 || !seq_next_run(q, rows, 0, &o->run))
 			return;
 		o->run.draft = s->config.drafts;
@@ -74,6 +74,7 @@ static void plan_part(struct sched *s, struct flight *f, struct plan *plan)
 
 	plan->part = o->part;
 	plan->n_parts = f->n_parts = o->n_parts;
+	f->part = o->part;
 	if (++o->part == o->n_parts) {
 		plan_add(s, f, o->seq, &o->run);
 		o->seq = NULL;
@@ -194,6 +195,21 @@ static void take_result(struct sched *s, struct seq *q, struct sched_run *run)
 		sched_end(s, q, how);
 }
 
+static struct chunk_work prompt_work(const struct flight *f)
+{
+	struct chunk_work sum = { 0, 0 };
+
+	for (uint32_t i = 0; i < f->n; i++) {
+		const struct chunk_work w = chunk_work(f->run[i].pos, f->run[i].n);
+
+		if (f->run[i].kind != ROW_PREFILL)
+			continue;
+		sum.rows += w.rows;
+		sum.keys += w.keys;
+	}
+	return sum;
+}
+
 /* The device did it since it was done with the step before, or since it got it. */
 static void time_step(struct sched *s, const struct flight *f)
 {
@@ -201,12 +217,14 @@ static void time_step(struct sched *s, const struct flight *f)
 							 f->submitted_ns : s->collected_ns;
 
 	s->collected_ns = now;
-	if (!f->told.rows[ROW_DECODE] || f->told.rows[ROW_REPLAY])
+	if (f->told.rows[ROW_REPLAY] || (f->n_parts && !f->told.rows[ROW_DECODE]))
 		return;
-	if (f->n_parts)
-		chunk_part_took(&s->chunk, f->told.rows[ROW_PREFILL], f->n_parts, now - begin);
+	if (!f->told.rows[ROW_DECODE])
+		chunk_alone_took(&s->chunk, prompt_work(f), now - begin);
+	else if (f->n_parts)
+		chunk_part_took(&s->chunk, prompt_work(f), f->part, f->n_parts, now - begin);
 	else if (f->told.rows[ROW_PREFILL])
-		chunk_took(&s->chunk, f->told.rows[ROW_PREFILL], now - begin);
+		chunk_took(&s->chunk, prompt_work(f), now - begin);
 	else
 		chunk_answers_took(&s->chunk, now - begin);
 }

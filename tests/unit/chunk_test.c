@@ -26,7 +26,7 @@ static void rows_become_what_the_pause_permits(void **state)
 
 		for (int n = 0; n < 24; n++) {
 			ns = step_ns(c.rows, of[i].base, of[i].each);
-			chunk_took(&c, c.rows, ns);
+			chunk_took(&c, chunk_work(0, c.rows), ns);
 			assert_true(c.rows >= STEP_GRID && c.rows % STEP_GRID == 0);
 		}
 		if (fit < STEP_GRID) {
@@ -43,9 +43,9 @@ static void one_slow_step_is_enough_to_shrink(void **state)
 	struct chunk c = { .rows = 2048, .most = 8192, .pause_ns = 45 * MS };
 
 	(void)state;
-	chunk_took(&c, 2048, 180 * MS);
+	chunk_took(&c, chunk_work(0, 2048), 180 * MS);
 	assert_int_equal(c.rows, 512);
-	chunk_took(&c, 512, 1);	/* and none to grow at once */
+	chunk_took(&c, chunk_work(0, 512), 1);	/* and none to grow at once */
 	assert_int_equal(c.rows, 1024);
 }
 
@@ -54,11 +54,11 @@ static void ends_of_prompts_say_nothing(void **state)
 	struct chunk c = { .rows = 2048, .most = 8192, .pause_ns = 45 * MS };
 
 	(void)state;
-	chunk_took(&c, 64, 18 * MS);
-	chunk_took(&c, 63, 100 * MS);
-	chunk_took(&c, 0, 100 * MS);
+	chunk_took(&c, chunk_work(0, 64), 18 * MS);
+	chunk_took(&c, chunk_work(0, 63), 100 * MS);
+	chunk_took(&c, chunk_work(0, 0), 100 * MS);
 	assert_int_equal(c.rows, 2048);
-	chunk_took(&c, 1024, 90 * MS);	/* but that is too slow already */
+	chunk_took(&c, chunk_work(0, 1024), 90 * MS);	/* but that is too slow already */
 	assert_int_equal(c.rows, 512);
 }
 
@@ -73,7 +73,7 @@ static void slow_answers_do_not_starve_prompts(void **state)
 		chunk_answers_took(&c, 150 * MS);
 	for (int n = 0; n < 24; n++) {
 		ns = step_ns(c.rows, 210 * MS, 300000);
-		chunk_took(&c, c.rows, ns);
+		chunk_took(&c, chunk_work(0, c.rows), ns);
 	}
 	assert_true(c.rows >= 640 && ns <= CHUNK_SHARE * 150 * MS);
 	/* one that the machine held up changes little */
@@ -86,29 +86,27 @@ static void limits_are_kept(void **state)
 	struct chunk fixed = { .rows = 128, .most = 8192, .pause_ns = 0 }, c = { .rows = 128, .most = 200, .pause_ns = 45 * MS };
 
 	(void)state;
-	chunk_took(&fixed, 128, 1000 * MS);
+	chunk_took(&fixed, chunk_work(0, 128), 1000 * MS);
 	assert_int_equal(fixed.rows, 128);
-	chunk_took(&c, 128, MS);
+	chunk_took(&c, chunk_work(0, 128), MS);
 	assert_int_equal(c.rows, 192);
-	chunk_took(&c, 192, 0);
+	chunk_took(&c, chunk_work(0, 192), 0);
 	assert_int_equal(c.rows, 192);
-	chunk_took(&c, 192, UINT64_MAX);
+	chunk_took(&c, chunk_work(0, 192), UINT64_MAX);
 	assert_int_equal(c.rows, 64);
-	chunk_took(&c, 64, 1);	/* under a nanosecond a row */
+	chunk_took(&c, chunk_work(0, 64), 1);	/* under a nanosecond a row */
 	assert_int_equal(c.rows, 128);
 }
 
-/* A device of 40 layers that takes `base` for answers, `once` for any prompt beside them and `each` for a
- * row of it; parts differ by a tenth. */
+/* A device of 40 layers that takes `base` for answers, `once` for any prompt beside them, `each` for a
+ * row of it and `keys` for a million keys; parts differ by a tenth. */
 struct device_times {
-	uint64_t base, once, each;
+	uint64_t base, once, each, keys;
 };
 
-static uint64_t part_ns(const struct device_times *t, uint32_t rows, uint32_t n_parts, uint32_t part)
+static uint64_t whole_ns(const struct device_times *t, struct chunk_work w)
 {
-	const uint64_t whole = t->once + rows * t->each;
-
-	return t->base + whole / n_parts * (part % 2 ? 95 : 105) / 100;
+	return t->once + w.rows * t->each + w.keys / 1000 * t->keys / 1000;
 }
 
 /* Takes a prompt of `left` rows; answers the time it took, and the longest step's. */
@@ -116,25 +114,43 @@ static uint64_t take_prompt(struct chunk *c, const struct device_times *t, uint3
 {
 	uint64_t sum = 0;
 
-	while (left) {
-		uint32_t rows, n_parts = chunk_parts(c, left, &rows);
+	for (uint32_t pos = 0, rows; left; left -= rows, pos += rows) {
+		const uint32_t n_parts = chunk_parts(c, pos, left, &rows);
 
 		if (rows > left)
 			rows = left;
 		assert_true(n_parts >= 1 && n_parts <= CHUNK_PARTS && rows && rows <= c->most);
 		assert_true(rows == left || rows % STEP_GRID == 0);
+		const struct chunk_work work = chunk_work(pos, rows);
+		const uint64_t whole = whole_ns(t, work);
+
 		for (uint32_t part = 0; part < n_parts; part++) {
-			const uint64_t ns = n_parts > 1 ? part_ns(t, rows, n_parts, part) :
-							  t->base + t->once + rows * t->each;
+			const uint64_t ns = t->base + (n_parts == 1 ? whole :
+						       whole / n_parts * (part % 2 ? 95 : 105) / 100);
 
 			if (n_parts > 1)
-				chunk_part_took(c, rows, n_parts, ns);
+				chunk_part_took(c, work, part, n_parts, ns);
 			else
-				chunk_took(c, rows, ns);
+				chunk_took(c, work, ns);
 			*ret_most = ns > *ret_most ? ns : *ret_most;
 			sum += ns;
 		}
-		left -= rows;
+	}
+	return sum;
+}
+
+/* The same with nobody beside it, in passes of 8,192. */
+static uint64_t take_alone(struct chunk *c, const struct device_times *t, uint32_t left)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t pos = 0, rows; left; left -= rows, pos += rows) {
+		rows = left < 8192 ? left : 8192;
+		const uint64_t ns = whole_ns(t, chunk_work(pos, rows));
+
+		if (c)
+			chunk_alone_took(c, chunk_work(pos, rows), ns);
+		sum += ns;
 	}
 	return sum;
 }
@@ -153,80 +169,97 @@ static struct chunk parts_of(const struct device_times *t)
 }
 
 /* As measured beside 16 answers on an H200; a GB10 as predicted: its weights alone take 120 ms. */
+static const struct device_times h200 = { 5900000, 10 * MS, 13600, 320000 },
+				 gb10 = { 12 * MS, 120 * MS, 200000, 2 * MS };
+
 static void parts_keep_the_pause_and_most_of_the_speed(void **state)
 {
-	static const struct device_times of[] = {
-		{ 5300000, 10 * MS, 18700 }, { 12 * MS, 120 * MS, 200000 } };
-
 	(void)state;
-	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
-		struct chunk c = parts_of(&of[i]);
-		uint64_t most = 0, ns = take_prompt(&c, &of[i], 32768, &most);
-		const uint64_t alone = 4 * (of[i].once + 8192 * of[i].each);
+	for (int i = 0; i < 2; i++) {
+		const struct device_times *t = i ? &gb10 : &h200;
+		struct chunk c = parts_of(t);
+		uint64_t most = 0, ns = take_prompt(&c, t, 32768, &most);
 
 		assert_true(most <= 46 * MS);
+		assert_true(take_alone(NULL, t, 32768) * 100 / ns >= (i ? 50 : 80));
 		/* even a short prompt is too long to wait for where reading the weights takes 120 ms */
-		uint32_t rows, n_parts = chunk_parts(&c, 40, &rows);
-		assert_int_equal(rows, i ? 40 : c.rows);
-		assert_true(i ? n_parts >= 4 : n_parts == 1);
-		assert_true(alone * 100 / ns >= (i ? 50 : 80));
+		uint32_t rows, n_parts = chunk_parts(&c, 0, 40, &rows);
+		assert_true(i ? rows == 40 && n_parts >= 4 : n_parts == 1);
+	}
+}
+
+/* The first prompt beside answers: after the self-test's short one, and after long ones alone. */
+static void what_it_saw_alone_is_known(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct chunk c = { .rows = 128, .most = 8192, .pause_ns = 45 * MS, .most_parts = 40 };
+		uint64_t most = 0, ns;
+
+		if (i)
+			take_alone(&c, &h200, i == 1 ? 40 : 32768);
+		for (int n = 0; n < 8; n++)
+			chunk_answers_took(&c, h200.base);
+		ns = take_prompt(&c, &h200, 32768, &most);
+		assert_true(most <= 48 * MS);
+		assert_true(take_alone(NULL, &h200, 32768) * 100 / ns >= (i == 2 ? 80 : 70));
 	}
 }
 
 static void a_prompt_that_fits_is_not_taken_in_parts(void **state)
 {
-	const struct device_times t = { 5300000, 10 * MS, 18700 };
+	const struct device_times t = { 5300000, 10 * MS, 18700, 0 };
 	struct chunk c = parts_of(&t), fixed = { .rows = 128, .most = 8192, .most_parts = 40 },
 		     whole = c;
 	uint32_t rows;
 
 	(void)state;
-	assert_int_equal(chunk_parts(&c, c.rows, &rows), 1);
-	assert_true(chunk_parts(&c, 4001, &rows) > 1);
+	assert_int_equal(chunk_parts(&c, 0, c.rows, &rows), 1);
+	assert_true(chunk_parts(&c, 0, 4001, &rows) > 1);
 	assert_int_equal(rows, 4001);
-	assert_int_equal(chunk_parts(&fixed, 128, &rows), 1);
+	assert_int_equal(chunk_parts(&fixed, 0, 128, &rows), 1);
 	assert_int_equal(rows, 128);
-	assert_int_equal(chunk_parts(&fixed, 1000, &rows), 8);
+	assert_int_equal(chunk_parts(&fixed, 0, 1000, &rows), 8);
 	assert_int_equal(rows, 1000);
-	assert_int_equal(chunk_parts(&fixed, 8192, &rows), 16);
+	assert_int_equal(chunk_parts(&fixed, 0, 8192, &rows), 16);
 	assert_int_equal(rows, 2048);
 	whole.most_parts = 1;
-	assert_int_equal(chunk_parts(&whole, 8192, &rows), 1);
+	assert_int_equal(chunk_parts(&whole, 0, 8192, &rows), 1);
 	assert_int_equal(rows, whole.rows);
 }
 
 /* One part that the machine held up for a minute does not end parts for good. */
 static void parts_come_back_after_an_accident(void **state)
 {
-	const struct device_times t = { 5300000, 10 * MS, 18700 };
+	const struct device_times t = { 5300000, 10 * MS, 18700, 0 };
 	struct chunk c = parts_of(&t);
 	uint64_t most = 0;
 	uint32_t rows;
 
 	(void)state;
-	chunk_part_took(&c, 4096, 3, 60000 * MS);
-	chunk_part_took(&c, 64, 2, UINT64_MAX);
+	chunk_part_took(&c, chunk_work(0, 4096), 2, 3, 60000 * MS);
+	chunk_part_took(&c, chunk_work(0, 64), 1, 2, UINT64_MAX);
 	take_prompt(&c, &t, 32768, &most);
-	assert_true(chunk_parts(&c, 32768, &rows) > 1 && rows >= 4096);
+	assert_true(chunk_parts(&c, 0, 32768, &rows) > 1 && rows >= 4096);
 }
 
 /* A model on a CPU: 64 rows take longer than CHUNK_PARTS pauses have room for. */
 static void a_slow_box_has_parts_of_the_least_rows(void **state)
 {
-	const struct device_times t = { 100 * MS, 1100 * MS, 50 * MS };
+	const struct device_times t = { 100 * MS, 1100 * MS, 50 * MS, 0 };
 	struct chunk c = { .rows = 128, .most = 512, .pause_ns = 45 * MS, .most_parts = 40 };
 	uint64_t most = 0;
 	uint32_t rows;
 
 	(void)state;
 	chunk_answers_took(&c, t.base);
-	assert_int_equal(chunk_parts(&c, 3000, &rows), 1);	/* nothing is known of prompts */
+	assert_int_equal(chunk_parts(&c, 0, 3000, &rows), 1);	/* nothing is known of prompts */
 	assert_int_equal(rows, 128);
 	take_prompt(&c, &t, 128, &most);
 	most = 0;
 	take_prompt(&c, &t, 3000, &most);
 	assert_true(most <= 400 * MS);
-	assert_int_equal(chunk_parts(&c, 3000, &rows), CHUNK_PARTS);
+	assert_int_equal(chunk_parts(&c, 0, 3000, &rows), CHUNK_PARTS);
 	assert_int_equal(rows, STEP_GRID);
 }
 
@@ -239,6 +272,7 @@ int main(void)
 		cmocka_unit_test(slow_answers_do_not_starve_prompts),
 		cmocka_unit_test(limits_are_kept),
 		cmocka_unit_test(parts_keep_the_pause_and_most_of_the_speed),
+		cmocka_unit_test(what_it_saw_alone_is_known),
 		cmocka_unit_test(a_prompt_that_fits_is_not_taken_in_parts),
 		cmocka_unit_test(parts_come_back_after_an_accident),
 		cmocka_unit_test(a_slow_box_has_parts_of_the_least_rows),
