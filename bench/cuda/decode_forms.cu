@@ -6,7 +6,8 @@
  * A line is a cell: what, format, rows, MB that must move, us at the read roof, then us and the
  * fraction of the roof for each form.  Times are medians of replays of a graph of launches in a
  * row, overlapping as in a step, each on another copy of the weights: L2 serves none.  Every
- * form of a cell is timed in the same second; "auto" is what a step takes.
+ * form of a cell is timed in the same second; "auto" is what a step takes, x in the order of steps where
+ * it wants that.
  */
 #include <string.h>
 
@@ -89,6 +90,7 @@ static void dense(const char *what, enum matmul_format f, uint32_t n, uint32_t n
 	     [&](enum matmul_form form, int i) {
 		     a.w = arena + (size_t)i % (ARENA / each) * each;
 		     a.form = form;
+		     a.x_ordered = form == MATMUL_AUTO && decode_matmul_orders(&a);
 		     return decode_matmul(&a, stream);
 	     });
 }

@@ -59,6 +59,7 @@ struct matmul_params matmul_params_of(const struct decode_matmul_args *a)
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
 	p.k_blocks = 1;
 	p.x_settled = a->x_settled;
+	p.x_ordered = a->x_ordered;
 	outputs(&p, a->out, a->y, a->n, a->ldy);
 	if (a->n_swiglu)
 		outputs(&p, MATMUL_OUT_SWIGLU, a->y_swiglu, a->n_swiglu, a->ldy_swiglu);
@@ -266,20 +267,38 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 					(cudaStream_t)stream);
 }
 
+/* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
+ * has to become empty first: that is more than small matrices gain (the shared expert's stand beside the choice of
+ * experts and their products).  FP8's expanding is what takes the narrow form's time, the sooner the taller the
+ * matrix. */
+static bool square_pays(const struct matmul_params *p, enum matmul_format f)
+{
+	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
+
+	if (!matmul_square_fits(p, f) || p->n_tiles * p->n_slices <= 1024)
+		return false;
+	if (f == MATMUL_BF16)
+		return p->n_cols > 24;
+	return p->n_cols > (head ? 8 : tall ? 16 : 24);
+}
+
 static enum matmul_form auto_form(const struct decode_matmul_args *a)
 {
 	const struct matmul_params p = matmul_params_of(a);
-	/* Up to here weights from memory to registers, and no barrier, are faster; but not where FP8's
-	 * expanding is what takes the time, nor of 17 rows on where there are few tiles and slices. */
-	const bool few = a->n_rows <= (a->format == MATMUL_FP8 && p.n_tiles > 4096 ? 8u :
-				       p.n_tiles <= 128 && p.n_slices <= 8	   ? 16u :
-										     24u);
 
 	if (narrow_columns_fit(&p, a->format))
 		return MATMUL_NARROW;
-	if (!few && matmul_square_fits(&p, a->format))
+	if (square_pays(&p, a->format))
 		return MATMUL_SQUARE;
+	/* Up to here weights from memory to registers, and no barrier, are faster. */
 	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+}
+
+int decode_matmul_orders(const struct decode_matmul_args *a)
+{
+	const struct matmul_params p = matmul_params_of(a);
+
+	return auto_form(a) == MATMUL_SQUARE && matmul_square_orders(&p, a->format);
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)
@@ -290,6 +309,8 @@ int decode_matmul(const struct decode_matmul_args *a, void *stream)
 		return -EINVAL;
 	if (form == MATMUL_AUTO)
 		form = auto_form(a);
+	if (a->x_ordered && form != MATMUL_SQUARE)
+		return -EINVAL;
 	switch (form) {
 	case MATMUL_SQUARE: return matmul_launch_square(a, (cudaStream_t)stream);
 	case MATMUL_NARROW: return matmul_launch_narrow(a, (cudaStream_t)stream);

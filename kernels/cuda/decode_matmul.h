@@ -72,8 +72,13 @@ struct decode_matmul_args {
 	 * that kernel, only ends after it.  Both count as one for who relies on being two kernels
 	 * later (launch.cuh). */
 	int x_settled;
+	/* x's columns are in the order of steps (prefill_matmul.h, prefill_column()): only where
+	 * decode_matmul_orders() says so. */
+	int x_ordered;
 };
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
+/* Whether such a product is faster with x in the order of steps, and can take it. */
+int decode_matmul_orders(const struct decode_matmul_args *a);
 /* The same for two products that do not need each other: of few rows, one BF16 and the other not,
  * in one launch; else in two that overlap. */
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,

@@ -36,7 +36,7 @@ struct matmul_params {
 	uint32_t list_bytes;	/* from n_active to the last pair */
 	uint32_t n_slots;
 	bool x_per_slot, list_settled, without_last;
-	bool x_settled;	/* dense; decode_matmul.h */
+	bool x_settled, x_ordered;	/* dense; decode_matmul.h */
 };
 
 /* 0 or -ENODEV for what a launch or an attribute call answered. */
@@ -112,13 +112,14 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 #define SQUARE_MAX_ROWS 64
 struct square_layout {
 	int tiles;	/* row tiles of a block, 1..8; split: of a cluster, 1..16 */
-	int cluster;	/* blocks: 1 or 2; split: 1, 2, 4 or 8 */
+	int cluster;	/* blocks; split: 1, 2, 4 or 8; else two, whatever stands here */
 	bool split;	/* the blocks of a cluster share K, not x */
 	int stages;	/* of x, 2..8 */
-	int raw;	/* slices of x on their way to a block, 1..8; split: nothing */
 	int ring;	/* KB of weights on their way to a warp, at most; 0: what there is room for */
 };
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f);
+/* Whether matmul_launch_square() would take x in the order of steps. */
+bool matmul_square_orders(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream);
 int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream);

@@ -5,19 +5,16 @@
  *  - Weights come by bulk copies into a ring of each warp's own, as in the ring form: loads stay in
  *    flight whatever the warp does.  From there they go to registers as fragments.
  *  - x comes a slice of 256 columns at a time, in stages.  wgmma wants the 16 columns of a step side
- *    by side where a row of x has them as pack.h says, so the third warpgroup takes x through its
- *    registers, from where bulk copies have put it as it lies, and writes it in the order of steps.
- *    Several slices are on their way: they queue behind the weights.
+ *    by side where a row of x has them as pack.h says: so the third warpgroup puts it in that order,
+ *    or the kernel before has.
  *  - Each slice's sums start from zero in registers, and are added in order.
  *
- * The blocks of a cluster work together in one of two ways.  SPLIT false: each has row tiles of its
- * own and all of K, and brings a part of the rows of x, which it copies to the others.  The totals
- * are in registers.  SPLIT true, for matrices with fewer tiles than that takes: they have the same
- * tiles and each a part of the slices of K; a slice's sums go to the blocks that add them up when all
- * are there, each some column tiles.
+ * Tall matrices, with tiles for all blocks, are in decode_square_tall.cuh.  Here are the others, where
+ * the blocks of a cluster have the same tiles and each a part of the slices of K; a slice's sums go to
+ * the blocks that add them up when all are there, each some column tiles.
  *
- * Barriers: full[stage], by the four warps that bring x and by the bytes of the other blocks;
- * empty[stage], by every warp of the cluster that multiplies with it; one beside each piece of a ring.
+ * Barriers: full[stage], by the four warps that bring x; empty[stage], by every warp that multiplies
+ * with it; one beside each piece of a ring.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_SQUARE_CUH
@@ -121,18 +118,18 @@ static __device__ __forceinline__ void square_keep(struct frag (&f)[4])
 
 template <int N>
 static __device__ __forceinline__ void square_mma(float (&sum)[N / 2], const struct frag (&f)[4],
-						  uint32_t x)
+						  uint64_t x)
 {
 #if SQUARE_HERE
 	wgmma_fence();
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		if constexpr (N == 16)
-			wgmma_64x16(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x16(sum, f[i], x + i * 2);
 		else if constexpr (N == 32)
-			wgmma_64x32(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x32(sum, f[i], x + i * 2);
 		else
-			wgmma_64x64(sum, f[i], wgmma_rows(x + i * 32));
+			wgmma_64x64(sum, f[i], x + i * 2);
 	}
 	wgmma_commit();
 #endif
@@ -151,7 +148,7 @@ template <enum matmul_format F, int N, int MG>
 static __device__ __forceinline__ void square_unit(const struct matmul_params &p,
 						   const struct square_params &q,
 						   const struct square_walk &w,
-						   struct square_ring &ring, bool mine, uint32_t x,
+						   struct square_ring &ring, bool mine, uint64_t x,
 						   float (&sum)[N / 2])
 {
 	const int lane = threadIdx.x % WARP;
@@ -187,7 +184,7 @@ static __device__ __forceinline__ void square_unit(const struct matmul_params &p
 				square_keep(set[1]);
 				join_halves<N / 2>(0, scales, sum, part);
 			}
-		square_mma<N>(sum, set[quarter % 2], x + quarter * (N * 128));
+		square_mma<N>(sum, set[quarter % 2], x + quarter * (N * 8));
 		square_wait<1>(sum);
 		square_keep(set[1 - quarter % 2]);
 		if (last && mine) {
@@ -240,6 +237,18 @@ static __device__ __forceinline__ void square_give(const struct matmul_params &p
 	}
 }
 
+/* What square_add_up() will ask for: rows' scales are cold. */
+template <enum matmul_format F, int N>
+static __device__ __forceinline__ void square_call_scales(const struct matmul_params &p,
+							  const struct square_params &q,
+							  const struct square_walk &w)
+{
+	const uint32_t item = threadIdx.x * q.cluster + w.rank, tile = w.first_tile + item / (N / 8);
+
+	if (F != MATMUL_BF16 && p.row_scale && threadIdx.x < square_places<N>(q) && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
+}
+
 /* All slices of what this block adds up are there. */
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void square_add_up(const struct matmul_params &p,
@@ -272,23 +281,6 @@ static __device__ __forceinline__ void square_add_up(const struct matmul_params 
 	}
 }
 
-/* The totals of one tile. */
-template <enum matmul_format F, int N>
-static __device__ __forceinline__ void square_finish(const struct matmul_params &p, uint32_t tile,
-						     const float (&total)[N / 2])
-{
-	const uint32_t lane = threadIdx.x % WARP;
-	const float *scales = tile_scales<F>(p, 0, tile);
-	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
-
-#pragma unroll
-	for (int t = 0; t < N / 8; t++)
-		square_store(p, tile, lane / 4, 8 * t + lane % 4 * 2,
-			     make_float4(total[4 * t], total[4 * t + 1], total[4 * t + 2],
-					 total[4 * t + 3]),
-			     low, high);
-}
-
 /* This warp has read a stage: so it tells the blocks that write into it. */
 static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t blocks)
 {
@@ -303,7 +295,7 @@ static __device__ __forceinline__ void square_release(uint32_t empty, uint32_t b
 }
 
 /* One warp that multiplies. */
-template <enum matmul_format F, int N, int MG, bool SPLIT>
+template <enum matmul_format F, int N, int MG>
 static __device__ __forceinline__ void square_multiply(const struct matmul_params &p,
 						       const struct square_params &q,
 						       const struct square_walk &w,
@@ -312,83 +304,59 @@ static __device__ __forceinline__ void square_multiply(const struct matmul_param
 {
 	uint32_t stage = k_group, phase = 0;
 
-	for (uint32_t round = 0; round < w.rounds; round++) {
-		float total[N / 2];	/* MG is 1, or blocks share K */
+	for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
+		/* From one lane: so it is known to be one for the warp, as the instruction wants it. */
+		const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + stage * x_stage<N>, 0));
 
-		for (uint32_t slice = w.begin; slice < w.end; slice += w.step) {
-			ring_wait(full_barrier(s, stage), phase);
+		ring_wait(full_barrier(s, stage), phase);
 #pragma unroll 1
-			for (int mg = 0; mg < MG; mg++) {
-				const bool mine =
-					square_tile(p, q, w, ring.m, round, mg) < p.n_tiles;
-				float sum[N / 2];
+		for (int mg = 0; mg < MG; mg++) {
+			const bool mine = square_tile(p, q, w, ring.m, 0, mg) < p.n_tiles;
+			float sum[N / 2];
 
-				square_unit<F, N, MG>(p, q, w, ring, mine,
-						      s.x + stage * x_stage<N>, sum);
-				if constexpr (SPLIT) {
-					if (mine)
-						square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS,
-							       slice, sum);
-				} else {
-#pragma unroll
-					for (int i = 0; i < N / 2; i++)
-						total[i] = fold(slice ? total[i] : -0.0f, sum[i]);
-				}
-			}
-			square_release(empty_barrier(s, stage), SPLIT ? 1 : q.cluster);
-			stage += w.step;
-			if (stage >= q.stages) {
-				stage -= q.stages;
-				phase ^= 1;
-			}
+			square_unit<F, N, MG>(p, q, w, ring, mine, x, sum);
+			if (mine)
+				square_give<N>(p, q, s, ring.m + mg * SQUARE_WARPS, slice, sum);
 		}
-		if constexpr (!SPLIT) {
-			const uint32_t tile = square_tile(p, q, w, ring.m, round, 0);
-
-			if (tile < p.n_tiles)
-				square_finish<F, N>(p, tile, total);
+		square_release(empty_barrier(s, stage), 1);
+		stage += w.step;
+		if (stage >= q.stages) {
+			stage -= q.stages;
+			phase ^= 1;
 		}
 	}
 }
 
 /* Barriers are there for the whole cluster. */
-template <int N, bool SPLIT>
-static __device__ __forceinline__ void square_init(const struct square_params &q,
-						   const struct square_shared &s)
+static __device__ __forceinline__ void square_init(const struct square_params &q, const struct square_shared &s)
 {
-	/* Warps that multiply with a stage, and the blocks they are of. */
-	const uint32_t readers = SQUARE_WARPS / q.k_groups * (SPLIT ? 1 : q.cluster);
-
 #pragma unroll 1
 	for (uint32_t i = 0; i < q.stages; i++) {
 		ring_barrier(full_barrier(s, i), SQUARE_BRINGERS);
-		ring_barrier(empty_barrier(s, i), readers);
+		ring_barrier(empty_barrier(s, i), SQUARE_WARPS / q.k_groups);
 	}
-#pragma unroll 1
-	for (uint32_t i = 0; i < q.raw; i++)
-		ring_barrier(s.raw_barriers + i * 8, SQUARE_BRINGERS);
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-/* SHARE: blocks of a cluster that bring x for one another; 1 when SPLIT. */
-template <enum matmul_format F, int N, int MG, bool SPLIT, int SHARE>
+/* MG: row tiles of a warp. */
+template <enum matmul_format F, int N, int MG>
 __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	square_kernel(const __grid_constant__ struct matmul_params p,
 		      const __grid_constant__ struct square_params q)
 {
 #if SQUARE_HERE
-	static_assert(SPLIT || MG == 1, "a warp has one tile's totals");
 	extern __shared__ __align__(1024) char shared_square[];
-	const struct square_shared s = square_shared_of<N, SHARE>(
-		p, q, SPLIT, (uint32_t)__cvta_generic_to_shared(shared_square));
+	const struct square_shared s =
+		square_shared_of<N>(p, q, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
 	const bool multiplies = warp < SQUARE_WARPS;
 	const uint32_t k_group = q.k_groups == 2 ? warp / 4 : 0;
-	struct square_walk w = square_walk_of<SPLIT>(p, q);
+	struct square_walk w = square_walk_of<true>(p, q);
 	struct square_ring ring;
 
+	square_call_scales<F, N>(p, q, w);
 	if (threadIdx.x == SQUARE_WARPS * WARP)
-		square_init<N, SPLIT>(q, s);
+		square_init(q, s);
 	__syncwarp();
 	/* Not sync(): nothing else is to be waited for. */
 	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
@@ -420,19 +388,13 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	__syncwarp();
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 	if (multiplies)
-		square_multiply<F, N, MG, SPLIT>(p, q, w, s, ring, k_group);
-	else if constexpr (SPLIT)
-		square_bring<N>(p, q, w, s);
+		square_multiply<F, N, MG>(p, q, w, s, ring, k_group);
 	else
-		square_bring_raw<N, SHARE>(p, q, w, s);
-	if (SPLIT || SHARE > 1) {
-		/* SPLIT: sums are there.  Else: nobody leaves whose barriers others arrive at. */
-		__syncwarp();
-		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	}
-	if (SPLIT)
-		square_add_up<F, N>(p, q, w, s);
+		square_bring<N>(p, q, w, s);
+	__syncwarp();	/* sums are there */
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	square_add_up<F, N>(p, q, w, s);
 #endif
 }
 

@@ -60,17 +60,42 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 	return decode_matmul(&a, d->stream);
 }
 
-/* The products of a stack, side by side in bf16 rows of `ld`. */
-static int multiply_stack(struct cuda_device *d, uint32_t rows, const struct stack &s,
-			  const void *x, void *y, uint32_t ld)
+/* A stack's products of the normed rows. */
+static void stack_args(const struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x,
+		       void *y, uint32_t ld, struct decode_matmul_args *ret)
 {
-	struct decode_matmul_args a[STACK_MAX];
 	uint16_t *to = (uint16_t *)y;
-	int rc = 0;
 
 	for (uint32_t i = 0; i < s.n_parts; to += s.part[i++].n)
-		a[i] = product_args(rows, s.part[i],
-				    { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+		ret[i] = product_args(rows, s.part[i],
+				      { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+}
+
+bool mixer_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer)
+{
+	if (layer >= d->m.n_layers)
+		return false;
+	const struct stack &s = d->w.layer[layer].mixer_in;
+	struct decode_matmul_args a[STACK_MAX];
+	bool yes = s.n_parts != 2 && d->m.hidden % 32 == 0;
+
+	stack_args(d, rows, s, d->ws.h, d->ws.u, d->m.hidden, a);
+	for (uint32_t i = 0; i < s.n_parts; i++)
+		yes = yes && decode_matmul_orders(&a[i]);
+	return yes;
+}
+
+/* The products of a stack, side by side in bf16 rows of `ld`. */
+static int multiply_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer, uint32_t ld)
+{
+	const struct stack &s = d->w.layer[layer].mixer_in;
+	struct decode_matmul_args a[STACK_MAX];
+	const bool ordered = mixer_orders(d, rows, layer);
+	int rc = 0;
+
+	stack_args(d, rows, s, d->ws.h, d->ws.u, ld, a);
+	for (uint32_t i = 0; i < s.n_parts; i++)
+		a[i].x_ordered = ordered;
 	if (s.n_parts == 2)
 		return decode_matmul_pair(&a[0], &a[1], d->stream);
 	for (uint32_t i = 0; !rc && i < s.n_parts; i++)
@@ -86,7 +111,7 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
 	struct gdn_step_args g = {};
-	int rc = multiply_stack(d, rows, w->mixer_in, s->h, s->u, ld);
+	int rc = multiply_mixer(d, rows, layer, ld);
 
 	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
@@ -167,7 +192,7 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 		       ld = attention_width(d);
 	const char *u = (const char *)s->u;
 	struct qk_rope_args r = {};
-	int rc = multiply_stack(d, rows, w->mixer_in, s->h, s->u, ld);
+	int rc = multiply_mixer(d, rows, layer, ld);
 
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;
@@ -231,6 +256,7 @@ static int dense_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, con
 	pass_mark(d, CLASS_SHARED);
 	a.y = s->y;
 	a.slots = 1;
+	a.ordered = mixer_orders(d, rows, layer + 1);
 	return rc ? rc : pass_add(d, rows, next_norm, a);
 }
 
@@ -251,6 +277,7 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 	e.width = d->m.hidden;
 	e.vocab = d->m.vocab_rows;
 	e.eps = d->m.norm_eps;
+	e.ordered = mixer_orders(d, rows, 0);
 	rc = embed_rows(&e, d->stream);
 	pass_mark(d, CLASS_EMBED);
 	a.y = d->ws.y;
@@ -272,15 +299,16 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32_t n)
 {
 	const struct workspace *s = &d->ws;
+	struct decode_matmul_args a = product_args(n, d->w.head,
+						   { s->hn, s->logits, d->m.hidden, d->m.hidden,
+						     d->m.vocab_rows, MATMUL_OUT_F32 });
 	int rc;
 
 	if (!n)
 		return 0;
-	rc = gather_rows(h, rows, n, d->m.hidden, s->hn, d->stream);
-	rc = rc ? rc :
-		  multiply(d, n, d->w.head,
-			   { s->hn, s->logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
-			     MATMUL_OUT_F32 });
+	a.x_ordered = decode_matmul_orders(&a);
+	rc = gather_rows(h, rows, n, d->m.hidden, a.x_ordered, s->hn, d->stream);
+	rc = rc ? rc : decode_matmul(&a, d->stream);
 	if (!rc && d->limits.digests &&
 	    cudaMemcpyAsync(s->raw_logits, s->logits, (size_t)n * d->m.vocab_rows * 4,
 			    cudaMemcpyDeviceToDevice, d->stream) != cudaSuccess)

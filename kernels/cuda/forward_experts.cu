@@ -182,5 +182,6 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 	a.y = s->expert_y;
 	a.weight = s->choice_weight;
 	a.slots = slots_of(d);
+	a.ordered = mixer_orders(d, rows, layer + 1);
 	return rc ? rc : pass_add(d, rows, next_norm, a);
 }

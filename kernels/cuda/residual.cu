@@ -97,6 +97,20 @@ __device__ __forceinline__ uint4 first_norm(const void *norm, uint32_t width)
 	return threadIdx.x * 8 < width ? ((const uint4 *)norm)[threadIdx.x] : uint4();
 }
 
+/* Eight columns of a row, from `i` on. */
+__device__ __forceinline__ void put8(void *h, uint32_t i, const uint4 &v, int ordered)
+{
+	const uint32_t words[4] = { v.x, v.y, v.z, v.w };
+
+	if (!ordered) {
+		((uint4 *)h)[i / 8] = v;
+		return;
+	}
+#pragma unroll
+	for (int j = 0; j < 4; j++)
+		*(uint32_t *)((bf16 *)h + prefill_column(i + 2 * j)) = words[j];
+}
+
 /* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
 __device__ void norm_row(const uint4 *row, float squares, const uint4 &first, const void *norm,
 			 void *h, uint32_t width, float eps, int ordered)
@@ -116,15 +130,7 @@ __device__ void norm_row(const uint4 *row, float squares, const uint4 &first, co
 			w = ((const uint4 *)norm)[i / 8];
 		const uint4 v = norm8(row[i / 8], w, scale);
 
-		if (!ordered) {
-			((uint4 *)h)[i / 8] = v;
-			continue;
-		}
-		const uint32_t words[4] = { v.x, v.y, v.z, v.w };
-
-#pragma unroll
-		for (int j = 0; j < 4; j++)
-			*(uint32_t *)((bf16 *)h + prefill_column(i + 2 * j)) = words[j];
+		put8(h, i, v, ordered);
 	}
 }
 
@@ -229,12 +235,14 @@ __global__ void __launch_bounds__(THREADS, 1) residual_kernel(residual_add_args 
 	norm_row(row, squares, first, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
 }
 
-__global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, uint4 *out)
+__global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, int ordered,
+			      uint4 *out)
 {
+	out += (size_t)blockIdx.x * chunks;
 	chain_wait();
 	chain_release();
 	for (uint32_t i = threadIdx.x; i < chunks; i += blockDim.x)
-		out[(size_t)blockIdx.x * chunks + i] = from[(size_t)index[blockIdx.x] * chunks + i];
+		put8(out, i * 8, from[(size_t)index[blockIdx.x] * chunks + i], ordered);
 }
 
 bool width_ok(uint32_t width)
@@ -268,11 +276,11 @@ int residual_add(const struct residual_add_args *a, void *stream)
 			    (cudaStream_t)stream, *a);
 }
 
-int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out,
+int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, int ordered, void *out,
 		void *stream)
 {
-	if (!n || !width || width % 8)
+	if (!n || !width || width % (ordered ? 32 : 8))
 		return -EINVAL;
 	return chain_launch(gather_kernel, dim3(n), 128, 0, 1, (cudaStream_t)stream,
-			    (const uint4 *)from, index, width / 8, (uint4 *)out);
+			    (const uint4 *)from, index, width / 8, ordered, (uint4 *)out);
 }

@@ -51,8 +51,9 @@ struct residual_add_args {
 };
 int residual_add(const struct residual_add_args *a, void *stream);
 
-/* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8. */
-int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, void *out,
+/* out[i] = from[index[i]], rows of `width` bf16, a multiple of 8; ordered: into prefill order, width a
+ * multiple of 32 then. */
+int gather_rows(const void *from, const uint32_t *index, uint32_t n, uint32_t width, int ordered, void *out,
 		void *stream);
 
 #ifdef __cplusplus

@@ -34,6 +34,20 @@ static __device__ __forceinline__ void wgmma_64x16(float (&d)[N], const struct f
 		     : "memory");
 }
 
+/* The same on +0: d is written. */
+template <int N>
+static __device__ __forceinline__ void wgmma_64x16_new(float (&d)[N], const struct frag &a, uint64_t b)
+{
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
+		     "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+		     "{%0, %1, %2, %3, %4, %5, %6, %7}, "
+		     "{%8, %9, %10, %11}, %12, add, 1, 1, 0; }"
+		     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]), "=f"(d[4]), "=f"(d[5]),
+		       "=f"(d[6]), "=f"(d[7])
+		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
+		     : "memory");
+}
+
 template <int N>
 static __device__ __forceinline__ void wgmma_64x32(float (&d)[N], const struct frag &a, uint64_t b)
 {
@@ -45,6 +59,22 @@ static __device__ __forceinline__ void wgmma_64x32(float (&d)[N], const struct f
 		     : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
 		       "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
 		       "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
+		     : "memory");
+}
+
+/* The same on +0: d is written. */
+template <int N>
+static __device__ __forceinline__ void wgmma_64x32_new(float (&d)[N], const struct frag &a, uint64_t b)
+{
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
+		     "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+		     "{%0, %1, %2, %3, %4, %5, %6, %7, "
+		     "%8, %9, %10, %11, %12, %13, %14, %15}, "
+		     "{%16, %17, %18, %19}, %20, add, 1, 1, 0; }"
+		     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]), "=f"(d[4]), "=f"(d[5]),
+		       "=f"(d[6]), "=f"(d[7]), "=f"(d[8]), "=f"(d[9]), "=f"(d[10]), "=f"(d[11]),
+		       "=f"(d[12]), "=f"(d[13]), "=f"(d[14]), "=f"(d[15])
 		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
 		     : "memory");
 }
@@ -65,6 +95,27 @@ static __device__ __forceinline__ void wgmma_64x64(float (&d)[N], const struct f
 		       "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
 		       "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
 		       "+f"(d[30]), "+f"(d[31])
+		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
+		     : "memory");
+}
+
+/* The same on +0: d is written. */
+template <int N>
+static __device__ __forceinline__ void wgmma_64x64_new(float (&d)[N], const struct frag &a, uint64_t b)
+{
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
+		     "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+		     "{%0, %1, %2, %3, %4, %5, %6, %7, "
+		     "%8, %9, %10, %11, %12, %13, %14, %15, "
+		     "%16, %17, %18, %19, %20, %21, %22, %23, "
+		     "%24, %25, %26, %27, %28, %29, %30, %31}, "
+		     "{%32, %33, %34, %35}, %36, add, 1, 1, 0; }"
+		     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]), "=f"(d[4]), "=f"(d[5]),
+		       "=f"(d[6]), "=f"(d[7]), "=f"(d[8]), "=f"(d[9]), "=f"(d[10]), "=f"(d[11]),
+		       "=f"(d[12]), "=f"(d[13]), "=f"(d[14]), "=f"(d[15]), "=f"(d[16]), "=f"(d[17]),
+		       "=f"(d[18]), "=f"(d[19]), "=f"(d[20]), "=f"(d[21]), "=f"(d[22]), "=f"(d[23]),
+		       "=f"(d[24]), "=f"(d[25]), "=f"(d[26]), "=f"(d[27]), "=f"(d[28]), "=f"(d[29]),
+		       "=f"(d[30]), "=f"(d[31])
 		     : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "l"(b)
 		     : "memory");
 }

@@ -85,16 +85,18 @@ static bool matrix(enum matmul_format f, uint32_t n, uint32_t k)
 
 		x0.fill_bf16();
 		x1.fill_bf16();
-		const int differ = again(x0, x1, x, y, [&] {
-			const decode_matmul_args a = product_args(f, w.d, n, k, x.d, y.d, rows);
+		decode_matmul_args a = product_args(f, w.d, n, k, x.d, y.d, rows);
+		const int orders = decode_matmul_orders(&a);
 
-			return decode_matmul(&a, stream);
-		});
+		for (a.x_ordered = 0; a.x_ordered <= orders; a.x_ordered++) {
+			const int differ =
+				again(x0, x1, x, y, [&] { return decode_matmul(&a, stream); });
 
-		if (differ)
-			printf("  %s %u x %u, %u rows: %d of %u differ\n", matmul_format_name(f), n, k, rows, differ,
-			       repeats);
-		ok &= !differ && y.guarded();
+			if (differ)
+				printf("  %s %u x %u, %u rows%s: %d of %u differ\n", matmul_format_name(f), n, k,
+				       rows, a.x_ordered ? " in order" : "", differ, repeats);
+			ok &= !differ && y.guarded();
+		}
 	}
 	return ok;
 }

@@ -312,11 +312,11 @@ static void square_test(const struct dense *d, const std::vector<uint32_t> &alon
 			uint32_t *asked)
 {
 	static const struct square_layout layouts[] = {
-		{ 1, 1, false, 2, 1, 8 }, { 5, 2, false, 3, 2, 0 }, { 6, 2, false, 2, 4, 16 },
-		{ 8, 1, false, 2, 2, 0 }, { 7, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 3, 8 },
-		{ 4, 1, true, 2, 1, 0 },  { 3, 2, true, 2, 1, 0 },  { 4, 4, true, 2, 1, 4 },
-		{ 3, 4, true, 3, 1, 0 },  { 9, 8, true, 2, 1, 0 },  { 8, 8, true, 2, 1, 8 },
-		{ 15, 8, true, 2, 1, 0 }, { 5, 4, true, 2, 1, 0 },
+		{ 1, 1, false, 2, 8 }, { 5, 2, false, 3, 0 }, { 6, 2, false, 2, 16 },
+		{ 8, 1, false, 2, 0 }, { 7, 2, false, 2, 0 }, { 8, 2, false, 2, 8 },
+		{ 4, 1, true, 2, 0 },  { 3, 2, true, 2, 0 },  { 4, 4, true, 2, 4 },
+		{ 3, 4, true, 3, 0 },  { 9, 8, true, 2, 0 },  { 8, 8, true, 2, 8 },
+		{ 15, 8, true, 2, 0 }, { 5, 4, true, 2, 0 },
 	};
 	const uint32_t n = d->m.ref.n, k = d->m.ref.k;
 

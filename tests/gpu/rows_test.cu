@@ -1,5 +1,7 @@
 /* rows_test.cu - the row-wise decode kernels against references in double; neighbours change no bit.
  * Exits 77 without a GPU. */
+#include "kernels/cuda/prefill_matmul.h"
+#include "kernels/cuda/residual.h"
 #include "kernels/cuda/route.h"
 #include "kernels/cuda/rows.h"
 #include "tests/gpu/gpu_test.h"
@@ -253,11 +255,39 @@ static void refuses(void)
 	claim("odd_shapes_are_refused", route(&c, nullptr) && qk_rope(&q, nullptr) && rms_norm(&n, nullptr));
 }
 
+/* Rows picked as they are, and into prefill order. */
+static void gathered(void)
+{
+	const uint32_t rows = 7, n = 4, width = 2080;	/* more than a block takes at once */
+	array<uint16_t> from((size_t)rows * width), out((size_t)n * width);
+	array<uint32_t> index(n);
+	bool ok = true;
+
+	for (size_t i = 0; i < from.h.size(); i++)
+		from.h[i] = (uint16_t)(i * 40503u >> 3);
+	index.h = { 5, 0, 5, 6 };
+	from.up();
+	index.up();
+	for (int ordered = 0; ordered < 2; ordered++) {
+		ok = ok && gather_rows(from.d, index.d, n, width, ordered, out.d, nullptr) == 0;
+		CUDA(cudaDeviceSynchronize());
+		out.down();
+		for (uint32_t r = 0; r < n; r++)
+			for (uint32_t i = 0; i < width; i++)
+				ok = ok && out.h[r * width + (ordered ? prefill_column(i) : i)] ==
+						   from.h[index.h[r] * width + i];
+	}
+	ok = ok && out.guarded() &&
+	     gather_rows(from.d, index.d, n, width - 8, 1, out.d, nullptr) == -EINVAL;
+	claim("rows_are_picked_in_either_order", ok);
+}
+
 int main(void)
 {
 	if (!have_gpu())
 		return 77;
 	norms();
+	gathered();
 	rope();
 	rope_fp8();
 	for (uint32_t rows : { 1u, 7u, 16u, 33u, 200u })

@@ -6,6 +6,7 @@
  *
  * Nothing here overlaps with its neighbours; again_test does.  Exits 77 without a GPU. */
 #include "kernels/cuda/decode_matmul_int.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/wgmma_weights.cuh"
 #include "tests/gpu/gpu_test.h"
 
@@ -174,17 +175,50 @@ __global__ void compare_kernel(const uint32_t *got, const uint32_t *want, size_t
 		atomicAdd(differ, here);
 }
 
-/* Every layout `repeats` times at 24, 25, 33 and 64 rows: the narrow form's bits, and nothing left out. */
+/* Launches of one kind, and how many of them were wrong. */
+struct tries {
+	uint32_t asked, skipped, wrong;
+};
+
+/* One layout `repeats` times against what is wanted. */
+static bool layout(const struct matmul_params &p, enum matmul_format f, const struct square_layout &l, uint32_t repeats,
+		   const array<float> &y, const array<float> &want, struct tries *tries)
+{
+	const size_t n = (size_t)p.n_cols * p.n;
+	const int rc = l.split && p.n_tiles > 300 ? -EINVAL : matmul_launch_square_as(&p, f, &l, NULL);
+	array<uint32_t> differ(1);
+	bool ok = true;
+
+	if (rc) {	/* the sums of a tile's slices have to fit: -EINVAL */
+		tries->skipped++;
+		return rc == -EINVAL;
+	}
+	for (uint32_t i = 0; i < repeats; i++, tries->asked++) {
+		CUDA(cudaMemsetAsync(y.d, 0xee, n * 4));
+		CUDA(cudaMemsetAsync(differ.d, 0, 4));
+		ok &= matmul_launch_square_as(&p, f, &l, NULL) == 0;
+		compare_kernel<<<264, 256>>>((const uint32_t *)y.d, (const uint32_t *)want.d, n, differ.d);
+		differ.down();
+		tries->wrong += differ.h[0] != 0;
+		if (differ.h[0] && tries->wrong <= 3)
+			printf("  %s %u x %u, %u rows, %d tiles %d blocks%s%s: %u of %zu differ\n",
+			       matmul_format_name(f), p.n, p.k, p.n_cols, l.tiles, l.cluster,
+			       l.split ? " split" : "", p.x_ordered ? " in order" : "", differ.h[0], n);
+	}
+	return ok;
+}
+
+/* Every layout, tall ones with x in both orders, `repeats` times at 24, 25, 33 and 64 rows: the narrow form's bits, and nothing left out. */
 static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats)
 {
 	static const struct square_layout layouts[] = {
-		{ 6, 2, false, 2, 3, 0 }, { 8, 2, false, 2, 3, 0 }, { 5, 2, false, 2, 2, 8 }, { 8, 1, false, 2, 1, 0 },
-		{ 6, 2, false, 4, 3, 0 }, { 2, 2, true, 2, 1, 0 },  { 8, 8, true, 2, 1, 0 },  { 9, 8, true, 2, 1, 4 },
-		{ 5, 4, true, 2, 1, 8 },  { 3, 4, true, 3, 1, 0 },
+		{ 6, 2, false, 2, 0 }, { 8, 2, false, 2, 0 }, { 5, 2, false, 4, 8 }, { 1, 2, false, 2, 4 },
+		{ 6, 2, false, 3, 0 }, { 2, 2, true, 2, 0 },  { 8, 8, true, 2, 0 },  { 9, 8, true, 2, 4 },
+		{ 5, 4, true, 2, 8 },  { 3, 4, true, 3, 0 },
 	};
 	const size_t most = 64;
-	array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4), differ(1);
-	array<uint16_t> x(most * k);
+	array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4);
+	array<uint16_t> x(most * k), x_ordered(most * k);
 	array<float> y(most * n), want(most * n);
 	bool ok = true;
 
@@ -195,11 +229,14 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 	}
 	for (size_t i = 0; i < x.h.size(); i++)
 		x.h[i] = (uint16_t)bits_of(hash(3, (uint32_t)i), 0, 12);
+	for (size_t i = 0; i < x.h.size(); i++)
+		x_ordered.h[i / k * k + prefill_column((uint32_t)(i % k))] = x.h[i];
 	w.up();
 	x.up();
+	x_ordered.up();
 	for (uint32_t rows : { 24u, 25u, 33u, 64u }) {
 		decode_matmul_args a = {};
-		uint32_t asked = 0, skipped = 0, wrong = 0;
+		struct tries tries = {};
 
 		a.w = w.d;
 		a.x = x.d;
@@ -211,34 +248,17 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 		a.form = MATMUL_NARROW;
 		ok &= decode_matmul(&a, NULL) == 0;
 		a.y = y.d;
-		const struct matmul_params p = matmul_params_of(&a);
+		struct matmul_params p = matmul_params_of(&a);
 
-		for (const struct square_layout &l : layouts) {
-			const int rc = l.split && p.n_tiles > 300 ? -EINVAL :
-								    matmul_launch_square_as(&p, f, &l, NULL);
-
-			if (rc) {	/* the sums of a tile's slices have to fit: -EINVAL */
-				ok &= rc == -EINVAL;
-				skipped++;
-				continue;
+		for (const struct square_layout &l : layouts)
+			for (int ordered = 0; ordered <= !l.split; ordered++) {
+				p.x_ordered = ordered;
+				p.x = (const __nv_bfloat16 *)(ordered ? x_ordered.d : x.d);
+				ok &= layout(p, f, l, repeats, y, want, &tries);
 			}
-			for (uint32_t i = 0; i < repeats; i++, asked++) {
-				CUDA(cudaMemsetAsync(y.d, 0xee, (size_t)rows * n * 4));
-				CUDA(cudaMemsetAsync(differ.d, 0, 4));
-				ok &= matmul_launch_square_as(&p, f, &l, NULL) == 0;
-				compare_kernel<<<264, 256>>>((const uint32_t *)y.d, (const uint32_t *)want.d,
-							     (size_t)rows * n, differ.d);
-				differ.down();
-				wrong += differ.h[0] != 0;
-				if (differ.h[0] && wrong <= 3)
-					printf("  %s %u x %u, %u rows, %d tiles %d blocks%s: %u of %zu differ\n",
-					       matmul_format_name(f), n, k, rows, l.tiles, l.cluster,
-					       l.split ? " split" : "", differ.h[0], (size_t)rows * n);
-			}
-		}
 		printf("  %s %u x %u, %u rows: %u of %u launches differ, %u layouts do not fit\n",
-		       matmul_format_name(f), n, k, rows, wrong, asked, skipped);
-		ok &= asked && !wrong && y.guarded();
+		       matmul_format_name(f), n, k, rows, tries.wrong, tries.asked, tries.skipped);
+		ok &= tries.asked && !tries.wrong && y.guarded();
 	}
 	return ok;
 }

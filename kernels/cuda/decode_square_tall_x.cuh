@@ -1,0 +1,194 @@
+/* decode_square_tall_x.cuh - the square form's tall matrices: where things lie in shared memory,
+ * and how x comes there.
+ *
+ * x comes by tensor copies into the stages themselves, its halves from the two blocks of a cluster
+ * to both. If it does not have its columns in the order of steps yet, the four warps that bring it
+ * put the words of each 32 columns in that order, where they lie: a lane has 64 bytes to itself.
+ *
+ * Barriers of a stage: full, by the four warps that bring; empty, by every warp of the cluster that
+ * multiplies; and raw, one for each bringing warp, by the bytes of its 64 columns.
+ */
+#ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_X_CUH
+#define HEARTH_KERNELS_CUDA_DECODE_SQUARE_TALL_X_CUH
+
+#include <cuda.h>
+
+#include "kernels/cuda/decode_square_x.cuh"
+#include "kernels/cuda/wgmma_weights.cuh"
+
+#define TALL_SHARE    2 /* blocks of a cluster that bring x for one another */
+#define TALL_BARRIERS (16 + SQUARE_BRINGERS * 8) /* bytes a stage */
+
+struct tall_shared {
+	uint32_t x, barriers, rings;
+};
+
+template <int N>
+static __device__ __forceinline__ struct tall_shared tall_shared_of(const struct square_params &q,
+								    uint32_t base)
+{
+	struct tall_shared s;
+
+	s.x = (base + 1023) / 1024 * 1024;
+	s.barriers = s.x + q.stages * x_stage<N>;
+	s.rings = s.barriers + q.stages * TALL_BARRIERS;
+	return s;
+}
+
+/* A stage, and the parity of its barriers. */
+struct tall_stage {
+	uint32_t at, phase;
+};
+
+static __device__ __forceinline__ void tall_next(const struct square_params &q,
+						 struct tall_stage &t)
+{
+	if (++t.at == q.stages) {
+		t.at = 0;
+		t.phase ^= 1;
+	}
+}
+
+static __device__ __forceinline__ uint32_t tall_full(const struct tall_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * TALL_BARRIERS;
+}
+
+static __device__ __forceinline__ uint32_t tall_empty(const struct tall_shared &s, uint32_t stage)
+{
+	return s.barriers + stage * TALL_BARRIERS + 8;
+}
+
+static __device__ __forceinline__ uint32_t tall_raw(const struct tall_shared &s, uint32_t stage,
+						    uint32_t bringer)
+{
+	return s.barriers + stage * TALL_BARRIERS + 16 + bringer * 8;
+}
+
+/* ---- x ---------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ bool tall_test(uint32_t barrier, uint32_t parity)
+{
+	uint32_t come;
+
+	asm volatile("{ .reg .pred p;\n"
+		     "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+		     "selp.u32 %0, 1, 0, p; }"
+		     : "=r"(come)
+		     : "r"(barrier), "r"(parity)
+		     : "memory");
+	return __all_sync(~0u, come);
+}
+
+/* A bringing warp's 64 columns of a slice, this block's part of the rows, to all blocks. */
+template <int N>
+static __device__ __forceinline__ void tall_ask(const CUtensorMap &map, const struct square_walk &w,
+						uint32_t part, uint32_t barrier, uint32_t k)
+{
+	const uint32_t row = w.rank * (N / TALL_SHARE);
+
+	if (threadIdx.x % WARP)
+		return;
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+		     "r"(N * 128)
+		     : "memory");
+	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+		     ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(part + row * 128),
+		     "l"(&map), "r"(k), "r"(row), "r"(barrier),
+		     "h"((uint16_t)((1u << TALL_SHARE) - 1))
+		     : "memory");
+}
+
+static __device__ __forceinline__ void put_words(uint32_t at, uint32_t a, uint32_t b, uint32_t c,
+						 uint32_t d)
+{
+	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c),
+		     "r"(d)
+		     : "memory");
+}
+
+/* The first 16 bytes of a lane's i-th 32 columns, as a row of 128 bytes has them. */
+template <int N> static __device__ __forceinline__ uint32_t tall_unit(uint32_t part, int i)
+{
+	const uint32_t unit = i * WARP + threadIdx.x % WARP, row = unit % N;
+
+	return part + row * 128 + (unit / N * 4 ^ row % 8) * 16;
+}
+
+/* 64 columns of N rows into the order of steps: a lane has 32 columns of a row, four pieces of 16
+ * bytes of which the first gets the first word of each, and so on. */
+template <int N> static __device__ __forceinline__ void tall_order(uint32_t part)
+{
+	constexpr int UNITS = 2 * N / WARP, AT_ONCE = N > 16 ? 1 : UNITS;
+
+#pragma unroll
+	for (int first = 0; first < UNITS; first += AT_ONCE) {
+		uint4 v[AT_ONCE][4];
+
+#pragma unroll
+		for (int i = 0; i < AT_ONCE; i++)
+#pragma unroll
+			for (uint32_t c = 0; c < 4; c++)
+				v[i][c] = load_shared_now(tall_unit<N>(part, first + i) ^ c * 16);
+#pragma unroll
+		for (int i = 0; i < AT_ONCE; i++) {
+			const uint32_t at = tall_unit<N>(part, first + i);
+
+			put_words(at, v[i][0].x, v[i][1].x, v[i][2].x, v[i][3].x);
+			put_words(at ^ 16, v[i][0].y, v[i][1].y, v[i][2].y, v[i][3].y);
+			put_words(at ^ 32, v[i][0].z, v[i][1].z, v[i][2].z, v[i][3].z);
+			put_words(at ^ 48, v[i][0].w, v[i][1].w, v[i][2].w, v[i][3].w);
+		}
+	}
+}
+
+/* One bringing warp.  It asks for a slice as soon as a stage is empty, and orders what has come. */
+template <int N>
+static __device__ __forceinline__ void
+tall_bring(const CUtensorMap &map, const struct square_params &q, const struct square_walk &w,
+	   const struct tall_shared &s)
+{
+	const uint32_t bringer = threadIdx.x / WARP - SQUARE_WARPS;
+	const uint32_t n = w.rounds * (w.end - w.begin);
+	struct tall_stage ask = { 0, 1 }, bring = { 0, 0 };
+	uint32_t asked = 0, slice = w.begin;
+
+	/* Copies see what the kernel before wrote. */
+	asm volatile("fence.proxy.async.global;" ::: "memory");
+	if (q.ordered) { /* nothing is left to do for what has come */
+#pragma unroll 1
+		for (; asked < n; asked++) {
+			ring_wait(tall_empty(s, ask.at), ask.phase);
+			tall_ask<N>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
+				    tall_full(s, ask.at), slice * MATMUL_SLICE + bringer * 64);
+			slice = slice + 1 == w.end ? w.begin : slice + 1;
+			tall_next(q, ask);
+		}
+		return;
+	}
+#pragma unroll 1
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t part = s.x + bring.at * x_stage<N> + bringer * (N * 128);
+		for (;;) {
+			if (asked < n && tall_test(tall_empty(s, ask.at), ask.phase)) {
+				tall_ask<N>(map, w, s.x + ask.at * x_stage<N> + bringer * (N * 128),
+					    tall_raw(s, ask.at, bringer),
+					    slice * MATMUL_SLICE + bringer * 64);
+				slice = slice + 1 == w.end ? w.begin : slice + 1;
+				asked++;
+				tall_next(q, ask);
+			} else if (tall_test(tall_raw(s, bring.at, bringer), bring.phase)) {
+				break;
+			}
+		}
+		__syncwarp();
+		tall_order<N>(part);
+		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+		__syncwarp();
+		if (threadIdx.x % WARP == 0)
+			ring_arrive(tall_full(s, bring.at));
+		tall_next(q, bring);
+	}
+}
+
+#endif
