@@ -86,7 +86,7 @@ static void narrow_split(struct matmul_params *p, bool clusters)
 
 static size_t narrow_shared(const struct matmul_params *p, int nt)
 {
-	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
+	return 2 * sizeof(float) * (p->n_slices * p->m_warps * 8 * nt * NARROW_COL + NARROW_SCALES);
 }
 
 /* Lets `kernel` be launched with `shared` bytes beside the `fixed` ones that it declares.  What is
@@ -137,7 +137,7 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	if constexpr (!EXPERTS)
 		if (p->k_blocks > 1)
 			return narrow_launch<F, 1, false, 1, 2, true>(*p, items, stream);
-	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
+	return narrow_launch<F, 1, EXPERTS, 1, fp4 && !EXPERTS ? 3 : 2>(*p, items, stream);
 }
 
 /* Few tiles of many columns: eight of them a block, when all blocks have a place. */
@@ -164,10 +164,9 @@ template <enum matmul_format F>
 static int narrow_choice_launch(const struct matmul_params *p, const struct route_args *choice,
 				uint32_t most_items, cudaStream_t stream)
 {
-	constexpr int BLOCKS = F == MATMUL_NVFP4 ? 3 : 2;
-	auto kernel = narrow_choice_kernel<F, BLOCKS>;
+	auto kernel = narrow_choice_kernel<F>;
 	const size_t shared = narrow_shared(p, 1);
-	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * BLOCKS);
+	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * 2);
 	const int rc = allow_shared(kernel, shared, sizeof(struct few_list));
 
 	if (rc)

@@ -238,9 +238,10 @@ static __device__ __forceinline__ void ring_init(const struct matmul_params &p, 
 #define RING_BLOCKS(hopper) (hopper)
 #endif
 
-/* `listed` answers with the parameters when their list is there, after a barrier of the block. */
+/* `listed` answers with the parameters when their list is there, after a barrier of the block.  alone:
+ * every column is x's only row, which is older than the kernel before. */
 template <enum matmul_format F, int NT, int STAGES, typename Listed>
-static __device__ __forceinline__ void ring_block(const struct matmul_params &split,
+static __device__ __forceinline__ void ring_block(const struct matmul_params &split, bool alone,
 						  const Listed &listed)
 {
 	extern __shared__ __align__(128) char shared_ring[];
@@ -258,6 +259,10 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 		ring_init<F, NT, STAGES>(split, stages, buffers, warp);
 
 	const struct matmul_params &p = listed(split);
+
+	/* Before the weights, behind which it would come. */
+	if (alone && slice < p.n_slices)
+		x.template load<true>(p, { NULL, 1 }, 0, slice, lane);
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
@@ -289,7 +294,7 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 		const struct columns c = { p.list.pair + first, p.list.offset[index + 1] - first };
 		uint32_t tile = group * p.m_warps + m;
 
-		if (c.n <= 8 * NT)
+		if (c.n <= 8 * NT && !alone)
 			x.load(p, c, 0, slice, lane);
 		for (uint32_t here = ring_here(p, end, index, group); here;
 		     here--, tile += p.m_warps) {
@@ -343,7 +348,7 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	ring_kernel(const __grid_constant__ struct matmul_params p)
 {
 	ring_block<F, NT, STAGES>(
-		p, [](const struct matmul_params &q) -> const struct matmul_params & {
+		p, false, [](const struct matmul_params &q) -> const struct matmul_params & {
 			__syncthreads();
 			if (!q.list_settled)
 				chain_wait();
@@ -357,7 +362,9 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct route_args choice)
 {
-	ring_block<F, 1, STAGES>(p, [&](const struct matmul_params &q) {
+	const bool alone = choice.rows == 1 && !p.x_per_slot;
+
+	ring_block<F, 1, STAGES>(p, alone, [&](const struct matmul_params &q) {
 		return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
 	});
 }
