@@ -294,6 +294,11 @@ __device__ void step_rows(shared<SPLIT> &s, float *head_o, int rank, float4 *out
 				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
 			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
 		}
+		/* Before the state goes to memory, which whoever gets the outputs need not wait for. */
+		if constexpr (SPLIT > 1) {
+			static_assert(ROWS<SPLIT> == N, "all outputs are written");
+			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+		}
 #pragma unroll
 		for (int r = 0; r < N; r++) {
 			S[r] = decay_add(alpha, S[r], __shfl_sync(0xffffffffu, d, LANES * r), k);
@@ -326,11 +331,11 @@ __device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head
 	return (float4 *)a.state + row * (GDN_DIM / 4);
 }
 
-/* All of the head's outputs are in the block. */
+/* All of the head's outputs are in the block; step_rows() has come to the barrier. */
 template <int SPLIT> __device__ void head_sync(void)
 {
 	if constexpr (SPLIT > 1)
-		cg::this_cluster().sync();
+		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 	else
 		__syncthreads();
 }
