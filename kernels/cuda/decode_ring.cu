@@ -53,3 +53,45 @@ int matmul_launch_ring(const struct matmul_params *p, const struct route_args *c
 	return one ? ring_launch<MATMUL_NVFP4, 1, 3, 3>(p, choice, most_items, stream) :
 		     ring_launch<MATMUL_NVFP4, 2, 3, 2>(p, NULL, most_items, stream);
 }
+
+/* More than one tile for each place, and not so many that the copies' latency is nothing; warps with one
+ * slice each. */
+bool matmul_ring_dense_fits(const struct matmul_params *p, enum matmul_format f)
+{
+	const uint32_t places = 2 * (uint32_t)device_sms();
+
+	return f != MATMUL_BF16 && device_major() == 9 && p->n_cols <= 8 && !p->x_settled &&
+	       p->n_slices <= NARROW_WARPS && 2 * p->n_slices > NARROW_WARPS &&
+	       p->n_tiles > places && p->n_tiles <= RING_DENSE_STAGES * places;
+}
+
+template <enum matmul_format F>
+static int ring_dense_launch(const struct matmul_params &p, const struct matmul_params &q,
+			     uint32_t q_blocks, size_t q_shared, cudaStream_t stream)
+{
+	auto kernel = ring_dense_kernel<F>;
+	const size_t shared = max(ring_shared<F, 1, RING_DENSE_STAGES, RING_DENSE_SUMS>, q_shared);
+	const uint32_t places = 2 * (uint32_t)device_sms();
+
+	if (q_blocks >= places || cudaFuncSetAttribute(kernel,
+						       cudaFuncAttributeMaxDynamicSharedMemorySize,
+						       (int)shared) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(places), NARROW_WARPS * WARP, shared, 1, stream, p, q,
+			    places - q_blocks);
+}
+
+int matmul_launch_ring_dense(const struct matmul_params *p, enum matmul_format f,
+			     const struct matmul_params *q, uint32_t q_blocks, size_t q_shared,
+			     cudaStream_t stream)
+{
+	const struct matmul_params none = {};
+
+	if (!matmul_ring_dense_fits(p, f))
+		return -EINVAL;
+	if (!q)
+		q_blocks = q_shared = 0;
+	if (f == MATMUL_FP8)
+		return ring_dense_launch<MATMUL_FP8>(*p, q ? *q : none, q_blocks, q_shared, stream);
+	return ring_dense_launch<MATMUL_NVFP4>(*p, q ? *q : none, q_blocks, q_shared, stream);
+}
