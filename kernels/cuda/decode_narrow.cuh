@@ -135,6 +135,13 @@ static __device__ __forceinline__ uint32_t narrow_thread(void)
 	return thread;
 }
 
+/* Slices that are asked for at a time: what registers are left where three blocks share them. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+template <enum matmul_format F> constexpr int narrow_at_once = F == MATMUL_NVFP4 ? 1 : 4;
+#else
+template <enum matmul_format F> constexpr int narrow_at_once = F == MATMUL_NVFP4 ? 2 : 4;
+#endif
+
 /* An output's slices, in order; N are asked for at a time. */
 template <int N>
 static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p, const float *from,
@@ -181,7 +188,7 @@ static __device__ __forceinline__ void narrow_finish(const struct matmul_params 
 	for (; in_col < cols; in_col += NARROW_WARPS * WARP / threads) {
 		const float *from = sums + m * tile_floats + in_col * NARROW_COL + r;
 		const float sum = __fmul_rn(
-			narrow_sum < F == MATMUL_NVFP4 ? 2 : 4 > (p, from, stride),
+			narrow_sum<narrow_at_once<F>>(p, from, stride),
 			scale_of<F>(p.row_scale ? scales : NULL, thread % threads));
 		/* Eight rows further down in a tile in turns. */
 		const float up = __shfl_down_sync(0xffffu << (thread & 16), sum, 8);
