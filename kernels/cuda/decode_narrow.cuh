@@ -53,9 +53,6 @@ static __device__ __forceinline__ struct columns columns_of(const struct matmul_
 template <int NT> struct narrow_x {
 	uint4 b[NT][8];		/* two steps each */
 
-	/* FAR: from L2, which alone is sure to have what was written while this kernel's blocks were not
-	 * there yet and the one before had not been waited for. */
-	template <bool FAR = false>
 	__device__ __forceinline__ void load(const struct matmul_params &p, const struct columns &c,
 					     uint32_t first, uint32_t slice, int lane)
 	{
@@ -81,7 +78,7 @@ template <int NT> struct narrow_x {
 				/* Not the read-only path: x may have been written after this kernel
 				 * began. */
 				if (from[t] && k + 32 * j < p.k)
-					b[t][j] = FAR ? __ldcg(from[t] + 4 * j) : from[t][4 * j];
+					b[t][j] = from[t][4 * j];
 			}
 	}
 };

@@ -239,7 +239,7 @@ static __device__ __forceinline__ void ring_init(const struct matmul_params &p, 
 #endif
 
 /* `listed` answers with the parameters when their list is there, after a barrier of the block.  alone:
- * every column is x's only row, which is older than the kernel before.  Block `block` of `blocks`. */
+ * every column is x's only row, which is there when the list is.  Block `block` of `blocks`. */
 template <enum matmul_format F, int NT, int STAGES, int SUMS, typename Listed>
 static __device__ __forceinline__ void ring_block(const struct matmul_params &split, bool alone,
 						  uint32_t block, uint32_t blocks,
@@ -263,7 +263,7 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 
 	/* Before the weights, behind which it would come. */
 	if (alone && slice < p.n_slices)
-		x.template load<true>(p, { NULL, 1 }, 0, slice, lane);
+		x.load(p, { NULL, 1 }, 0, slice, lane);
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
@@ -364,7 +364,8 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct route_args choice)
 {
-	const bool alone = choice.rows == 1 && !p.x_per_slot;
+	/* With a list that is settled, the kernel before has not been waited for. */
+	const bool alone = choice.rows == 1 && !p.x_per_slot && !p.list_settled;
 
 	ring_block<F, 1, STAGES, RING_SUMS>(
 		p, alone, blockIdx.x, gridDim.x, [&](const struct matmul_params &q) {
