@@ -262,8 +262,12 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 	const struct matmul_params &p = listed(split);
 
 	/* Before the weights, behind which it would come. */
-	if (alone && slice < p.n_slices)
-		x.load(p, { NULL, 1 }, 0, slice, lane);
+	if (alone && slice < p.n_slices) {
+		struct matmul_params row = p;
+
+		row.ldx = 0;	/* each column the same: expert 0 may have several (route.h) */
+		x.load(row, { NULL, 8 * NT }, 0, slice, lane);
+	}
 
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);

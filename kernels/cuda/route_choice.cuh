@@ -9,7 +9,6 @@
 
 #define FEW_PAIRS (ROUTE_FEW_ROWS * (ROUTE_MAX_TOP + 1))
 #define FEW_THREADS (ROUTE_FEW_ROWS * WARP)
-#define ALONE_TOP 8	/* experts of a row that a block chooses with all its warps, at most */
 
 static __host__ __device__ __forceinline__ uint32_t route_slots(const struct route_args &a)
 {
@@ -91,8 +90,7 @@ static __device__ __forceinline__ struct slot_choice choose_of(const struct rout
 {
 	const uint32_t lane = threadIdx.x % WARP;
 	const float *logits = a.logits + (size_t)row * a.stride;
-	/* From L2: L1 may hold what was there in the layer before. */
-	const float score = a.shared ? __ldcg(logits + a.experts) : 0;
+	const float score = a.shared ? logits[a.experts] : 0;
 	struct slot_choice own = { 0, 0, score };
 	uint32_t key[PER_LANE];
 	uint64_t order;
@@ -101,7 +99,7 @@ static __device__ __forceinline__ struct slot_choice choose_of(const struct rout
 	for (int i = 0; i < PER_LANE; i++) {
 		const uint32_t id = i * WARP + lane;
 
-		key[i] = id < a.experts ? order_bits(__ldcg(logits + id)) : 0;
+		key[i] = id < a.experts ? order_bits(logits[id]) : 0;
 	}
 	order = order_lane<PER_LANE>(key);
 #pragma unroll 1
@@ -176,13 +174,7 @@ struct few_list {
 	uint32_t key[FEW_PAIRS];	/* id << 8 | pair: in the order of the list; then ~0 */
 	uint32_t there[MATMUL_MAX_EXPERTS / 32];	/* a bit for each listed id, of several rows */
 	uint32_t n_active, active[FEW_PAIRS], offset[FEW_PAIRS + 1], pair[FEW_PAIRS];
-	/* One row's choice by all warps: every expert's key; each warp's best and then the best of all,
-	 * in order. */
-	__align__(16) uint32_t expert[FEW_THREADS];
-	__align__(16) uint32_t best[ALONE_TOP * ROUTE_FEW_ROWS];
-	uint32_t best_id[ALONE_TOP * ROUTE_FEW_ROWS], slot_key[ALONE_TOP], slot_id[ALONE_TOP];
 };
-static_assert(4 * ALONE_TOP * ROUTE_FEW_ROWS == FEW_THREADS, "four threads for each of a warp's best");
 static_assert(FEW_PAIRS <= 256 && FEW_PAIRS <= FEW_THREADS,
 	      "a pair is a byte of its key, and has a thread");
 
@@ -249,63 +241,6 @@ static __device__ __forceinline__ void few_place(const struct route_args &a, str
 	}
 }
 
-/* Whether a row is chosen for by all warps of the block. */
-static __device__ __forceinline__ bool few_alone(const struct route_args &a)
-{
-	return a.rows == 1 && a.experts <= FEW_THREADS && a.top <= ALONE_TOP;
-}
-
-/* How many of keys[0 .. n - 1] come before `key`, the `own`th: larger ones, and equals before it. */
-static __device__ __forceinline__ uint32_t keys_before(const uint32_t *keys, uint32_t n, uint32_t key,
-						       int own)
-{
-	uint32_t before = 0;
-
-#pragma unroll 2
-	for (uint32_t i = 0; i < n; i += 4) {
-		const uint4 four = *(const uint4 *)(keys + i);
-		const uint32_t other[4] = { four.x, four.y, four.z, four.w };
-
-#pragma unroll
-		for (int j = 0; j < 4; j++)
-			before += other[j] > key || (other[j] == key && (int)i + j < own);
-	}
-	return before;
-}
-
-/* The same choice as choose_row()'s, by counting instead of by rounds: a thread has an expert, and
- * is one of its warp's best if few are before it; four have one of those.  Keys of the list are written,
- * and what each slot gets.  By the whole block, which is to meet before it reads them. */
-static __device__ __forceinline__ void few_choose_alone(const struct route_args &a, struct few_list &l)
-{
-	const uint32_t id = threadIdx.x, lane = id % WARP, warp = id / WARP;
-	const uint32_t key = id < a.experts ? order_bits(__ldcg(a.logits + id)) : 0;
-	const uint32_t best = id / 4, part = id % 4 * (ALONE_TOP * 2);
-	uint32_t before, mine;
-
-	l.expert[id] = key;
-	__syncwarp();
-	before = keys_before(l.expert + warp * WARP, WARP, key, (int)lane);
-	if (before < ALONE_TOP) {
-		l.best[warp * ALONE_TOP + before] = key;
-		l.best_id[warp * ALONE_TOP + before] = id;
-	}
-	__syncthreads();
-	mine = l.best[best];
-	before = keys_before(l.best + part, ALONE_TOP * 2, mine, (int)best - (int)part);
-	before += __shfl_xor_sync(~0u, before, 1);
-	before += __shfl_xor_sync(~0u, before, 2);
-	if (part == 0 && before < a.top) {
-		const uint32_t expert = mine ? l.best_id[best] : 0;	/* as choose_of() */
-
-		l.slot_key[before] = mine;
-		l.slot_id[before] = expert;
-		l.key[before] = expert << 8 | before;
-	}
-	if (a.shared && id == FEW_THREADS - 1)
-		l.key[a.top] = a.experts << 8 | a.top;
-}
-
 /* By a block, of FEW_THREADS, for at most ROUTE_FEW_ROWS rows: a warp each.  `store`: ids, weights and
  * list go to where `a` wants them as well. */
 static __device__ __forceinline__ void few_choose(const struct route_args &a, struct few_list &l,
@@ -313,12 +248,9 @@ static __device__ __forceinline__ void few_choose(const struct route_args &a, st
 {
 	const uint32_t lane = threadIdx.x % WARP, row = threadIdx.x / WARP,
 		       n_slots = route_slots(a), n_pairs = a.rows * n_slots;
-	const bool alone = few_alone(a);
 	struct slot_choice c = {};
 
-	if (alone) {
-		few_choose_alone(a, l);
-	} else if (row < a.rows) {
+	if (row < a.rows) {
 		c = choose_row(a, row);
 		if (lane < n_slots) {
 			l.key[row * n_slots + lane] = c.id << 8 | (row * n_slots + lane);
@@ -327,20 +259,14 @@ static __device__ __forceinline__ void few_choose(const struct route_args &a, st
 		}
 	}
 	/* One row's pairs are those of the warp that chose. */
-	if (a.rows > 1 || alone)
+	if (a.rows > 1)
 		__syncthreads();
 	else
 		__syncwarp();
 	if (threadIdx.x < n_pairs)
 		few_place(a, l, n_pairs);
-	if (store && row < a.rows) {
-		if (alone) {
-			c.id = lane < a.top ? l.slot_id[lane] : lane == a.top ? a.experts : 0;
-			c.key = lane < a.top ? l.slot_key[lane] : 0;
-			c.score = a.shared ? __ldcg(a.logits + a.experts) : 0;
-		}
+	if (store && row < a.rows)
 		choice_store(a, row, c);
-	}
 	__syncthreads();
 	if (!store)
 		return;
