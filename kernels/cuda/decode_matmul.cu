@@ -86,7 +86,7 @@ static void narrow_split(struct matmul_params *p, bool clusters)
 
 static size_t narrow_shared(const struct matmul_params *p, int nt)
 {
-	return 2 * sizeof(float) * (p->n_slices * p->m_warps * 8 * nt * NARROW_COL + NARROW_SCALES);
+	return 2 * sizeof(float) * p->n_slices * p->m_warps * 8 * nt * NARROW_COL;
 }
 
 /* Lets `kernel` be launched with `shared` bytes beside the `fixed` ones that it declares.  What is
@@ -137,7 +137,7 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	if constexpr (!EXPERTS)
 		if (p->k_blocks > 1)
 			return narrow_launch<F, 1, false, 1, 2, true>(*p, items, stream);
-	return narrow_launch<F, 1, EXPERTS, 1, fp4 && !EXPERTS ? 3 : 2>(*p, items, stream);
+	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
 /* Few tiles of many columns: eight of them a block, when all blocks have a place. */
@@ -164,9 +164,10 @@ template <enum matmul_format F>
 static int narrow_choice_launch(const struct matmul_params *p, const struct route_args *choice,
 				uint32_t most_items, cudaStream_t stream)
 {
-	auto kernel = narrow_choice_kernel<F>;
+	constexpr int BLOCKS = F == MATMUL_NVFP4 ? 3 : 2;
+	auto kernel = narrow_choice_kernel<F, BLOCKS>;
 	const size_t shared = narrow_shared(p, 1);
-	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * 2);
+	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * BLOCKS);
 	const int rc = allow_shared(kernel, shared, sizeof(struct few_list));
 
 	if (rc)
@@ -184,8 +185,6 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 
 	narrow_split(&p, a->n_rows <= 8);
 	items = p.groups;
-	if (a->form == MATMUL_AUTO && matmul_ring_dense_fits(&p, a->format))
-		return matmul_launch_ring_dense(&p, a->format, NULL, 0, 0, stream);
 	if (narrow_columns_fit(&p, a->format))
 		return narrow_columns_launch(&p, stream);
 	switch (a->format) {
@@ -202,14 +201,6 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 static size_t packed_bytes(const struct matmul_params *p, enum matmul_format f)
 {
 	return (size_t)p->n_tiles * p->n_slices * matmul_unit_bytes(f);
-}
-
-/* Of all places those for q of two products: by bytes, at most `groups`. */
-static uint32_t pair_blocks(size_t p_bytes, size_t q_bytes, uint32_t groups)
-{
-	const size_t places = 2 * (size_t)device_sms();
-
-	return min(groups, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
 }
 
 /* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are
@@ -231,7 +222,7 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 	if (!places)
 		return -ENODEV;
 	if (p_items + q_blocks > places)
-		q_blocks = pair_blocks(p_bytes, q_bytes, q_blocks);
+		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
 	p_items = min(p_items, places - q_blocks);
 	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
 			    stream, p, q, p_items, more...);
@@ -266,12 +257,6 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 	q = matmul_params_of(b);
 	narrow_split(&p, false);
 	narrow_split(&q, false);
-	if (!b->x_settled && matmul_ring_dense_fits(&p, a->format))
-		return matmul_launch_ring_dense(
-			&p, a->format, &q,
-			pair_blocks(packed_bytes(&p, a->format), packed_bytes(&q, MATMUL_BF16),
-				    q.groups),
-			narrow_shared(&q, 1), (cudaStream_t)stream);
 	if (a->format == MATMUL_FP8)
 		return pair_launch<MATMUL_BF16>(narrow_pair_kernel<MATMUL_FP8, false, MATMUL_BF16>,
 						p, p.groups, packed_bytes(&p, MATMUL_FP8), q,

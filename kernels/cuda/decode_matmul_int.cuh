@@ -129,12 +129,6 @@ bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_ring(const struct matmul_params *p, const struct route_args *choice,
 		       enum matmul_format f, uint32_t cols, uint32_t most_items,
 		       cudaStream_t stream);
-/* Dense matrices of up to eight columns in the ring form, on Hopper, split as for the narrow form; q: NULL,
- * or BF16 beside it for q_blocks blocks that take q_shared bytes. */
-bool matmul_ring_dense_fits(const struct matmul_params *p, enum matmul_format f);
-int matmul_launch_ring_dense(const struct matmul_params *p, enum matmul_format f,
-			     const struct matmul_params *q, uint32_t q_blocks, size_t q_shared,
-			     cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
 					      const struct expert_list *list);

@@ -27,7 +27,6 @@ namespace cg = cooperative_groups;
 #define NARROW_WARPS 8
 static_assert(NARROW_WARPS * WARP == FEW_THREADS, "a product's block can choose");
 #define NARROW_COL 20	/* floats a column of 16 takes in shared memory: no bank conflicts */
-#define NARROW_SCALES (NARROW_WARPS * 16)	/* rows of an item */
 #define NARROW_FEW_TILES 32	/* at most, to give columns to blocks of their own */
 
 /* The columns one tile is multiplied with. */
@@ -123,78 +122,42 @@ static __device__ __forceinline__ void narrow_unit(struct unit<F> &w, const stru
 	w.refill_scales(next, lane, more);
 }
 
-/* Asked anew: what is made of it takes no register for long. */
-static __device__ __forceinline__ uint32_t narrow_thread(void)
-{
-	uint32_t thread = threadIdx.x;
-
-	asm volatile("" : "+r"(thread));
-	return thread;
-}
-
-/* Slices that are asked for at a time: what registers are left where three blocks share them. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
-template <enum matmul_format F> constexpr int narrow_at_once = F == MATMUL_NVFP4 ? 1 : 4;
-#else
-template <enum matmul_format F> constexpr int narrow_at_once = F == MATMUL_NVFP4 ? 2 : 4;
-#endif
-
-/* An output's slices, in order; N are asked for at a time. */
-template <int N>
+/* An output's slices, in order. */
 static __device__ __forceinline__ float narrow_sum(const struct matmul_params &p, const float *from,
 						   uint32_t stride)
 {
 	float v = -0.0f;
-	uint32_t s = 0;
 
-#pragma unroll 1
-	for (; s + N <= p.n_slices; s += N, from += N * stride) {
-		float part[N];
-
-#pragma unroll
-		for (int i = 0; i < N; i++)
-			part[i] = from[i * stride];
-#pragma unroll
-		for (int i = 0; i < N; i++)
-			v = fold(v, part[i]);
-	}
-#pragma unroll 1
-	for (; s < p.n_slices; s++, from += stride)
-		v = fold(v, *from);
+	for (uint32_t s = 0; s < p.n_slices; s++)
+		v = fold(v, from[s * stride]);
 	return v;
 }
 
-/* Adds the slices of every output of this block's tiles and writes them.  A thread has one row of a
- * tile in some of the columns: few columns are few warps' work, and all of it is latency.  scales:
- * what narrow_call_scales() asked for. */
-template <enum matmul_format F, int NT, bool EXPERTS>
-static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p, uint32_t index,
-						     const float *sums, uint32_t first_tile,
-						     uint32_t first_col, const float *scales)
+/* Adds the slices of every output of this block's tiles and writes them. */
+template <enum matmul_format F, int NT>
+static __device__ __forceinline__ void narrow_finish(const struct matmul_params &p,
+						     const struct columns &c, const float *sums,
+						     uint32_t first_tile, uint32_t first_col,
+						     uint32_t expert_index)
 {
 	const uint32_t tile_floats = 8 * NT * NARROW_COL, stride = p.m_warps * tile_floats;
-	const uint32_t thread = narrow_thread();
-	const uint32_t r = thread % 16, m = thread / 16 & (p.m_warps - 1);
-	const uint32_t tile = first_tile + m, threads = 16 * p.m_warps; /* of a column */
-	const uint32_t cols = min(columns_of<EXPERTS>(p, index).n - first_col, 8 * NT);
-	uint32_t in_col = thread / 16 >> __popc(p.m_warps - 1);
-
-	/* A column's threads are neighbours, and 16 or more: those of a warp may differ in whether they
-	 * have one, but not those that exchange sums. */
-#pragma unroll 1
-	for (; in_col < cols; in_col += NARROW_WARPS * WARP / threads) {
+	for (uint32_t i = threadIdx.x; i < p.m_warps * 128 * NT; i += NARROW_WARPS * WARP) {
+		const uint32_t m = i / (128 * NT), in_col = i % (128 * NT) / 16, r = i % 16;
+		const uint32_t tile = first_tile + m, col = first_col + in_col;
 		const float *from = sums + m * tile_floats + in_col * NARROW_COL + r;
-		const float sum = __fmul_rn(
-			narrow_sum<narrow_at_once<F>>(p, from, stride),
-			scale_of<F>(p.row_scale ? scales : NULL, thread % threads));
-		/* Eight rows further down in a tile in turns. */
-		const float up = __shfl_down_sync(0xffffu << (thread & 16), sum, 8);
 
-		const uint32_t *pair = columns_of<EXPERTS>(p, index).pair;
+		if (!has_output(p, tile, r) || col >= c.n)
+			continue;
+		const float sum = narrow_sum(p, from, stride);
+		const float up = tile < p.n_plain ? 0 : narrow_sum(p, from + 8, stride);
+		/* Asked late, when sums no longer take registers; narrow_block() has made them
+		 * near. */
+		const float *scales =
+			tile_scales<F>(p, c.pair ? p.list.active[expert_index] : 0, tile);
 
-		if (has_output(p, tile, r))
-			store_out(p, tile, r, EXPERTS ? pair[first_col + in_col] : first_col + in_col,
-				  sum, up);
+		store_out(p, tile, r, c.pair ? c.pair[col] : col,
+			  __fmul_rn(sum, scale_of<F>(scales, r)),
+			  __fmul_rn(up, scale_of<F>(scales, r % 8 + 8)));
 	}
 }
 
@@ -273,21 +236,19 @@ static __device__ __forceinline__ const uint4 *narrow_unit_at(const struct matmu
 	return (const uint4 *)(p.w + index * unit<F>::bytes);
 }
 
-/* What narrow_finish() multiplies by, a float for each row of an item's tiles, on its way to shared memory
- * while the tiles are multiplied: it is far away, and registers are taken. */
+/* What narrow_finish() will ask for, on its way while the tiles are multiplied. */
 template <enum matmul_format F, bool EXPERTS>
 static __device__ __forceinline__ void narrow_call_scales(const struct matmul_params &p,
-							  uint32_t item, uint32_t index, float *to)
+							  uint32_t item, uint32_t index)
 {
-	const uint32_t thread = narrow_thread();
-	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + thread / 16;
+	uint32_t thread = threadIdx.x;
 
-	if (F != MATMUL_BF16 && p.row_scale && thread < 16 * p.m_warps && tile < p.n_tiles)
-		asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
-				     (uint32_t)__cvta_generic_to_shared(to + thread)),
-			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile) +
-				 thread % 16)
-			     : "memory");
+	asm volatile("" : "+r"(thread));	/* asked anew: no register for the answer */
+	const uint32_t tile = item_group<EXPERTS>(p, item) * p.m_warps + thread;
+
+	if (F != MATMUL_BF16 && p.row_scale && thread < p.m_warps && tile < p.n_tiles)
+		asm volatile("prefetch.global.L1 [%0];" ::
+			     "l"(tile_scales<F>(p, EXPERTS ? p.list.active[index] : 0, tile)));
 }
 
 /* Block `block` of `blocks` that share the product (SPLIT: a cluster is one).  DEPTH units are in
@@ -296,8 +257,7 @@ template <enum matmul_format F, int NT, bool EXPERTS, int DEPTH, bool SPLIT>
 static __device__ __forceinline__ void narrow_block(const struct matmul_params &p, uint32_t block,
 						    uint32_t blocks)
 {
-	extern __shared__ float scales[];	/* [2][NARROW_SCALES], of items in turns */
-	float *const sums = scales + 2 * NARROW_SCALES; /* [2][slice][m][col][NARROW_COL] */
+	extern __shared__ float sums[];	/* [2][slice][m][col][NARROW_COL] */
 	float *meeting = sums;
 	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	const uint32_t tile_floats = 8 * NT * NARROW_COL;
@@ -331,8 +291,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 	if constexpr (SPLIT)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 
-	narrow_call_scales<F, EXPERTS>(p, begin, item_expert<EXPERTS>(p, begin),
-				       scales + (begin & 1) * NARROW_SCALES);
+	narrow_call_scales<F, EXPERTS>(p, begin, item_expert<EXPERTS>(p, begin));
 
 	struct narrow_at ahead = { begin, 0, 0 };	/* the next unit to be asked for */
 #pragma unroll
@@ -351,8 +310,7 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 		const uint32_t index = item_expert<EXPERTS>(p, item);
 		const uint32_t chunks = narrow_chunks<NT, EXPERTS>(p, item);
 
-		narrow_call_scales<F, EXPERTS>(p, item, index,
-					       scales + (item & 1) * NARROW_SCALES);
+		narrow_call_scales<F, EXPERTS>(p, item, index);
 		for (uint32_t chunk = 0; chunk < chunks; chunk++, flip ^= 1) {
 			float *to = meeting + flip * buffer;
 
@@ -395,18 +353,16 @@ static __device__ __forceinline__ void narrow_block(const struct matmul_params &
 					at[NARROW_COL + 8] = sum[t][3];
 				}
 			}
-			if (F != MATMUL_BF16)
-				asm volatile("cp.async.wait_all;" ::: "memory"); /* the scales */
 			if constexpr (SPLIT)
 				cg::this_cluster().sync();
 			else
 				__syncthreads();
 			/* The other buffer is free: its readers passed this barrier. */
 			if (!SPLIT || rank == 0)
-				narrow_finish<F, NT, EXPERTS>(
-					p, index, sums + flip * buffer,
-					item_group<EXPERTS>(p, item) * p.m_warps, chunk * 8 * NT,
-					scales + (item & 1) * NARROW_SCALES);
+				narrow_finish<F, NT>(p, columns_of<EXPERTS>(p, index),
+						     sums + flip * buffer,
+						     item_group<EXPERTS>(p, item) * p.m_warps,
+						     chunk * 8 * NT, index);
 		}
 	}
 	if (!EXPERTS && p.x_settled)
@@ -456,8 +412,15 @@ static __device__ __forceinline__ struct few_list &narrow_choose(const struct ma
 	return list;
 }
 
-template <enum matmul_format F>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+/* Blocks a multiprocessor: three would spill eight bytes on sm_12x. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define CHOICE_BLOCKS(hopper) 2
+#else
+#define CHOICE_BLOCKS(hopper) (hopper)
+#endif
+
+template <enum matmul_format F, int BLOCKS>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS(BLOCKS))
 	narrow_choice_kernel(const __grid_constant__ struct matmul_params p,
 			     const __grid_constant__ struct route_args choice)
 {

@@ -20,7 +20,7 @@
 
 #include "kernels/cuda/decode_narrow.cuh"
 
-#define RING_SUMS 4	/* buffers of sums a group, of experts */
+#define RING_SUMS 4	/* buffers of sums a group */
 
 /* A stage: the unit, its barrier, 8 bytes of nothing.  Buffers of all groups lie side by side: two
  * barriers for each group, then a warp's sums for each warp, [NT][lane] of four. */
@@ -29,8 +29,8 @@ constexpr uint32_t ring_barriers = NARROW_WARPS * 16;
 template <int NT> constexpr uint32_t ring_slice = NT * WARP * 16;
 template <int NT> constexpr uint32_t ring_buffer = ring_barriers + NARROW_WARPS * ring_slice<NT>;
 /* A block's: the stages of every warp, then the buffers. */
-template <enum matmul_format F, int NT, int STAGES, int SUMS = RING_SUMS>
-constexpr size_t ring_shared = NARROW_WARPS * STAGES * ring_stage<F> + SUMS * ring_buffer<NT>;
+template <enum matmul_format F, int NT, int STAGES>
+constexpr size_t ring_shared = NARROW_WARPS * STAGES * ring_stage<F> + RING_SUMS * ring_buffer<NT>;
 
 /* ---- barriers and copies, by address in shared memory -------------------------------- */
 
@@ -216,7 +216,7 @@ static __device__ __forceinline__ void ring_finish(const struct matmul_params &p
 }
 
 /* One lane of each warp: its own stages' barriers, and of each buffer one group's. */
-template <enum matmul_format F, int NT, int STAGES, int SUMS>
+template <enum matmul_format F, int NT, int STAGES>
 static __device__ __forceinline__ void ring_init(const struct matmul_params &p, uint32_t stages,
 						 uint32_t buffers, uint32_t group)
 {
@@ -224,7 +224,7 @@ static __device__ __forceinline__ void ring_init(const struct matmul_params &p, 
 	for (uint32_t i = 0; i < STAGES; i++)
 		ring_barrier(stages + i * ring_stage<F> + unit<F>::bytes, 1);
 #pragma unroll 1
-	for (uint32_t i = 0; i < SUMS; i++) {
+	for (uint32_t i = 0; i < RING_SUMS; i++) {
 		ring_barrier(buffers + i * ring_buffer<NT> + group * 16, p.n_slices);
 		ring_barrier(buffers + i * ring_buffer<NT> + group * 16 + 8, 1);
 	}
@@ -238,11 +238,9 @@ static __device__ __forceinline__ void ring_init(const struct matmul_params &p, 
 #define RING_BLOCKS(hopper) (hopper)
 #endif
 
-/* `listed` answers with the parameters when their list is there, after a barrier of the block.  alone:
- * every column is x's only row, which is there when the list is.  Block `block` of `blocks`. */
-template <enum matmul_format F, int NT, int STAGES, int SUMS, typename Listed>
-static __device__ __forceinline__ void ring_block(const struct matmul_params &split, bool alone,
-						  uint32_t block, uint32_t blocks,
+/* `listed` answers with the parameters when their list is there, after a barrier of the block. */
+template <enum matmul_format F, int NT, int STAGES, typename Listed>
+static __device__ __forceinline__ void ring_block(const struct matmul_params &split,
 						  const Listed &listed)
 {
 	extern __shared__ __align__(128) char shared_ring[];
@@ -257,23 +255,15 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 	struct narrow_x<NT> x;
 
 	if (lane == 0)
-		ring_init<F, NT, STAGES, SUMS>(split, stages, buffers, warp);
+		ring_init<F, NT, STAGES>(split, stages, buffers, warp);
 
 	const struct matmul_params &p = listed(split);
 
-	/* Before the weights, behind which it would come. */
-	if (alone && slice < p.n_slices) {
-		struct matmul_params row = p;
-
-		row.ldx = 0;	/* each column the same: expert 0 may have several (route.h) */
-		x.load(row, { NULL, 8 * NT }, 0, slice, lane);
-	}
-
 	/* The first items % blocks blocks have one more. */
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
-	const uint32_t each = items / blocks, extra = items % blocks;
-	const uint32_t begin = block * each + min(block, extra);
-	const uint32_t n_items = each + (block < extra), last = begin + n_items - 1;
+	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
+	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
+	const uint32_t n_items = each + (blockIdx.x < extra), last = begin + n_items - 1;
 
 	/* With 3, 5, 6 or 7 slices there are warps without one. */
 	if (!n_items || slice >= p.n_slices)
@@ -299,7 +289,7 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 		const struct columns c = { p.list.pair + first, p.list.offset[index + 1] - first };
 		uint32_t tile = group * p.m_warps + m;
 
-		if (c.n <= 8 * NT && !alone)
+		if (c.n <= 8 * NT)
 			x.load(p, c, 0, slice, lane);
 		for (uint32_t here = ring_here(p, end, index, group); here;
 		     here--, tile += p.m_warps) {
@@ -332,7 +322,7 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 						ring_arrive(buffer + m * 16 + 8);
 				}
 				buffer += ring_buffer<NT>;
-				if (buffer == buffers + SUMS * ring_buffer<NT>) {
+				if (buffer == buffers + RING_SUMS * ring_buffer<NT>) {
 					buffer = buffers;
 					lap ^= 1;
 				}
@@ -352,9 +342,8 @@ template <enum matmul_format F, int NT, int STAGES, int BLOCKS>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	ring_kernel(const __grid_constant__ struct matmul_params p)
 {
-	ring_block<F, NT, STAGES, RING_SUMS>(
-		p, false, blockIdx.x, gridDim.x,
-		[](const struct matmul_params &q) -> const struct matmul_params & {
+	ring_block<F, NT, STAGES>(
+		p, [](const struct matmul_params &q) -> const struct matmul_params & {
 			__syncthreads();
 			if (!q.list_settled)
 				chain_wait();
@@ -368,58 +357,9 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
 	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct route_args choice)
 {
-	/* With a list that is settled, the kernel before has not been waited for. */
-	const bool alone = choice.rows == 1 && !p.x_per_slot && !p.list_settled;
-
-	ring_block<F, 1, STAGES, RING_SUMS>(
-		p, alone, blockIdx.x, gridDim.x, [&](const struct matmul_params &q) {
-			return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
-		});
-}
-
-/* ---- dense matrices of few columns ------------------------------------------------------- */
-
-/* On Hopper, whose shared memory holds two blocks of these: all of a matrix of three tiles a block can be
- * on its way before x is there. */
-constexpr int RING_DENSE_STAGES = 3, RING_DENSE_SUMS = 2;
-
-/* One expert, whose pairs are the columns. */
-struct ring_columns {
-	uint32_t n_active, active, offset[2], pair[8];
-};
-
-/* p by the first p_blocks, q, if there is one, by the others. */
-template <enum matmul_format F>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(2))
-	ring_dense_kernel(const __grid_constant__ struct matmul_params p,
-			  const __grid_constant__ struct matmul_params q, uint32_t p_blocks)
-{
-	__shared__ struct ring_columns all;
-
-	if (blockIdx.x >= p_blocks) {
-		narrow_block<MATMUL_BF16, 1, false, 1, false>(q, blockIdx.x - p_blocks,
-							      gridDim.x - p_blocks);
-		return;
-	}
-	if (threadIdx.x < 8)
-		all.pair[threadIdx.x] = threadIdx.x;
-	if (threadIdx.x == 0) {
-		all.n_active = 1;
-		all.active = all.offset[0] = 0;
-		all.offset[1] = p.n_cols;
-	}
-	ring_block<F, 1, RING_DENSE_STAGES, RING_DENSE_SUMS>(
-		p, false, blockIdx.x, p_blocks, [&](const struct matmul_params &from) {
-			struct matmul_params own = from;
-
-			own.list.n_active = &all.n_active;
-			own.list.active = &all.active;
-			own.list.offset = all.offset;
-			own.list.pair = all.pair;
-			own.x_per_slot = true;
-			__syncthreads();
-			return own;
-		});
+	ring_block<F, 1, STAGES>(p, [&](const struct matmul_params &q) {
+		return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
+	});
 }
 
 #endif
