@@ -1,26 +1,35 @@
 /* gdn_step.cu - see gdn_step.h.
  *
- * A block owns one head of one run: 16 warps, each with 8 rows of the transposed state, a row being
- * 128 keys = 32 lanes x float4.  The state and all else that is older than the kernel before comes
+ * A block owns one head of one run, or, of few runs, SPLIT blocks of a cluster do, a part of the
+ * transposed state's rows each: one multiprocessor alone is slow to bring 64 KB and to take them
+ * away.  16 warps share the block's rows, a row being 128 keys = 32 lanes x float4.  q, k and the
+ * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The state and all else that is older than the kernel before comes
  * while that one still runs; the state is read once and written once: with p = S_v.k and s = S_v.q
  * taken from the same registers,
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
- * is the recurrence of the contract with the decay multiplied out, so both products of four rows
- * share one shuffle reduction.
+ * is the recurrence of the contract with the decay multiplied out, so both products of up to four
+ * rows share one shuffle reduction.
  */
 #include "kernels/cuda/gdn_step.h"
 
+#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
 
 #include "kernels/cuda/launch.cuh"
 
+namespace cg = cooperative_groups;
+
 namespace {
 
-constexpr int WARPS = 16, ROWS = GDN_DIM / WARPS;
+constexpr int WARPS = 16;
 constexpr int THREADS = WARPS * 32;
 constexpr int WINDOW = GDN_TAPS - 1;
+
+/* Of the state: a block's, a warp's. */
+template <int SPLIT> constexpr int BLOCK_ROWS = GDN_DIM / SPLIT;
+template <int SPLIT> constexpr int ROWS = BLOCK_ROWS<SPLIT> / WARPS;
 
 __device__ float silu(float x)
 {
@@ -39,32 +48,41 @@ __device__ float warp_sum(float x)
 	return x;
 }
 
-struct shared {
-	float4 S[GDN_DIM][GDN_DIM / 4]; /* each thread reads and writes its own places only */
+template <int SPLIT> struct shared {
+	/* each thread reads and writes its own places only */
+	float4 S[BLOCK_ROWS<SPLIT>][GDN_DIM / 4];
 	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
-	float v[GDN_DIM], o[GDN_DIM];
+	float v[BLOCK_ROWS<SPLIT>];
+	/* The whole head's, of rows in turn: another block may be a row ahead of the norm. */
+	float o[2][GDN_DIM];
 	uint2 z[32], norm_w[32];		 /* the first warp's, four values a lane */
 	__nv_bfloat16 past[WINDOW][3 * GDN_DIM]; /* of a longer run: a thread's own */
 	float part[8];
 	float alpha, beta;
 };
 
-/* A thread's channel of the convolution: q, k or v of a head, one of its 128; a fourth of the
- * threads has none.  What does not come from the kernel before can be asked for early. */
-struct channel {
+/* A thread's channel of the convolution: q, k or v of a head, one of its 128, of v one of the
+ * block's rows; the other threads have none.  What does not come from the kernel before can be asked for early. */
+template <int SPLIT> struct channel {
 	int part;	/* 0 q, 1 k, 2 v */
 	uint32_t index; /* of the run's channels */
 	uint2 tap;	/* as they are in memory: a conversion would wait for them */
 	__nv_bfloat16 past[WINDOW];
 	float a_log, dt_bias; /* of the head */
 
-	__device__ __forceinline__ channel(const gdn_step_args &a, const gdn_run &run, int head)
+	__device__ __forceinline__ channel(const gdn_step_args &a, const gdn_run &run, int head,
+					   int rank)
 	    : part(threadIdx.x / GDN_DIM), index(0), a_log(a.a_log[head]), dt_bias(a.dt_bias[head])
 	{
-		const int k_head = head / (int)(a.v_heads / a.k_heads), d = threadIdx.x % GDN_DIM;
+		const int k_head = head / (int)(a.v_heads / a.k_heads);
+		int d = threadIdx.x % GDN_DIM;
 
+		if (part == 2 && d >= BLOCK_ROWS<SPLIT>)
+			part = 3;
 		if (part > 2)
 			return;
+		if (part == 2)
+			d += rank * BLOCK_ROWS<SPLIT>;
 		index = (uint32_t)((part == 2 ? 2 * (int)a.k_heads + head :
 						part * (int)a.k_heads + k_head) *
 					   GDN_DIM +
@@ -88,13 +106,13 @@ struct channel {
 	}
 
 	/* Between rows registers belong to the state. */
-	__device__ __forceinline__ void keep(shared &s) const
+	__device__ __forceinline__ void keep(shared<SPLIT> &s) const
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
 			s.past[i][threadIdx.x] = past[i];
 	}
 
-	__device__ __forceinline__ void recall(const shared &s)
+	__device__ __forceinline__ void recall(const shared<SPLIT> &s)
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
 			past[i] = s.past[i][threadIdx.x];
@@ -116,12 +134,12 @@ struct channel {
 		return __bfloat162float(__float2bfloat16_rn(silu(sum)));
 	}
 
-	/* The window after the run, in the other copy; q's and k's by the first of the heads that
-	 * share them. */
+	/* The window after the run, in the other copy; q's and k's by the first of the heads and
+	 * blocks that share them. */
 	__device__ __forceinline__ void store(const gdn_step_args &a, const gdn_run &run,
-					      int head) const
+					      int head, int rank) const
 	{
-		if (part > 2 || (part < 2 && head % (int)(a.v_heads / a.k_heads)))
+		if (part > 2 || (part < 2 && (rank || head % (int)(a.v_heads / a.k_heads))))
 			return;
 		for (int i = 0; i < WINDOW; i++)
 			window(a, run, 1 - run.side)[i * width(a)] = past[i];
@@ -129,8 +147,9 @@ struct channel {
 };
 
 /* By one thread: decay and step size of the head. */
-__device__ void load_gates(shared &s, const gdn_step_args &a, const struct channel &c, size_t row,
-			   int head)
+template <int SPLIT>
+__device__ void load_gates(shared<SPLIT> &s, const gdn_step_args &a, const channel<SPLIT> &c,
+			   size_t row, int head)
 {
 	const size_t at = row * a.ld + head;
 	const float x = __bfloat162float(((const __nv_bfloat16 *)a.a)[at]),
@@ -141,7 +160,8 @@ __device__ void load_gates(shared &s, const gdn_step_args &a, const struct chann
 }
 
 /* q, k and v of the head into shared memory, a channel a thread; ends with a barrier. */
-__device__ void load_qkv(shared &s, const gdn_step_args &a, channel &c, size_t row)
+template <int SPLIT>
+__device__ void load_qkv(shared<SPLIT> &s, const gdn_step_args &a, channel<SPLIT> &c, size_t row)
 {
 	const int d = threadIdx.x % GDN_DIM, warp = threadIdx.x / 32;
 	float x = c.part < 3 ? c.next(a, row) : 0, sum;
@@ -165,25 +185,28 @@ __device__ void load_qkv(shared &s, const gdn_step_args &a, channel &c, size_t r
 	__syncthreads();
 }
 
-/* Eight sums over the warp at once: lanes 4i .. 4i + 3 get that of v[i].  Each step halves what a
- * lane carries. */
-__device__ float warp_sum8(float (&v)[8])
+/* N sums over the warp at once: of 32 / N lanes each, in order, all get that of v[i].  Each step
+ * halves what a lane carries.  Lanes are added in the same order whatever N is. */
+template <int N> __device__ float warp_sums(float (&v)[N])
 {
 	const uint32_t lane = threadIdx.x % 32;
 
 #pragma unroll
-	for (int n = 4; n > 0; n /= 2) {
-		const bool upper = lane & (uint32_t)(4 * n);
+	for (int n = N / 2; n > 0; n /= 2) {
+		const int apart = 32 / N * n;
+		const bool upper = lane & (uint32_t)apart;
 
 #pragma unroll
 		for (int i = 0; i < n; i++) {
 			const float send = upper ? v[i] : v[i + n], keep = upper ? v[i + n] : v[i];
 
-			v[i] = __fadd_rn(keep, __shfl_xor_sync(0xffffffffu, send, 4 * n));
+			v[i] = __fadd_rn(keep, __shfl_xor_sync(0xffffffffu, send, apart));
 		}
 	}
-	v[0] = __fadd_rn(v[0], __shfl_xor_sync(0xffffffffu, v[0], 2));
-	return __fadd_rn(v[0], __shfl_xor_sync(0xffffffffu, v[0], 1));
+#pragma unroll
+	for (int m = 16 / N; m > 0; m /= 2)
+		v[0] = __fadd_rn(v[0], __shfl_xor_sync(0xffffffffu, v[0], m));
+	return v[0];
 }
 
 __device__ float dot4(float4 x, float4 y)
@@ -205,11 +228,13 @@ __device__ __forceinline__ uint2 load_z(const gdn_step_args &a, size_t row, int 
 				head * GDN_DIM))[threadIdx.x % 32];
 }
 
-/* One warp, four values a lane, after the head's outputs are in s.o. */
-__device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, int head)
+/* One warp, four values a lane, after the head's outputs are in head_o; stores those of the block. */
+template <int SPLIT>
+__device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gdn_step_args &a,
+			   size_t row, int head, int rank)
 {
 	const int lane = threadIdx.x % 32, first = head * GDN_DIM + lane * 4;
-	const float4 o4 = ((const float4 *)s.o)[lane];
+	const float4 o4 = ((const float4 *)head_o)[lane];
 	const float o[4] = { o4.x, o4.y, o4.z, o4.w };
 	const uint32_t z[2] = { s.z[lane].x, s.z[lane].y },
 		       w[2] = { s.norm_w[lane].x, s.norm_w[lane].y };
@@ -219,6 +244,8 @@ __device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, 
 	for (int i = 0; i < 4; i++)
 		sum = __fmaf_rn(o[i], o[i], sum);
 	r = __frsqrt_rn(__fadd_rn(__fdiv_rn(warp_sum(sum), (float)GDN_DIM), a.eps));
+	if (lane / (32 / SPLIT) != rank)
+		return;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		const float zi = __uint_as_float(i % 2 ? z[i / 2] & 0xffff0000u : z[i / 2] << 16),
@@ -232,34 +259,49 @@ __device__ void gated_norm(const shared &s, const gdn_step_args &a, size_t row, 
 }
 
 /* One token through a warp's rows of the state, which stay in shared memory or, after the last one,
- * go to `out`. */
-__device__ void step_rows(shared &s, float4 *out)
+ * go to `out`.  head_o: the head's outputs, in this block; those of the block's rows go to all blocks
+ * of the cluster. */
+template <int SPLIT>
+__device__ void step_rows(shared<SPLIT> &s, float *head_o, int rank, float4 *out)
 {
+	constexpr int N = ROWS<SPLIT> < 4 ? ROWS<SPLIT> : 4;	/* rows at once */
+	constexpr int LANES = 32 / N;				/* that have a row's sums */
+	static_assert(SPLIT <= LANES / 2, "a lane for each block that gets an output");
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 	const float4 q = ((const float4 *)s.qk[0])[lane], k = ((const float4 *)s.qk[1])[lane];
 	const float kq = warp_sum(dot4(k, q)), alpha = s.alpha, beta = s.beta;
 
 #pragma unroll
-	for (int first = 0; first < ROWS; first += 4) {
-		const int row = warp * ROWS + first, mine = row + lane / 8;
-		float sums[8], p, sq, d;
-		float4 S[4];
+	for (int first = 0; first < ROWS<SPLIT>; first += N) {
+		const int row = warp * ROWS<SPLIT> + first, mine = row + lane / LANES;
+		float sums[2 * N], p, sq, d;
+		float4 S[N];
 
 #pragma unroll
-		for (int r = 0; r < 4; r++) {
+		for (int r = 0; r < N; r++) {
 			S[r] = s.S[row + r][lane];
 			sums[2 * r] = dot4(S[r], k);
 			sums[2 * r + 1] = dot4(S[r], q);
 		}
-		/* Of eight lanes a row, the first four have S.k, the others S.q. */
-		p = warp_sum8(sums);
-		sq = __shfl_down_sync(0xffffffffu, p, 4);
+		/* Of a row's lanes the first half has S.k, the others S.q. */
+		p = warp_sums(sums);
+		sq = __shfl_down_sync(0xffffffffu, p, LANES / 2);
 		d = __fmul_rn(beta, __fsub_rn(s.v[mine], __fmul_rn(alpha, p)));
-		if (lane % 8 == 0)
-			s.o[mine] = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
+		if (lane % LANES < SPLIT) {
+			float *to = head_o + rank * BLOCK_ROWS<SPLIT> + mine;
+
+			if constexpr (SPLIT > 1)
+				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
+			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
+		}
+		/* Before the state goes to memory, which whoever gets the outputs need not wait for. */
+		if constexpr (SPLIT > 1) {
+			static_assert(ROWS<SPLIT> == N, "all outputs are written");
+			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+		}
 #pragma unroll
-		for (int r = 0; r < 4; r++) {
-			S[r] = decay_add(alpha, S[r], __shfl_sync(0xffffffffu, d, 8 * r), k);
+		for (int r = 0; r < N; r++) {
+			S[r] = decay_add(alpha, S[r], __shfl_sync(0xffffffffu, d, LANES * r), k);
 			if (out)
 				out[(row + r) * (GDN_DIM / 4) + lane] = S[r];
 			else
@@ -269,10 +311,10 @@ __device__ void step_rows(shared &s, float4 *out)
 }
 
 /* Each thread asks for the places that it will read. */
-__device__ void load_state(shared &s, const float4 *from)
+template <int SPLIT> __device__ void load_state(shared<SPLIT> &s, const float4 *from)
 {
-	for (int r = 0; r < ROWS; r++) {
-		const int row = threadIdx.x / 32 * ROWS + r, lane = threadIdx.x % 32;
+	for (int r = 0; r < ROWS<SPLIT>; r++) {
+		const int row = threadIdx.x / 32 * ROWS<SPLIT> + r, lane = threadIdx.x % 32;
 
 		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
 				     (uint32_t)__cvta_generic_to_shared(&s.S[row][lane])),
@@ -280,15 +322,28 @@ __device__ void load_state(shared &s, const float4 *from)
 	}
 }
 
-/* Where a run's head keeps its state. */
-__device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head)
+/* Where a run's head keeps the block's rows of its state. */
+template <int SPLIT>
+__device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head, int rank)
 {
-	return (float4 *)a.state + ((size_t)run.slot * a.v_heads + head) * GDN_DIM * (GDN_DIM / 4);
+	const size_t row = ((size_t)run.slot * a.v_heads + head) * GDN_DIM + rank * BLOCK_ROWS<SPLIT>;
+
+	return (float4 *)a.state + row * (GDN_DIM / 4);
+}
+
+/* All of the head's outputs are in the block; step_rows() has come to the barrier. */
+template <int SPLIT> __device__ void head_sync(void)
+{
+	if constexpr (SPLIT > 1)
+		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	else
+		__syncthreads();
 }
 
 /* All rows of a run; the state and the channel were asked for. */
-__device__ void step_head(shared &s, const gdn_step_args &a, const gdn_run &run, int head,
-			  channel &c)
+template <int SPLIT>
+__device__ void step_head(shared<SPLIT> &s, const gdn_step_args &a, const gdn_run &run, int head,
+			  int rank, channel<SPLIT> &c)
 {
 	for (uint32_t t = 0; t < run.n; t++) {
 		const size_t row = run.row + t;
@@ -304,31 +359,57 @@ __device__ void step_head(shared &s, const gdn_step_args &a, const gdn_run &run,
 		if (t + 1 < run.n)
 			c.keep(s);
 		else
-			c.store(a, run, head);
-		if (t == 0)
+			c.store(a, run, head, rank);
+		if (t == 0) {
 			asm volatile("cp.async.wait_all;" ::: "memory");
-		step_rows(s, t + 1 == run.n ? state_of(a, run, head) : NULL);
-		__syncthreads();
+			if constexpr (SPLIT > 1) /* all have begun */
+				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+		}
+		step_rows<SPLIT>(s, s.o[t % 2], rank,
+				 t + 1 == run.n ? state_of<SPLIT>(a, run, head, rank) : NULL);
+		head_sync<SPLIT>();
 		if (threadIdx.x < 32)
-			gated_norm(s, a, row, head);
+			gated_norm(s, s.o[t % 2], a, row, head, rank);
 	}
 }
 
+template <int SPLIT>
 __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 {
 	extern __shared__ __align__(16) char raw[];
-	shared &s = *(shared *)raw;
+	shared<SPLIT> &s = *(shared<SPLIT> *)raw;
 	const gdn_run run = a.runs[blockIdx.y];
-	const int head = blockIdx.x;
+	const int head = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
 
-	load_state(s, state_of(a, run, head));
-	channel c(a, run, head);
+	if constexpr (SPLIT > 1)
+		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+	load_state(s, state_of<SPLIT>(a, run, head, rank));
+	channel<SPLIT> c(a, run, head, rank);
 
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
 	chain_wait(); /* state, window and runs are older than the kernel before; u is not */
 	chain_release();
-	step_head(s, a, run, head, c);
+	step_head(s, a, run, head, rank, c);
+}
+
+template <int SPLIT> int launch(const gdn_step_args &a, cudaStream_t stream)
+{
+	auto kernel = gdn_step_kernel<SPLIT>;
+
+	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				 sizeof(shared<SPLIT>)) != cudaSuccess)
+		return -ENODEV;
+	return chain_launch(kernel, dim3(a.v_heads * SPLIT, a.n_runs), THREADS,
+			    sizeof(shared<SPLIT>), SPLIT, stream, a);
+}
+
+/* Blocks a head: as many as leave none waiting for a place. */
+int split_of(const gdn_step_args &a)
+{
+	const uint32_t places = (uint32_t)device_sms(), blocks = a.v_heads * a.n_runs;
+
+	return blocks * 4 <= places ? 4 : blocks * 2 <= places ? 2 : 1;
 }
 
 } /* namespace */
@@ -338,9 +419,9 @@ int gdn_step(const struct gdn_step_args *a, void *stream)
 	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads ||
 	    a->v_heads % a->k_heads || a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
 		return -EINVAL;
-	if (cudaFuncSetAttribute(gdn_step_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 sizeof(shared)) != cudaSuccess)
-		return -ENODEV;
-	return chain_launch(gdn_step_kernel, dim3(a->v_heads, a->n_runs), THREADS, sizeof(shared),
-			    1, (cudaStream_t)stream, *a);
+	switch (split_of(*a)) {
+	case 4: return launch<4>(*a, (cudaStream_t)stream);
+	case 2: return launch<2>(*a, (cudaStream_t)stream);
+	}
+	return launch<1>(*a, (cudaStream_t)stream);
 }

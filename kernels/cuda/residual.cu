@@ -2,7 +2,10 @@
  *
  * A block has a row; its values stay in shared memory until the norm is known.  A thread has eight
  * neighbours of each 2,048 columns; squares are added in the order of its columns, then over the
- * lanes of a warp (butterfly), then warp after warp. */
+ * lanes of a warp (butterfly), then warp after warp.
+ *
+ * A kernel of an answer's step is run through once by one block, and its code comes from far away: rows
+ * of one round have kernels without loops. */
 #include "kernels/cuda/residual.h"
 
 #include <cuda_bf16.h>
@@ -111,9 +114,8 @@ __device__ __forceinline__ void put8(void *h, uint32_t i, const uint4 &v, int or
 		*(uint32_t *)((bf16 *)h + prefill_column(i + 2 * j)) = words[j];
 }
 
-/* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
-__device__ void norm_row(const uint4 *row, float squares, const uint4 &first, const void *norm,
-			 void *h, uint32_t width, float eps, int ordered)
+/* 1 / rms of a row, by the whole block; squares: the sum of the thread's own. */
+__device__ __forceinline__ float block_scale(float squares, uint32_t width, float eps)
 {
 	__shared__ float part[WARPS];
 
@@ -121,7 +123,14 @@ __device__ void norm_row(const uint4 *row, float squares, const uint4 &first, co
 	if (threadIdx.x % 32 == 0)
 		part[threadIdx.x / 32] = squares;
 	__syncthreads();
-	const float scale = row_scale(part, width, eps);
+	return row_scale(part, width, eps);
+}
+
+/* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
+__device__ void norm_row(const uint4 *row, float squares, const uint4 &first, const void *norm,
+			 void *h, uint32_t width, float eps, int ordered)
+{
+	const float scale = block_scale(squares, width, eps);
 
 	for (uint32_t i = threadIdx.x * 8; i < width; i += ROUND) {
 		uint4 w = first;
@@ -235,6 +244,34 @@ __global__ void __launch_bounds__(THREADS, 1) residual_kernel(residual_add_args 
 	norm_row(row, squares, first, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
 }
 
+/* A row of one round. */
+template <int SLOTS>
+__global__ void __launch_bounds__(THREADS, 1) residual_short_kernel(residual_add_args a)
+{
+	const size_t r = blockIdx.x, own = r * a.width + threadIdx.x * 8;
+	const uint4 norm = first_norm(a.norm, a.width);
+	const bool has = threadIdx.x * 8 < a.width;
+	float squares = 0;
+	uint4 x = {};
+
+	chain_wait();
+	chain_release();
+	if (has) {
+		float sum[8];
+
+		x = *(const uint4 *)((const bf16 *)a.x + own);
+		add_slots<SLOTS>(a, a.weight + r * a.slots,
+				 r * a.slots * a.width + threadIdx.x * 8, sum);
+		x = add8(x, sum);
+		squares = add_squares(squares, x);
+		*(uint4 *)((bf16 *)a.x + own) = x;
+	}
+	const float scale = block_scale(squares, a.width, a.eps);
+
+	if (has)
+		put8((bf16 *)a.h + r * a.width, threadIdx.x * 8, norm8(x, norm, scale), a.ordered);
+}
+
 __global__ void gather_kernel(const uint4 *from, const uint32_t *index, uint32_t chunks, int ordered,
 			      uint4 *out)
 {
@@ -267,12 +304,16 @@ int residual_add(const struct residual_add_args *a, void *stream)
 	if (!a->rows || !width_ok(a->width) || !a->slots || (!a->weight && a->slots != 1))
 		return -EINVAL;
 	/* The usual ones: a matrix's output, eight experts and the shared one. */
-	auto kernel = a->y_bf16			     ? residual_kernel<0> :
-		      a->slots == 1 && !a->weight   ? residual_kernel<1> :
-		      a->slots == 9 && a->weight ? residual_kernel<9> :
-						      residual_kernel<0>;
+	const bool one = a->slots == 1 && !a->weight && !a->y_bf16,
+		   nine = a->slots == 9 && a->weight && !a->y_bf16;
 
-	return chain_launch(kernel, dim3(a->rows), THREADS, a->width * sizeof(bf16), 1,
+	if ((one || nine) && a->width <= ROUND)
+		return chain_launch(one ? residual_short_kernel<1> : residual_short_kernel<9>,
+				    dim3(a->rows), THREADS, 0, 1, (cudaStream_t)stream, *a);
+	return chain_launch(one	 ? residual_kernel<1> :
+			    nine ? residual_kernel<9> :
+				   residual_kernel<0>,
+			    dim3(a->rows), THREADS, a->width * sizeof(bf16), 1,
 			    (cudaStream_t)stream, *a);
 }
 
