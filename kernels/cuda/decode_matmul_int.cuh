@@ -129,7 +129,7 @@ int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
  * warps with more than one slice. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_ring(const struct matmul_params *p, const struct route_args *choice,
-		       enum matmul_format f, uint32_t cols, uint32_t most_items,
+		       enum matmul_format f, uint32_t pairs, uint32_t cols, uint32_t most_items,
 		       cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,

@@ -2,7 +2,8 @@
 #include <errno.h>
 
 #include "kernels/crc32c.h"
-#include "kernels/cuda/device_int.h"
+#include "kernels/cuda/forward_int.h"
+#include "kernels/cuda/prefill_matmul.h"
 
 namespace {
 
@@ -55,6 +56,21 @@ int state_digest(struct cuda_device *d, uint32_t slot, uint32_t *crc)
 	return 0;
 }
 
+/* A row for the head, its columns as they are numbered. */
+int hidden_digest(const struct cuda_device *d, uint32_t row, bool ordered, uint32_t *crc)
+{
+	const uint32_t width = d->m.hidden;
+	std::vector<uint16_t> host(width), plain(width);
+
+	if (cudaMemcpy(host.data(), (char *)d->ws.hn + (size_t)row * width * 2, width * 2,
+		       cudaMemcpyDeviceToHost) != cudaSuccess)
+		return -ENODEV;
+	for (uint32_t i = 0; i < width; i++)
+		plain[i] = host[ordered ? prefill_column(i) : i];
+	*crc = crc32c(*crc, plain.data(), width * 2);
+	return 0;
+}
+
 } /* namespace */
 
 int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_result *results)
@@ -67,12 +83,12 @@ int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_resul
 		return -ENODEV;
 	for (const struct piece &p : pass->pieces) {
 		struct step_digest *g = &results[p.run].digest;
-		const size_t width = (size_t)d->m.hidden * 2, vocab = (size_t)d->m.vocab_rows * 4;
-		const size_t last = (size_t)p.head + p.n_head - 1;
+		const size_t vocab = (size_t)d->m.vocab_rows * 4;
+		const uint32_t last = p.head + p.n_head - 1;
 
 		if (kv_digest(d, p, rows, &g->kv))
 			return -ENODEV;
-		if (p.last && (add(&g->hidden, (char *)d->ws.hn + last * width, width) ||
+		if (p.last && (hidden_digest(d, last, head_orders(d, pass->n_head), &g->hidden) ||
 			       add(&g->logits, (char *)d->ws.raw_logits + last * vocab, vocab) ||
 			       state_digest(d, p.slot, &g->state)))
 			return -ENODEV;

@@ -296,17 +296,29 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 	return rc;
 }
 
+static struct decode_matmul_args head_args(const struct cuda_device *d, uint32_t n)
+{
+	return product_args(n, d->w.head,
+			    { d->ws.hn, d->ws.logits, d->m.hidden, d->m.hidden, d->m.vocab_rows,
+			      MATMUL_OUT_F32 });
+}
+
+bool head_orders(const struct cuda_device *d, uint32_t n)
+{
+	const struct decode_matmul_args a = head_args(d, n);
+
+	return n && decode_matmul_orders(&a);
+}
+
 int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32_t n)
 {
 	const struct workspace *s = &d->ws;
-	struct decode_matmul_args a = product_args(n, d->w.head,
-						   { s->hn, s->logits, d->m.hidden, d->m.hidden,
-						     d->m.vocab_rows, MATMUL_OUT_F32 });
+	struct decode_matmul_args a = head_args(d, n);
 	int rc;
 
 	if (!n)
 		return 0;
-	a.x_ordered = decode_matmul_orders(&a);
+	a.x_ordered = head_orders(d, n);
 	rc = gather_rows(h, rows, n, d->m.hidden, a.x_ordered, s->hn, d->stream);
 	rc = rc ? rc : decode_matmul(&a, d->stream);
 	if (!rc && d->limits.digests &&

@@ -20,10 +20,11 @@ struct decode_matmul_args product_args(uint32_t rows, const struct matrix &w,
 				       const struct product &p);
 int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const struct product &p);
 
-/* x += what lies in y (or in the experts' outputs), h = norm of it. */
 /* Whether the products that begin a layer take normed rows in the order of steps (decode_matmul_orders());
- * of a layer that there is not: no. */
+ * of a layer that there is not: no.  The same of the head and its rows, ws.hn. */
 bool mixer_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer);
+bool head_orders(const struct cuda_device *d, uint32_t n);
+/* x += what lies in y (or in the experts' outputs), h = norm of it. */
 int pass_add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_add_args a);
 /* Embedding and all layers; d->ws.h is normed for the head. */
 int pass_layers(struct cuda_device *d, const struct pass *pass);

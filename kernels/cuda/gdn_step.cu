@@ -404,12 +404,15 @@ template <int SPLIT> int launch(const gdn_step_args &a, cudaStream_t stream)
 			    sizeof(shared<SPLIT>), SPLIT, stream, a);
 }
 
-/* Blocks a head: as many as leave none waiting for a place. */
+/* Blocks a head: of one run alone as many as leave none waiting for a place; more runs are no faster
+ * for it. */
 int split_of(const gdn_step_args &a)
 {
-	const uint32_t places = (uint32_t)device_sms(), blocks = a.v_heads * a.n_runs;
+	const uint32_t places = (uint32_t)device_sms();
 
-	return blocks * 4 <= places ? 4 : blocks * 2 <= places ? 2 : 1;
+	if (a.n_runs > 1)
+		return 1;
+	return a.v_heads * 4 <= places ? 4 : a.v_heads * 2 <= places ? 2 : 1;
 }
 
 } /* namespace */
