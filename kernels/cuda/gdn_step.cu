@@ -1,10 +1,11 @@
 /* gdn_step.cu - see gdn_step.h.
  *
- * A block owns one head of one run, or, of few runs, SPLIT blocks of a cluster do, a part of the
- * transposed state's rows each: one multiprocessor alone is slow to bring 64 KB and to take them
+ * A block owns one head of one run, or, of one run alone, SPLIT blocks of a cluster do, a part of
+ * the transposed state's rows each: one multiprocessor alone is slow to bring 64 KB and to take them
  * away.  16 warps share the block's rows, a row being 128 keys = 32 lanes x float4.  q, k and the
- * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The state and all else that is older than the kernel before comes
- * while that one still runs; the state is read once and written once: with p = S_v.k and s = S_v.q
+ * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The
+ * state and all else that is older than the kernel before comes while that one still runs; the state
+ * is read once and written once: with p = S_v.k and s = S_v.q
  * taken from the same registers,
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
  * is the recurrence of the contract with the decay multiplied out, so both products of up to four
