@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/prefill_place.cuh"
 #include "kernels/cuda/prefill_store.cuh"
+#include "kernels/cuda/ring_turn.cuh"
 
 namespace {
 
@@ -27,17 +28,6 @@ struct rings {
 	alignas(1024) char x[RING][STAGE_BYTES];
 	uint64_t full[RING], empty[RING], known[SLOTS], done[SLOTS];
 	tile_slot slot[SLOTS];
-};
-
-/* A place of a ring of N, and how often it went around: even or odd. */
-template <int N> struct turn {
-	uint32_t at = 0, odd = 0;
-
-	__device__ void next()
-	{
-		at = at + 1 == N ? 0 : at + 1;
-		odd ^= at == 0;
-	}
 };
 
 struct dense_work {

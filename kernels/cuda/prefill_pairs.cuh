@@ -9,6 +9,7 @@
 #define HEARTH_KERNELS_CUDA_PREFILL_PAIRS_CUH
 
 #include "kernels/cuda/prefill_pairs_store.cuh"
+#include "kernels/cuda/ring_turn.cuh"
 #include "kernels/cuda/wgmma_widths.cuh"
 
 namespace {
@@ -39,17 +40,6 @@ template <enum matmul_format F> struct rings {
 	uint64_t full[RING], empty[RING], known[SLOTS], done[SLOTS], told[SLOTS];
 	uint32_t ticket[SLOTS];
 	tile_slot slot[SLOTS];
-};
-
-/* A place of a ring of N, and how often it went around: even or odd. */
-template <int N> struct turn {
-	uint32_t at = 0, odd = 0;
-
-	__device__ void next()
-	{
-		at = at + 1 == N ? 0 : at + 1;
-		odd ^= at == 0;
-	}
 };
 
 /* The next tile, known from here on. */
