@@ -2,6 +2,7 @@
 #include "worker/chunk.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "kernels/step.h"
 

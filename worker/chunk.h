@@ -19,7 +19,6 @@
 #ifndef HEARTH_WORKER_CHUNK_H
 #define HEARTH_WORKER_CHUNK_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define CHUNK_SHARE 3

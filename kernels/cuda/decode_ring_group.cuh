@@ -139,11 +139,8 @@ static __device__ __forceinline__ void group_block(const struct matmul_params &p
 	due.tile = ITEM_END;
 
 	const auto take_columns = [&](uint32_t now) {
-		const uint32_t first = p.list.offset[now];
-
 		index = now;
-		c.pair = p.list.pair + first;
-		c.n = p.list.offset[now + 1] - first;
+		c = columns_of<true>(p, now);
 		if (c.n <= 8 * NT)
 			x.load(p, c, 0, slice, lane);
 		item_pairs<NT>(c, 0, lane, pairs);

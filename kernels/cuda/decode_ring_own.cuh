@@ -88,11 +88,8 @@ static __device__ __forceinline__ void own_block(const struct matmul_params &p)
 		if (item == ITEM_END)
 			break;
 		if (now != index) {
-			const uint32_t first = p.list.offset[now];
-
 			index = now;
-			c.pair = p.list.pair + first;
-			c.n = p.list.offset[now + 1] - first;
+			c = columns_of<true>(p, now);
 			if (c.n <= 8) {
 				x[0].load(p, c, 0, 0, lane);
 				x[1].load(p, c, 0, 1, lane);
