@@ -362,9 +362,11 @@ struct matmul_params matmul_params_of_experts(const struct decode_experts_args *
 	p.ldx = a->ldx;
 	p.n_slices = (a->k + MATMUL_SLICE - 1) / MATMUL_SLICE;
 	outputs(&p, a->out, a->y, a->n, a->ldy);
-	p.list = *list;
-	p.list_bytes = (uint32_t)((char *)(list->pair + a->n_rows * a->n_slots) -
-				  (char *)list->n_active);
+	if (list) {
+		p.list = *list;
+		p.list_bytes = (uint32_t)((char *)(list->pair + a->n_rows * a->n_slots) -
+					  (char *)list->n_active);
+	}
 	p.n_slots = a->n_slots;
 	p.x_per_slot = a->x_per_slot;
 	p.list_settled = a->list_settled;

@@ -127,6 +127,23 @@ int decode_experts(const struct decode_experts_args *a, void *stream);
 int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b,
 			  void *stream);
 
+/* The last product of a layer of experts and the sum over its slots, for few rows:
+ * y[r][i] = sum of weights[r][s] y_s[r][i], fma over s in order, starting from the product of slot 0,
+ * where y_s is what decode_experts() would have left in slot s.  Experts that several rows chose are
+ * read once for each of them. */
+#define EXPERTS_SUM_SLOTS 9
+struct experts_sum_args {
+	/* y is [n_rows][ldy] float32; n_slots at most EXPERTS_SUM_SLOTS; x has a row per slot; list and
+	 * choice are not looked at */
+	struct decode_experts_args experts;
+	/* The last slot's product where it has a matrix of its own: of as many outputs, x [n_rows][ldx],
+	 * y and ldy not looked at; NULL: that slot's is one of the experts. */
+	const struct decode_matmul_args *last;
+	const uint32_t *ids;	/* device, [n_rows][n_slots], below n_experts but last's */
+	const float *weights;	/* device, [n_rows][n_slots] */
+};
+int decode_experts_sum(const struct experts_sum_args *a, void *stream);
+
 /* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
  * order, starting from the product of slot 0. */
 struct experts_combine_args {

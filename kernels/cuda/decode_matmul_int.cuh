@@ -132,6 +132,7 @@ int matmul_launch_ring(const struct matmul_params *p, const struct route_args *c
 		       enum matmul_format f, uint32_t pairs, uint32_t cols, uint32_t most_items,
 		       cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
+/* list: NULL where nobody looks at one */
 struct matmul_params matmul_params_of_experts(const struct decode_experts_args *a,
 					      const struct expert_list *list);
 bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows);

@@ -102,7 +102,17 @@ static int choose(struct cuda_device *d, const struct layer_weights *w, const st
 	return rc;
 }
 
-/* The second product, of what the first left in each slot. */
+/* Whether the last product adds the slots up: a sum instead of nine outputs to add, and no second choice
+ * at its head.  Beyond these rows what several of them chose is read too often (measured,
+ * docs/kernels.md). */
+static bool experts_sum(const struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+{
+	const uint32_t most = w->expert_down.format == MATMUL_BF16 ? 1 : 2;
+
+	return rows <= most && slots_of(d) <= EXPERTS_SUM_SLOTS;
+}
+
+/* The last product, of what the first left in each slot. */
 static void down_args(const struct cuda_device *d, const struct layer_weights *w,
 		      struct decode_experts_args *a)
 {
@@ -121,7 +131,30 @@ static void down_args(const struct cuda_device *d, const struct layer_weights *w
 	a->out = MATMUL_OUT_F32;
 }
 
-/* The shared expert is on the list, or its last product is done beside the others. */
+/* It, from the first one's arguments.  The shared expert is on the list, or its last product is done
+ * beside the others. */
+static int multiply_down(struct cuda_device *d, const struct layer_weights *w,
+			 const struct route_args *c, struct decode_experts_args a)
+{
+	const struct workspace *s = &d->ws;
+	const struct model_shape *m = &d->m;
+	const bool beside = m->shared_inter && !c->list_shared;
+	const struct strided act = shared_act(d);
+	const struct decode_matmul_args shared = product_args(
+		c->rows, w->down,
+		{ act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter, act.ld,
+		  slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+
+	down_args(d, w, &a);
+	if (experts_sum(d, c->rows, w)) {
+		const struct experts_sum_args sum = { a, beside ? &shared : NULL, c->ids,
+						      c->weights };
+
+		return decode_experts_sum(&sum, d->stream);
+	}
+	return beside ? decode_experts_beside(&a, &shared, d->stream) : decode_experts(&a, d->stream);
+}
+
 static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
 {
 	const struct workspace *s = &d->ws;
@@ -148,18 +181,7 @@ static int experts(struct cuda_device *d, const struct layer_weights *w, const s
 	a.out = MATMUL_OUT_SWIGLU;
 	a.without_last = list_shared;
 	rc = decode_experts(&a, d->stream);
-	down_args(d, w, &a);
-	if (rc || !m->shared_inter || list_shared) {
-		rc = rc ? rc : decode_experts(&a, d->stream);
-	} else {
-		const struct strided act = shared_act(d);
-		const struct decode_matmul_args shared = product_args(
-			rows, w->down,
-			{ act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter,
-			  act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
-
-		rc = decode_experts_beside(&a, &shared, d->stream);
-	}
+	rc = rc ? rc : multiply_down(d, w, c, a);
 	if (d->profile)
 		active_kernel<<<1, 1, 0, d->stream>>>(s->active, c->list.n_active,
 						      list_shared ? 1 : 0);
@@ -180,8 +202,12 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 
 	rc = rc ? rc : experts(d, w, &c);
 	a.y = s->expert_y;
-	a.weight = s->choice_weight;
-	a.slots = slots_of(d);
+	if (experts_sum(d, rows, w)) {
+		a.slots = 1;
+	} else {
+		a.weight = s->choice_weight;
+		a.slots = slots_of(d);
+	}
 	a.ordered = mixer_orders(d, rows, layer + 1);
 	return rc ? rc : pass_add(d, rows, next_norm, a);
 }

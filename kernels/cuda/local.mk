@@ -33,6 +33,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_prefill_in.cu \
 	kernels/cuda/attn_prefill_wgmma.cu \
 	kernels/cuda/backend.c \
+	kernels/cuda/decode_sum.cu \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_ring.cu \
 	kernels/cuda/decode_square.cu kernels/cuda/decode_wide.cu \
