@@ -8,8 +8,8 @@
  * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.  An FP8 cache
  * (kv.cuh) loads into registers and becomes bfloat16 on its way into the same places.
  *
- * Partial results (unnormalised o, maximum, sum) go to scratch; the merge kernel adds splits in
- * order, normalises and applies the gate.
+ * Partial results (unnormalised o, maximum, sum) go to scratch; a merge kernel adds splits in
+ * order, normalises and applies the gate: a block a head, or, of few long rows, eight.
  */
 #include "kernels/cuda/attn_decode.h"
 
@@ -368,6 +368,79 @@ __global__ void __launch_bounds__(ATTN_DIM)
 	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
 }
 
+/* The same for few long rows: a block has PART_DIMS dims of a head, its warps bring splits in turn, one
+ * of them adds them in order, from shared memory. */
+constexpr uint32_t PART_DIMS = 32, PART_WARPS = 8, PART_SPLITS = 256;
+
+__global__ void __launch_bounds__(PART_WARPS * 32)
+	attn_merge_parts_kernel(attn_decode_args a, uint32_t max_splits)
+{
+	extern __shared__ float2 weights[];	/* [max_splits]: factor, sum */
+	__shared__ float v[PART_SPLITS][PART_DIMS];
+	__shared__ float tops[PART_WARPS];
+	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const uint32_t dim = blockIdx.x * PART_DIMS + lane, head = blockIdx.y, row = blockIdx.z;
+	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
+	const uint32_t n = (length + keys - 1) / keys;
+	const float *p = partial(a, row, head, 0, max_splits);
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	float gate = 0, top = -INFINITY, o = 0, l = 0;
+
+	chain_wait();
+	chain_release();
+	for (uint32_t i = threadIdx.x; i < n; i += PART_WARPS * 32) {
+		const float2 x =
+			*(const float2 *)(p + (size_t)i * SPLIT_FLOATS + ATTN_DIM);
+
+		weights[i] = x;
+		top = fmaxf(top, x.x);
+	}
+	if (!warp)
+		gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	for (uint32_t from = 0; from < n; from += PART_SPLITS) {
+		float x[PART_SPLITS / PART_WARPS];
+
+#pragma unroll
+		for (uint32_t i = 0; i < PART_SPLITS / PART_WARPS; i++)
+			if (from + i * PART_WARPS + warp < n)
+				x[i] = p[(size_t)(from + i * PART_WARPS + warp) * SPLIT_FLOATS + dim];
+		if (!from) {
+			for (int m = 16; m > 0; m >>= 1)
+				top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, m));
+			if (lane == 0)
+				tops[warp] = top;
+			__syncthreads();
+			top = tops[0];
+			for (uint32_t i = 1; i < PART_WARPS; i++)
+				top = fmaxf(top, tops[i]);
+			for (uint32_t i = threadIdx.x; i < n; i += PART_WARPS * 32)
+				weights[i].x = exp2f(weights[i].x - top);
+		}
+#pragma unroll
+		for (uint32_t i = 0; i < PART_SPLITS / PART_WARPS; i++)
+			if (from + i * PART_WARPS + warp < n)
+				v[i * PART_WARPS + warp][lane] = x[i];
+		__syncthreads();
+		if (!warp) {
+			const uint32_t end = min(n - from, PART_SPLITS);
+
+#pragma unroll 8
+			for (uint32_t i = 0; i < end; i++) {
+				const float2 w = weights[from + i];
+
+				o = __fmaf_rn(v[i][lane], w.x, o);
+				l = __fmaf_rn(w.y, w.x, l);
+			}
+		}
+		if (from + PART_SPLITS < n)
+			__syncthreads();
+	}
+	if (warp)
+		return;
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+}
+
 template <enum kv_format F>
 int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
 {
@@ -386,6 +459,18 @@ int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream
 static size_t merge_shared(uint32_t splits)
 {
 	return (splits + MERGE_AHEAD - 1) / MERGE_AHEAD * MERGE_AHEAD * sizeof(float2);
+}
+
+/* Few rows of many splits want more blocks than heads: measured with PART_SPLITS, which rows of 32 to
+ * 128 thousand positions have at most; longer ones keep the other. */
+static int launch_merge(const attn_decode_args *a, uint32_t splits, cudaStream_t stream)
+{
+	if (a->n_rows <= 4 && splits == PART_SPLITS)
+		return chain_launch(attn_merge_parts_kernel,
+				    dim3(ATTN_DIM / PART_DIMS, a->q_heads, a->n_rows), PART_WARPS * 32,
+				    merge_shared(splits), 1, stream, *a, splits);
+	return chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM,
+			    merge_shared(splits), 1, stream, *a, splits);
 }
 
 uint32_t attn_max_splits(uint32_t length)
@@ -420,7 +505,5 @@ int attn_decode(const struct attn_decode_args *a, void *stream)
 		return -EINVAL;
 	rc = a->kv == KV_FP8 ? launch_split<KV_FP8>(a, splits, (cudaStream_t)stream) :
 			       launch_split<KV_BF16>(a, splits, (cudaStream_t)stream);
-	return rc ? rc :
-		    chain_launch(attn_merge_kernel, dim3(a->q_heads, a->n_rows), ATTN_DIM,
-				 merge_shared(splits), 1, (cudaStream_t)stream, *a, splits);
+	return rc ? rc : launch_merge(a, splits, (cudaStream_t)stream);
 }

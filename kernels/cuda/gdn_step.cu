@@ -384,9 +384,8 @@ __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 
 	if constexpr (SPLIT > 1)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+	channel<SPLIT> c(a, run, head, rank); /* before the 64 KB that would stand in its way */
 	load_state(s, state_of<SPLIT>(a, run, head, rank));
-	channel<SPLIT> c(a, run, head, rank);
-
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
 	chain_wait(); /* state, window and runs are older than the kernel before; u is not */

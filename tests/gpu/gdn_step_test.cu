@@ -208,6 +208,25 @@ static void exactness(void)
 	claim("twice_is_the_same", !memcmp(many.o.data(), again.o.data(), many.o.size() * 4));
 }
 
+/* Each number of rows has its form (gdn_step.cu): those of one row, of few and of many. */
+static void many_rows(int kh, int vh, uint32_t rows)
+{
+	problem p(kh, vh, (int)rows, (int)rows);
+	std::vector<std::vector<gdn_run>> together(1), single;
+	char name[128];
+
+	for (uint32_t i = 0; i < rows; i++) {
+		together[0].push_back({ (i * 7 + 3) % rows, i, 1, i % 2 });
+		single.push_back({ together[0].back() });
+	}
+	outcome all = launch(p, together), one = launch(p, single);
+	snprintf(name, sizeof(name), "%u_rows_of_%d_heads_equal_rows_alone", rows, vh);
+	claim(name, !memcmp(all.o.data(), one.o.data(), all.o.size() * 4) &&
+			    !memcmp(all.out.data(), one.out.data(), all.out.size() * 2) &&
+			    !memcmp(all.state.data(), one.state.data(), all.state.size() * 4) &&
+			    !memcmp(all.window.data(), one.window.data(), all.window.size() * 2));
+}
+
 static void refuses(void)
 {
 	gdn_step_args g = {};
@@ -257,6 +276,9 @@ int main(int argc, char **argv)
 	against_reference(16, 32);
 	against_reference(4, 12);
 	exactness();
+	many_rows(4, 8, 101);
+	many_rows(16, 32, 9);
+	many_rows(16, 32, 33);
 	refuses();
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
 		bench();
