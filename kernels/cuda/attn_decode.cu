@@ -19,6 +19,7 @@
 
 #include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 
 namespace {
 
@@ -345,12 +346,12 @@ __global__ void __launch_bounds__(ATTN_DIM)
 	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
 	const uint32_t n = (length + keys - 1) / keys;
 	const float *p = partial(a, row, head, 0, max_splits);
-	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM;
 	float v[MERGE_AHEAD], o = 0, l = 0, gate;
 
 	chain_wait();
 	chain_release();
-	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at + dim]);
 	merge_load(p + dim, 0, n, v);
 	merge_weights(p, n, weights);
 	for (uint32_t first = 0; first < n; first += MERGE_AHEAD) {
@@ -365,7 +366,7 @@ __global__ void __launch_bounds__(ATTN_DIM)
 		}
 	}
 	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
-	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+	((__nv_bfloat16 *)a.out)[at + (a.ordered ? prefill_column(dim) : dim)] = __float2bfloat16_rn(o);
 }
 
 template <enum kv_format F>
