@@ -366,7 +366,8 @@ __global__ void __launch_bounds__(ATTN_DIM)
 		}
 	}
 	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
-	((__nv_bfloat16 *)a.out)[at + (a.ordered ? prefill_column(dim) : dim)] = __float2bfloat16_rn(o);
+	((__nv_bfloat16 *)a.out)[at + (a.ordered ? prefill_column(dim) : dim)] =
+		__float2bfloat16_rn(o);
 }
 
 template <enum kv_format F>

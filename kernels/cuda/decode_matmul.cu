@@ -268,18 +268,17 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 }
 
 /* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
- * has to become empty first: so not for the smallest matrices.  FP8's expanding is what takes the narrow form's
- * time, the sooner the taller the matrix. */
+ * has to become empty first: in BF16 the shared expert's gain less than the experts beside and behind them lose.
+ * FP8's expanding is what takes the narrow form's time, the sooner the taller the matrix. */
 static bool square_pays(const struct matmul_params *p, enum matmul_format f)
 {
 	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
+	const uint32_t units = p->n_tiles * p->n_slices;
 
-	if (!matmul_square_fits(p, f) || p->n_tiles * p->n_slices <= (tall ? 1024 : 128))
+	if (!matmul_square_fits(p, f) || units <= (tall ? 1024 : 128))
 		return false;
-	if (!tall)
-		return p->n_cols > 16;
 	if (f == MATMUL_BF16)
-		return p->n_cols > 24;
+		return units > 256 && p->n_cols > (tall || units <= 1024 ? 24 : 15);
 	return p->n_cols > (head ? 8 : 16);
 }
 
