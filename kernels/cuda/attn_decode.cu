@@ -19,6 +19,7 @@
 
 #include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 
 namespace {
 
@@ -337,6 +338,15 @@ __device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2
 
 /* A block per (head, row), a thread per dim: splits in order.  All that is read is asked for at
  * once, for the kernel is little but waiting. */
+/* Normalised and gated, where the product behind wants it; `at`: the head's first dim. */
+__device__ __forceinline__ void merge_store(const attn_decode_args &a, size_t at, uint32_t dim, float o,
+					    float l, float gate)
+{
+	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
+	((__nv_bfloat16 *)a.out)[at + (a.ordered ? prefill_column(dim) : dim)] =
+		__float2bfloat16_rn(o);
+}
+
 __global__ void __launch_bounds__(ATTN_DIM)
 	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
 {
@@ -345,12 +355,12 @@ __global__ void __launch_bounds__(ATTN_DIM)
 	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
 	const uint32_t n = (length + keys - 1) / keys;
 	const float *p = partial(a, row, head, 0, max_splits);
-	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM;
 	float v[MERGE_AHEAD], o = 0, l = 0, gate;
 
 	chain_wait();
 	chain_release();
-	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+	gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at + dim]);
 	merge_load(p + dim, 0, n, v);
 	merge_weights(p, n, weights);
 	for (uint32_t first = 0; first < n; first += MERGE_AHEAD) {
@@ -364,8 +374,7 @@ __global__ void __launch_bounds__(ATTN_DIM)
 			l = __fmaf_rn(weights[first + i].y, weights[first + i].x, l);
 		}
 	}
-	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
-	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+	merge_store(a, at, dim, o, l, gate);
 }
 
 /* The same for few long rows: a block has PART_DIMS dims of a head, its warps bring splits in turn, one
@@ -383,7 +392,7 @@ __global__ void __launch_bounds__(PART_WARPS * 32)
 	const uint32_t length = a.rows[row].length, keys = attn_split_keys(length);
 	const uint32_t n = (length + keys - 1) / keys;
 	const float *p = partial(a, row, head, 0, max_splits);
-	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM + dim;
+	const size_t at = ((size_t)row * a.q_heads + head) * ATTN_DIM;
 	float gate = 0, top = -INFINITY, o = 0, l = 0;
 
 	chain_wait();
@@ -396,7 +405,7 @@ __global__ void __launch_bounds__(PART_WARPS * 32)
 		top = fmaxf(top, x.x);
 	}
 	if (!warp)
-		gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at]);
+		gate = __bfloat162float(((const __nv_bfloat16 *)a.gate)[at + dim]);
 	for (uint32_t from = 0; from < n; from += PART_SPLITS) {
 		float x[PART_SPLITS / PART_WARPS];
 
@@ -437,8 +446,7 @@ __global__ void __launch_bounds__(PART_WARPS * 32)
 	}
 	if (warp)
 		return;
-	o = __fmul_rn(__fdiv_rn(o, l), __fdiv_rn(1.0f, 1.0f + expf(-gate)));
-	((__nv_bfloat16 *)a.out)[at] = __float2bfloat16_rn(o);
+	merge_store(a, at, dim, o, l, gate);
 }
 
 template <enum kv_format F>

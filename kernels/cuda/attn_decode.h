@@ -51,6 +51,8 @@ struct attn_decode_args {
 	float *scratch;		/* attn_scratch_floats(n_rows, max_length, q_heads) */
 	void *out;		/* bf16 [n_rows][q_heads][256]: o / l * sigmoid(gate) */
 	enum kv_format kv;
+	int ordered;	/* a row of out has its columns in the order of steps (prefill_matmul.h,
+			 * prefill_column()) */
 };
 
 /* Keys of one split of a row with `length` keys. */

@@ -21,7 +21,7 @@ bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows)
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows &&
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out) &&
 	       (unsigned)a->format < MATMUL_N_FORMATS &&
-	       (a->format != MATMUL_BF16 || !a->row_scale) &&
+	       (!a->row_scale || (a->format != MATMUL_BF16 && aligned16(a->row_scale))) &&
 	       (!a->n_swiglu ||
 		(a->out != MATMUL_OUT_SWIGLU && a->y_swiglu && a->n_swiglu % MATMUL_TILE == 0 &&
 		 a->n_swiglu <= UINT32_MAX / 2 - a->n && a->ldy_swiglu >= a->n_swiglu / 2));
@@ -268,18 +268,18 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 }
 
 /* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
- * has to become empty first: that is more than small matrices gain (the shared expert's stand beside the choice of
- * experts and their products).  FP8's expanding is what takes the narrow form's time, the sooner the taller the
- * matrix. */
+ * has to become empty first: in BF16 the shared expert's gain less than the experts beside and behind them lose.
+ * FP8's expanding is what takes the narrow form's time, the sooner the taller the matrix. */
 static bool square_pays(const struct matmul_params *p, enum matmul_format f)
 {
 	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
+	const uint32_t units = p->n_tiles * p->n_slices;
 
-	if (!matmul_square_fits(p, f) || p->n_tiles * p->n_slices <= 1024)
+	if (!matmul_square_fits(p, f) || units <= (tall ? 1024 : 128))
 		return false;
 	if (f == MATMUL_BF16)
-		return p->n_cols > 24;
-	return p->n_cols > (head ? 8 : tall ? 16 : 24);
+		return units > 256 && p->n_cols > (tall || units <= 1024 ? 24 : 15);
+	return p->n_cols > (head ? 8 : 16);
 }
 
 static enum matmul_form auto_form(const struct decode_matmul_args *a)
@@ -298,7 +298,7 @@ int decode_matmul_orders(const struct decode_matmul_args *a)
 {
 	const struct matmul_params p = matmul_params_of(a);
 
-	return auto_form(a) == MATMUL_SQUARE && matmul_square_orders(&p, a->format);
+	return auto_form(a) == MATMUL_SQUARE && matmul_square_orders(&p);
 }
 
 int decode_matmul(const struct decode_matmul_args *a, void *stream)

@@ -61,8 +61,8 @@ struct decode_matmul_args {
 	 * MATMUL_OUT_SWIGLU wants them, whose outputs go to y_swiglu.  0: nothing does. */
 	uint32_t n_swiglu, ldy_swiglu;
 	void *y_swiglu;
-	/* device, one for each row of W as it is packed (padding and n_swiglu's rows included), or
-	 * NULL: 1. Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or
+	/* device, 16-byte aligned, one for each row of W as it is packed (padding and n_swiglu's
+	 * rows included), or NULL: 1. Multiplies the finished sum: NVFP4's global factor, FP8's scale of a row or
 	 * tensor; BF16 has none. */
 	const float *row_scale;
 	enum matmul_format format;

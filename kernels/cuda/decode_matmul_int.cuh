@@ -111,15 +111,17 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 /* The square form, on Hopper, for dense BF16 and FP8 matrices and at most SQUARE_MAX_ROWS rows. */
 #define SQUARE_MAX_ROWS 64
 struct square_layout {
-	int tiles;	/* row tiles of a block, 1..8; split: of a cluster, 1..16 */
-	int cluster;	/* blocks; split: 1, 2, 4 or 8; else two, whatever stands here */
+	int tiles;	/* row tiles of a block, 1..8; split: of a cluster, 1..12 */
+	int cluster;	/* blocks; split: 2, 4 or 8, each one or two slices; else two, whatever stands
+			 * here */
 	bool split;	/* the blocks of a cluster share K, not x */
+	/* What follows is of those that do not. */
 	int stages;	/* of x, 2..8 */
 	int ring;	/* KB of weights on their way to a warp, at most; 0: what there is room for */
 };
 bool matmul_square_fits(const struct matmul_params *p, enum matmul_format f);
 /* Whether matmul_launch_square() would take x in the order of steps. */
-bool matmul_square_orders(const struct matmul_params *p, enum matmul_format f);
+bool matmul_square_orders(const struct matmul_params *p);
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream);
 int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream);

@@ -20,38 +20,6 @@
 
 /* ---- the product -------------------------------------------------------------------------- */
 
-/* Four steps; FIRST: of a sum. */
-template <int N, bool FIRST>
-static __device__ __forceinline__ void tall_mma(float (&sum)[N / 2], const struct frag (&f)[4],
-						uint64_t x)
-{
-#if SQUARE_HERE
-	wgmma_fence();
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const uint64_t b = x + i * 2; /* 32 bytes */
-
-		if constexpr (N == 16) {
-			if (FIRST && i == 0)
-				wgmma_64x16_new(sum, f[i], b);
-			else
-				wgmma_64x16(sum, f[i], b);
-		} else if constexpr (N == 32) {
-			if (FIRST && i == 0)
-				wgmma_64x32_new(sum, f[i], b);
-			else
-				wgmma_64x32(sum, f[i], b);
-		} else {
-			if (FIRST && i == 0)
-				wgmma_64x64_new(sum, f[i], b);
-			else
-				wgmma_64x64(sum, f[i], b);
-		}
-	}
-	wgmma_commit();
-#endif
-}
-
 /* What a warp keeps from one slice to the next. */
 template <int N> struct tall_sums {
 	float sum[2][N / 2]; /* FP8: of each half */
@@ -94,7 +62,7 @@ tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
 	       const struct square_walk &w, struct tall_ring &ring)
 {
 	const uint32_t tile = ring.round < w.rounds ?
-				      square_tile(p, q, w, threadIdx.x / WARP, ring.round, 0) :
+				      square_tile(p, q, w, threadIdx.x / WARP, ring.round) :
 				      p.n_tiles;
 
 	ring.round++;
@@ -168,8 +136,8 @@ tall_slice(const struct matmul_params &p, const struct square_params &q,
 	const int lane = threadIdx.x % WARP;
 	const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x + at.stage.at * x_stage<N>, 0));
 
-	tall_mma<N, true>(t.sum[0], t.f[0], x);
-	tall_mma<N, false>(t.sum[0], t.f[1], x + N * 8);
+	square_mma<N, true>(t.sum[0], t.f[0], x);
+	square_mma<N, false>(t.sum[0], t.f[1], x + N * 8);
 	if (at.slice != w.begin)
 		square_release(tall_empty(s, at.before), TALL_SHARE);
 	tall_add<N>(t);
@@ -185,9 +153,9 @@ tall_slice(const struct matmul_params &p, const struct square_params &q,
 		ring_wait(ring.at + piece_bytes<F>, ring.come);
 	}
 	square_take<F>(t.f[2], ring.at + (F == MATMUL_BF16 ? 0 : 2048), lane);
-	tall_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 8);
+	square_mma<N, SECOND>(t.sum[SECOND], t.f[2], x + 2 * N * 8);
 	square_take<F>(t.f[3], ring.at + (F == MATMUL_BF16 ? 2048 : 3072), lane);
-	tall_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 8);
+	square_mma<N, false>(t.sum[SECOND], t.f[3], x + 3 * N * 8);
 	if constexpr (F == MATMUL_FP8) {
 		square_wait<2>(t.sum[0]);
 #pragma unroll
@@ -290,7 +258,7 @@ tall_multiply(const struct matmul_params &p, const struct square_params &q,
 
 #pragma unroll 1
 	for (uint32_t round = 0; round < w.rounds; round++) {
-		const uint32_t tile = square_tile(p, q, w, threadIdx.x / WARP, round, 0);
+		const uint32_t tile = square_tile(p, q, w, threadIdx.x / WARP, round);
 
 		at.mine = tile < p.n_tiles;
 		at.slice = w.begin;
@@ -343,7 +311,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	const struct tall_shared s =
 		tall_shared_of<N>(q, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-	const struct square_walk w = square_walk_of<false>(p, q);
+	const struct square_walk w = square_walk_of(p, q);
 	struct tall_ring ring = {};
 	if (threadIdx.x == SQUARE_WARPS * WARP)
 		tall_init<N>(q, s);

@@ -99,49 +99,6 @@ static __device__ __forceinline__ void tall_ask(const CUtensorMap &map, const st
 		     : "memory");
 }
 
-static __device__ __forceinline__ void put_words(uint32_t at, uint32_t a, uint32_t b, uint32_t c,
-						 uint32_t d)
-{
-	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(a), "r"(b), "r"(c),
-		     "r"(d)
-		     : "memory");
-}
-
-/* The first 16 bytes of a lane's i-th 32 columns, as a row of 128 bytes has them. */
-template <int N> static __device__ __forceinline__ uint32_t tall_unit(uint32_t part, int i)
-{
-	const uint32_t unit = i * WARP + threadIdx.x % WARP, row = unit % N;
-
-	return part + row * 128 + (unit / N * 4 ^ row % 8) * 16;
-}
-
-/* 64 columns of N rows into the order of steps: a lane has 32 columns of a row, four pieces of 16
- * bytes of which the first gets the first word of each, and so on. */
-template <int N> static __device__ __forceinline__ void tall_order(uint32_t part)
-{
-	constexpr int UNITS = 2 * N / WARP, AT_ONCE = N > 16 ? 1 : UNITS;
-
-#pragma unroll
-	for (int first = 0; first < UNITS; first += AT_ONCE) {
-		uint4 v[AT_ONCE][4];
-
-#pragma unroll
-		for (int i = 0; i < AT_ONCE; i++)
-#pragma unroll
-			for (uint32_t c = 0; c < 4; c++)
-				v[i][c] = load_shared_now(tall_unit<N>(part, first + i) ^ c * 16);
-#pragma unroll
-		for (int i = 0; i < AT_ONCE; i++) {
-			const uint32_t at = tall_unit<N>(part, first + i);
-
-			put_words(at, v[i][0].x, v[i][1].x, v[i][2].x, v[i][3].x);
-			put_words(at ^ 16, v[i][0].y, v[i][1].y, v[i][2].y, v[i][3].y);
-			put_words(at ^ 32, v[i][0].z, v[i][1].z, v[i][2].z, v[i][3].z);
-			put_words(at ^ 48, v[i][0].w, v[i][1].w, v[i][2].w, v[i][3].w);
-		}
-	}
-}
-
 /* One bringing warp.  It asks for a slice as soon as a stage is empty, and orders what has come. */
 template <int N>
 static __device__ __forceinline__ void
@@ -182,7 +139,7 @@ tall_bring(const CUtensorMap &map, const struct square_params &q, const struct s
 			}
 		}
 		__syncwarp();
-		tall_order<N>(part);
+		square_order<N>(part);
 		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncwarp();
 		if (threadIdx.x % WARP == 0)

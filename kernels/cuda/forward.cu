@@ -103,6 +103,17 @@ static int multiply_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer, 
 	return rc;
 }
 
+/* The product that ends a mixer; who writes its x asks for the order. */
+static struct decode_matmul_args mixer_out_args(const struct cuda_device *d, uint32_t rows,
+						const struct layer_weights *w, const void *x, uint32_t k)
+{
+	struct decode_matmul_args a = product_args(
+		rows, w->mixer_out, { x, d->ws.y, k, k, d->m.hidden, MATMUL_OUT_F32 });
+
+	a.x_ordered = decode_matmul_orders(&a);
+	return a;
+}
+
 static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
 {
 	const struct layer_weights *w = &d->w.layer[layer];
@@ -110,6 +121,7 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	const struct model_shape *m = &d->m;
 	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
+	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->og, d->value);
 	struct gdn_step_args g = {};
 	int rc = multiply_mixer(d, rows, layer, ld);
 
@@ -131,11 +143,10 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	g.norm_w = w->gdn_norm;
 	g.eps = m->norm_eps;
 	g.out = s->og;
+	g.ordered = out.x_ordered;
 	rc = rc ? rc : gdn_step(&g, d->stream);
 	pass_mark(d, CLASS_GDN);
-	rc = rc ? rc :
-		  multiply(d, rows, w->mixer_out,
-			   { s->og, s->y, d->value, d->value, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : decode_matmul(&out, d->stream);
 	pass_mark(d, CLASS_GDN_MATRIX);
 	return rc;
 }
@@ -150,7 +161,7 @@ uint32_t pass_length_bound(const struct cuda_device *d, uint32_t length)
 	return bound < d->limits.max_context ? bound : d->limits.max_context;
 }
 
-static int attend(struct cuda_device *d, const struct pass *pass, uint32_t index)
+static int attend(struct cuda_device *d, const struct pass *pass, uint32_t index, int ordered)
 {
 	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
@@ -166,6 +177,7 @@ static int attend(struct cuda_device *d, const struct pass *pass, uint32_t index
 	a.k = kv_at(d, index, 0);
 	a.v = kv_at(d, index, 1);
 	a.kv = d->limits.kv;
+	a.ordered = ordered;
 	a.scratch = s->attn;
 	for (uint32_t row = 0; row < pass->n_rows; row += a.n_rows) {
 		int rc;
@@ -191,6 +203,7 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM,
 		       ld = attention_width(d);
 	const char *u = (const char *)s->u;
+	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->ao, q);
 	struct qk_rope_args r = {};
 	int rc = multiply_mixer(d, rows, layer, ld);
 
@@ -217,10 +230,9 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	r.k_cache = kv_at(d, index, 0);
 	r.v_cache = kv_at(d, index, 1);
 	rc = rc ? rc : qk_rope(&r, d->stream);
-	rc = rc ? rc : attend(d, pass, index);
+	rc = rc ? rc : attend(d, pass, index, out.x_ordered);
 	pass_mark(d, CLASS_ATTENTION);
-	rc = rc ? rc :
-		  multiply(d, rows, w->mixer_out, { s->ao, s->y, q, q, m->hidden, MATMUL_OUT_F32 });
+	rc = rc ? rc : decode_matmul(&out, d->stream);
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	return rc;
 }

@@ -19,6 +19,7 @@
 #include <errno.h>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/prefill_matmul.h"
 
 namespace cg = cooperative_groups;
 
@@ -234,12 +235,16 @@ template <int SPLIT>
 __device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gdn_step_args &a,
 			   size_t row, int head, int rank)
 {
-	const int lane = threadIdx.x % 32, first = head * GDN_DIM + lane * 4;
+	const int lane = threadIdx.x % 32;
 	const float4 o4 = ((const float4 *)head_o)[lane];
 	const float o[4] = { o4.x, o4.y, o4.z, o4.w };
 	const uint32_t z[2] = { s.z[lane].x, s.z[lane].y },
 		       w[2] = { s.norm_w[lane].x, s.norm_w[lane].y };
-	__nv_bfloat16 *out = (__nv_bfloat16 *)a.out + row * a.v_heads * GDN_DIM + first;
+	/* Two pairs: side by side, or as far apart as the order of steps has them. */
+	const uint32_t at = head * GDN_DIM + lane * 4;
+	__nv_bfloat16 *out = (__nv_bfloat16 *)a.out + row * a.v_heads * GDN_DIM +
+			     (a.ordered ? prefill_column(at) : at);
+	const uint32_t apart = a.ordered ? prefill_column(2) : 2;
 	float sum = 0, r;
 
 	for (int i = 0; i < 4; i++)
@@ -252,7 +257,7 @@ __device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gd
 		const float zi = __uint_as_float(i % 2 ? z[i / 2] & 0xffff0000u : z[i / 2] << 16),
 			    wi = __uint_as_float(i % 2 ? w[i / 2] & 0xffff0000u : w[i / 2] << 16);
 
-		out[i] =
+		out[i / 2 * apart + i % 2] =
 			__float2bfloat16_rn(__fmul_rn(__fmul_rn(wi, __fmul_rn(o[i], r)), silu(zi)));
 	}
 	if (a.o)

@@ -49,6 +49,8 @@ struct gdn_step_args {
 	float *o;	/* NULL, or out [rows][v_heads][128], before the gated norm: for tests */
 	/* out bf16 [rows][v_heads][128]: bf16((w o r) silu(z)), r over the head's 128 */
 	void *out;
+	int ordered;	/* a row of out has its columns in the order of steps (prefill_matmul.h,
+			 * prefill_column()) */
 };
 
 /* 0; -EINVAL: a shape that this kernel does not take, nothing enqueued; -ENODEV: launch failed. */

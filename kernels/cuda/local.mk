@@ -8,6 +8,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_group.cuh \
 	kernels/cuda/decode_ring_item.cuh kernels/cuda/decode_ring_own.cuh \
 	kernels/cuda/decode_square.cuh kernels/cuda/decode_square_x.cuh \
+	kernels/cuda/decode_square_split.cuh \
 	kernels/cuda/decode_square_tall.cuh kernels/cuda/decode_square_tall_x.cuh kernels/cuda/ring_turn.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "kernels/cuda/attn_decode.h"
+#include "kernels/cuda/prefill_matmul.h"
 #include "tests/gpu/gpu_test.h"
 #include "tests/gpu/kv_reference.h"
 
@@ -23,6 +24,7 @@ struct problem {
 	array<float> *scratch;
 	array<uint8_t> *kc = nullptr, *vc = nullptr;	/* once there is narrow() */
 	enum kv_format kv = KV_BF16;
+	int ordered = 0;
 
 	/* !random: for times, keys and values of one number. */
 	problem(int qh_, int kvh_, std::vector<uint32_t> len, bool poison = true, bool random = true)
@@ -126,7 +128,7 @@ struct problem {
 		const void *keys = kv == KV_FP8 ? (void *)kc->d : k->d, *values = kv == KV_FP8 ? (void *)vc->d : v->d;
 
 		return { rows.d, (uint32_t)lengths.size(), longest(), (uint32_t)qh, (uint32_t)kvh, blocks->d, q.d, gate.d,
-			 keys, values, scratch->d, out.d, kv };
+			 keys, values, scratch->d, out.d, kv, ordered };
 	}
 	bool run(void)
 	{
@@ -250,6 +252,20 @@ static void exactness(enum kv_format kv, std::vector<uint32_t> lengths)
 	claim(name, ok && same);
 }
 
+/* The same values in the order of steps. */
+static void in_order(void)
+{
+	problem p(16, 2, { 700, 5, 9000 });
+	bool ok = p.run();
+	const std::vector<__nv_bfloat16> plain = p.out.h;
+
+	p.ordered = 1;
+	ok = ok && p.run();
+	for (uint32_t i = 0; i < plain.size(); i++)
+		ok = ok && !memcmp(&plain[i], &p.out.h[prefill_column(i)], 2);
+	claim("the_order_of_steps_changes_no_value", ok);
+}
+
 /* More splits than a chip has places for, of every length that a split has but the longest. */
 static std::vector<uint32_t> crowd(void)
 {
@@ -321,6 +337,7 @@ int main(int argc, char **argv)
 	narrow(16, 2, false);
 	narrow(24, 4, false);
 	narrow(7, 1, true);
+	in_order();
 	refuses();
 	return n_failed ? 1 : 0;
 }

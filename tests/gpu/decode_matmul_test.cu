@@ -314,9 +314,9 @@ static void square_test(const struct dense *d, const std::vector<uint32_t> &alon
 	static const struct square_layout layouts[] = {
 		{ 1, 1, false, 2, 8 }, { 5, 2, false, 3, 0 }, { 6, 2, false, 2, 16 },
 		{ 8, 1, false, 2, 0 }, { 7, 2, false, 2, 0 }, { 8, 2, false, 2, 8 },
-		{ 4, 1, true, 2, 0 },  { 3, 2, true, 2, 0 },  { 4, 4, true, 2, 4 },
-		{ 3, 4, true, 3, 0 },  { 9, 8, true, 2, 0 },  { 8, 8, true, 2, 8 },
-		{ 15, 8, true, 2, 0 }, { 5, 4, true, 2, 0 },
+		{ 4, 2, true, 0, 0 },  { 3, 2, true, 0, 0 },  { 4, 4, true, 0, 0 },
+		{ 3, 4, true, 0, 0 },  { 9, 8, true, 0, 0 },  { 8, 8, true, 0, 0 },
+		{ 10, 8, true, 0, 0 }, { 5, 4, true, 0, 0 },
 	};
 	const uint32_t n = d->m.ref.n, k = d->m.ref.k;
 
@@ -329,11 +329,10 @@ static void square_test(const struct dense *d, const std::vector<uint32_t> &alon
 			p.n_cols = rows;
 			p.n_tiles = 1000;	/* those of this matrix do not matter here */
 			p.n_slices = (k + MATMUL_SLICE - 1) / MATMUL_SLICE;
-			/* The sums of all slices of a tile wait in shared memory. */
+			/* Split: a block has one or two slices. */
 			if (!matmul_square_fits(&p, d->m.format) ||
-			    (l.split && (uint32_t)((l.tiles * 8 + l.cluster - 1) / l.cluster) *
-							 p.n_slices * 512 >
-						 110000))
+			    (l.split && ((uint32_t)l.cluster > p.n_slices ||
+					 2 * (uint32_t)l.cluster < p.n_slices)))
 				continue;
 			struct out o = dense_run(d, pick, MATMUL_SQUARE, NULL, &l);
 			for (uint32_t r = 0; r < rows; r++)

@@ -5,12 +5,13 @@
  */
 #include "kernels/cuda/gdn_step.h"
 
+#include "kernels/cuda/prefill_matmul.h"
 #include "tests/gpu/gpu_test.h"
 
 static const int DIM = GDN_DIM;
 
 struct problem {
-	int kh, vh, rows, slots, channels, ld;
+	int kh, vh, rows, slots, channels, ld, ordered = 0;
 	array<__nv_bfloat16> u, w, window, norm, out;	/* a row of u: q k v, z, b, a */
 	array<float> a_log, dt, state, o;
 
@@ -39,7 +40,7 @@ struct problem {
 	{
 		gdn_step_args g = { runs, n, (uint32_t)kh, (uint32_t)vh, (uint32_t)ld, u.d, u.d + a_at(0),
 				    u.d + b_at(0), u.d + channels, w.d, a_log.d, dt.d, window.d, state.d, norm.d, 1e-6f,
-				    o.d, out.d };
+				    o.d, out.d, ordered };
 		return g;
 	}
 	int z_at(int h) const { return channels + h * DIM; }
@@ -227,6 +228,25 @@ static void many_rows(int kh, int vh, uint32_t rows)
 			    !memcmp(all.window.data(), one.window.data(), all.window.size() * 2));
 }
 
+/* The same values in the order of steps, of one run (several blocks a head) and of more. */
+static void in_order(void)
+{
+	problem p(16, 32, 3, 3);
+	bool ok = true;
+
+	for (const auto &runs : { std::vector<gdn_run>{ { 1, 0, 3, 0 } },
+				  std::vector<gdn_run>{ { 1, 0, 2, 0 }, { 0, 2, 1, 0 } } }) {
+		p.ordered = 0;
+		const outcome plain = launch(p, { runs });
+		p.ordered = 1;
+		const outcome ordered = launch(p, { runs });
+
+		for (uint32_t i = 0; i < plain.out.size(); i++)
+			ok = ok && !memcmp(&plain.out[i], &ordered.out[prefill_column(i)], 2);
+	}
+	claim("the_order_of_steps_changes_no_value", ok);
+}
+
 static void refuses(void)
 {
 	gdn_step_args g = {};
@@ -279,6 +299,7 @@ int main(int argc, char **argv)
 	many_rows(4, 8, 101);
 	many_rows(16, 32, 9);
 	many_rows(16, 32, 33);
+	in_order();
 	refuses();
 	if (argc > 1 && !strcmp(argv[1], "--bench"))
 		bench();

@@ -185,11 +185,11 @@ static bool layout(const struct matmul_params &p, enum matmul_format f, const st
 		   const array<float> &y, const array<float> &want, struct tries *tries)
 {
 	const size_t n = (size_t)p.n_cols * p.n;
-	const int rc = l.split && p.n_tiles > 300 ? -EINVAL : matmul_launch_square_as(&p, f, &l, NULL);
+	const int rc = matmul_launch_square_as(&p, f, &l, NULL);
 	array<uint32_t> differ(1);
 	bool ok = true;
 
-	if (rc) {	/* the sums of a tile's slices have to fit: -EINVAL */
+	if (rc) {	/* split: more slices of a block, or fewer than blocks, or no room: -EINVAL */
 		tries->skipped++;
 		return rc == -EINVAL;
 	}
@@ -208,13 +208,13 @@ static bool layout(const struct matmul_params &p, enum matmul_format f, const st
 	return ok;
 }
 
-/* Every layout, tall ones with x in both orders, `repeats` times at 24, 25, 33 and 64 rows: the narrow form's bits, and nothing left out. */
+/* Every layout, with x in both orders, `repeats` times at 24, 25, 33 and 64 rows: the narrow form's bits, and nothing left out. */
 static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats)
 {
 	static const struct square_layout layouts[] = {
 		{ 6, 2, false, 2, 0 }, { 8, 2, false, 2, 0 }, { 5, 2, false, 4, 8 }, { 1, 2, false, 2, 4 },
-		{ 6, 2, false, 3, 0 }, { 2, 2, true, 2, 0 },  { 8, 8, true, 2, 0 },  { 9, 8, true, 2, 4 },
-		{ 5, 4, true, 2, 8 },  { 3, 4, true, 3, 0 },
+		{ 6, 2, false, 3, 0 }, { 2, 2, true, 0, 0 },  { 8, 8, true, 0, 0 },  { 9, 8, true, 0, 0 },
+		{ 5, 4, true, 0, 0 },  { 3, 2, true, 0, 0 },  { 12, 4, true, 0, 0 },
 	};
 	const size_t most = 64;
 	array<uint32_t> w(matmul_packed_bytes(f, n, k) / 4);
@@ -251,7 +251,7 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 		struct matmul_params p = matmul_params_of(&a);
 
 		for (const struct square_layout &l : layouts)
-			for (int ordered = 0; ordered <= !l.split; ordered++) {
+			for (int ordered = 0; ordered < 2; ordered++) {
 				p.x_ordered = ordered;
 				p.x = (const __nv_bfloat16 *)(ordered ? x_ordered.d : x.d);
 				ok &= layout(p, f, l, repeats, y, want, &tries);
