@@ -1,7 +1,7 @@
 /* decode_ring.cu - launches of the ring form. */
 #include "kernels/cuda/decode_ring.cuh"
 
-#define HOPPER_SHARED (228u * 1024)	/* of a multiprocessor; each block takes 1 KB more than it asks for */
+#define HOPPER_SHARED (228u * 1024)	/* of a multiprocessor; a block takes 1 KB more than it asks for */
 #define RING_LIST_MAX (14u * 1024)	/* bytes of a list that is copied to shared memory */
 
 template <typename Cut> constexpr uint32_t ring_room = HOPPER_SHARED / Cut::BLOCKS - 1024;
@@ -51,14 +51,14 @@ static int ring_launch(const struct matmul_params *split, const struct route_arg
 	return -EINVAL;
 }
 
-/* Two slices a warp and more on their way are faster than twice as many groups, where there is room for
- * them: of FP8 for down alone, and then only if there is enough to do. */
+/* Two slices a warp, where registers and shared memory have room for them: of FP8 for down alone, and of
+ * few pairs one slice is faster. */
 static int launch_fp8(const struct matmul_params *p, const struct route_args *choice, uint32_t pairs,
 		      bool one, uint32_t most_experts, cudaStream_t stream)
 {
 	if (!one)
 		return ring_launch<ring_cut<MATMUL_FP8, 2, 1, 8, 2, 2, 4>>(p, NULL, most_experts, stream);
-	if (p->n_slices <= 2 && !choice && pairs > 80)
+	if (p->n_slices <= 2 && !choice && pairs > 40)
 		return ring_launch<ring_cut<MATMUL_FP8, 1, 2, 6, 2, 2, 0>>(p, NULL, most_experts, stream);
 	return ring_launch<ring_cut<MATMUL_FP8, 1, 1, 8, 2, 2, 4>>(p, choice, most_experts, stream);
 }
@@ -67,11 +67,14 @@ static int launch_nvfp4(const struct matmul_params *p, const struct route_args *
 			uint32_t most_experts, cudaStream_t stream)
 {
 	if (!one)
-		return ring_launch<ring_cut<MATMUL_NVFP4, 2, 1, 8, 2, 3, 4>>(p, NULL, most_experts, stream);
+		return ring_launch<ring_cut<MATMUL_NVFP4, 2, 1, 8, 2, 3, 4>>(p, NULL, most_experts,
+									     stream);
 	if (p->n_slices <= 2)
-		return ring_launch<ring_cut<MATMUL_NVFP4, 1, 2, 8, 2, 2, 0>>(p, choice, most_experts, stream);
+		return ring_launch<ring_cut<MATMUL_NVFP4, 1, 2, 8, 2, 2, 0>>(p, choice, most_experts,
+									     stream);
 	if (choice)	/* and the list that it makes has to have room */
-		return ring_launch<ring_cut<MATMUL_NVFP4, 1, 2, 8, 2, 2, 2>>(p, choice, most_experts, stream);
+		return ring_launch<ring_cut<MATMUL_NVFP4, 1, 2, 8, 2, 2, 2>>(p, choice, most_experts,
+									     stream);
 	return ring_launch<ring_cut<MATMUL_NVFP4, 1, 2, 8, 2, 2, 3>>(p, NULL, most_experts, stream);
 }
 
