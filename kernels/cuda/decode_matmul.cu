@@ -402,8 +402,8 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 		return -EINVAL;
 	if (a->form == MATMUL_RING ||
 	    (a->form == MATMUL_AUTO && matmul_ring_fits(&p, a->format)))
-		return matmul_launch_ring(&p, a->choice, a->format, pairs, cols, most_items,
-					  (cudaStream_t)stream);
+		return matmul_launch_ring(&p, a->choice, a->format, pairs, cols,
+					  min(pairs, a->n_experts), (cudaStream_t)stream);
 	switch (a->format) {
 	case MATMUL_BF16:
 		return narrow_experts<MATMUL_BF16>(&p, a->choice, cols, most_items, stream);

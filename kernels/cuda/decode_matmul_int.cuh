@@ -125,13 +125,13 @@ bool matmul_square_orders(const struct matmul_params *p);
 int matmul_launch_square(const struct decode_matmul_args *a, cudaStream_t stream);
 int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream);
-/* The ring form, for experts: p split as for the narrow form, `pairs` of row and slot in all, by which
- * Hopper has another kind of it, `cols` columns at a time at least when experts have so many,
- * `most_items` groups of tiles at most; choice: NULL, or made at the kernel's head.  -EINVAL where it
- * does not fit: BF16, or warps with more than one slice. */
+/* The ring form, for experts: p split as for the narrow form, `pairs` of row and slot in all, `cols`
+ * columns at a time at least when experts have so many, `most_experts` active at most; choice: NULL, or
+ * made at the kernel's head.  -EINVAL where it does not fit: BF16, more slices than a block has warps, or
+ * scales of rows that are not aligned. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_ring(const struct matmul_params *p, const struct route_args *choice,
-		       enum matmul_format f, uint32_t pairs, uint32_t cols, uint32_t most_items,
+		       enum matmul_format f, uint32_t pairs, uint32_t cols, uint32_t most_experts,
 		       cudaStream_t stream);
 struct matmul_params matmul_params_of(const struct decode_matmul_args *a);
 /* list: NULL where nobody looks at one */

@@ -1,365 +1,484 @@
 /* decode_ring.cuh - the product with experts for formats that take many instructions a byte:
  * weights come through shared memory, and no warp waits for its block.
  *
- * Tiles and slices are cut as in the narrow form: the warps of a group have a tile of 16 rows
- * between them, one slice of K each, with their part of x in registers.  What differs is who waits
- * for whom:
- *  - A warp's units come by bulk copies into a ring of its own, STAGES deep, asked for by one lane:
- *    loads stay in flight whatever the warp does, and cost neither registers nor addresses.
- *  - A slice's sums go to a buffer of the group as the vectors of four that the tensor core left,
- *    and one warp, each in its turn, adds a tile's slices in order and writes it.  The others may
- *    be RING_SUMS tiles ahead by then.
+ * An item is a row tile of an expert (decode_ring_item.cuh).  The warps of a group have it between
+ * them, SLICES neighbouring slices of K each, with their part of x in registers: products that do not
+ * wait for each other.  Who waits for whom:
+ *  - An item comes whole, all its slices lie side by side, in one bulk copy into a ring of the group,
+ *    STAGES deep; the scales of its 16 rows come with it.  Whichever warp is the last to have read a
+ *    stage asks for the group's next item into it: so none of them waits for another one as long as
+ *    they are less than STAGES items apart.
+ *  - The slices' sums go to a buffer of the group as the vectors of four that the tensor core left, and
+ *    one warp, each in its turn, adds a tile's slices in order and writes it, a round later than its
+ *    own product of the tile: by then the others' sums are there.  (At once it would wait for the
+ *    slowest of them, and its own weights with it.)
+ *  - Where one warp has all slices, sums meet in its registers, in the same order.
  *
- * Barriers lie beside what they guard: a stage's, completed by the copy's bytes; a buffer's first,
- * by every warp of the group; its second, by the warp that added the sums up.  A warp waits for
- * sums of the tile that it is at or of earlier ones, and gives its own before it waits for others':
- * so no two can wait for each other.
- *
- * On Hopper lists take another kind of it: decode_ring_item.cuh.
+ * Barriers lie beside what they guard: a stage's, completed by the copy's bytes; a buffer's first, by
+ * every warp of the group; its second, by the warp that added the sums up.  A warp waits for sums of
+ * rounds before the one that it is at, and gives its own before it waits for others': so no two can
+ * wait for each other.
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_RING_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_RING_CUH
 
-#include "kernels/cuda/decode_narrow.cuh"
+#include "kernels/cuda/decode_ring_item.cuh"
+#include "kernels/cuda/ring_turn.cuh"
 
-#define RING_SUMS 4	/* buffers of sums a group */
+/* Beside a stage's units: the 16 scales of the tile, a barrier, the item, how many warps have read it. */
+#define RING_SCALES 64u
+constexpr uint32_t ring_beside = RING_SCALES + 16;
 
-/* A stage: the unit, its barrier, 8 bytes of nothing.  Buffers of all groups lie side by side: two
- * barriers for each group, then a warp's sums for each warp, [NT][lane] of four. */
-template <enum matmul_format F> constexpr uint32_t ring_stage = unit<F>::bytes + 16;
-constexpr uint32_t ring_barriers = NARROW_WARPS * 16;
-template <int NT> constexpr uint32_t ring_slice = NT * WARP * 16;
-template <int NT> constexpr uint32_t ring_buffer = ring_barriers + NARROW_WARPS * ring_slice<NT>;
-/* A block's: the stages of every warp, then the buffers. */
-template <enum matmul_format F, int NT, int STAGES>
-constexpr size_t ring_shared = NARROW_WARPS * STAGES * ring_stage<F> + RING_SUMS * ring_buffer<NT>;
-
-/* ---- barriers and copies, by address in shared memory -------------------------------- */
-
-static __device__ __forceinline__ void ring_barrier(uint32_t at, uint32_t count)
-{
-	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
-}
-
-static __device__ __forceinline__ void ring_arrive(uint32_t at)
-{
-	asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
-}
-
-static __device__ __forceinline__ void ring_wait(uint32_t at, uint32_t parity)
-{
-	asm volatile("{ .reg .pred come;\n"
-		     "again: mbarrier.try_wait.parity.shared::cta.b64 come, [%0], %1;\n"
-		     "@!come bra again; }" ::"r"(at), "r"(parity) : "memory");
-}
-
-/* Bytes on their way, and the barrier's only arrival. */
-static __device__ __forceinline__ void ring_copy(uint32_t to, const void *from, uint32_t bytes,
-						 uint32_t barrier)
-{
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-		     "r"(bytes)
-		     : "memory");
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-		     "[%0], [%1], %2, [%3];" ::"r"(to),
-		     "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier)
-		     : "memory");
-}
-
-static __device__ __forceinline__ void ring_put(uint32_t at, const float v[4])
-{
-	asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(v[0]), "f"(v[1]),
-		     "f"(v[2]), "f"(v[3])
-		     : "memory");
-}
-
-static __device__ __forceinline__ float4 ring_get(uint32_t at)
-{
-	float4 v;
-
-	asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-		     : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-		     : "r"(at));
-	return v;
-}
-
-/* An address that the compiler keeps instead of making it again. */
-static __device__ __forceinline__ uint32_t ring_kept(uint32_t at)
-{
-	asm volatile("" : "+r"(at));
-	return at;
-}
-
-/* ---- the walk -------------------------------------------------------------------------- */
-
-/* The last item of a block's run: the active expert, the group of its row tiles. */
-struct ring_end {
-	uint32_t index, group;
+/* How a product is laid out: columns a tile's pass has by eight, slices a warp, warps and how many
+ * blocks a multiprocessor, stages and buffers of sums of a group (0: a warp is one, and has all
+ * slices). */
+template <enum matmul_format F_, int NT_, int SLICES_, int WARPS_, int BLOCKS_, int STAGES_, int SUMS_>
+struct ring_cut {
+	static constexpr enum matmul_format F = F_;
+	static constexpr int NT = NT_, SLICES = SLICES_, WARPS = WARPS_, BLOCKS = BLOCKS_;
+	static constexpr int STAGES = STAGES_;
+	static constexpr bool ALONE = SUMS_ == 0;
+	static constexpr int SUMS = ALONE ? 1 : SUMS_;
+	static constexpr uint32_t units = SLICES * unit<F>::bytes;	/* a warp's of an item */
+	static constexpr uint32_t slice = NT * WARP * 16, sums = SLICES * slice;	/* a warp's */
+	/* Shared memory: the count of items taken; stages; of each buffer two barriers a group; of
+	 * each buffer a warp's sums, [SLICES][NT][lane] of four. */
+	static constexpr uint32_t stages_at = 16;
+	static constexpr uint32_t barriers_at = stages_at + WARPS * STAGES * (units + ring_beside);
+	static constexpr uint32_t sums_at = barriers_at + (ALONE ? 0 : SUMS * WARPS * 16);
+	static constexpr uint32_t shared = sums_at + (ALONE ? 0 : SUMS * WARPS * sums);
+	/* Whether experts can be chosen at the kernel's head. */
+	static constexpr bool CHOOSES = NT == 1 && WARPS * WARP == FEW_THREADS &&
+					shared + sizeof(struct few_list) <= SHARED_MAX;
+	static_assert(ALONE || SUMS >= 2);
 };
 
-/* Items of active expert `index` from `group` on. */
-static __device__ __forceinline__ uint32_t ring_here(const struct matmul_params &p,
-						     const struct ring_end &end, uint32_t index,
-						     uint32_t group)
-{
-	return (index == end.index ? end.group + 1 : p.groups) - group;
-}
+/* Where a warp is, and what its group has; addresses in shared memory. */
+template <typename Cut> struct ring_warp {
+	uint32_t stages, units;	/* the group's first; bytes of the units of one */
+	uint32_t barriers, sums;	/* of the first buffer: the group's; the lane's own sums */
+	uint32_t place, warps;	/* in the group; of it, those that have slices */
+	uint32_t group, groups;	/* in the block */
 
-/* What a warp asks for next: its unit of an item, the first of `here` of this expert.  16 bytes are
- * counted: of all experts there are fewer than 2^32, with at most NARROW_WARPS slices. */
-struct ring_ahead {
-	uint32_t from;
-	uint32_t index, here;
+	__device__ __forceinline__ uint32_t stage_bytes(void) const
+	{
+		return units + ring_beside;
+	}
+	__device__ __forceinline__ uint32_t barrier(uint32_t stage) const
+	{
+		return stage + units + RING_SCALES;
+	}
+	__device__ __forceinline__ uint32_t item(uint32_t stage) const
+	{
+		return stage + units + RING_SCALES + 8;
+	}
+	__device__ __forceinline__ uint32_t readers(uint32_t stage) const
+	{
+		return stage + units + RING_SCALES + 12;
+	}
 };
-static_assert((uint64_t)MATMUL_MAX_EXPERTS * MATMUL_MAX_EXPERT_ROWS / MATMUL_TILE * NARROW_WARPS *
-			      MATMUL_FP8_UNIT / 16 <
-		      1ull << 32,
-	      "a 32-bit offset reaches every unit");
 
-template <enum matmul_format F>
-static __device__ __forceinline__ uint32_t ring_first_unit(const struct matmul_params &p,
-							   uint32_t index, uint32_t group,
-							   uint32_t m, uint32_t slice)
+template <typename Cut>
+static __device__ __forceinline__ struct ring_warp<Cut> ring_warp_of(const struct matmul_params &p,
+								    uint32_t shared, int lane)
 {
-	const uint32_t tile = p.list.active[index] * p.n_tiles + group * p.m_warps + m;
+	const uint32_t k_warps = Cut::ALONE ? 1 : p.k_warps;
+	/* From one lane, so that the compiler knows that all have the same. */
+	const uint32_t warp = __shfl_sync(~0u, threadIdx.x / WARP, 0);
+	struct ring_warp<Cut> w;
 
-	return (tile * p.n_slices + slice) * (unit<F>::bytes / 16);
+	w.place = warp % k_warps;
+	w.group = warp / k_warps;
+	w.warps = Cut::ALONE ? 1 : (p.n_slices + Cut::SLICES - 1) / Cut::SLICES;
+	w.groups = Cut::WARPS / k_warps;
+	w.units = k_warps * Cut::units;
+	w.stages = ring_kept(shared + Cut::stages_at + w.group * Cut::STAGES * w.stage_bytes());
+	w.barriers = ring_kept(shared + Cut::barriers_at + w.group * 16);
+	w.sums = ring_kept(shared + Cut::sums_at + warp * Cut::sums + lane * 16);
+	return w;
 }
 
-/* Into a stage that nobody reads any more. */
-template <enum matmul_format F>
-static __device__ __forceinline__ void
-ring_ask(const struct matmul_params &p, const struct ring_end &end, uint32_t stage, uint32_t m,
-	 uint32_t slice, struct ring_ahead *ahead)
+/* By one lane of each group. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_init(const struct ring_warp<Cut> &w, uint32_t counter)
 {
-	if (!ahead->here)
+	if (w.group == 0)
+		ring_note(counter, w.groups * Cut::STAGES);
+#pragma unroll 1
+	for (uint32_t i = 0; i < Cut::STAGES; i++) {
+		const uint32_t stage = w.stages + i * w.stage_bytes();
+
+		ring_barrier(w.barrier(stage), 1);
+		ring_note(w.readers(stage), 0);
+	}
+	if (!Cut::ALONE)
+#pragma unroll 1
+		for (uint32_t i = 0; i < Cut::SUMS; i++) {
+			ring_barrier(w.barriers + i * Cut::WARPS * 16, w.warps);
+			ring_barrier(w.barriers + i * Cut::WARPS * 16 + 8, 1);
+		}
+	ring_barriers_made();
+}
+
+/* ---- weights ---------------------------------------------------------------------------- */
+
+/* The block's item `at` into a stage that nobody reads any more.  By one lane. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_bring(const struct matmul_params &p,
+						  const struct ring_warp<Cut> &w,
+						  const struct item_run &run, uint32_t at,
+						  uint32_t stage)
+{
+	const uint32_t barrier = w.barrier(stage);
+
+	if (at >= run.n) {
+		ring_note(w.item(stage), ITEM_END);
+		ring_arrive(barrier);
 		return;
-	if (threadIdx.x % WARP == 0)
-		ring_copy(stage, p.w + (size_t)ahead->from * 16, unit<F>::bytes,
-			  stage + unit<F>::bytes);
-	ahead->from += p.m_warps * p.n_slices * (unit<F>::bytes / 16);
-	if (--ahead->here || ahead->index == end.index)
+	}
+
+	const uint32_t item = run.begin + at, index = item_expert<true>(p, item);
+	const uint32_t tile = item - index * p.groups;
+	const uint32_t of_all = p.list.active[index] * p.n_tiles + tile;
+	const uint32_t bytes = p.n_slices * unit<Cut::F>::bytes;
+
+	ring_note(w.item(stage), index << 16 | tile);
+	ring_expect(barrier, bytes + (p.row_scale ? RING_SCALES : 0));
+	ring_fetch(stage, p.w + (size_t)(of_all * (bytes / 16)) * 16, bytes, barrier);
+	if (p.row_scale)
+		ring_fetch(stage + w.units, p.row_scale + (size_t)of_all * MATMUL_TILE, RING_SCALES,
+			   barrier);
+}
+
+/* The first items.  Each warp asks for other stages: a copy waits for those that the same warp asked
+ * for. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_fill(const struct matmul_params &p,
+						 const struct ring_warp<Cut> &w,
+						 const struct item_run &run, int lane)
+{
+	if (lane)
 		return;
-	ahead->from = ring_first_unit<F>(p, ++ahead->index, 0, m, slice);
-	ahead->here = ring_here(p, end, ahead->index, 0);
+#pragma unroll 1
+	for (uint32_t i = w.place; i < Cut::STAGES; i += w.warps)
+		ring_bring<Cut>(p, w, run, i * w.groups + w.group, w.stages + i * w.stage_bytes());
+}
+
+/* A warp has read a stage: the last one asks for the next item that nobody has taken. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_leave(const struct matmul_params &p,
+						  const struct ring_warp<Cut> &w,
+						  const struct item_run &run, uint32_t stage, int lane)
+{
+	__syncwarp();
+	if (lane == 0 &&
+	    (Cut::ALONE || item_round(w.readers(stage), w.warps - 1) == w.warps - 1))
+		ring_bring<Cut>(p, w, run, item_take(run), stage);
 }
 
 /* ---- the product ------------------------------------------------------------------------ */
 
-template <enum matmul_format F, int NT>
-static __device__ __forceinline__ void ring_multiply(uint32_t stage, const struct narrow_x<NT> &x,
-						     int lane, float sum[NT][4])
+/* The slices of a stage, in turns: products that do not wait for each other. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_multiply(uint32_t units,
+						     const struct narrow_x<Cut::NT> x[Cut::SLICES],
+						     int lane, float sum[Cut::SLICES][Cut::NT][4])
 {
-	struct unit<F> w;
+	constexpr int NT = Cut::NT, SLICES = Cut::SLICES;
+	struct unit<Cut::F> w[SLICES];
+	float part[SLICES][NT][4];	/* formats with scaled halves only */
 
-	w.take(stage, lane);
-	unit_product(w, x, sum, [](int) {});
-}
-
-/* One column of the lane's two rows. */
-static __device__ __forceinline__ void ring_store(const struct matmul_params &p, uint32_t tile,
-						  uint32_t r, uint32_t pair, float low, float high)
-{
-	if (tile >= p.n_plain) {
-		store_out(p, tile, r, pair, low, high);
-		return;
-	}
-	if (has_output(p, tile, r))
-		store_out(p, tile, r, pair, low, 0);
-	if (has_output(p, tile, r + 8))
-		store_out(p, tile, r + 8, pair, high, 0);
-}
-
-/* What ring_finish() will ask for, on its way while the tile is multiplied. */
-template <enum matmul_format F>
-static __device__ __forceinline__ void ring_call_scales(const struct matmul_params &p,
-							uint32_t index, uint32_t tile, int lane)
-{
-	const float *scales = tile_scales<F>(p, p.list.active[index], tile);
-
-	if (scales && lane == 0)
-		asm volatile("prefetch.global.L1 [%0];" ::"l"(scales));
-}
-
-/* Adds the slices of one tile, in order, when all are there, and writes them.  `from` is the first
- * slice's sums of this lane, `full` the barrier. */
-template <enum matmul_format F, int NT>
-static __device__ __forceinline__ void ring_finish(const struct matmul_params &p,
-						   const struct columns &c, uint32_t index,
-						   uint32_t tile, uint32_t first_col, uint32_t from,
-						   uint32_t full, uint32_t parity, int lane)
-{
-	const float *scales = tile_scales<F>(p, p.list.active[index], tile);
-	const float low = scale_of<F>(scales, lane / 4), high = scale_of<F>(scales, lane / 4 + 8);
-
-	ring_wait(full, parity);
 #pragma unroll
-	for (int t = 0; t < NT; t++, from += WARP * 16) {
-		const uint32_t col = first_col + 8 * t + lane % 4 * 2;
-		float4 v = make_float4(-0.0f, -0.0f, -0.0f, -0.0f);
-		uint32_t at = from;
+	for (int i = 0; i < SLICES; i++) {
+		w[i].take(units + i * unit<Cut::F>::bytes, lane);
+#pragma unroll
+		for (int j = 0; j < 4 * NT; j++)
+			sum[i][j / 4][j % 4] = 0;
+	}
+#pragma unroll
+	for (int step = 0; step < 16; step++)
+#pragma unroll
+		for (int i = 0; i < SLICES; i++) {
+			struct frag f = w[i].frag_of(step);
 
-#pragma unroll 4
-		for (uint32_t slice = 0; slice < p.n_slices; slice++, at += ring_slice<NT>) {
-			const float4 part = ring_get(at);
+#pragma unroll
+			for (int t = 0; t < NT; t++) {
+				const uint4 b = x[i].b[t][step / 2];
 
-			v.x = fold(v.x, part.x);
-			v.y = fold(v.y, part.y);
-			v.z = fold(v.z, part.z);
-			v.w = fold(v.w, part.w);
+				mma(sum[i][t], &f, step % 2 ? b.z : b.x, step % 2 ? b.w : b.y);
+			}
+			if constexpr (unit<Cut::F>::scaled_halves)
+				if (step % 8 == 7)
+					join_halves<4 * NT>(step / 8, w[i], &sum[i][0][0],
+							    &part[i][0][0]);
 		}
-		if (col < c.n)
-			ring_store(p, tile, lane / 4, c.pair[col], __fmul_rn(v.x, low),
-				   __fmul_rn(v.z, high));
-		if (col + 1 < c.n)
-			ring_store(p, tile, lane / 4, c.pair[col + 1], __fmul_rn(v.y, low),
-				   __fmul_rn(v.w, high));
-	}
 }
 
-/* One lane of each warp: its own stages' barriers, and of each buffer one group's. */
-template <enum matmul_format F, int NT, int STAGES>
-static __device__ __forceinline__ void ring_init(const struct matmul_params &p, uint32_t stages,
-						 uint32_t buffers, uint32_t group)
+/* The scale of a row, of a stage's. */
+static __device__ __forceinline__ float ring_scale(const struct matmul_params &p, uint32_t scales,
+						   uint32_t r)
 {
-#pragma unroll 1
-	for (uint32_t i = 0; i < STAGES; i++)
-		ring_barrier(stages + i * ring_stage<F> + unit<F>::bytes, 1);
-#pragma unroll 1
-	for (uint32_t i = 0; i < RING_SUMS; i++) {
-		ring_barrier(buffers + i * ring_buffer<NT> + group * 16, p.n_slices);
-		ring_barrier(buffers + i * ring_buffer<NT> + group * 16 + 8, 1);
-	}
-	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	return p.row_scale ? __uint_as_float(ring_noted(scales + r * 4)) : 1.0f;
 }
 
-/* Blocks a multiprocessor: where shared memory is 100 KB in all there is room for one. */
+/* Of a tile that a warp adds up: what it is and what it is multiplied by. */
+template <typename Cut> struct ring_due {
+	uint32_t tile;		/* ITEM_END: nothing is due */
+	float low, high;	/* scales of the lane's rows */
+	uint32_t first, n;	/* of its columns: of the list's pairs, and how many are left */
+	turn<Cut::SUMS> buffer;
+};
+
+static __device__ __forceinline__ void ring_fold(float v[4], const float4 &part)
+{
+	v[0] = fold(v[0], part.x);
+	v[1] = fold(v[1], part.y);
+	v[2] = fold(v[2], part.z);
+	v[3] = fold(v[3], part.w);
+}
+
+/* Adds the slices of a tile, in order, and writes them, when all are there. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_finish(const struct matmul_params &p,
+						   const struct ring_warp<Cut> &w,
+						   struct ring_due<Cut> &due, int lane)
+{
+	const uint32_t barrier = w.barriers + due.buffer.at * Cut::WARPS * 16;
+	uint32_t from = w.sums + due.buffer.at * (Cut::WARPS * Cut::sums) -
+			w.place * Cut::sums;
+	const float low = __fmul_rn(fragment_factor<Cut::F>, due.low),
+		    high = __fmul_rn(fragment_factor<Cut::F>, due.high);
+
+	if (due.tile == ITEM_END)
+		return;
+	ring_wait(barrier, due.buffer.odd);
+#pragma unroll
+	for (int t = 0; t < Cut::NT; t++, from += WARP * 16) {
+		float v[4] = { -0.0f, -0.0f, -0.0f, -0.0f };
+
+#pragma unroll
+		for (uint32_t slice = 0; slice < NARROW_WARPS; slice++)
+			if (slice < p.n_slices)
+				ring_fold(v, ring_get(from + slice * Cut::slice));
+		if (8 * t < due.n)
+			item_write(p, due.tile, due.first + 8 * t, due.n - 8 * t, lane, v, low, high);
+	}
+	__syncwarp();
+	if (lane == 0)
+		ring_arrive(barrier + 8);
+	due.tile = ITEM_END;
+}
+
+/* A warp's sums into a buffer, when the last that lay there are added up. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_give(const struct ring_warp<Cut> &w,
+						 const turn<Cut::SUMS> &buffer,
+						 const float sum[Cut::SLICES][Cut::NT][4], int lane)
+{
+	const uint32_t barrier = w.barriers + buffer.at * Cut::WARPS * 16;
+	const uint32_t to = w.sums + buffer.at * (Cut::WARPS * Cut::sums);
+
+	ring_wait(barrier + 8, buffer.odd ^ 1);
+#pragma unroll
+	for (int i = 0; i < Cut::SLICES; i++)
+#pragma unroll
+		for (int t = 0; t < Cut::NT; t++)
+			ring_put(to + i * Cut::slice + t * WARP * 16, sum[i][t]);
+	__syncwarp();
+	if (lane == 0)
+		ring_arrive(barrier);
+}
+
+/* All slices are the warp's own. */
+template <typename Cut>
+static __device__ __forceinline__ void ring_write(const struct matmul_params &p,
+						  const struct ring_due<Cut> &due,
+						  const float sum[Cut::SLICES][Cut::NT][4], int lane)
+{
+#pragma unroll
+	for (int t = 0; t < Cut::NT; t++) {
+		float v[4] = { -0.0f, -0.0f, -0.0f, -0.0f };
+
+#pragma unroll
+		for (int i = 0; i < Cut::SLICES; i++)
+			if (i < p.n_slices)
+				ring_fold(v, make_float4(sum[i][t][0], sum[i][t][1], sum[i][t][2],
+							 sum[i][t][3]));
+		if (8 * t < due.n)
+			item_write(p, due.tile, due.first + 8 * t, due.n - 8 * t, lane, v,
+				   __fmul_rn(fragment_factor<Cut::F>, due.low),
+				   __fmul_rn(fragment_factor<Cut::F>, due.high));
+	}
+}
+
+/* ---- a block ----------------------------------------------------------------------------- */
+
+/* The columns that a warp has in registers: of expert `index`, from `col` on. */
+template <typename Cut> struct ring_columns {
+	uint32_t index = ~0u, col = 0;
+	uint32_t first, n;	/* of the list's pairs, those that are left from `col` on */
+	struct narrow_x<Cut::NT> x[Cut::SLICES];
+
+	__device__ __forceinline__ void want(const struct matmul_params &p, uint32_t first_slice,
+					     uint32_t now, uint32_t first_col, int lane)
+	{
+		if (now == index && first_col == col)
+			return;
+		index = now;
+		col = first_col;
+
+		const struct columns c = columns_of<true>(p, now);
+
+		first = p.list.offset[now] + col;
+		n = c.n - col;
+#pragma unroll
+		for (int i = 0; i < Cut::SLICES; i++)
+			x[i].load(p, c, col, first_slice + i, lane);
+	}
+};
+
+/* One pass over a tile: the columns that a warp has, times the units of a stage.  `mine`: it adds the
+ * tile up; `last`: it needs the stage no more. */
+template <typename Cut>
+static __device__ __forceinline__ void
+ring_pass(const struct matmul_params &p, const struct ring_warp<Cut> &w, const struct item_run &run,
+	  const struct ring_columns<Cut> &columns, uint32_t tile, uint32_t stage, bool mine, bool last,
+	  const turn<Cut::SUMS> &buffer, struct ring_due<Cut> &due, int lane)
+{
+	struct ring_due<Cut> next = { tile, 1, 1, columns.first, columns.n, buffer };
+	float sum[Cut::SLICES][Cut::NT][4];
+
+	if (mine) {
+		next.low = ring_scale(p, stage + w.units, lane / 4);
+		next.high = ring_scale(p, stage + w.units, lane / 4 + 8);
+	}
+	ring_multiply<Cut>(stage + w.place * Cut::units, columns.x, lane, sum);
+	if constexpr (Cut::ALONE)
+		ring_write<Cut>(p, next, sum, lane);
+	else
+		ring_give<Cut>(w, buffer, sum, lane);
+	if (last)
+		ring_leave<Cut>(p, w, run, stage, lane);
+	if constexpr (!Cut::ALONE) {
+		ring_finish<Cut>(p, w, due, lane);
+		if (mine)
+			due = next;
+	}
+}
+
+/* Where shared memory is 100 KB in all there is room for one block, and for no list. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
 #define RING_BLOCKS(hopper) 1
+#define RING_LIST_NEAR 0
 #else
 #define RING_BLOCKS(hopper) (hopper)
+#define RING_LIST_NEAR 1
 #endif
 
 /* `listed` answers with the parameters when their list is there, after a barrier of the block. */
-template <enum matmul_format F, int NT, int STAGES, typename Listed>
+template <typename Cut, typename Listed>
 static __device__ __forceinline__ void ring_block(const struct matmul_params &split,
 						  const Listed &listed)
 {
 	extern __shared__ __align__(128) char shared_ring[];
 	const int lane = threadIdx.x % WARP;
-	const uint32_t warp = threadIdx.x / WARP, slice = warp % split.k_warps;
-	const uint32_t m = warp / split.k_warps;
 	const uint32_t shared = (uint32_t)__cvta_generic_to_shared(shared_ring);
-	const uint32_t stages = ring_kept(shared + warp * STAGES * ring_stage<F>);
-	const uint32_t buffers = ring_kept(shared + NARROW_WARPS * STAGES * ring_stage<F>);
-	/* From a buffer's beginning to where the warp's sums are. */
-	const uint32_t own_sums = ring_kept(ring_barriers + warp * ring_slice<NT> + lane * 16);
-	struct narrow_x<NT> x;
+	const struct ring_warp<Cut> w = ring_warp_of<Cut>(split, shared, lane);
 
-	if (lane == 0)
-		ring_init<F, NT, STAGES>(split, stages, buffers, warp);
+	if (w.place == 0 && lane == 0)
+		ring_init<Cut>(w, shared);
 
 	const struct matmul_params &p = listed(split);
+	const struct item_run run = item_run_of(p, shared);
 
-	/* The first items % blocks blocks have one more. */
-	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
-	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
-	const uint32_t begin = blockIdx.x * each + min(blockIdx.x, extra);
-	const uint32_t n_items = each + (blockIdx.x < extra), last = begin + n_items - 1;
-
-	/* With 3, 5, 6 or 7 slices there are warps without one. */
-	if (!n_items || slice >= p.n_slices)
+	/* With 3, 5, 6 or 7 slices there can be warps without one. */
+	if (!run.n || w.place >= w.warps)
 		return;
-
-	const struct ring_end end = { item_expert<true>(p, last), item_group<true>(p, last) };
-	uint32_t index = item_expert<true>(p, begin), group = item_group<true>(p, begin);
-	struct ring_ahead ahead = { ring_first_unit<F>(p, index, group, m, slice), index,
-				    ring_here(p, end, index, group) };
-
-#pragma unroll 1
-	for (int i = 0; i < STAGES; i++)
-		ring_ask<F>(p, end, stages + i * ring_stage<F>, m, slice, &ahead);
+	ring_fill<Cut>(p, w, run, lane);
 	chain_wait();	/* the weights are on their way, x may not be there yet */
 	chain_release();
 
-	uint32_t stage = stages, come = 0;	/* where the next unit is, its barrier's parity */
-	uint32_t buffer = buffers, lap = 0;	/* the same of the sums' */
-	uint32_t turn = slice;			/* tiles until this warp adds one up */
+	uint32_t stage = w.stages, come = 0;	/* where the next units are, its barrier's parity */
+	uint32_t until_mine = w.place;	/* items until the warp has one to add up */
+	/* Most likely whose the next item is, and the first of its columns that are not done. */
+	uint32_t now = item_expert<true>(p, run.begin), col = 0;
+	struct ring_columns<Cut> columns;
+	struct ring_due<Cut> due;
+	turn<Cut::SUMS> buffer;
 
-	for (; index <= end.index; index++, group = 0) {
-		const uint32_t first = p.list.offset[index];
-		const struct columns c = { p.list.pair + first, p.list.offset[index + 1] - first };
-		uint32_t tile = group * p.m_warps + m;
+	due.tile = ITEM_END;
+	for (;;) {
+		columns.want(p, w.place * Cut::SLICES, now, col, lane);
+		ring_wait(w.barrier(stage), come);
 
-		if (c.n <= 8 * NT)
-			x.load(p, c, 0, slice, lane);
-		for (uint32_t here = ring_here(p, end, index, group); here;
-		     here--, tile += p.m_warps) {
-			ring_wait(stage + unit<F>::bytes, come);
-			__syncwarp();
-#pragma unroll 1
-			for (uint32_t col = 0; col < c.n; col += 8 * NT) {
-				float sum[NT][4];
+		const uint32_t item = __shfl_sync(~0u, ring_noted(w.item(stage)), 0);
+		const bool mine = Cut::ALONE || until_mine == 0;
 
-				if (c.n > 8 * NT)
-					x.load(p, c, col, slice, lane);
-				if (turn == 0)
-					ring_call_scales<F>(p, index, ring_kept(tile), lane);
-				ring_multiply<F, NT>(stage, x, lane, sum);
-				ring_wait(buffer + m * 16 + 8, lap ^ 1);
-#pragma unroll
-				for (int t = 0; t < NT; t++)
-					ring_put(buffer + own_sums + t * WARP * 16, sum[t]);
-				__syncwarp();
-				if (lane == 0)
-					ring_arrive(buffer + m * 16);
-				if (turn-- == 0) {
-					turn = p.n_slices - 1;
-					ring_finish<F, NT>(
-						p, c, index, ring_kept(tile), col,
-						buffer + own_sums - slice * ring_slice<NT>,
-						buffer + m * 16, lap, lane);
-					__syncwarp();
-					if (lane == 0)
-						ring_arrive(buffer + m * 16 + 8);
-				}
-				buffer += ring_buffer<NT>;
-				if (buffer == buffers + RING_SUMS * ring_buffer<NT>) {
-					buffer = buffers;
-					lap ^= 1;
-				}
-			}
-			/* Every lane has read the stage: they have met since. */
-			ring_ask<F>(p, end, stage, m, slice, &ahead);
-			stage += ring_stage<F>;
-			if (stage == stages + STAGES * ring_stage<F>) {
-				stage = stages;
-				come ^= 1;
-			}
+		if (item == ITEM_END)
+			break;
+		if (item >> 16 != now) {
+			now = item >> 16;
+			continue;
+		}
+
+		const bool last = columns.n <= 8 * Cut::NT;
+
+		ring_pass<Cut>(p, w, run, columns, item & 0xffff, stage, mine, last, buffer, due,
+			       lane);
+		buffer.next();
+		col += 8 * Cut::NT;
+		if (!last)
+			continue;
+		col = 0;
+		until_mine = mine ? w.warps - 1 : until_mine - 1;
+		stage += w.stage_bytes();
+		if (stage == w.stages + Cut::STAGES * w.stage_bytes()) {
+			stage = w.stages;
+			come ^= 1;
 		}
 	}
+	if constexpr (!Cut::ALONE)
+		ring_finish<Cut>(p, w, due, lane);
 }
 
-template <enum matmul_format F, int NT, int STAGES, int BLOCKS>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
+/* p, and where there is room for it the block's own copy of the list, behind the cut's shared memory. */
+template <typename Cut>
+static __device__ __forceinline__ struct matmul_params ring_list(const struct matmul_params &p)
+{
+	struct matmul_params q = p;
+
+	if (!p.list_settled)
+		chain_wait();
+#if RING_LIST_NEAR
+	extern __shared__ __align__(128) char shared_ring[];
+	uint32_t *own = (uint32_t *)(shared_ring + Cut::shared);
+
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < p.list_bytes / 4; i += Cut::WARPS * WARP)
+		own[i] = p.list.n_active[i];
+	q.list.n_active = own;
+	q.list.active = own + (p.list.active - p.list.n_active);
+	q.list.offset = own + (p.list.offset - p.list.n_active);
+	q.list.pair = own + (p.list.pair - p.list.n_active);
+#endif
+	__syncthreads();
+	return q;
+}
+
+template <typename Cut>
+__global__ void __launch_bounds__(Cut::WARPS *WARP, RING_BLOCKS(Cut::BLOCKS))
 	ring_kernel(const __grid_constant__ struct matmul_params p)
 {
-	ring_block<F, NT, STAGES>(
-		p, [](const struct matmul_params &q) -> const struct matmul_params & {
-			__syncthreads();
-			if (!q.list_settled)
-				chain_wait();
-			return q;
-		});
+	ring_block<Cut>(p, [](const struct matmul_params &q) { return ring_list<Cut>(q); });
 }
 
 /* Of experts that the kernel chooses at its head. */
-template <enum matmul_format F, int STAGES, int BLOCKS>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, RING_BLOCKS(BLOCKS))
+template <typename Cut>
+__global__ void __launch_bounds__(Cut::WARPS *WARP, RING_BLOCKS(Cut::BLOCKS))
 	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct route_args choice)
 {
-	ring_block<F, 1, STAGES>(p, [&](const struct matmul_params &q) {
+	ring_block<Cut>(p, [&](const struct matmul_params &q) {
 		return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
 	});
 }

@@ -109,15 +109,29 @@ template <int PENDING, int N> static __device__ __forceinline__ void square_wait
 #endif
 }
 
+/* One column of the lane's two rows. */
+static __device__ __forceinline__ void square_column(const struct matmul_params &p, uint32_t tile,
+						     uint32_t r, uint32_t col, float low, float high)
+{
+	if (tile >= p.n_plain) {
+		store_out(p, tile, r, col, low, high);
+		return;
+	}
+	if (has_output(p, tile, r))
+		store_out(p, tile, r, col, low, 0);
+	if (has_output(p, tile, r + 8))
+		store_out(p, tile, r + 8, col, high, 0);
+}
+
 /* Four sums of a lane: rows r and r + 8 of a tile, columns col and col + 1. */
 static __device__ __forceinline__ void square_store(const struct matmul_params &p, uint32_t tile,
 						    uint32_t r, uint32_t col, const float4 &v,
 						    float low, float high)
 {
 	if (col < p.n_cols)
-		ring_store(p, tile, r, col, __fmul_rn(v.x, low), __fmul_rn(v.z, high));
+		square_column(p, tile, r, col, __fmul_rn(v.x, low), __fmul_rn(v.z, high));
 	if (col + 1 < p.n_cols)
-		ring_store(p, tile, r, col + 1, __fmul_rn(v.y, low), __fmul_rn(v.w, high));
+		square_column(p, tile, r, col + 1, __fmul_rn(v.y, low), __fmul_rn(v.w, high));
 }
 
 /* This warp has read something: so it tells the cluster's blocks, which write there. */

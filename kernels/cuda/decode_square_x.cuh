@@ -4,7 +4,8 @@
 #ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_X_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_SQUARE_X_CUH
 
-#include "kernels/cuda/decode_ring.cuh"
+#include "kernels/cuda/bulk.cuh"
+#include "kernels/cuda/decode_matmul_int.cuh"
 
 #define SQUARE_WARPS 8		/* that multiply */
 #define SQUARE_BRINGERS 4
