@@ -336,8 +336,6 @@ __device__ __forceinline__ void merge_weights(const float *p, uint32_t n, float2
 	__syncthreads();
 }
 
-/* A block per (head, row), a thread per dim: splits in order.  All that is read is asked for at
- * once, for the kernel is little but waiting. */
 /* Normalised and gated, where the product behind wants it; `at`: the head's first dim. */
 __device__ __forceinline__ void merge_store(const attn_decode_args &a, size_t at, uint32_t dim, float o,
 					    float l, float gate)
@@ -347,6 +345,8 @@ __device__ __forceinline__ void merge_store(const attn_decode_args &a, size_t at
 		__float2bfloat16_rn(o);
 }
 
+/* A block per (head, row), a thread per dim: splits in order.  All that is read is asked for at
+ * once, for the kernel is little but waiting. */
 __global__ void __launch_bounds__(ATTN_DIM)
 	attn_merge_kernel(attn_decode_args a, uint32_t max_splits)
 {

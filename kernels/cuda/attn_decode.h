@@ -48,7 +48,7 @@ struct attn_decode_args {
 	const void *q;		/* bf16 [n_rows][q_heads][256], normalised and rotated */
 	const void *gate;	/* bf16 [n_rows][q_heads][256] */
 	const void *k, *v;	/* [n_blocks][kv_heads] of attn_head_bytes(kv) */
-	float *scratch;		/* attn_scratch_floats(n_rows, max_length, q_heads) */
+	float *scratch;		/* attn_scratch_floats(n_rows, max_length, q_heads), 8-byte aligned */
 	void *out;		/* bf16 [n_rows][q_heads][256]: o / l * sigmoid(gate) */
 	enum kv_format kv;
 	int ordered;	/* a row of out has its columns in the order of steps (prefill_matmul.h,

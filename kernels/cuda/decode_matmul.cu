@@ -328,6 +328,7 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 	return aligned16(a->w) && aligned16(a->x) && a->y && a->n_rows && a->n_rows <= max_rows &&
 	       a->n_slots && a->n_slots <= 16 && a->n_experts &&
 	       a->n_experts <= MATMUL_MAX_EXPERTS && a->n <= MATMUL_MAX_EXPERT_ROWS &&
+	       (unsigned)a->format < MATMUL_N_FORMATS &&
 	       (a->format != MATMUL_BF16 || !a->row_scale) &&
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }

@@ -102,10 +102,12 @@ struct route_args;	/* route.h */
 
 struct decode_experts_args {
 	const void *w;		/* device, [n_experts] packed matrices, one after the other */
-	const float *row_scale;	/* device, [n_experts][rows as packed], as above */
+	const float *row_scale;	/* device, [n_experts][rows as packed], as above; not aligned: slower */
 	const void *x;		/* device, bfloat16: [n_rows][ldx], or [n_rows * n_slots][ldx] */
 	void *y;		/* device, [n_rows * n_slots][ldy] of `out`: a slot's own sum */
-	const struct expert_list *list;	/* device memory behind it; the struct is read now */
+	/* of expert_list_at(): all of its memory may be read; the struct is read now.  Where it can be
+	 * empty, whoever comes after waits for the kernel before by itself (launch.cuh). */
+	const struct expert_list *list;
 	uint32_t n_rows, n_slots, n_experts;	/* n_slots 1..16 */
 	uint32_t n, k, ldx, ldy;	/* of one expert; as above, n <= MATMUL_MAX_EXPERT_ROWS */
 	int x_per_slot;		/* x has a row per pair (down), not per row (gate, up) */
@@ -122,7 +124,7 @@ struct decode_experts_args {
 	enum matmul_form form;	/* AUTO, NARROW or RING */
 };
 int decode_experts(const struct decode_experts_args *a, void *stream);
-/* And a product that does not need it, at most 8 rows of FP8 beside NVFP4 experts in one launch;
+/* And a product that does not need it, at most 6 rows of FP8 beside NVFP4 experts in one launch;
  * else in two that overlap. */
 int decode_experts_beside(const struct decode_experts_args *a, const struct decode_matmul_args *b,
 			  void *stream);

@@ -127,8 +127,8 @@ int matmul_launch_square_as(const struct matmul_params *p, enum matmul_format f,
 			    const struct square_layout *l, cudaStream_t stream);
 /* The ring form, for experts: p split as for the narrow form, `pairs` of row and slot in all, `cols`
  * columns at a time at least when experts have so many, `most_experts` active at most; choice: NULL, or
- * made at the kernel's head.  -EINVAL where it does not fit: BF16, more slices than a block has warps, or
- * scales of rows that are not aligned. */
+ * made at the kernel's head.  -EINVAL where it does not fit: BF16, more slices than a block has warps,
+ * scales of rows that are not aligned, or, on Hopper, a list of more than 14 KB. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f);
 int matmul_launch_ring(const struct matmul_params *p, const struct route_args *choice,
 		       enum matmul_format f, uint32_t pairs, uint32_t cols, uint32_t most_experts,

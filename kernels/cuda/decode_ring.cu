@@ -1,10 +1,10 @@
 /* decode_ring.cu - launches of the ring form. */
 #include "kernels/cuda/decode_ring.cuh"
 
-#define HOPPER_SHARED (228u * 1024)	/* of a multiprocessor; a block takes 1 KB more than it asks for */
+#define HOPPER_SM_SHARED (228u * 1024)	/* of a multiprocessor; a block takes 1 KB more than it asks for */
 #define RING_LIST_MAX (14u * 1024)	/* bytes of a list that is copied to shared memory */
 
-template <typename Cut> constexpr uint32_t ring_room = HOPPER_SHARED / Cut::BLOCKS - 1024;
+template <typename Cut> constexpr uint32_t ring_room = HOPPER_SM_SHARED / Cut::BLOCKS - 1024;
 
 static bool on_hopper(void)
 {
@@ -81,7 +81,8 @@ static int launch_nvfp4(const struct matmul_params *p, const struct route_args *
 /* The bulk copies want the scales of rows aligned. */
 bool matmul_ring_fits(const struct matmul_params *p, enum matmul_format f)
 {
-	return f != MATMUL_BF16 && p->n_slices <= NARROW_WARPS && p->list_bytes <= RING_LIST_MAX &&
+	return f != MATMUL_BF16 && p->n_slices <= NARROW_WARPS &&
+	       (!on_hopper() || p->list_bytes <= RING_LIST_MAX) &&
 	       (uintptr_t)p->row_scale % 16 == 0;
 }
 

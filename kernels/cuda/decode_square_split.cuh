@@ -147,13 +147,6 @@ static __device__ __forceinline__ struct split_place split_place_of(const struct
 	return at;
 }
 
-static __device__ __forceinline__ void split_expect(uint32_t barrier, uint32_t bytes)
-{
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-		     "r"(bytes)
-		     : "memory");
-}
-
 /* By one thread: barriers, and rows' scales, which are cold. */
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void
@@ -171,9 +164,9 @@ split_init(const struct matmul_params &p, const struct square_params &q,
 #pragma unroll 1
 	for (uint32_t i = 0; i < 2 * SPLIT_SLICES * SPLIT_PARTS; i++)
 		ring_barrier(split_raw(s, i), 1);
-	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-	split_expect(split_full(s, 0), each * q.cluster);
-	split_expect(split_full(s, 1), each * (p.n_slices - q.cluster));
+	ring_barriers_made();
+	ring_expect(split_full(s, 0), each * q.cluster);
+	ring_expect(split_full(s, 1), each * (p.n_slices - q.cluster));
 	if (F != MATMUL_BF16 && p.row_scale)
 		ring_copy(s.scales, tile_scales<F>(p, 0, at.first_tile), at.tiles * MATMUL_TILE * 4,
 			  split_scaled(s));
@@ -193,7 +186,7 @@ split_ask_weights(const struct matmul_params &p, const struct square_params &q,
 #pragma unroll
 	for (int i = 0; i < SPLIT_SLICES; i++)
 		ring_barrier(split_weights(s, i), 1);
-	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	ring_barriers_made();
 #pragma unroll
 	for (int i = 0; i < SPLIT_SLICES; i++)
 		if (i < (int)at.slices)
@@ -214,7 +207,7 @@ split_ask_x(const CUtensorMap &map, const struct square_params &q, const struct 
 	for (uint32_t i = 0; i < SPLIT_SLICES * SPLIT_PARTS; i++) {
 		if (i / SPLIT_PARTS >= at.slices)
 			break;
-		split_expect(split_raw(s, i), N * 128);
+		ring_expect(split_raw(s, i), N * 128);
 		asm volatile(
 			"cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
 			" [%0], [%1, {%2, %3}], [%4];" ::"r"(s.x[i / SPLIT_PARTS] +
@@ -258,8 +251,15 @@ split_slice(const struct split_place &at, const struct split_shared &s, int slic
 	struct frag set[2][4] = {};
 	float second[N / 2]; /* FP8: the other half's */
 
-	if (at.mine)
+	uint4 v = {};	     /* FP8: the unit's scales */
+
+	if (at.mine) {
 		ring_wait(split_weights(s, slice), 0);
+		/* Before the loads that wgmma waits for, which come behind it: whoever is told that the
+		 * unit is read may write over it at once. */
+		if (F == MATMUL_FP8)
+			v = load_shared(w + 4096);
+	}
 #pragma unroll
 	for (int i = 0; i < SPLIT_PARTS; i++) {
 		if (at.mine)
@@ -282,8 +282,6 @@ split_slice(const struct split_place &at, const struct split_shared &s, int slic
 	square_wait<0>(sum);
 	square_keep(set[1]);
 	if constexpr (F == MATMUL_FP8) {
-		const uint4 v = at.mine ? load_shared(w + 4096) : uint4();
-
 		square_wait<0>(second);
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)

@@ -288,7 +288,7 @@ static __device__ __forceinline__ void tall_init(const struct square_params &q,
 		for (uint32_t b = 0; b < SQUARE_BRINGERS; b++)
 			ring_barrier(tall_raw(s, i, b), 1);
 	}
-	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	ring_barriers_made();
 }
 
 /* Weights are on their way; x may not be there yet, nor the other block. */
@@ -332,7 +332,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 				for (uint32_t i = 0; i < q.ring; i++)
 					ring_barrier(
 						ring.first + i * piece_room<F> + piece_bytes<F>, 1);
-				asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+				ring_barriers_made();
 			}
 			__syncwarp();
 #pragma unroll 1

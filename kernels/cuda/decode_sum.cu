@@ -123,7 +123,9 @@ int decode_experts_sum(const struct experts_sum_args *a, void *stream)
 
 	if (!matmul_experts_ok(e, MATMUL_MAX_ROWS) || e->out != MATMUL_OUT_F32 ||
 	    e->n_slots > EXPERTS_SUM_SLOTS || !a->ids || !a->weights ||
-	    (a->last && (!matmul_args_ok(a->last, MATMUL_MAX_ROWS) || a->last->n != e->n)))
+	    (a->last && (!matmul_args_ok(a->last, MATMUL_MAX_ROWS) || a->last->n != e->n ||
+			 a->last->n_rows != e->n_rows || a->last->out != MATMUL_OUT_F32 ||
+			 a->last->n_swiglu || a->last->x_ordered)))
 		return -EINVAL;
 	p.experts = matmul_params_of_experts(e, NULL);
 	if (a->last)

@@ -3,6 +3,8 @@
  * formats, with poison where it writes and guard bytes behind.
  *
  * Exits 77 without a GPU. */
+#include <errno.h>
+
 #include "bench/cuda/given_list.h"
 #include "tests/gpu/step_args.h"
 
@@ -151,14 +153,17 @@ static void refusals(void)
 	a.experts.out = MATMUL_OUT_F32;
 	a.ids = (const uint32_t *)memory;
 	a.weights = memory;
-	bool ok = decode_experts_sum(&a, NULL) < 0;
+	bool ok = decode_experts_sum(&a, NULL) == -EINVAL;
 
 	a.experts.n_slots = EXPERTS_SUM_SLOTS;
 	a.last = &last;		/* of 40 outputs, not 48 */
-	ok = ok && decode_experts_sum(&a, NULL) < 0;
+	ok = ok && decode_experts_sum(&a, NULL) == -EINVAL;
+	last.n = last.ldy = 48;
+	last.n_rows = 2;	/* of two rows, not one */
+	ok = ok && decode_experts_sum(&a, NULL) == -EINVAL;
 	a.last = NULL;
 	a.ids = NULL;
-	ok = ok && decode_experts_sum(&a, NULL) < 0;
+	ok = ok && decode_experts_sum(&a, NULL) == -EINVAL;
 	claim("what_does_not_fit_is_refused", ok);
 }
 
