@@ -566,6 +566,7 @@ def can():
     m = None
     try:
         need()
+        base()      # from the net, which the machines' own namespace does not reach
         m = Machine(Net(), "probe", 9, 100)
         m.boot(60)
         return 0
