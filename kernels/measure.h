@@ -47,7 +47,8 @@ struct device_measures {
 
 /* 0, -ENOTSUP, -EINVAL (not at this time), -ENOMEM, -ENODEV. */
 int device_measure(struct device *d, enum measure what, struct device_measures *ret);
-/* Times the kernels of every step from now on, which makes steps slower.  -ENOTSUP. */
+/* Times the kernels of every step from now on, which makes steps slower; a profiler that waits for the
+ * program (ncu --profile-from-start off) counts from here until it is off.  -ENOTSUP. */
 int device_profile(struct device *d, bool on);
 
 #endif

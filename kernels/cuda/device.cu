@@ -1,4 +1,5 @@
 /* device.cu - see device.h: opening, memory, closing; a device that is lost; measurements. */
+#include <cuda_profiler_api.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -298,6 +299,8 @@ const char *cuda_device_lost_text(struct cuda_device *d)
 void cuda_device_profile(struct cuda_device *d, bool on)
 {
 	d->profile = on;
+	/* A profiler that was told to wait for it counts just these steps; without one it is nothing. */
+	(void)(on ? cudaProfilerStart() : cudaProfilerStop());
 }
 
 int cuda_device_stats(struct cuda_device *d, struct cuda_stats *ret)
