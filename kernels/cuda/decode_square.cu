@@ -10,14 +10,7 @@
  * eight: it takes the other forms. */
 static uint32_t hopper_sms(void)
 {
-	static int major;	/* of device 0 of this process: a worker has one */
-	int device;
-
-	if (!major && (cudaGetDevice(&device) != cudaSuccess ||
-		       cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) !=
-			       cudaSuccess))
-		major = 0;
-	return major == 9 && device_sms() >= 64 ? (uint32_t)device_sms() : 0;
+	return device_major() == 9 && device_sms() >= 64 ? (uint32_t)device_sms() : 0;
 }
 
 /* Pieces of each of n rings in what is left of a block's shared memory; `most` KB of each, 0: all. */
@@ -123,7 +116,7 @@ static bool layout_ok(const struct square_layout *l)
 	if (l->split)
 		return l->tiles >= 1 && l->tiles <= SPLIT_TILES &&
 		       (l->cluster == 2 || l->cluster == 4 || l->cluster == 8);
-	return l->stages >= 2 && l->stages <= SQUARE_STAGES && l->ring >= 0 && l->ring <= 1024 &&
+	return l->stages >= 2 && l->stages <= TALL_STAGES && l->ring >= 0 && l->ring <= 1024 &&
 	       l->tiles >= 1 && l->tiles <= SQUARE_WARPS;
 }
 

@@ -25,15 +25,6 @@
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
-/* Row tile of warp m in a round; n_tiles where it has none. */
-static __device__ __forceinline__ uint32_t square_tile(const struct matmul_params &p,
-						       const struct square_params &q,
-						       const struct square_walk &w, uint32_t m,
-						       uint32_t round)
-{
-	return m < q.tiles ? min(w.first_tile + round * w.round_tiles + m, p.n_tiles) : p.n_tiles;
-}
-
 /* Four steps' fragments from a piece. */
 template <enum matmul_format F>
 static __device__ __forceinline__ void square_take(struct frag (&f)[4], uint32_t at, int lane)

@@ -250,7 +250,6 @@ split_slice(const struct split_place &at, const struct split_shared &s, int slic
 	const uint64_t x = wgmma_rows(__shfl_sync(~0u, s.x[slice], 0));
 	struct frag set[2][4] = {};
 	float second[N / 2]; /* FP8: the other half's */
-
 	uint4 v = {};	     /* FP8: the unit's scales */
 
 	if (at.mine) {

@@ -59,10 +59,10 @@ struct tall_ring {
 template <enum matmul_format F>
 static __device__ __forceinline__ void
 tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
-	       const struct square_walk &w, struct tall_ring &ring)
+	       const struct tall_walk &w, struct tall_ring &ring)
 {
 	const uint32_t tile = ring.round < w.rounds ?
-				      square_tile(p, q, w, threadIdx.x / WARP, ring.round) :
+				      tall_tile(p, q, w, threadIdx.x / WARP, ring.round) :
 				      p.n_tiles;
 
 	ring.round++;
@@ -74,7 +74,7 @@ tall_ring_tile(const struct matmul_params &p, const struct square_params &q,
 template <enum matmul_format F>
 static __device__ __forceinline__ void
 tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
-	      const struct square_walk &w, struct tall_ring &ring, uint32_t place)
+	      const struct tall_walk &w, struct tall_ring &ring, uint32_t place)
 {
 	if (!ring.left)
 		return;
@@ -90,7 +90,7 @@ tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
 template <enum matmul_format F>
 static __device__ __forceinline__ void
 tall_ring_next(const struct matmul_params &p, const struct square_params &q,
-	       const struct square_walk &w, struct tall_ring &ring)
+	       const struct tall_walk &w, struct tall_ring &ring)
 {
 	__syncwarp();
 	tall_ring_ask<F>(p, q, w, ring, ring.at);
@@ -129,7 +129,7 @@ tall_start(const struct tall_shared &s, const struct tall_ring &ring, struct tal
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void
 tall_slice(const struct matmul_params &p, const struct square_params &q,
-	   const struct square_walk &w, const struct tall_shared &s, struct tall_ring &ring,
+	   const struct tall_walk &w, const struct tall_shared &s, struct tall_ring &ring,
 	   struct tall_sums<N> &t, struct tall_place &at)
 {
 	constexpr int SECOND = F == MATMUL_FP8; /* its sums */
@@ -138,7 +138,7 @@ tall_slice(const struct matmul_params &p, const struct square_params &q,
 
 	square_mma<N, true>(t.sum[0], t.f[0], x);
 	square_mma<N, false>(t.sum[0], t.f[1], x + N * 8);
-	if (at.slice != w.begin)
+	if (at.slice != 0)
 		square_release(tall_empty(s, at.before), TALL_SHARE);
 	tall_add<N>(t);
 	if (F == MATMUL_FP8) {
@@ -174,7 +174,7 @@ tall_slice(const struct matmul_params &p, const struct square_params &q,
 	at.before = at.stage.at;
 	tall_next(q, at.stage);
 	at.slice++;
-	if (at.slice < w.end)
+	if (at.slice < w.slices)
 		tall_start<F, N>(s, ring, t, at);
 	square_wait<0>(t.sum[SECOND]);
 	square_keep(t.f[2]);
@@ -251,23 +251,23 @@ static __device__ __forceinline__ void tall_finish(const struct matmul_params &p
 template <enum matmul_format F, int N>
 static __device__ __forceinline__ void
 tall_multiply(const struct matmul_params &p, const struct square_params &q,
-	      const struct square_walk &w, const struct tall_shared &s, struct tall_ring &ring)
+	      const struct tall_walk &w, const struct tall_shared &s, struct tall_ring &ring)
 {
 	struct tall_place at = {};
 	struct tall_sums<N> t;
 
 #pragma unroll 1
 	for (uint32_t round = 0; round < w.rounds; round++) {
-		const uint32_t tile = square_tile(p, q, w, threadIdx.x / WARP, round);
+		const uint32_t tile = tall_tile(p, q, w, threadIdx.x / WARP, round);
 
 		at.mine = tile < p.n_tiles;
-		at.slice = w.begin;
+		at.slice = 0;
 		tall_clear<N>(t);
 		if (F != MATMUL_BF16 && p.row_scale && at.mine) /* cold, and wanted at the end */
 			asm volatile("prefetch.global.L1 [%0];" ::"l"(tile_scales<F>(p, 0, tile)));
 		tall_start<F, N>(s, ring, t, at);
 #pragma unroll 1
-		while (at.slice < w.end)
+		while (at.slice < w.slices)
 			tall_slice<F, N>(p, q, w, s, ring, t, at);
 		square_release(tall_empty(s, at.before), TALL_SHARE);
 		tall_add<N>(t);
@@ -311,7 +311,7 @@ __global__ void __launch_bounds__(SQUARE_THREADS, 1)
 	const struct tall_shared s =
 		tall_shared_of<N>(q, (uint32_t)__cvta_generic_to_shared(shared_square));
 	const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-	const struct square_walk w = square_walk_of(p, q);
+	const struct tall_walk w = tall_walk_of(p, q);
 	struct tall_ring ring = {};
 	if (threadIdx.x == SQUARE_WARPS * WARP)
 		tall_init<N>(q, s);

@@ -1,5 +1,5 @@
-/* decode_square_x.cuh - the square form's blocks: who has which tiles, and the order of x in shared
- * memory (decode_square.cuh says what for).
+/* decode_square_x.cuh - the square form's blocks: what a layout is, and the order of x in shared memory
+ * (decode_square.cuh says what for).
  */
 #ifndef HEARTH_KERNELS_CUDA_DECODE_SQUARE_X_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_SQUARE_X_CUH
@@ -10,7 +10,6 @@
 #define SQUARE_WARPS 8		/* that multiply */
 #define SQUARE_BRINGERS 4
 #define SQUARE_THREADS ((SQUARE_WARPS + SQUARE_BRINGERS) * WARP)
-#define SQUARE_STAGES 8		/* of x, at most */
 
 /* A piece of a ring: half a unit of BF16, or a unit with its scales; then its barrier. */
 template <enum matmul_format F>
@@ -36,30 +35,6 @@ static __device__ __forceinline__ uint32_t in_block(uint32_t at, uint32_t rank)
 
 	asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
 	return there;
-}
-
-/* What a block of a tall matrix walks: rounds of tiles, in each the slices of K. */
-struct square_walk {
-	uint32_t rank;			/* in the cluster */
-	uint32_t rounds;
-	uint32_t first_tile, round_tiles;	/* of the first round; from one to the next */
-	uint32_t begin, end;		/* slices */
-};
-
-static __device__ __forceinline__ struct square_walk square_walk_of(const struct matmul_params &p,
-								    const struct square_params &q)
-{
-	/* As many rounds as the cluster's first block has: all bring x. */
-	const uint32_t passes = (p.n_tiles + q.tiles - 1) / q.tiles;
-	struct square_walk w;
-
-	w.rank = blockIdx.x % q.cluster;
-	w.rounds = (passes - (blockIdx.x - w.rank) + gridDim.x - 1) / gridDim.x;
-	w.first_tile = blockIdx.x * q.tiles;
-	w.round_tiles = gridDim.x * q.tiles;
-	w.begin = 0;
-	w.end = p.n_slices;
-	return w;
 }
 
 /* ---- x ---------------------------------------------------------------------------------- */

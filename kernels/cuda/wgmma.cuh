@@ -7,41 +7,34 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "kernels/cuda/bulk.cuh"
+
 static __device__ __forceinline__ uint32_t smem_address(const void *p)
 {
 	return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* ---- barriers ---------------------------------------------------------------- */
+/* ---- barriers and copies of bulk.cuh, by pointer ----------------------------------- */
 
 static __device__ __forceinline__ void barrier_init(uint64_t *b, uint32_t count)
 {
-	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(b)), "r"(count)
-		     : "memory");
+	ring_barrier(smem_address(b), count);
 }
 
 static __device__ __forceinline__ void barrier_arrive(uint64_t *b)
 {
-	asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(b)) : "memory");
+	ring_arrive(smem_address(b));
 }
 
 /* Arrives, and makes the phase wait for `bytes` of copies. */
 static __device__ __forceinline__ void barrier_expect(uint64_t *b, uint32_t bytes)
 {
-	asm volatile(
-		"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(b)),
-		"r"(bytes)
-		: "memory");
+	ring_expect(smem_address(b), bytes);
 }
 
 static __device__ __forceinline__ void barrier_wait(uint64_t *b, uint32_t parity)
 {
-	asm volatile("{\n"
-		     ".reg .pred done;\n"
-		     "again:\n"
-		     "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-		     "@!done bra again;\n"
-		     "}\n" ::"r"(smem_address(b)), "r"(parity) : "memory");
+	ring_wait(smem_address(b), parity);
 }
 
 /* A box at {0, row, 0} of a map of three dimensions. */
@@ -58,10 +51,7 @@ static __device__ __forceinline__ void tensor_copy(void *dst, const CUtensorMap 
 static __device__ __forceinline__ void bulk_copy(void *dst, const void *src, uint32_t bytes,
 						 uint64_t *full)
 {
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-		     "[%0], [%1], %2, [%3];" ::"r"(smem_address(dst)),
-		     "l"(src), "r"(bytes), "r"(smem_address(full))
-		     : "memory");
+	ring_fetch(smem_address(dst), src, bytes, smem_address(full));
 }
 
 /* ---- products ---------------------------------------------------------------- */
