@@ -15,6 +15,11 @@ struct step_bytes step_bytes_of(const struct model_shape *s, const struct traffi
 	};
 }
 
+double step_bytes_logits(const struct model_shape *s)
+{
+	return 2.0 * s->vocab_rows * sizeof(float);
+}
+
 double step_bytes_sum(const struct step_bytes *b, double batch, double experts, double length)
 {
 	return b->always + experts * b->expert + batch * (b->row + length * b->position);

@@ -20,5 +20,7 @@ struct step_bytes {
 struct step_bytes step_bytes_of(const struct model_shape *shape, const struct traffic *t, enum kv_format kv);
 /* experts: distinct ones in use, summed over layers; length: positions of each sequence, in the mean. */
 double step_bytes_sum(const struct step_bytes *b, double batch, double experts, double length);
+/* What a device moves for each sequence beside them: its logits, written by the head and read by sampling. */
+double step_bytes_logits(const struct model_shape *shape);
 
 #endif

@@ -77,6 +77,7 @@ static void sizes(struct step_report *p, const struct step_run *r)
 	if (r->reads_known) {
 		step_report_number(p, "device_always", (double)r->step_bytes, "bytes, as the device keeps them");
 		step_report_number(p, "device_expert", (double)r->expert_bytes, "bytes, as the device keeps them");
+		step_report_number(p, "device_logits", step_bytes_logits(&r->m->shape), "bytes of a sequence, beside the others");
 	}
 	step_report_number(p, "budget_weights", (double)b->weights, "bytes");
 	step_report_number(p, "budget_kv", (double)b->kv, "bytes");

@@ -311,6 +311,7 @@ static void count_bytes(const struct step_run *r, struct step_cell *c, double ex
 		return;
 	kept.always = (double)r->step_bytes;
 	kept.expert = (double)r->expert_bytes;
+	kept.row += step_bytes_logits(s);
 	c->device_bytes = step_bytes_sum(&kept, c->batch, experts, length);
 }
 
