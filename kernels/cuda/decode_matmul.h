@@ -146,6 +146,25 @@ struct experts_sum_args {
 };
 int decode_experts_sum(const struct experts_sum_args *a, void *stream);
 
+/* Both products of one row's experts in one kernel, with the choice at its head: decode_experts() and
+ * decode_experts_sum(), the same bits.  On Hopper, quantised, where the weights of a multiprocessor's
+ * share have a place in its shared memory. */
+struct experts_row_args {
+	struct decode_experts_args first;	/* with a choice, as decode_experts() takes it; y not looked at */
+	/* ids, weights are the choice's, not looked at; of experts.x only the last slot's row, and that only
+	 * where it is one of the experts */
+	struct experts_sum_args sum;
+	/* device, 16-byte aligned, top * experts.k / 2 words, all zeros when the call's kernel begins, and
+	 * written no later than two kernels before it; left with anything */
+	uint32_t *room;
+	/* first.x was there before the kernel just before this call began: it is read while that runs */
+	int x_settled;
+};
+/* Of the choice's list n_active alone is written: there is no list. */
+int decode_experts_row(const struct experts_row_args *a, void *stream);
+/* Whether it would: else decode_experts_row() is -EINVAL. */
+int experts_row_fits(const struct experts_row_args *a);
+
 /* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
  * order, starting from the product of slot 0. */
 struct experts_combine_args {

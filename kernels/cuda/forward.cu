@@ -300,6 +300,8 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 
 		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) :
 						  attention_layer(d, pass, l);
+		if (d->m.n_experts)
+			expert_clear(d, rows, l, &a);
 		rc = rc ? rc : pass_add(d, rows, d->w.layer[l].post_norm, a);
 		rc = rc		    ? rc :
 		     d->m.n_experts ? expert_layer(d, rows, l, next) :

@@ -131,19 +131,25 @@ static void down_args(const struct cuda_device *d, const struct layer_weights *w
 	a->out = MATMUL_OUT_F32;
 }
 
+/* The shared expert's last product, where it is a matrix of its own. */
+static struct decode_matmul_args shared_args(const struct cuda_device *d, uint32_t rows,
+					     const struct layer_weights *w)
+{
+	const struct model_shape *m = &d->m;
+	const struct strided act = shared_act(d);
+
+	return product_args(rows, w->down,
+			    { act.at, d->ws.expert_y + m->n_experts_used * m->hidden, m->shared_inter,
+			      act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+}
+
 /* It, from the first one's arguments.  The shared expert is on the list, or its last product is done
  * beside the others. */
 static int multiply_down(struct cuda_device *d, const struct layer_weights *w,
 			 const struct route_args *c, struct decode_experts_args a)
 {
-	const struct workspace *s = &d->ws;
-	const struct model_shape *m = &d->m;
-	const bool beside = m->shared_inter && !c->list_shared;
-	const struct strided act = shared_act(d);
-	const struct decode_matmul_args shared = product_args(
-		c->rows, w->down,
-		{ act.at, s->expert_y + m->n_experts_used * m->hidden, m->shared_inter, act.ld,
-		  slots_of(d) * m->hidden, MATMUL_OUT_F32 });
+	const bool beside = d->m.shared_inter && !c->list_shared;
+	const struct decode_matmul_args shared = shared_args(d, c->rows, w);
 
 	down_args(d, w, &a);
 	if (experts_sum(d, c->rows, w)) {
@@ -155,48 +161,97 @@ static int multiply_down(struct cuda_device *d, const struct layer_weights *w,
 	return beside ? decode_experts_beside(&a, &shared, d->stream) : decode_experts(&a, d->stream);
 }
 
-static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
+/* The first product, of normed rows. */
+static struct decode_experts_args up_args(const struct cuda_device *d, const struct layer_weights *w,
+					  const struct route_args *c)
 {
-	const struct workspace *s = &d->ws;
 	const struct model_shape *m = &d->m;
-	const uint32_t rows = c->rows;
-	const bool list_shared = c->list_shared;
 	struct decode_experts_args a = {};
-	int rc;
 
 	a.w = w->expert_gate_up.w;
 	a.row_scale = w->expert_gate_up.row_scale;
 	a.format = w->expert_gate_up.format;
-	a.x = s->h;
-	a.y = s->act;
+	a.x = d->ws.h;
+	a.y = d->ws.act;
 	a.list = &c->list;
-	a.choice = experts_choose(d, rows, w) ? c : NULL;
-	a.n_rows = rows;
+	a.choice = experts_choose(d, c->rows, w) ? c : NULL;
+	a.n_rows = c->rows;
 	a.n_slots = slots_of(d);
-	a.n_experts = m->n_experts + (list_shared ? 1 : 0);
+	a.n_experts = m->n_experts + (c->list_shared ? 1 : 0);
 	a.n = 2 * m->expert_inter;
 	a.k = m->hidden;
 	a.ldx = m->hidden;
 	a.ldy = m->expert_inter;
 	a.out = MATMUL_OUT_SWIGLU;
-	a.without_last = list_shared;
-	rc = decode_experts(&a, d->stream);
-	rc = rc ? rc : multiply_down(d, w, c, a);
+	a.without_last = c->list_shared;
+	return a;
+}
+
+/* Both products of one row in one kernel; shared: room for the arguments of its last matrix. */
+static struct experts_row_args row_args(const struct cuda_device *d, const struct layer_weights *w,
+					const struct route_args *c, struct decode_matmul_args *shared)
+{
+	struct experts_row_args a = {};
+
+	a.first = up_args(d, w, c);
+	a.sum.experts = a.first;
+	down_args(d, w, &a.sum.experts);
+	if (d->m.shared_inter && !c->list_shared) {
+		*shared = shared_args(d, c->rows, w);
+		a.sum.last = shared;
+	}
+	/* Where the two products have act of the chosen ones; behind it lies the shared expert's, which the
+	 * router's product writes.  The residual before the router clears it (expert_clear()), in every layer
+	 * and pass anew: it waited for the kernels that used it before, and it has ended when this one begins,
+	 * since the router's product begins between them (launch.cuh).  x is as old. */
+	a.room = (uint32_t *)d->ws.act;
+	a.x_settled = 1;
+	return a;
+}
+
+static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
+{
+	struct decode_matmul_args shared;
+	const struct experts_row_args row = row_args(d, w, c, &shared);
+	int rc;
+
+	if (experts_row_fits(&row)) {
+		rc = decode_experts_row(&row, d->stream);
+	} else {
+		rc = decode_experts(&row.first, d->stream);
+		rc = rc ? rc : multiply_down(d, w, c, row.first);
+	}
 	if (d->profile)
-		active_kernel<<<1, 1, 0, d->stream>>>(s->active, c->list.n_active,
-						      list_shared ? 1 : 0);
+		active_kernel<<<1, 1, 0, d->stream>>>(d->ws.active, c->list.n_active,
+						      c->list_shared ? 1 : 0);
 	pass_mark(d, CLASS_EXPERTS);
 	return rc;
+}
+
+/* One of the experts while there are few rows; a matrix of its own when each of its tiles would be work
+ * for many.  The same bits. */
+static bool lists_shared(const struct cuda_device *d, uint32_t rows)
+{
+	return rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
+}
+
+void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
+		  struct residual_add_args *ret)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const struct route_args c = choice_of(d, rows, w, lists_shared(d, rows));
+	struct decode_matmul_args shared;
+	const struct experts_row_args row = row_args(d, w, &c, &shared);
+
+	ret->clear = row.room;
+	ret->n_clear = experts_row_fits(&row) ? d->m.n_experts_used * d->m.expert_inter / 2 : 0;
 }
 
 int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
 {
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
-	/* One of the experts while there are few rows; a matrix of its own when each of its tiles
-	 * would be work for many.  The same bits. */
-	const bool beside = rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
-	const struct route_args c = choice_of(d, rows, w, beside);
+	const struct route_args c = choice_of(d, rows, w, lists_shared(d, rows));
 	struct residual_add_args a = {};
 	int rc = choose(d, w, &c);
 

@@ -31,7 +31,10 @@ int pass_layers(struct cuda_device *d, const struct pass *pass);
 /* What attention is launched for: a longer bound decides no bit; powers of two keep graphs few. */
 uint32_t pass_length_bound(const struct cuda_device *d, uint32_t length);
 
-/* forward_experts.cu: router, experts and the shared one; next_norm: of the layer that follows. */
+/* forward_experts.cu: what the kernels of a layer's experts want to find cleared, for the residual that
+ * comes before them; then router, experts and the shared one; next_norm: of the layer that follows. */
+void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
+		  struct residual_add_args *ret);
 int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm);
 
 #endif

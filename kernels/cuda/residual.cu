@@ -221,6 +221,13 @@ __device__ __forceinline__ void add_slots(const residual_add_args &a, const floa
 	}
 }
 
+/* By all blocks; who needs the zeros comes two kernels later, or waits. */
+__device__ __forceinline__ void clear_words(const residual_add_args &a)
+{
+	for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < a.n_clear; i += gridDim.x * THREADS)
+		a.clear[i] = 0;
+}
+
 template <int SLOTS>
 __global__ void __launch_bounds__(THREADS, 1) residual_kernel(residual_add_args a)
 {
@@ -241,6 +248,7 @@ __global__ void __launch_bounds__(THREADS, 1) residual_kernel(residual_add_args 
 		squares = add_squares(squares, x);
 		*(uint4 *)((bf16 *)a.x + at + i) = row[i / 8] = x;
 	}
+	clear_words(a);
 	norm_row(row, squares, first, a.norm, (bf16 *)a.h + at, a.width, a.eps, a.ordered);
 }
 
@@ -266,6 +274,8 @@ __global__ void __launch_bounds__(THREADS, 1) residual_short_kernel(residual_add
 		squares = add_squares(squares, x);
 		*(uint4 *)((bf16 *)a.x + own) = x;
 	}
+	clear_words(a);
+
 	const float scale = block_scale(squares, a.width, a.eps);
 
 	if (has)

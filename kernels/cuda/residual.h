@@ -48,6 +48,8 @@ struct residual_add_args {
 	uint32_t rows, width, slots;	/* width a multiple of 8 */
 	float eps;
 	int ordered;		/* as above */
+	uint32_t *clear;	/* n_clear words that are set to 0 on the way, for a kernel that comes later */
+	uint32_t n_clear;	/* 0: none */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
 
