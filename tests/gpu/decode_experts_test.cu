@@ -6,7 +6,7 @@
  * of other rows; (3) nothing is written outside of y and nothing behind the ends of x is used; (4) the
  * ring form has the narrow form's bits.
  *
- * Exits 77 without a GPU.  --quick: fewer shapes and trials, for compute-sanitizer.
+ * Exits 77 without a GPU.  --few: every kernel, but fewer shapes and trials, for the sanitizers.
  */
 #include "bench/cuda/given_list.h"
 #include "tests/gpu/matmul_cases.h"
@@ -142,7 +142,7 @@ static void experts_check_values(const struct experts *e, const struct out *o,
 	double worst = 0;
 	bool sums = true;
 
-	for (int i = 0; i < (quick ? 20 : 200); i++) {
+	for (int i = 0; i < (few ? 20 : 200); i++) {
 		uint32_t r = below((uint32_t)pick.size()), row = below(e->n);
 		float total = 0, weight, value;
 
@@ -181,7 +181,7 @@ static void experts_test(enum matmul_format f, uint32_t n_experts, uint32_t n_sl
 	e.n = n;
 	e.k = k;
 	e.per_slot = per_slot;
-	e.n_pool = quick ? 10 : 100;
+	e.n_pool = few ? 10 : 100;
 	experts_make(&e, f);
 	for (uint32_t r = 0; r < e.n_pool; r++) {
 		halves combined;
@@ -191,12 +191,12 @@ static void experts_test(enum matmul_format f, uint32_t n_experts, uint32_t n_sl
 		alone_combined.push_back(combined);
 	}
 	for (uint32_t count : counts)
-		for (int trial = 0; trial < (quick ? 1 : 2); trial++) {
+		for (int trial = 0; trial < (few ? 1 : 2); trial++) {
 			std::vector<uint32_t> pick = some_rows(e.n_pool, count);
 			halves combined;
 			uint32_t here = 0;
 
-			if (quick && count > 24)
+			if (few && count > 24)
 				continue;
 			struct out o = experts_run(&e, pick, &combined);
 			for (uint32_t r = 0; r < count; r++)
@@ -239,7 +239,7 @@ static void experts_forms_test(enum matmul_format f, uint32_t n_experts, uint32_
 			       uint32_t n, uint32_t k, bool per_slot)
 {
 	static const uint32_t counts[] = { 1, 2, 9, 40, 100, 256 };
-	const uint32_t most = counts[quick ? 3 : 5];
+	const uint32_t most = counts[few ? 3 : 5];
 	struct experts e = {};
 	uint32_t same = 0, asked = 0;
 	char *y;
@@ -258,7 +258,7 @@ static void experts_forms_test(enum matmul_format f, uint32_t n_experts, uint32_
 	CUDA(cudaMalloc(&mem, expert_list_bytes(most, n_slots, n_experts)));
 	for (uint32_t rows : counts)
 		for (enum matmul_out out : { MATMUL_OUT_F32, MATMUL_OUT_SWIGLU })
-			for (int settled = 0; settled < 2; settled++) {
+			for (int settled = 0; settled < (few ? 1 : 2); settled++) {
 				struct decode_experts_args a = {};
 
 				if (rows > most)
@@ -299,7 +299,7 @@ int main(int argc, char **argv)
 {
 	int devices = 0;
 
-	quick = argc > 1 && !strcmp(argv[1], "--quick");
+	few = argc > 1 && !strcmp(argv[1], "--few");
 	if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
 		printf("skipped: no GPU here\n");
 		return 77;
@@ -310,9 +310,9 @@ int main(int argc, char **argv)
 		for (uint32_t k : { 256u, 512u, 1296u, 2048u })
 			if (f != MATMUL_BF16) {
 				experts_forms_test(f, 6, 4, 128, k, false);
-				experts_forms_test(f, quick ? 24 : 200, 8, 128, k, true);
+				experts_forms_test(f, few ? 24 : 200, 8, 128, k, true);
 			}
-		if (quick)
+		if (few)
 			continue;
 		experts_test(f, 64, 9, 128, 2048, false);
 		experts_test(f, 32, 8, 128, 512, true);

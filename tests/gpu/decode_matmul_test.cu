@@ -6,7 +6,7 @@
  * (3) nothing is written outside of y and nothing behind the ends of x is used; (4) broken arguments
  * are refused.  Experts: decode_experts_test.cu.
  *
- * Exits 77 without a GPU.  --quick: fewer shapes and trials, for compute-sanitizer.
+ * Exits 77 without a GPU.  --few: every kernel, but fewer shapes and trials, for the sanitizers.
  */
 #include "tests/gpu/matmul_cases.h"
 
@@ -67,7 +67,7 @@ static void dense_check_values(const struct dense *d, const struct out *o,
 	const uint32_t n = d->m.ref.n, k = d->m.ref.k;
 	double worst = 0;
 
-	for (int i = 0; i < (quick ? 40 : 300); i++) {
+	for (int i = 0; i < (few ? 40 : 300); i++) {
 		uint32_t r = below(o->rows), row = i < 2 ? i * (n - 1) : below(n);
 		double sum, magnitude;
 		float got;
@@ -93,10 +93,12 @@ static void square_test(const struct dense *d, const std::vector<uint32_t> &alon
 		{ 3, 4, true, 0, 0 },  { 9, 8, true, 0, 0 },  { 8, 8, true, 0, 0 },
 		{ 10, 8, true, 0, 0 }, { 5, 4, true, 0, 0 },
 	};
+	static const uint32_t counts[] = { 16, 32, 64, 3, 23, 40 };	/* the first for --few */
 	const uint32_t n = d->m.ref.n, k = d->m.ref.k;
 
 	for (const struct square_layout &l : layouts)
-		for (uint32_t rows : { 3u, 16u, 23u, 32u, 40u, 64u }) {
+		for (int i = 0; i < (few ? 3 : 6); i++) {
+			const uint32_t rows = counts[i];
 			const std::vector<uint32_t> pick = some_rows(d->n_pool, rows);
 			struct matmul_params p = {};
 			uint32_t here = 0;
@@ -122,8 +124,8 @@ static void square_test(const struct dense *d, const std::vector<uint32_t> &alon
 
 static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 {
-	static const uint32_t counts[] = {1,  2,  7,  8,  9,  15,  16,	17, 24,
-					  25, 31, 33, 64, 65, 128, 200, 256};
+	static const uint32_t counts[] = {1, 8,	 9,  17, 24, 33, 64,  2,   7,	/* the first for --few */
+					  15, 16, 25, 31, 65, 128, 200, 256};
 	static const enum matmul_form forms[] = { MATMUL_AUTO, MATMUL_NARROW, MATMUL_WIDE };
 	static const struct wide_layout layouts[] = {
 		{ 1, 4, 1, 1 }, { 1, 4, 2, 4 }, { 1, 4, 3, 3 }, { 1, 4, 6, 2 }, { 1, 8, 2, 2 },
@@ -137,7 +139,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 	snprintf(d.name, sizeof(d.name), "%s [%u, %u]", matmul_format_name(f), n, k);
 	d.w = to_device(d.m.packed);
 	d.row_scale = scales_to_device(d.m.row_scale);
-	d.n_pool = quick ? 20 : 200;
+	d.n_pool = few ? 6 : 200;
 	d.pool.resize((size_t)d.n_pool * k);
 	for (auto &v : d.pool)
 		v = some_bf16();
@@ -148,12 +150,11 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 		alone.push_back(crc(out_row(&o, 0), n * 4));
 	}
 	for (enum matmul_form form : forms)
-		for (uint32_t count : counts)
-			for (int trial = 0; trial < (quick ? 1 : 2); trial++) {
+		for (int i = 0; i < (few ? 7 : 17); i++)
+			for (int trial = 0; trial < (few ? 1 : 2); trial++) {
+				const uint32_t count = counts[i];
 				uint32_t here = 0;
 
-				if (quick && count > 65)
-					continue;
 				std::vector<uint32_t> pick = some_rows(d.n_pool, count);
 				struct out o = dense_run(&d, pick, form);
 				for (uint32_t r = 0; r < count; r++)
@@ -166,7 +167,7 @@ static void dense_test(enum matmul_format f, uint32_t n, uint32_t k)
 					dense_check_values(&d, &o, pick, form);
 			}
 	for (const struct wide_layout &l : layouts) {
-		std::vector<uint32_t> pick = some_rows(d.n_pool, quick ? 20 : 70);
+		std::vector<uint32_t> pick = some_rows(d.n_pool, few ? 20 : 70);
 		uint32_t here = 0;
 
 		if ((uint32_t)l.k_warps > (k + MATMUL_SLICE - 1) / MATMUL_SLICE ||
@@ -433,7 +434,7 @@ int main(int argc, char **argv)
 {
 	int devices = 0;
 
-	quick = argc > 1 && !strcmp(argv[1], "--quick");
+	few = argc > 1 && !strcmp(argv[1], "--few");
 	if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
 		printf("skipped: no GPU here\n");
 		return 77;
@@ -445,17 +446,18 @@ int main(int argc, char **argv)
 	stacked_test();
 	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 }) {
 		pair_test(f, 200, 70);
-		pair_test(f, 12288, 64);	/* more tiles than places */
+		if (!few)
+			pair_test(f, 12288, 64);	/* more tiles than places */
 	}
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 1, 16);
 		dense_test(f, 100, 272);
-		dense_test(f, quick ? 130 : 1000, 512);
+		dense_test(f, few ? 130 : 1000, 512);
 		dense_test(f, 50, 1296);	/* six slices: warps without one */
-		if (quick)
+		dense_test(f, few ? 40 : 2048, 4096);
+		if (few)
 			continue;
 		dense_test(f, 3000, 2048);
-		dense_test(f, 2048, 4096);
 		dense_test(f, 300, 17408);
 	}
 	printf("%d claims, %d failed\n", n_claims, n_failed);

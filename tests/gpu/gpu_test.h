@@ -30,6 +30,12 @@ static inline void claim(const char *name, bool ok)
 	n_failed += !ok;
 }
 
+/* Whether the first argument is `option`. */
+static inline bool asked(int argc, char **argv, const char *option)
+{
+	return argc > 1 && !strcmp(argv[1], option);
+}
+
 static inline bool have_gpu(void)
 {
 	int n = 0;

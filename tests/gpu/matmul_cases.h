@@ -19,7 +19,7 @@
 
 typedef std::vector<uint16_t> halves;
 
-static bool quick;
+static bool few;
 static int n_failed, n_claims;
 
 #define CUDA(call)                                                                                 \
