@@ -62,6 +62,76 @@ static __device__ uint32_t pair(enum kind kind, uint32_t seed, uint32_t row, uin
 	return number(kind, seed, at, weight) | number(kind, seed, at + 1, weight) << 16;
 }
 
+/* N columns of x, [n][STEPS * 16], as wgmma_rows() wants them. */
+template <int N> static __device__ void put_columns(enum kind kind, uint32_t seed, char *x)
+{
+	for (uint32_t i = threadIdx.x; i < N * 32; i += THREADS) {
+		const uint32_t n = i / 32, k = i % 32 * 2;
+
+		*(uint32_t *)(x + n * 128 + ((k / 8) ^ (n % 8)) * 16 + k % 8 * 2) = pair(kind, seed, n, k, false);
+	}
+}
+
+/* The lane's part of 64 rows of weights; with both instructions it is the same. */
+static __device__ void take_rows(enum kind kind, uint32_t seed, struct frag (&f)[STEPS])
+{
+	const uint32_t lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane / 4;
+
+#pragma unroll
+	for (uint32_t s = 0; s < STEPS; s++) {
+		const uint32_t k = s * 16 + lane % 4 * 2;
+
+		f[s] = { pair(kind, seed, row, k, true), pair(kind, seed, row + 8, k, true),
+			 pair(kind, seed, row, k + 8, true), pair(kind, seed, row + 8, k + 8, true) };
+	}
+}
+
+/* Any number to add to: not one of bfloat16. */
+static __device__ float some_sum(enum kind kind, uint32_t seed, uint32_t i)
+{
+	const uint32_t h = hash(seed, threadIdx.x * 64 + i);
+	const uint32_t top = kind == TINY ? bits_of(hash(h, 1), -120, 6) : number(kind, seed, h % 0xffff, false);
+
+	return __uint_as_float(top << 16 | (h & 0xffff));
+}
+
+template <int N>
+static __device__ __forceinline__ void by_wgmma(uint32_t x, const struct frag (&f)[STEPS], float (&sum)[N / 2])
+{
+#if WGMMA_HERE
+	wgmma_fence();
+#pragma unroll
+	for (uint32_t s = 0; s < STEPS; s++) {
+		if constexpr (N == 16)
+			wgmma_64x16(sum, f[s], wgmma_rows(x + s * 32));
+		else if constexpr (N == 32)
+			wgmma_64x32(sum, f[s], wgmma_rows(x + s * 32));
+		else
+			wgmma_64x64(sum, f[s], wgmma_rows(x + s * 32));
+	}
+	wgmma_commit();
+	wgmma_wait<0>(sum);
+#endif
+}
+
+/* REVERSED: the steps the other way round. */
+template <int N, bool REVERSED>
+static __device__ __forceinline__ void by_mma(enum kind kind, uint32_t seed, const struct frag (&f)[STEPS],
+					      float (&sum)[N / 2])
+{
+	const uint32_t lane = threadIdx.x % WARP;
+
+#pragma unroll
+	for (uint32_t step = 0; step < STEPS; step++)
+#pragma unroll
+		for (int t = 0; t < N / 8; t++) {
+			const uint32_t at = REVERSED ? STEPS - 1 - step : step;
+			const uint32_t n = 8 * (uint32_t)t + lane / 4, k = at * 16 + lane % 4 * 2;
+
+			mma(sum + 4 * t, &f[at], pair(kind, seed, n, k, false), pair(kind, seed, n, k + 8, false));
+		}
+}
+
 /* 64 rows times N, STEPS steps on top of zero or of any number.  REVERSED: mma.sync takes the steps the
  * other way round, which has to be seen. */
 template <int N, bool FROM_ZERO, bool REVERSED>
@@ -69,62 +139,22 @@ __global__ void __launch_bounds__(THREADS)
 	both_kernel(enum kind kind, uint32_t rounds, unsigned long long *differ)
 {
 	__shared__ __align__(1024) char x[N * 128];
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = threadIdx.x / WARP * 16 + g;
-	const uint32_t shared = smem_address(x);
 
 	for (uint32_t round = 0; round < rounds; round++) {
 		const uint32_t seed = hash(blockIdx.x, round), x_seed = seed + 1;
 		float sum[N / 2], other[N / 2];
 		struct frag f[STEPS];
+		uint32_t here = 0;
 
-		for (uint32_t i = threadIdx.x; i < N * 32; i += THREADS) {
-			const uint32_t n = i / 32, k = i % 32 * 2;
-
-			*(uint32_t *)(x + n * 128 + ((k / 8) ^ (n % 8)) * 16 + k % 8 * 2) =
-				pair(kind, x_seed, n, k, false);
-		}
+		put_columns<N>(kind, x_seed, x);
+		take_rows(kind, seed, f);
 #pragma unroll
-		for (uint32_t s = 0; s < STEPS; s++) {
-			const uint32_t k = s * 16 + q * 2;
-
-			f[s] = { pair(kind, seed, row, k, true), pair(kind, seed, row + 8, k, true),
-				 pair(kind, seed, row, k + 8, true), pair(kind, seed, row + 8, k + 8, true) };
-		}
-#pragma unroll
-		for (int i = 0; i < N / 2; i++) {
-			const uint32_t h = hash(seed + 2, threadIdx.x * 64 + (uint32_t)i);
-			const uint32_t top = kind == TINY ? bits_of(hash(h, 1), -120, 6) :
-							    number(kind, seed + 2, h % 0xffff, false);
-
-			sum[i] = other[i] = FROM_ZERO ? 0 : __uint_as_float(top << 16 | (h & 0xffff));
-		}
+		for (int i = 0; i < N / 2; i++)
+			sum[i] = other[i] = FROM_ZERO ? 0 : some_sum(kind, seed + 2, (uint32_t)i);
 		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncthreads();
-#if WGMMA_HERE
-		wgmma_fence();
-#pragma unroll
-		for (uint32_t s = 0; s < STEPS; s++) {
-			if constexpr (N == 16)
-				wgmma_64x16(sum, f[s], wgmma_rows(shared + s * 32));
-			else if constexpr (N == 32)
-				wgmma_64x32(sum, f[s], wgmma_rows(shared + s * 32));
-			else
-				wgmma_64x64(sum, f[s], wgmma_rows(shared + s * 32));
-		}
-		wgmma_commit();
-		wgmma_wait<0>(sum);
-#endif
-#pragma unroll
-		for (uint32_t step = 0; step < STEPS; step++)
-#pragma unroll
-			for (int t = 0; t < N / 8; t++) {
-				const uint32_t at = REVERSED ? STEPS - 1 - step : step;
-				const uint32_t n = 8 * (uint32_t)t + g, k = at * 16 + q * 2;
-
-				mma(other + 4 * t, &f[at], pair(kind, x_seed, n, k, false),
-				    pair(kind, x_seed, n, k + 8, false));
-			}
-		uint32_t here = 0;
+		by_wgmma<N>(smem_address(x), f, sum);
+		by_mma<N, REVERSED>(kind, x_seed, f, other);
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
 			here += __float_as_uint(sum[i]) != __float_as_uint(other[i]);
