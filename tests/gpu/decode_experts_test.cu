@@ -4,7 +4,8 @@
  * Claims: (1) every format and odd shape agrees with a sum in double to a few float32 epsilons of the
  * sum of magnitudes; (2) a row's expert slots and their sum have the same CRC alone as among any number
  * of other rows; (3) nothing is written outside of y and nothing behind the ends of x is used; (4) the
- * ring form has the narrow form's bits.
+ * ring form has the narrow form's bits; (5) scales of rows need not be aligned, but for the ring form,
+ * which refuses them.
  *
  * Exits 77 without a GPU.  --few: every kernel, but fewer shapes and trials, for the sanitizers.
  */
@@ -233,6 +234,59 @@ static std::vector<uint32_t> form_run(const struct decode_experts_args *args, en
 	return y;
 }
 
+/* Experts with a list, x and y on the device. */
+struct forms_case {
+	struct experts e;
+	uint16_t *x;
+	void *y, *mem;
+	struct expert_list list;
+
+	forms_case(enum matmul_format f, uint32_t n_experts, uint32_t n_slots, uint32_t n, uint32_t k,
+		   bool per_slot, uint32_t most_rows)
+		: e()
+	{
+		e.n_experts = n_experts;
+		e.n_slots = n_slots;
+		e.n = n;
+		e.k = k;
+		e.per_slot = per_slot;
+		e.n_pool = most_rows;
+		experts_make(&e, f);
+		x = to_device(e.pool);
+		CUDA(cudaMalloc(&y, (size_t)most_rows * n_slots * n * 4));
+		CUDA(cudaMalloc(&mem, expert_list_bytes(most_rows, n_slots, n_experts)));
+	}
+	~forms_case()
+	{
+		for (void *p : { (void *)e.w, (void *)e.d_scale, (void *)x, y, mem })
+			CUDA(cudaFree(p));
+	}
+	/* Of the first `rows` rows, in AUTO. */
+	struct decode_experts_args args(uint32_t rows, enum matmul_out out)
+	{
+		const std::vector<uint32_t> ids(e.ids.begin(), e.ids.begin() + rows * e.n_slots);
+		struct decode_experts_args a = {};
+
+		list = expert_list_at(mem, rows, e.n_slots, e.n_experts);
+		CUDA(given_list(ids, e.n_experts, &list));
+		a.w = e.w;
+		a.row_scale = e.d_scale;
+		a.x = x;
+		a.y = y;
+		a.list = &list;
+		a.n_rows = rows;
+		a.n_slots = e.n_slots;
+		a.n_experts = e.n_experts;
+		a.n = e.n;
+		a.k = a.ldx = e.k;
+		a.ldy = out == MATMUL_OUT_SWIGLU ? e.n / 2 : e.n;
+		a.x_per_slot = e.per_slot;
+		a.format = e.format;
+		a.out = out;
+		return a;
+	}
+};
+
 /* The ring form writes what the narrow form writes: all outputs, 1 to 8 slices, with and without
  * chunks of columns, more experts than blocks walk at once and fewer. */
 static void experts_forms_test(enum matmul_format f, uint32_t n_experts, uint32_t n_slots,
@@ -240,59 +294,45 @@ static void experts_forms_test(enum matmul_format f, uint32_t n_experts, uint32_
 {
 	static const uint32_t counts[] = { 1, 2, 9, 40, 100, 256 };
 	const uint32_t most = counts[few ? 3 : 5];
-	struct experts e = {};
+	struct forms_case c(f, n_experts, n_slots, n, k, per_slot, most);
 	uint32_t same = 0, asked = 0;
-	char *y;
 
-	e.n_experts = n_experts;
-	e.n_slots = n_slots;
-	e.n = n;
-	e.k = k;
-	e.per_slot = per_slot;
-	e.n_pool = most;
-	experts_make(&e, f);
-	uint16_t *x = to_device(e.pool);
-	void *mem;
-
-	CUDA(cudaMalloc(&y, (size_t)most * n_slots * n * 4));
-	CUDA(cudaMalloc(&mem, expert_list_bytes(most, n_slots, n_experts)));
 	for (uint32_t rows : counts)
 		for (enum matmul_out out : { MATMUL_OUT_F32, MATMUL_OUT_SWIGLU })
 			for (int settled = 0; settled < (few ? 1 : 2); settled++) {
-				struct decode_experts_args a = {};
-
 				if (rows > most)
 					continue;
-				struct expert_list list =
-					expert_list_at(mem, rows, n_slots, n_experts);
-				const std::vector<uint32_t> ids(
-					e.ids.begin(), e.ids.begin() + rows * n_slots);
-				CUDA(given_list(ids, n_experts, &list));
-				a.w = e.w;
-				a.row_scale = e.d_scale;
-				a.x = x;
-				a.y = y;
-				a.list = &list;
-				a.n_rows = rows;
-				a.n_slots = n_slots;
-				a.n_experts = n_experts;
-				a.n = n;
-				a.k = a.ldx = k;
-				a.ldy = out == MATMUL_OUT_SWIGLU ? n / 2 : n;
-				a.x_per_slot = per_slot;
+				struct decode_experts_args a = c.args(rows, out);
+
 				a.list_settled = settled;
-				a.format = f;
-				a.out = out;
-				const bool here = form_run(&a, MATMUL_RING, e.name) ==
-						  form_run(&a, MATMUL_NARROW, e.name);
-				claim(here, "the ring form's bits are the narrow form's", e.name,
+				const bool here = form_run(&a, MATMUL_RING, c.e.name) ==
+						  form_run(&a, MATMUL_NARROW, c.e.name);
+				claim(here, "the ring form's bits are the narrow form's", c.e.name,
 				      rows, out);
 				same += here;
 				asked++;
 			}
-	printf("%-22s %u of %u products the same in both forms\n", e.name, same, asked);
-	for (void *p : { (void *)e.w, (void *)e.d_scale, (void *)x, (void *)y, mem })
-		CUDA(cudaFree(p));
+	printf("%-22s %u of %u products the same in both forms\n", c.e.name, same, asked);
+}
+
+/* Scales of rows four bytes off. */
+static void scales_test(enum matmul_format f)
+{
+	struct forms_case c(f, 6, 4, 128, 512, false, 40);
+	struct decode_experts_args a = c.args(40, MATMUL_OUT_F32);
+
+	if (f == MATMUL_BF16)
+		return;
+	const std::vector<uint32_t> want = form_run(&a, MATMUL_NARROW, c.e.name);
+	std::vector<float> moved = c.e.scale;
+
+	moved.insert(moved.begin(), 1.0f);
+	float *scale = to_device(moved);
+	a.row_scale = scale + 1;
+	claim(form_run(&a, MATMUL_AUTO, c.e.name) == want, "scales off alignment have the bits", c.e.name, 40, 0);
+	a.form = MATMUL_RING;
+	claim(decode_experts(&a, NULL) == -EINVAL, "the ring form refuses scales off alignment", c.e.name, 40, 0);
+	CUDA(cudaFree(scale));
 }
 
 int main(int argc, char **argv)
@@ -307,13 +347,17 @@ int main(int argc, char **argv)
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		experts_test(f, 12, 4, 40, 528, false);
 		experts_test(f, 24, 8, 70, 512, true);
-		for (uint32_t k : { 256u, 512u, 1296u, 2048u })
+		/* One to eight slices but four. */
+		for (uint32_t k : { 256u, 512u, 768u, 1280u, 1296u, 1792u, 2048u })
 			if (f != MATMUL_BF16) {
 				experts_forms_test(f, 6, 4, 128, k, false);
 				experts_forms_test(f, few ? 24 : 200, 8, 128, k, true);
 			}
+		scales_test(f);
 		if (few)
 			continue;
+		for (uint32_t k : { 768u, 1280u, 1792u })
+			experts_test(f, 12, 4, 48, k, false);
 		experts_test(f, 64, 9, 128, 2048, false);
 		experts_test(f, 32, 8, 128, 512, true);
 	}

@@ -426,6 +426,10 @@ static void refusal_test(void)
 	REFUSED(a.format = MATMUL_N_FORMATS);
 	REFUSED(a.form = (enum matmul_form)9);
 	REFUSED(a.row_scale = (const float *)(const void *)mem);	/* BF16 has none */
+	good.format = MATMUL_FP8;
+	good.row_scale = (const float *)(const void *)mem;
+	claim(decode_matmul(&good, NULL) == 0, "takes good arguments", "FP8", 1, 0);
+	REFUSED(a.row_scale++);		/* off alignment */
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
@@ -454,6 +458,7 @@ int main(int argc, char **argv)
 		dense_test(f, 100, 272);
 		dense_test(f, few ? 130 : 1000, 512);
 		dense_test(f, 50, 1296);	/* six slices: warps without one */
+		dense_test(f, few ? 20 : 50, 2320);	/* ten: two of a warp, and warps with one */
 		dense_test(f, few ? 40 : 2048, 4096);
 		if (few)
 			continue;

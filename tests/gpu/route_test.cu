@@ -337,6 +337,10 @@ static void all_heads(void)
 				      { rows, 60, 8, true, true });
 				heads({ f, 64, 1296, false, true, settled != 0, false, MATMUL_NARROW, false },
 				      { rows, 60, 8, true, false });
+				/* one, three, five, six and seven slices */
+				for (uint32_t k : { 256u, 768u, 1280u, 1296u, 1792u })
+					heads({ f, 64, k, k == 768, true, settled != 0, false, other, false },
+					      { rows, 60, 8, true, k == 1280 });
 				heads({ f, 16, 2560, false, true, settled != 0, false, MATMUL_AUTO, false },
 				      { rows, 300, 15, false, false });
 				heads({ f, 1024, 256, false, true, settled != 0, true, MATMUL_AUTO, false },
