@@ -133,6 +133,8 @@ static void rope_fp8(void)
 	rows.up();
 	for (auto *x : { &qn, &kn, &cs, &sn })
 		x->fill_bf16();
+	kc.up();	/* a block of three stays as it is, and comes back */
+	vc.up();
 	for (uint32_t first = 0; first < 0x10000; first += (few ? 32 : 1) * n_rows * kvh) {
 		std::vector<uint8_t> want_k(k8.h.size(), 0xee), want_v(want_k);
 
@@ -197,6 +199,7 @@ static void experts(uint32_t rows, uint32_t n, bool shared, bool list_shared)
 	for (uint32_t i = 0; i < n; i++)
 		logits.h[i] = -1;			/* all equal: the lowest ids win */
 	logits.up();
+	mem.up();	/* a list may be shorter than its room, all of which comes back */
 	ok = route(&a, nullptr) == 0;
 	CUDA(cudaDeviceSynchronize());
 	ids.down();
