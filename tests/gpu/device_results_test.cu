@@ -167,19 +167,25 @@ static struct difference compare(const std::vector<float> &got, const std::vecto
 	return d;
 }
 
+/* Positions that are compared. */
+static uint32_t positions(void)
+{
+	return few ? 24 : 96;
+}
+
 static struct difference differ(struct cuda_device *d, const struct model *m, enum row_kind kind, const std::vector<double> &want)
 {
-	struct sequence s = sequence_new(12, 0, random_ids(96, 8));
-	std::vector<float> got(96 * m->shape.vocab_rows);
-	struct plan_run r = run_of(&s, kind, 96, true);
+	struct sequence s = sequence_new(12, 0, random_ids(positions(), 8));
+	std::vector<float> got(positions() * m->shape.vocab_rows);
+	struct plan_run r = run_of(&s, kind, positions(), true);
 	struct difference x;
 
 	begin(d, &s, &GREEDY);
 	r.logits = got.data();
 	step(d, { r });
 	x = compare(got, want, m->shape.vocab_rows);
-	printf("%s against the reference over 96 positions: arg-max agrees on %u, KL mean %.1e, most %.1e; above 1e-3:",
-	       kind == ROW_PREFILL ? "prefill" : "decode", x.agree, x.mean, x.most);
+	printf("%s against the reference over %u positions: arg-max agrees on %u, KL mean %.1e, most %.1e; above 1e-3:",
+	       kind == ROW_PREFILL ? "prefill" : "decode", positions(), x.agree, x.mean, x.most);
 	for (size_t t = 0; t < x.kl.size(); t++)
 		if (x.kl[t] > 1e-3)
 			printf(" %zu (%.0e)", t, x.kl[t]);
@@ -191,20 +197,20 @@ static struct difference differ(struct cuda_device *d, const struct model *m, en
  * where distributions hardly do. */
 static void against_reference(struct cuda_device *d, const struct model *m, double times)
 {
-	struct sequence s = sequence_new(12, 0, random_ids(96, 8));
+	struct sequence s = sequence_new(12, 0, random_ids(positions(), 8));
 	const std::vector<double> want = reference_logits(m, s.tokens, kv_now);
 	const struct difference decode = differ(d, m, ROW_REPLAY, want), prefill = differ(d, m, ROW_PREFILL, want);
 
-	claim("decode kernels agree with a reference in double: arg-max on 92 of 96, KL <= 1e-3 everywhere",
-	      decode.agree >= 92 && decode.most <= 1e-3 * times);
+	claim("decode kernels agree with a reference in double: arg-max on all but 4, KL <= 1e-3 everywhere",
+	      decode.agree + 4 >= positions() && decode.most <= 1e-3 * times);
 	/* Which experts are chosen is a step, and the state carries a step on: where few of many random experts are chosen,
 	 * the prefill kernels' own roundings take another one now and then. */
 	if (m->shape.n_experts_used == m->shape.n_experts)
-		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL <= 2e-3 everywhere",
-		      prefill.agree >= 88 && prefill.most <= 2e-3 * times);
+		claim("prefill kernels agree with a reference in double: arg-max on all but 8, KL <= 2e-3 everywhere",
+		      prefill.agree + 8 >= positions() && prefill.most <= 2e-3 * times);
 	else
-		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL 2e-2 in the mean",
-		      prefill.agree >= 88 && prefill.mean <= 2e-2);
+		claim("prefill kernels agree with a reference in double: arg-max on all but 8, KL 2e-2 in the mean",
+		      prefill.agree + 8 >= positions() && prefill.mean <= 2e-2);
 }
 
 /* All experts of each layer are used. */

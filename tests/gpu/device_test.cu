@@ -15,15 +15,15 @@ static void cuts(struct cuda_device *d)
 	bool ok = true, blocks = true;
 	std::vector<std::vector<char>> kept;
 
-	for (ids c : { ids{}, ids{ 64, 128, 192 }, ids{ 64 }, ids{ 256 }, ids{ 320, 384 } }) {
+	for (ids c : { ids{}, ids{ 64 }, ids{ 64, 128, 192 }, ids{ 256 }, ids{ 320, 384 } }) {
 		if (few && r.size() == 2)
 			break;
-		struct sequence s = sequence_new(3, (uint32_t)kept.size(), random_ids(400, 1));
+		struct sequence s = sequence_new(3, (uint32_t)kept.size(), random_ids(few ? 150 : 400, 1));
 		std::vector<char> kv;
 
 		begin(d, &s, &p);
 		r.push_back(prefill(d, &s, c));
-		for (uint32_t b = 0; b < 6; b++) {
+		for (uint32_t b = 0; b < s.tokens.size() / STEP_GRID; b++) {
 			kv.resize(kv.size() + cuda_block_bytes(d));
 			cuda_block_save(d, s.blocks[b], kv.data() + kv.size() - cuda_block_bytes(d));
 		}
@@ -37,7 +37,7 @@ static void cuts(struct cuda_device *d)
 
 static void neighbours(struct cuda_device *d)
 {
-	const uint32_t tokens = few ? 5 : 40;
+	const uint32_t tokens = few ? 3 : 40;
 	std::vector<struct run_result> alone;
 	std::vector<struct sequence> others;
 	bool ok = true;

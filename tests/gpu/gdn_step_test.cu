@@ -298,7 +298,7 @@ int main(int argc, char **argv)
 	against_reference(16, 32);
 	against_reference(4, 12);
 	exactness();
-	many_rows(4, 8, few ? 70 : 101);
+	many_rows(4, 8, few ? 19 : 101);
 	many_rows(16, 32, 9);
 	if (!few)
 		many_rows(16, 32, 33);

@@ -40,6 +40,7 @@ static inline bool have_gpu(void)
 {
 	int n = 0;
 
+	setvbuf(stdout, NULL, _IOLBF, 0);	/* of a test that is killed, what it had to say */
 	if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0)
 		return true;
 	printf("no GPU\n");

@@ -41,6 +41,19 @@ static inline void claim(bool ok, const char *what, const char *name, uint32_t r
 		fprintf(stderr, "FAILED: %s: %s, %u rows, form %d\n", what, name, rows, form);
 }
 
+/* Whether there is a GPU; takes --few. */
+static inline bool begin_cases(int argc, char **argv)
+{
+	int n = 0;
+
+	few = argc > 1 && !strcmp(argv[1], "--few");
+	setvbuf(stdout, NULL, _IOLBF, 0);	/* of a test that is killed, what it had to say */
+	if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0)
+		return true;
+	printf("skipped: no GPU here\n");
+	return false;
+}
+
 /* ---- chance ------------------------------------------------------------------ */
 
 static uint64_t chance_state = 1;

@@ -63,8 +63,8 @@ static void set_up(struct world *w)
 int main(int argc, char **argv)
 {
 	const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
-	const std::vector<uint32_t> all = { 0, 1, 7, 1023, 2500, 4997, 4998 };
-	const std::vector<uint32_t> places = asked(argc, argv, "--few") ? std::vector<uint32_t>{ 4998 } : all;
+	const uint32_t places[] = { 0, 1, 7, 1023, 2500, 4997, 4998 };
+	const bool few = asked(argc, argv, "--few");
 	bool clean = true, found = true, alone = true, padding = true;
 
 	if (!have_gpu())
@@ -81,6 +81,8 @@ int main(int argc, char **argv)
 	for (uint32_t r = 0; r < ROWS; r++)
 		for (uint32_t at : places)
 			for (float b : bad) {
+				if (few && (r != 3 || at != 7 || b == INFINITY))
+					continue;
 				y = x;
 				y[(size_t)r * VOCAB + at] = b;
 				const std::vector<sample_out> o = w.run(y);
