@@ -434,6 +434,12 @@ static void refusal_test(void)
 	good.row_scale = (const float *)(const void *)mem;
 	claim(decode_matmul(&good, NULL) == 0, "takes good arguments", "FP8", 1, 0);
 	REFUSED(a.row_scale++);		/* off alignment */
+
+	/* More groups along K than there are barriers. */
+	static const struct wide_layout layout = { 1, 4, 1, 8 };
+	struct matmul_params p = matmul_params_of(&good);
+	p.n_slices = 8;
+	claim(matmul_launch_wide_as(&p, good.format, &layout, NULL) == -EINVAL, "refuses eight groups", "", 1, 0);
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaFree(mem));
 }
