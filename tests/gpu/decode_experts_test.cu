@@ -254,6 +254,8 @@ struct forms_case {
 		x = to_device(e.pool);
 		CUDA(cudaMalloc(&y, (size_t)most_rows * n_slots * n * 4));
 		CUDA(cudaMalloc(&mem, expert_list_bytes(most_rows, n_slots, n_experts)));
+		/* All of a list may be read, also what it does not fill. */
+		CUDA(cudaMemset(mem, 0xff, expert_list_bytes(most_rows, n_slots, n_experts)));
 	}
 	~forms_case()
 	{

@@ -329,7 +329,8 @@ int main(int argc, char **argv)
 	few = asked(argc, argv, "--few");
 	model_fill(&m, 1);
 	d = opened(&m, false);
-	against_reference(d, &m, 1);
+	if (!few)	/* so few positions have no mean */
+		against_reference(d, &m, 1);
 	sampling_rules(d, &m);
 	cuda_device_close(d);
 	narrow_blocks(&m);
@@ -338,9 +339,11 @@ int main(int argc, char **argv)
 	with_all_experts(&all, KV_BF16, 1);
 	/* what rounds the other way is off by a sixteenth, not by a 256th */
 	with_all_experts(&all, KV_FP8, 2);
-	for (enum dummy_recipe r : { DUMMY_FP8, DUMMY_NVFP4, DUMMY_NVFP4_FP8 })
-		quantised(r);
-	mixed();
+	for (enum dummy_recipe r : { DUMMY_NVFP4_FP8, DUMMY_FP8, DUMMY_NVFP4 })
+		if (!few || r == DUMMY_NVFP4_FP8)
+			quantised(r);
+	if (!few)
+		mixed();
 	with_nan();
 	claim("no CUDA error is left behind", cudaGetLastError() == cudaSuccess);
 	return n_failed != 0;
