@@ -71,25 +71,42 @@ part_tests() {
 	return $worst
 }
 
-# Each tool on what is small enough for it.
-part_sanitize() {
-	local worst=0
-	for tool in memcheck racecheck synccheck initcheck; do
-		for t in rows_test route_test settled_test again_test gdn_step_test attn_decode_test sample_test device_test; do
-			[ "$tool $t" != "racecheck device_test" ] || continue	# hours
-			args=
-			[ $t != again_test ] || args=2	# what it repeats for, a sanitizer sees at once
-			# shellcheck disable=SC2086
-			timeout 150 compute-sanitizer --error-exitcode 9 --print-limit 3 --tool $tool \
-				"$pack/tests/gpu/$t" $args >"$out/one" 2>&1
-			code=$?
-			[ $code = 0 ] || grep '^=====' "$out/one" | head -40
-			echo "$tool $t: status $code, $(grep 'ERROR SUMMARY' "$out/one" | tail -1)"
-			[ $code = 0 ] || worst=1
+# Kernels in which racecheck sees races that are none: README.md says why of each.
+unraced="ring_kernel ring_choice_kernel tall_kernel scan_kernel wide_kernel"
+
+# Of initcheck's reports, those that are not about what gdn_scan's copies fetch (README.md, again).
+unwritten() {
+	awk '/Uninitialized|Host API memory access/ { held = $0; next }
+		held { if (!/gdn::.*fetch\(/) { print held; print }; held = "" }' "$1"
+}
+
+# One tool on one program.  Rings make their barriers in loops: more than the compiler counts.
+sanitize_one() {
+	local tool=$1 t=$2 log=$out/one-$1-$2 args=() code
+	if [ "$tool" = racecheck ]; then
+		for kernel in $unraced; do
+			args+=(--kernel-name-exclude "kernel_substring=$kernel")
 		done
-	done
-	rm -f "$out/one"
-	return $worst
+	fi
+	timeout 200 compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 0 \
+		--num-cuda-barriers 256 "${args[@]}" "$pack/tests/gpu/$t" --few >"$log" 2>&1
+	code=$?
+	if [ "$tool" = initcheck ] && [ $code = 9 ] && [ -z "$(unwritten "$log")" ]; then
+		code=0
+	fi
+	echo "$tool $t: status $code, $(grep SUMMARY "$log" | tail -1)"
+	[ $code = 0 ] || grep -E '^=====|FAILED' "$log" | head -20
+	rm -f "$log"
+	return $code
+}
+
+# Every tool on every program, as many at once as a GPU has time for.
+part_sanitize() {
+	for tool in racecheck initcheck memcheck synccheck; do
+		for t in "$pack"/tests/gpu/*_test; do
+			echo "$tool $(basename "$t")"
+		done
+	done | xargs -P 12 -n 2 bash -c 'sanitize_one "$@" || exit 1' sanitize_one
 }
 
 part_weights() { all "$python tests/golden/compare_dummy.py $pack"; }
@@ -162,8 +179,8 @@ for part in "$@"; do
 		continue
 	fi
 	begin=$SECONDS
-	export -f all hf shape "part_$part"
-	export out pack device small python bench
+	export -f all hf shape sanitize_one unwritten "part_$part"
+	export out pack device small python bench unraced
 	timeout $((left < 2 * want ? left : 2 * want)) bash -c "part_$part" >"$out/$part.txt" 2>&1
 	code=$?
 	verdict=passed
