@@ -149,6 +149,7 @@ struct layer_experts {
 		for (size_t i = 0; i < ids.h.size(); i++)	/* uneven */
 			ids.h[i] = (uint32_t)(i / SOME_SLOTS * 5 % 17 + i % SOME_SLOTS * 3) % SOME_EXPERTS;
 		ids.up();
+		room.up();	/* all of a list may be read */
 		for (auto *v : { &scale, &weights, &logits }) {
 			for (float &x : v->h)
 				x = 1 + uniform() / 2;

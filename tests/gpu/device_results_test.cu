@@ -260,6 +260,10 @@ static std::vector<char> blocks_of(const struct model *m, enum kv_format kv)
 
 	kv_now = kv;
 	d = opened(m, false);
+	all.resize(cuda_block_bytes(d));
+	if (cuda_block_restore(d, s.blocks[2], all.data()))	/* 12 positions of it are filled, and all come back */
+		exit(1);
+	all.clear();
 	begin(d, &s, &GREEDY);
 	step(d, { run_of(&s, ROW_PREFILL, 100, false) });
 	s.pos = 100;
