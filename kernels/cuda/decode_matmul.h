@@ -9,7 +9,7 @@
  * MATMUL_SLICE columns; inside a slice the tensor core adds 16 columns at a time, in
  * order, starting from zero; the slices' sums are added in order in float32.  Which
  * warp, block or kernel computes a slice is a matter of speed, chosen by the number of
- * rows, and changes no bit: tests/gpu/decode_matmul_test.cu holds every form to that.
+ * rows, and changes no bit: decode_matmul_test.cu and decode_experts_test.cu hold every form to that.
  *
  * Codes: 0; -EINVAL (a rule stated here is broken: nothing was enqueued); -ENODEV (the
  * device is lost, or has no code in this build).

@@ -104,7 +104,7 @@ int matmul_launch_wide(const struct decode_matmul_args *a, cudaStream_t stream);
 struct wide_layout {
 	int tiles, col_tiles;	/* row tiles a warp, column tiles a block: (1, 4) (1, 8); NVFP4
 				 * also (2, 8) */
-	int m_warps, k_warps;	/* of a block: along rows x along K; the product is 1..12 */
+	int m_warps, k_warps;	/* of a block: along rows x along K, 1..7; the product is 1..12 */
 };
 int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 			  const struct wide_layout *l, cudaStream_t stream);

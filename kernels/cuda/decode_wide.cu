@@ -39,7 +39,7 @@ int matmul_launch_wide_as(const struct matmul_params *p, enum matmul_format f,
 {
 	/* With fewer slices than groups some groups would have no turn. */
 	if (l->m_warps < 1 || l->k_warps < 1 || l->m_warps * l->k_warps > WIDE_WARPS ||
-	    (uint32_t)l->k_warps > p->n_slices)
+	    l->k_warps > WIDE_GROUPS || (uint32_t)l->k_warps > p->n_slices)
 		return -EINVAL;
 	switch (f) {
 	case MATMUL_BF16: return wide_launch_format<MATMUL_BF16>(p, l, stream);

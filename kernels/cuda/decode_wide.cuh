@@ -20,6 +20,7 @@
 	4 /* of WIDE_STAGE_K columns: one slice, so that a stage's place is a constant */
 #define WIDE_STAGE_K (MATMUL_SLICE / WIDE_STAGES)
 #define WIDE_WARPS 12		/* at most: wide_warps */
+#define WIDE_GROUPS 7		/* at most: each has two barriers, of 15 beside __syncthreads() */
 
 /* What the registers allow: MT's and NT's sums, and FP8's second set of them. */
 template <enum matmul_format F, int MT, int NT>

@@ -1,7 +1,7 @@
 /* attn_prefill_test.cu - prefill attention: norm, rotation and the cache it fills against double; softmax
  * against double over odd runs, shuffled blocks and poisoned neighbours; prompts cut differently give the
  * same bits; an FP8 cache holds the codes of what a BF16 cache holds, and gives what a BF16 cache of its numbers
- * gives.  Exits 77 without a GPU; --small for the sanitizers, --bench for times. */
+ * gives.  Exits 77 without a GPU; --few for the sanitizers, --bench for times. */
 #include "kernels/cuda/attn_prefill.h"
 #include "tests/gpu/gpu_test.h"
 #include "tests/gpu/kv_reference.h"
@@ -11,7 +11,7 @@
 static const uint32_t DIM = ATTN_DIM, PAGE = ATTN_PAGE, ROTARY = 64, HALF = 32, POSITIONS = 40000;
 static const uint32_t SECTION_H = 11, SECTION_W = 10;
 static const float EPS = 1e-6f;
-static bool small;
+static bool few;
 
 static float f(__nv_bfloat16 x)
 {
@@ -654,7 +654,7 @@ int main(int argc, char **argv)
 		return 77;
 	CUDA(cudaGetDeviceProperties(&prop, 0));
 	hopper = prop.major == 9 && prop.minor == 0;
-	small = argc > 1 && !strcmp(argv[1], "--small");
+	few = argc > 1 && !strcmp(argv[1], "--few");
 	constants c;
 	work_list();
 	refuses(c);
@@ -671,7 +671,7 @@ int main(int argc, char **argv)
 		fp8_is_bf16({ 6, 1 }, form, { { 0, 200 }, { 64, 64 } }, true);
 		for (enum kv_format kv : { KV_BF16, KV_FP8 })
 			cuts_change_nothing(c, { 6, 1 }, form, kv, 201, { { 201 }, { 64, 201 }, { 128, 192, 201 } });
-		if (small)
+		if (few)
 			continue;
 		against_reference({ 16, 2 }, form, { { 960, 333 }, { 4096, 65 }, { 0, 127 }, { 192, 2 } }, 3);
 		against_reference({ 24, 4 }, form, { { 0, 700 }, { 2048, 31 }, { 64, 128 } }, 3);

@@ -1,157 +1,12 @@
-/* device_test.cu - the CUDA back end through its step calls, on a small random model of the served
- * family (widths of models/tiny): exactness by digests, results against a plain reference. */
+/* device_test.cu - the CUDA back end through its step calls: exactness by digests, in every format; what a
+ * plan may not ask for.  Results: device_results_test.cu.
+ *
+ * Exits 77 without a GPU; --few: fewer steps, for the sanitizers. */
 #include <errno.h>
 
 #include <functional>
 
-#include "kernels/cuda/device.h"
-#include "kernels/noise.h"
-#include "tests/gpu/gpu_test.h"
-#include "tests/gpu/reference_model.h"
-
-typedef std::vector<uint32_t> ids;
-
-static const struct sampling GREEDY = { 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, false, NULL, 0, NULL, 0 };
-
-static enum kv_format kv_now = KV_BF16;	/* of the devices that are opened */
-
-static struct device_limits limits_of(bool digests)
-{
-	struct device_limits l = {};
-
-	l.n_slots = 24;
-	l.n_blocks = 200;
-	l.max_rows = 512;
-	l.max_context = 1024;
-	l.digests = digests;
-	l.kv = kv_now;
-	return l;
-}
-
-static struct cuda_device *opened(const struct model *m, bool digests)
-{
-	const struct device_limits l = limits_of(digests);
-	struct weight_source w = m->source();
-	struct cuda_device *d;
-	struct err e = {};
-
-	if (cuda_device_open("cuda:0", &m->shape, &l, &d, &e) || cuda_device_load(d, &w, NULL, NULL, &e)) {
-		fprintf(stderr, "%s\n", e.text);
-		exit(1);
-	}
-	return d;
-}
-
-/* A sequence: its slot, blocks and tokens so far. */
-struct sequence {
-	uint32_t slot;
-	std::vector<kv_block> blocks;
-	ids tokens;
-	uint32_t pos;		/* of tokens: in the state */
-};
-
-static struct sequence sequence_new(uint32_t slot, uint32_t first_block, ids prompt)
-{
-	struct sequence s = { slot, {}, prompt, 0 };
-
-	for (uint32_t i = 0; i < 8; i++)	/* scattered: neighbours in a sequence are not in memory */
-		s.blocks.push_back((first_block + i * 37) % 200);
-	return s;
-}
-
-static ids random_ids(uint32_t n, uint32_t seed)
-{
-	ids t(n);
-
-	for (uint32_t i = 0; i < n; i++)
-		t[i] = noise_philox(seed, i, 7, 7, 7).w[0] % 1200;
-	return t;
-}
-
-static struct plan_run run_of(const struct sequence *s, enum row_kind kind, uint32_t n, bool sample)
-{
-	struct plan_run r = {};
-
-	r.slot = s->slot;
-	r.kind = kind;
-	r.pos = s->pos;
-	r.n = n;
-	r.tokens = s->tokens.data() + s->pos;
-	r.blocks = s->blocks.data();
-	r.n_blocks = (uint32_t)s->blocks.size();
-	r.sample = sample;
-	return r;
-}
-
-static std::vector<struct run_result> step(struct cuda_device *d, const std::vector<struct plan_run> &runs,
-					   uint32_t part = 0, uint32_t n_parts = 0)
-{
-	const struct plan p = { runs.data(), (uint32_t)runs.size(), part, n_parts };
-	std::vector<struct run_result> r(runs.size());
-	int rc = cuda_device_submit(d, &p);
-
-	rc = rc ? rc : cuda_device_collect(d, r.data(), (uint32_t)r.size());
-	if (rc != (int)r.size()) {
-		fprintf(stderr, "step: %d: %s\n", rc, cudaGetErrorString(cudaGetLastError()));
-		exit(1);
-	}
-	return r;
-}
-
-static bool same(const struct step_digest &a, const struct step_digest &b, bool kv)
-{
-	return a.hidden == b.hidden && a.logits == b.logits && a.state == b.state && (!kv || a.kv == b.kv);
-}
-
-static void begin(struct cuda_device *d, const struct sequence *s, const struct sampling *p)
-{
-	if (cuda_slot_begin(d, s->slot, p, s->tokens.data(), (uint32_t)s->tokens.size())) {
-		fprintf(stderr, "slot_begin\n");
-		exit(1);
-	}
-}
-
-/* Prefills in the cuts given (the rest in one), sampling at the end; the last result. */
-static struct run_result prefill(struct cuda_device *d, struct sequence *s, ids cuts)
-{
-	struct run_result last = {};
-
-	cuts.push_back((uint32_t)s->tokens.size());
-	for (uint32_t end : cuts) {
-		last = step(d, { run_of(s, ROW_PREFILL, end - s->pos, end == s->tokens.size()) })[0];
-		s->pos = end;
-	}
-	s->tokens.push_back(last.token);
-	return last;
-}
-
-static std::vector<struct run_result> decode(struct cuda_device *d, struct sequence *s, int n)
-{
-	std::vector<struct run_result> all;
-
-	while (n--) {
-		all.push_back(step(d, { run_of(s, ROW_DECODE, 1, true) })[0]);
-		s->pos++;
-		s->tokens.push_back(all.back().token);
-	}
-	return all;
-}
-
-static struct sampling sampled(uint64_t seed)
-{
-	struct sampling s = GREEDY;
-
-	s.temperature = 0.8f;
-	s.top_k = 40;
-	s.top_p = 0.95f;
-	s.seed = seed;
-	s.repetition = 1.1f;
-	s.presence = 0.2f;
-	s.frequency = 0.1f;
-	return s;
-}
-
-/* ---- exactness ------------------------------------------------------------------- */
+#include "tests/gpu/device_cases.h"
 
 static void cuts(struct cuda_device *d)
 {
@@ -161,12 +16,14 @@ static void cuts(struct cuda_device *d)
 	std::vector<std::vector<char>> kept;
 
 	for (ids c : { ids{}, ids{ 64 }, ids{ 64, 128, 192 }, ids{ 256 }, ids{ 320, 384 } }) {
-		struct sequence s = sequence_new(3, (uint32_t)kept.size(), random_ids(400, 1));
+		if (few && r.size() == 2)
+			break;
+		struct sequence s = sequence_new(3, (uint32_t)kept.size(), random_ids(few ? 150 : 400, 1));
 		std::vector<char> kv;
 
 		begin(d, &s, &p);
 		r.push_back(prefill(d, &s, c));
-		for (uint32_t b = 0; b < 6; b++) {
+		for (uint32_t b = 0; b < s.tokens.size() / STEP_GRID; b++) {
 			kv.resize(kv.size() + cuda_block_bytes(d));
 			cuda_block_save(d, s.blocks[b], kv.data() + kv.size() - cuda_block_bytes(d));
 		}
@@ -180,6 +37,7 @@ static void cuts(struct cuda_device *d)
 
 static void neighbours(struct cuda_device *d)
 {
+	const uint32_t tokens = few ? 3 : 40;
 	std::vector<struct run_result> alone;
 	std::vector<struct sequence> others;
 	bool ok = true;
@@ -191,14 +49,14 @@ static void neighbours(struct cuda_device *d)
 		begin(d, &s, &p);
 		prefill(d, &s, {});
 		if (!crowd) {
-			alone = decode(d, &s, 40);
+			alone = decode(d, &s, (int)tokens);
 			continue;
 		}
 		for (uint32_t i = 0; i < 20; i++) {
 			others.push_back(sequence_new(2 + i, 8 * (i + 1), random_ids(1 + 13 * (i % 5), 100 + i)));
 			begin(d, &others[i], &p);
 		}
-		for (uint32_t t = 0; t < 40; t++) {
+		for (uint32_t t = 0; t < tokens; t++) {
 			std::vector<struct plan_run> runs;
 			std::vector<struct run_result> r;
 			uint32_t mine = t % 7;
@@ -224,7 +82,7 @@ static void neighbours(struct cuda_device *d)
 			}
 		}
 	}
-	claim("forty sampled tokens alone and among 0 to 20 others: hidden, logits, KV, state, token bit-equal", ok);
+	claim("sampled tokens alone and among 0 to 20 others: hidden, logits, KV, state, token bit-equal", ok);
 }
 
 /* An answer goes on between the parts of prompts; every other prompt is given up after its first. */
@@ -252,13 +110,13 @@ static void parts(struct cuda_device *d, uint32_t n_layers)
 
 	begin(d, &s, &p);
 	prefill(d, &s, {});
-	alone = decode(d, &s, 200);
+	alone = decode(d, &s, few ? 1 + 2 * (int)n_layers : 200);
 	begin(d, &whole, &p);
 	want = prefill(d, &whole, { 192 });
 	s = sequence_new(1, 0, random_ids(70, 31));
 	begin(d, &s, &p);
 	prefill(d, &s, {});
-	for (uint32_t round = 0; round < 8; round++) {
+	for (uint32_t round = 0; round < (few ? 1 : 8); round++) {
 		const uint32_t n_parts = 2 + round % (n_layers - 1);
 		struct sequence up = sequence_new(2, 100, random_ids(300, 33)), o = sequence_new(3, 60, random_ids(400, 32));
 
@@ -279,7 +137,7 @@ static void replay(struct cuda_device *d)
 	const struct sampling p = sampled(11);
 	bool ok = true;
 
-	for (uint32_t cut : { 30u, 1u, 17u }) {
+	for (uint32_t cut : few ? ids{ 17 } : ids{ 30, 1, 17 }) {
 		struct sequence a = sequence_new(4, 0, random_ids(90, 3)), b;
 		std::vector<struct run_result> r;
 		struct run_result last = {};
@@ -440,376 +298,84 @@ static void refused(struct cuda_device *d)
 	ok &= cuda_device_collect(d, NULL, 0) == -ENOENT;
 	claim("plans and parameters that break a rule are refused, and nothing runs", ok);
 }
-
-/* ---- results --------------------------------------------------------------------- */
-
-/* The contract's section 3 in plain C, on the logits that the device reported. */
-static uint32_t reference_sample(std::vector<float> x, const struct sampling *s, const ids &prompt, const ids &out,
-				 uint32_t n_ids, uint32_t position)
+/* All that holds in every format. */
+static void exact(const struct model *m)
 {
-	std::vector<uint32_t> order;
-	std::vector<double> p;
-	double total = 0, sum = 0, best = -INFINITY;
-	uint32_t token = 0, keep;
+	struct cuda_device *d = opened(m, true);
 
-	for (uint32_t i = 0; i < s->n_bias; i++)
-		x[s->bias[i].id] += s->bias[i].bias;
-	for (uint32_t i = 0; i < s->n_never; i++)
-		x[s->never[i]] = -INFINITY;
-	for (uint32_t i = 0; i < n_ids; i++) {
-		long n = std::count(out.begin(), out.end(), i);
-
-		if (n || std::count(prompt.begin(), prompt.end(), i))
-			x[i] = x[i] > 0 ? x[i] / s->repetition : x[i] * s->repetition;
-		if (n)
-			x[i] = x[i] - s->frequency * (float)n - s->presence;
-		if (s->temperature > 0)
-			x[i] /= s->temperature;
-		order.push_back(i);
+	cuts(d);
+	neighbours(d);
+	if (!few) {
+		parts(d, m->shape.n_layers);
+		replay(d);
 	}
-	std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return x[a] > x[b]; });
-	if (s->temperature == 0)
-		return order[0];
-	keep = 0;
-	while (keep < order.size() && x[order[keep]] > -INFINITY &&
-	       (s->min_p <= 0 || x[order[keep]] >= x[order[0]] + logf(s->min_p)) && (!s->top_k || keep < s->top_k))
-		keep++;
-	for (uint32_t i = 0; i < keep; i++) {
-		p.push_back(exp((double)x[order[i]] - (double)x[order[0]]));
-		total += p[i];
-	}
-	for (uint32_t i = 0; i < keep; i++) {
-		double score = (double)x[order[i]] -
-			       log(-log((double)noise_uniform(s->seed, s->choice, position, order[i])));
-
-		if (s->top_p < 1 && sum >= (double)s->top_p * total)
-			break;
-		sum += p[i];
-		if (score > best) {
-			best = score;
-			token = order[i];
-		}
-	}
-	return token;
+	cuda_device_close(d);
 }
 
-static struct sampling parameters(uint32_t i, struct token_bias *bias, uint32_t *never)
-{
-	struct sampling s = GREEDY;
-
-	s.seed = i * 77 + 1;
-	s.choice = i % 3;
-	s.temperature = i % 8 == 0 ? 0 : 0.5f + 0.3f * (float)(i % 4);
-	s.top_k = i % 3 == 0 ? 0 : i % 3 == 1 ? 20 : 700;
-	s.top_p = i % 2 ? 1 : 0.5f + 0.1f * (float)(i % 5);
-	s.min_p = i % 5 == 4 ? 0.05f : 0;
-	if (i % 7 > 3) {
-		s.repetition = 1.3f;
-		s.presence = 0.5f;
-		s.frequency = 0.25f;
-	}
-	s.logprob = true;
-	s.n_top = i % 21;
-	if (i % 6 == 5) {
-		for (uint32_t j = 0; j < 40; j++)
-			bias[j] = { j * 29, j % 2 ? 3.0f : -4.0f };
-		for (uint32_t j = 0; j < 600; j++)
-			never[j] = 600 + j;
-		s.bias = bias;
-		s.n_bias = 40;
-		s.never = never;
-		s.n_never = 600;
-	}
-	return s;
-}
-
-static void sampling_rules(struct cuda_device *d, const struct model *m)
-{
-	uint32_t wrong = 0, samples = 0, tops = 0;
-	double worst = 0;
-
-	for (uint32_t i = 0; i < 60; i++) {
-		struct token_bias bias[40];
-		uint32_t never[600];
-		const struct sampling p = parameters(i, bias, never);
-		struct sequence s = sequence_new(i % 24, 8 * (i % 24), random_ids(20 + i, 50 + i));
-		const ids prompt = s.tokens;
-		ids out;
-
-		begin(d, &s, &p);
-		for (int t = 0; t < 8; t++) {
-			std::vector<float> logits((s.tokens.size() - s.pos) * m->shape.vocab_rows), last;
-			struct plan_run r = run_of(&s, t ? ROW_DECODE : ROW_PREFILL, (uint32_t)s.tokens.size() - s.pos, true);
-			struct run_result got;
-			double sum = 0;
-			uint32_t want;
-
-			r.logits = logits.data();
-			got = step(d, { r })[0];
-			last.assign(logits.end() - m->shape.vocab_rows, logits.end());
-			want = reference_sample(last, &p, prompt, out, m->shape.n_token_ids, (uint32_t)s.tokens.size());
-			wrong += got.token != want;
-			samples++;
-			for (uint32_t j = 0; j < m->shape.n_token_ids; j++)
-				sum += exp((double)last[j]);
-			worst = std::max(worst, fabs(got.logprob - ((double)last[got.token] - log(sum))));
-			std::vector<uint32_t> order(m->shape.n_token_ids);
-			for (uint32_t j = 0; j < order.size(); j++)
-				order[j] = j;
-			std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return last[a] > last[b]; });
-			tops += got.n_top != p.n_top;
-			for (uint32_t j = 0; j < got.n_top; j++)
-				tops += got.top[j].id != order[j];
-			s.pos = (uint32_t)s.tokens.size();
-			s.tokens.push_back(got.token);
-			out.push_back(got.token);
-		}
-	}
-	printf("%u samples under 60 sets of parameters, %u differ; log-probability off by %.1e at most\n", samples, wrong,
-	       worst);
-	claim("bias, masks, penalties, temperature, min_p, top_k, top_p and noise choose what plain C chooses", !wrong);
-	claim("log-probabilities are within 1e-5, the alternatives are the largest logits in order",
-	      worst < 1e-5 && !tops);
-}
-
-/* KL of each position's distribution from the reference's, and how often the most likely ids agree. */
-struct difference {
-	std::vector<double> kl;
-	double mean, most;
-	uint32_t agree;
-};
-
-static struct difference compare(const std::vector<float> &got, const std::vector<double> &want, uint32_t v)
-{
-	struct difference d = {};
-
-	for (size_t t = 0; t < got.size() / v; t++) {
-		const float *g = &got[t * v];
-		const double *w = &want[t * v];
-		double zg = 0, zw = 0, kl = 0;
-
-		for (uint32_t i = 0; i < v; i++) {
-			zg += exp((double)g[i]);
-			zw += exp(w[i]);
-		}
-		for (uint32_t i = 0; i < v; i++)
-			kl += exp(w[i]) / zw * (w[i] - log(zw) - (double)g[i] + log(zg));
-		d.kl.push_back(kl);
-		d.mean += kl * v / (double)got.size();
-		d.most = std::max(d.most, kl);
-		d.agree += std::max_element(g, g + v) - g == std::max_element(w, w + v) - w;
-	}
-	return d;
-}
-
-static struct difference differ(struct cuda_device *d, const struct model *m, enum row_kind kind, const std::vector<double> &want)
-{
-	struct sequence s = sequence_new(12, 0, random_ids(96, 8));
-	std::vector<float> got(96 * m->shape.vocab_rows);
-	struct plan_run r = run_of(&s, kind, 96, true);
-	struct difference x;
-
-	begin(d, &s, &GREEDY);
-	r.logits = got.data();
-	step(d, { r });
-	x = compare(got, want, m->shape.vocab_rows);
-	printf("%s against the reference over 96 positions: arg-max agrees on %u, KL mean %.1e, most %.1e; above 1e-3:",
-	       kind == ROW_PREFILL ? "prefill" : "decode", x.agree, x.mean, x.most);
-	for (size_t t = 0; t < x.kl.size(); t++)
-		if (x.kl[t] > 1e-3)
-			printf(" %zu (%.0e)", t, x.kl[t]);
-	printf("\n");
-	return x;
-}
-
-/* times: how much further off than the kernels' own roundings are.  Random logits have near ties: the most likely id may differ
- * where distributions hardly do. */
-static void against_reference(struct cuda_device *d, const struct model *m, double times)
-{
-	struct sequence s = sequence_new(12, 0, random_ids(96, 8));
-	const std::vector<double> want = reference_logits(m, s.tokens, kv_now);
-	const struct difference decode = differ(d, m, ROW_REPLAY, want), prefill = differ(d, m, ROW_PREFILL, want);
-
-	claim("decode kernels agree with a reference in double: arg-max on 92 of 96, KL <= 1e-3 everywhere",
-	      decode.agree >= 92 && decode.most <= 1e-3 * times);
-	/* Which experts are chosen is a step, and the state carries a step on: where few of many random experts are chosen,
-	 * the prefill kernels' own roundings take another one now and then. */
-	if (m->shape.n_experts_used == m->shape.n_experts)
-		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL <= 2e-3 everywhere",
-		      prefill.agree >= 88 && prefill.most <= 2e-3 * times);
-	else
-		claim("prefill kernels agree with a reference in double: arg-max on 88 of 96, KL 2e-2 in the mean",
-		      prefill.agree >= 88 && prefill.mean <= 2e-2);
-}
-
-/* The formats of a published checkpoint: as exact, and the reference's weights are what the codes mean. */
+/* The formats of a published checkpoint. */
 static void quantised(enum dummy_recipe recipe)
 {
-	struct cuda_device *d;
 	struct model m;
 
 	printf("formats as in %s\n", dummy_recipe_name(recipe));
 	model_fill(&m, 1);
 	model_quantise(&m, recipe);
-	d = opened(&m, true);
-	cuts(d);
-	neighbours(d);
-	parts(d, m.shape.n_layers);
-	replay(d);
-	cuda_device_close(d);
-	m.shape.n_experts_used = m.shape.n_experts;
-	d = opened(&m, false);
-	against_reference(d, &m, 1);
-	cuda_device_close(d);
+	exact(&m);
 }
 
-/* An expert, or one half of gate and up, in another format: all of them become BF16, which rounds each weight once. */
-static void mixed(void)
-{
-	struct cuda_device *d;
-	struct model m;
-
-	printf("experts in several formats\n");
-	model_fill(&m, 1);
-	m.shape.n_experts_used = m.shape.n_experts;
-	quantise_nvfp4(&m.weights.at(std::make_tuple((int)W_EXPERT_DOWN, 1u, 3u)));
-	quantise_fp8(&m.weights.at(std::make_tuple((int)W_SHARED_UP, 2u, 0u)), 128, 128);
-	quantise_fp8(&m.weights.at(std::make_tuple((int)W_GDN_Z, 0u, 0u)), 64, 128);	/* blocks of another size */
-	d = opened(&m, false);
-	against_reference(d, &m, 3);
-	cuda_device_close(d);
-}
-
-/* The blocks of 140 tokens: 100 as a prompt, 40 replayed by the decode kernels. */
-static std::vector<char> blocks_of(const struct model *m, enum kv_format kv)
-{
-	struct sequence s = sequence_new(2, 0, random_ids(140, 9));
-	std::vector<char> all;
-	struct cuda_device *d;
-
-	kv_now = kv;
-	d = opened(m, false);
-	begin(d, &s, &GREEDY);
-	step(d, { run_of(&s, ROW_PREFILL, 100, false) });
-	s.pos = 100;
-	step(d, { run_of(&s, ROW_REPLAY, 40, false) });
-	for (size_t b = 0; b < 3; b++) {
-		all.resize(all.size() + cuda_block_bytes(d));
-		if (cuda_block_save(d, s.blocks[b], &all[all.size() - cuda_block_bytes(d)]))
-			exit(1);
-	}
-	cuda_device_close(d);
-	return all;
-}
-
-/* The only layer of attention is the last: what goes into it does not depend on how its keys are kept. */
-static void narrow_blocks(const struct model *m)
-{
-	const std::vector<char> wide = blocks_of(m, KV_BF16), narrow = blocks_of(m, KV_FP8);
-	bool same = narrow.size() == 3 * 2 * KV_HEAD && wide.size() == 3 * 2 * KV_CODES * 2;
-
-	for (uint32_t i = 0; same && i < 2 * 140; i++) {	/* key and value of each position */
-		const size_t head = i / 2 / STEP_GRID * 2 + i % 2, offset = i / 2 % STEP_GRID;
-		const uint8_t *got = (const uint8_t *)&narrow[head * KV_HEAD];
-		std::vector<uint8_t> want(KV_HEAD);
-		__nv_bfloat16 x[256];
-
-		memcpy((void *)x, &wide[(head * KV_CODES + offset * 256) * 2], sizeof(x));
-		kv_put(want.data(), (uint32_t)offset, x);
-		same = !memcmp(got + offset * 256, &want[offset * 256], 256) && got[KV_CODES + offset] == want[KV_CODES + offset];
-	}
-	claim("prompt and decode leave the codes that e4m3_head() makes of a BF16 device's keys and values", same);
-}
-
-/* Keys and values in FP8: as exact; the reference rounds what it keeps as e4m3.c does; the memory is what was said. */
+/* Keys and values in FP8; the memory is what was said. */
 static void narrow_kv(const struct model *m)
 {
 	/* a layer of attention with one head: a key and a value, each 256 codes and a power */
 	const size_t block = 2 * STEP_GRID * 257;
 	struct device_budget budget;
 	struct cuda_device *d;
-	struct model all = *m;
 
 	printf("keys and values in FP8\n");
-	narrow_blocks(m);
+	kv_now = KV_FP8;
+	exact(m);
 	d = opened(m, true);
 	cuda_device_budget(d, NULL, &budget);
 	claim("an FP8 block has the bytes it should, and so has the budget",
 	      cuda_block_bytes(d) == block && budget.kv == limits_of(true).n_blocks * block);
 	claim("FP8 is said in the numeric class", strstr(cuda_device_numeric_text(d), " kv=fp8") != NULL);
-	cuts(d);
-	neighbours(d);
-	parts(d, m->shape.n_layers);
-	replay(d);
-	failover(d);
+	if (!few)
+		failover(d);
 	restore(d);
 	cuda_device_close(d);
-	all.shape.n_experts_used = all.shape.n_experts;
-	d = opened(&all, false);
-	/* what rounds the other way is off by a sixteenth, not by a 256th */
-	against_reference(d, &all, 2);
+	d = opened(m, false);
 	pipeline(d);
 	cuda_device_close(d);
 	kv_now = KV_BF16;
 }
 
-static void with_nan(void)
-{
-	const struct device_limits l = limits_of(false);
-	struct cuda_device *d;
-	struct err e = {};
-	struct model m;
-	bool named = true;
-
-	model_fill(&m, 1);
-	model_quantise(&m, DUMMY_NVFP4_FP8);
-	for (int i = 0; i < 2; i++) {
-		tensor &t = m.weights.at(i ? std::make_tuple((int)W_GDN_OUT, 1u, 0u) : std::make_tuple((int)W_EXPERT_UP, 1u, 4u));
-		std::vector<uint8_t> &bytes = i ? t.codes : t.scale;
-		const uint8_t was = bytes[777];
-		struct weight_source w = m.source();
-
-		bytes[777] = 0xff;
-		named = named && !cuda_device_open("cuda:0", &m.shape, &l, &d, &e) &&
-			cuda_device_load(d, &w, NULL, NULL, &e) == -EINVAL &&
-			strstr(e.text, weight_slot_name(i ? W_GDN_OUT : W_EXPERT_UP)) && strstr(e.text, "NaN");
-		cuda_device_close(d);
-		bytes[777] = was;
-	}
-	claim("a NaN among codes or scales is refused by name", named);
-}
-
-int main(void)
+int main(int argc, char **argv)
 {
 	struct cuda_device *d;
 	struct model m;
 
 	if (!have_gpu())
 		return 77;
+	few = asked(argc, argv, "--few");
 	model_fill(&m, 1);
+	exact(&m);
 	d = opened(&m, true);
-	cuts(d);
-	neighbours(d);
-	parts(d, m.shape.n_layers);
-	replay(d);
-	failover(d);
+	if (few) {
+		parts(d, m.shape.n_layers);
+		replay(d);
+	} else {
+		failover(d);
+	}
 	restore(d);
 	refused(d);
 	cuda_device_close(d);
 	d = opened(&m, false);
-	against_reference(d, &m, 1);
 	pipeline(d);
-	sampling_rules(d, &m);
 	cuda_device_close(d);
 	narrow_kv(&m);
-	m.shape.n_experts_used = m.shape.n_experts;
-	d = opened(&m, false);
-	against_reference(d, &m, 1);
-	cuda_device_close(d);
-	for (enum dummy_recipe r : { DUMMY_FP8, DUMMY_NVFP4, DUMMY_NVFP4_FP8 })
-		quantised(r);
-	mixed();
-	with_nan();
+	for (enum dummy_recipe r : { DUMMY_NVFP4_FP8, DUMMY_FP8, DUMMY_NVFP4 })
+		if (!few || r == DUMMY_NVFP4_FP8)
+			quantised(r);
 	claim("no CUDA error is left behind", cudaGetLastError() == cudaSuccess);
 	return n_failed != 0;
 }

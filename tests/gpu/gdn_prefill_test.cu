@@ -1,7 +1,7 @@
 /* gdn_prefill_test.cu - the prompt form of Gated DeltaNet against the recurrence in double, and the
  * exactness claims: cuts at the grid, neighbours and the form of the scan change no bit.
- *	gdn_prefill_test [--small] [--bench]
- * --small leaves out what a checking tool takes too long over; --bench prints tables of times.
+ *	gdn_prefill_test [--few] [--bench]
+ * --few leaves out what a checking tool takes too long over; --bench prints tables of times.
  */
 #include "kernels/cuda/gdn_prefill.cuh"
 
@@ -537,17 +537,17 @@ static void bench(void)
 
 int main(int argc, char **argv)
 {
-	bool small = false, times = false;
+	bool few = false, times = false;
 
 	for (int i = 1; i < argc; i++) {
-		small = small || !strcmp(argv[i], "--small");
+		few = few || !strcmp(argv[i], "--few");
 		times = times || !strcmp(argv[i], "--bench");
 	}
 	if (!have_gpu())
 		return 77;
 	against_reference(2, 4, { 145, 1, 64, 2, 200 });
 	against_reference(1, 3, { 65, 63, 3 });
-	if (!small) {
+	if (!few) {
 		against_reference(16, 32, { 130, 64 });
 		against_reference(16, 48, { 77 });
 		against_reference(1, 1, { 1000, 9 });

@@ -30,10 +30,17 @@ static inline void claim(const char *name, bool ok)
 	n_failed += !ok;
 }
 
+/* Whether the first argument is `option`. */
+static inline bool asked(int argc, char **argv, const char *option)
+{
+	return argc > 1 && !strcmp(argv[1], option);
+}
+
 static inline bool have_gpu(void)
 {
 	int n = 0;
 
+	setvbuf(stdout, NULL, _IOLBF, 0);	/* of a test that is killed, what it had to say */
 	if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0)
 		return true;
 	printf("no GPU\n");

@@ -1,20 +1,25 @@
 # Each exits 77 without a GPU; on a rented one they are run by tests/gpu/session.sh.
 EXTRA_DIST += tests/gpu/README.md tests/gpu/pack.sh tests/gpu/session.sh
 EXTRA_DIST += tests/unit/loader_test.cu tests/unit/fake_cudart.c tests/unit/kv_codes_test.cu tests/gpu/gpu_test.h \
-	tests/gpu/kv_reference.h tests/gpu/reference_model.h
+	tests/gpu/device_cases.h tests/gpu/kv_reference.h tests/gpu/matmul_cases.h tests/gpu/reference_model.h
 gpu_libs = libcudakernels.a libkernels.a liblib.a $(CUDA_LIBS)
 
 if CUDA
-gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/decode_matmul_test \
-	tests/gpu/device_test tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test \
-	tests/gpu/prefill_matmul_test tests/gpu/rows_test tests/gpu/sample_test
+gpu_tests = tests/gpu/attn_decode_test tests/gpu/attn_prefill_test tests/gpu/decode_experts_test \
+	tests/gpu/decode_matmul_test tests/gpu/device_results_test tests/gpu/device_test \
+	tests/gpu/gdn_prefill_test tests/gpu/gdn_step_test tests/gpu/prefill_matmul_test tests/gpu/rows_test tests/gpu/sample_test
 check_PROGRAMS += $(gpu_tests)
 TESTS += $(gpu_tests)
 tests_gpu_attn_decode_test_SOURCES = tests/gpu/attn_decode_test.cu
 tests_gpu_attn_decode_test_LDADD = $(gpu_libs) $(XXHASH_LIBS)
+tests_gpu_decode_experts_test_SOURCES = tests/gpu/decode_experts_test.cu kernels/cpu/ref_matmul.c \
+	kernels/cpu/ref_matmul.h
+tests_gpu_decode_experts_test_LDADD = $(gpu_libs) -lm
 tests_gpu_decode_matmul_test_SOURCES = tests/gpu/decode_matmul_test.cu kernels/cpu/ref_matmul.c \
 	kernels/cpu/ref_matmul.h
 tests_gpu_decode_matmul_test_LDADD = $(gpu_libs) -lm
+tests_gpu_device_results_test_SOURCES = tests/gpu/device_results_test.cu
+tests_gpu_device_results_test_LDADD = $(gpu_libs)
 tests_gpu_device_test_SOURCES = tests/gpu/device_test.cu
 tests_gpu_device_test_LDADD = $(gpu_libs)
 tests_gpu_gdn_prefill_test_SOURCES = tests/gpu/gdn_prefill_test.cu

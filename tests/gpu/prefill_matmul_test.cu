@@ -1,6 +1,6 @@
 /* prefill_matmul_test.cu - the prompt's matrix kernels compute W x, a row's bits are its own, and how fast.
  *
- *	prefill_matmul_test [--bench | --bench-only]
+ *	prefill_matmul_test [--bench | --bench-only | --few]	--few: fewer shapes, for the sanitizers
  * Exits 77 without a GPU. */
 #include "kernels/cuda/prefill_matmul.h"
 
@@ -394,6 +394,13 @@ int main(int argc, char **argv)
 	}
 	order_test();
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
+		if (asked(argc, argv, "--few")) {
+			dense_test(f, 80, 512, 100);
+			dense_test(f, 300, 96, 5700);	/* tiles of 256 rows */
+			experts_test(f, 12, 5, 96, 320, 100, false, true);
+			experts_test(f, 12, 5, 80, 256, 300, true, false);	/* enough pairs for prefill_pairs() */
+			continue;
+		}
 		for (uint32_t rows : { 1u, 64u, 100u, 129u, 255u, 300u, 1000u })
 			dense_test(f, 400, 512, rows);
 		dense_test(f, 41, 96, 70);

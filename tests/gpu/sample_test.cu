@@ -1,5 +1,5 @@
 /* sample_test.cu - a logit that is no number is found, in its row only, whatever the row's parameters; and rows of
- * numbers are sampled as if nobody looked.  Exits 77 without a GPU. */
+ * numbers are sampled as if nobody looked.  Exits 77 without a GPU; --few: fewer places, for the sanitizers. */
 #include "kernels/cuda/sample.h"
 #include "tests/gpu/gpu_test.h"
 
@@ -60,10 +60,11 @@ static void set_up(struct world *w)
 	w->bias.up();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
 	const uint32_t places[] = { 0, 1, 7, 1023, 2500, 4997, 4998 };
+	const bool few = asked(argc, argv, "--few");
 	bool clean = true, found = true, alone = true, padding = true;
 
 	if (!have_gpu())
@@ -80,6 +81,8 @@ int main(void)
 	for (uint32_t r = 0; r < ROWS; r++)
 		for (uint32_t at : places)
 			for (float b : bad) {
+				if (few && (r != 3 || at != 7 || b == INFINITY))
+					continue;
 				y = x;
 				y[(size_t)r * VOCAB + at] = b;
 				const std::vector<sample_out> o = w.run(y);

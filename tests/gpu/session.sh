@@ -71,25 +71,60 @@ part_tests() {
 	return $worst
 }
 
-# Each tool on what is small enough for it.
-part_sanitize() {
-	local worst=0
-	for tool in memcheck racecheck synccheck initcheck; do
-		for t in rows_test route_test settled_test again_test gdn_step_test attn_decode_test sample_test device_test; do
-			[ "$tool $t" != "racecheck device_test" ] || continue	# hours
-			args=
-			[ $t != again_test ] || args=2	# what it repeats for, a sanitizer sees at once
-			# shellcheck disable=SC2086
-			timeout 150 compute-sanitizer --error-exitcode 9 --print-limit 3 --tool $tool \
-				"$pack/tests/gpu/$t" $args >"$out/one" 2>&1
-			code=$?
-			[ $code = 0 ] || grep '^=====' "$out/one" | head -40
-			echo "$tool $t: status $code, $(grep 'ERROR SUMMARY' "$out/one" | tail -1)"
-			[ $code = 0 ] || worst=1
+# Kernels in which racecheck sees races that are none: README.md says why of each.
+unraced="ring_kernel ring_choice_kernel wide_kernel"
+
+# Reports in a log that README.md does not name: it names races inside gdn_scan, and between two lines of the
+# square form's split kernel, whose kernels the tool cannot leave out.
+unknown() {
+	awk 'function flush() { if (race && !known) print race; race = "" }
+		/^========= (Error|Warning): Race reported/ {
+			flush(); race = $0
+			scan = /gdn_scan_(int|output|state)\.cuh/
+			known = scan || / (ring_get|put_words)\(/
+			next
+		}
+		race && /^=========     and / { known = known && (scan || / (ring_get|put_words)\(/); next }
+		!/^========= [A-Z]/ || /COMPUTE-SANITIZER|SUMMARY|Maximum number of hazards/ { next }
+		{ print }
+		END { flush() }' "$1"
+}
+
+# One tool on one program.  Rings make their barriers in loops: more than the compiler counts.
+sanitize_one() {
+	local tool=$1 t=$2 log=$out/one-$1-$2 args=() code
+	if [ "$tool" = racecheck ]; then
+		for kernel in $unraced; do
+			args+=(--kernel-name-exclude "kernel_substring=$kernel")
 		done
-	done
-	rm -f "$out/one"
-	return $worst
+	fi
+	NV_COMPUTE_SANITIZER_MAX_RACECHECK_HAZARDS=200000 timeout 200 compute-sanitizer --tool "$tool" \
+		--error-exitcode 9 --print-limit 10000 --num-cuda-barriers 256 "${args[@]}" \
+		"$pack/tests/gpu/$t" --few >"$log" 2>&1
+	code=$?
+	if [ "$tool-$code" = racecheck-9 ] && ! grep -q FAILED "$log" && [ -z "$(unknown "$log")" ]; then
+		code=0
+	fi
+	echo "$tool $t: status $code, $(grep SUMMARY "$log" | tail -1)"
+	if [ $code != 0 ]; then
+		grep FAILED "$log"
+		unknown "$log" | head -20
+	fi
+	rm -f "$log"
+	return $code
+}
+
+# Every tool on every program, as many at once as a GPU has time for; but the device's steps are too many for
+# two of them (README.md).
+part_sanitize() {
+	for tool in racecheck initcheck memcheck synccheck; do
+		for t in "$pack"/tests/gpu/*_test; do
+			case $tool-$t in
+			racecheck-*/device_* | initcheck-*/device_*) ;;
+			*) echo "$tool $(basename "$t")" ;;
+			esac
+		done
+	done | xargs -P 12 -n 2 bash -c 'sanitize_one "$@" || exit 1' sanitize_one
 }
 
 part_weights() { all "$python tests/golden/compare_dummy.py $pack"; }
@@ -144,7 +179,7 @@ part_compare() {
 # Seconds that a part is given; less than it usually needs are not worth a start.
 share() {
 	case $1 in
-	tests) echo 90 ;; sanitize) echo 240 ;; weights) echo 120 ;; exact) echo 360 ;; kv) echo 240 ;;
+	tests) echo 90 ;; sanitize) echo 260 ;; weights) echo 120 ;; exact) echo 360 ;; kv) echo 240 ;;
 	hf8) echo 120 ;; hf40) echo 260 ;; hf27) echo 150 ;;
 	soak) echo 280 ;; step) echo 330 ;; compare) echo 60 ;; *) echo 0 ;;
 	esac
@@ -162,8 +197,8 @@ for part in "$@"; do
 		continue
 	fi
 	begin=$SECONDS
-	export -f all hf shape "part_$part"
-	export out pack device small python bench
+	export -f all hf shape sanitize_one unknown "part_$part"
+	export out pack device small python bench unraced
 	timeout $((left < 2 * want ? left : 2 * want)) bash -c "part_$part" >"$out/$part.txt" 2>&1
 	code=$?
 	verdict=passed

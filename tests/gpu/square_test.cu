@@ -3,12 +3,15 @@
  * are hard to add: exponents far apart inside a step, cancellation, products below the normal range.
  *
  *	square_test [REPEATS]	launches of each layout, 300 if not given
+ *	square_test --few	one, of one shape: for the sanitizers
  *
  * Nothing here overlaps with its neighbours; again_test does.  Exits 77 without a GPU. */
 #include "kernels/cuda/decode_matmul_int.cuh"
 #include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/wgmma_weights.cuh"
 #include "tests/gpu/gpu_test.h"
+
+static bool few;
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define WGMMA_HERE 1
@@ -59,6 +62,76 @@ static __device__ uint32_t pair(enum kind kind, uint32_t seed, uint32_t row, uin
 	return number(kind, seed, at, weight) | number(kind, seed, at + 1, weight) << 16;
 }
 
+/* N columns of x, [n][STEPS * 16], as wgmma_rows() wants them. */
+template <int N> static __device__ void put_columns(enum kind kind, uint32_t seed, char *x)
+{
+	for (uint32_t i = threadIdx.x; i < N * 32; i += THREADS) {
+		const uint32_t n = i / 32, k = i % 32 * 2;
+
+		*(uint32_t *)(x + n * 128 + ((k / 8) ^ (n % 8)) * 16 + k % 8 * 2) = pair(kind, seed, n, k, false);
+	}
+}
+
+/* The lane's part of 64 rows of weights; with both instructions it is the same. */
+static __device__ void take_rows(enum kind kind, uint32_t seed, struct frag (&f)[STEPS])
+{
+	const uint32_t lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane / 4;
+
+#pragma unroll
+	for (uint32_t s = 0; s < STEPS; s++) {
+		const uint32_t k = s * 16 + lane % 4 * 2;
+
+		f[s] = { pair(kind, seed, row, k, true), pair(kind, seed, row + 8, k, true),
+			 pair(kind, seed, row, k + 8, true), pair(kind, seed, row + 8, k + 8, true) };
+	}
+}
+
+/* Any number to add to: not one of bfloat16. */
+static __device__ float some_sum(enum kind kind, uint32_t seed, uint32_t i)
+{
+	const uint32_t h = hash(seed, threadIdx.x * 64 + i);
+	const uint32_t top = kind == TINY ? bits_of(hash(h, 1), -120, 6) : number(kind, seed, h % 0xffff, false);
+
+	return __uint_as_float(top << 16 | (h & 0xffff));
+}
+
+template <int N>
+static __device__ __forceinline__ void by_wgmma(uint32_t x, const struct frag (&f)[STEPS], float (&sum)[N / 2])
+{
+#if WGMMA_HERE
+	wgmma_fence();
+#pragma unroll
+	for (uint32_t s = 0; s < STEPS; s++) {
+		if constexpr (N == 16)
+			wgmma_64x16(sum, f[s], wgmma_rows(x + s * 32));
+		else if constexpr (N == 32)
+			wgmma_64x32(sum, f[s], wgmma_rows(x + s * 32));
+		else
+			wgmma_64x64(sum, f[s], wgmma_rows(x + s * 32));
+	}
+	wgmma_commit();
+	wgmma_wait<0>(sum);
+#endif
+}
+
+/* REVERSED: the steps the other way round. */
+template <int N, bool REVERSED>
+static __device__ __forceinline__ void by_mma(enum kind kind, uint32_t seed, const struct frag (&f)[STEPS],
+					      float (&sum)[N / 2])
+{
+	const uint32_t lane = threadIdx.x % WARP;
+
+#pragma unroll
+	for (uint32_t step = 0; step < STEPS; step++)
+#pragma unroll
+		for (int t = 0; t < N / 8; t++) {
+			const uint32_t at = REVERSED ? STEPS - 1 - step : step;
+			const uint32_t n = 8 * (uint32_t)t + lane / 4, k = at * 16 + lane % 4 * 2;
+
+			mma(sum + 4 * t, &f[at], pair(kind, seed, n, k, false), pair(kind, seed, n, k + 8, false));
+		}
+}
+
 /* 64 rows times N, STEPS steps on top of zero or of any number.  REVERSED: mma.sync takes the steps the
  * other way round, which has to be seen. */
 template <int N, bool FROM_ZERO, bool REVERSED>
@@ -66,62 +139,22 @@ __global__ void __launch_bounds__(THREADS)
 	both_kernel(enum kind kind, uint32_t rounds, unsigned long long *differ)
 {
 	__shared__ __align__(1024) char x[N * 128];
-	const uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4, row = threadIdx.x / WARP * 16 + g;
-	const uint32_t shared = smem_address(x);
 
 	for (uint32_t round = 0; round < rounds; round++) {
 		const uint32_t seed = hash(blockIdx.x, round), x_seed = seed + 1;
 		float sum[N / 2], other[N / 2];
 		struct frag f[STEPS];
+		uint32_t here = 0;
 
-		for (uint32_t i = threadIdx.x; i < N * 32; i += THREADS) {
-			const uint32_t n = i / 32, k = i % 32 * 2;
-
-			*(uint32_t *)(x + n * 128 + ((k / 8) ^ (n % 8)) * 16 + k % 8 * 2) =
-				pair(kind, x_seed, n, k, false);
-		}
+		put_columns<N>(kind, x_seed, x);
+		take_rows(kind, seed, f);
 #pragma unroll
-		for (uint32_t s = 0; s < STEPS; s++) {
-			const uint32_t k = s * 16 + q * 2;
-
-			f[s] = { pair(kind, seed, row, k, true), pair(kind, seed, row + 8, k, true),
-				 pair(kind, seed, row, k + 8, true), pair(kind, seed, row + 8, k + 8, true) };
-		}
-#pragma unroll
-		for (int i = 0; i < N / 2; i++) {
-			const uint32_t h = hash(seed + 2, threadIdx.x * 64 + (uint32_t)i);
-			const uint32_t top = kind == TINY ? bits_of(hash(h, 1), -120, 6) :
-							    number(kind, seed + 2, h % 0xffff, false);
-
-			sum[i] = other[i] = FROM_ZERO ? 0 : __uint_as_float(top << 16 | (h & 0xffff));
-		}
+		for (int i = 0; i < N / 2; i++)
+			sum[i] = other[i] = FROM_ZERO ? 0 : some_sum(kind, seed + 2, (uint32_t)i);
 		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncthreads();
-#if WGMMA_HERE
-		wgmma_fence();
-#pragma unroll
-		for (uint32_t s = 0; s < STEPS; s++) {
-			if constexpr (N == 16)
-				wgmma_64x16(sum, f[s], wgmma_rows(shared + s * 32));
-			else if constexpr (N == 32)
-				wgmma_64x32(sum, f[s], wgmma_rows(shared + s * 32));
-			else
-				wgmma_64x64(sum, f[s], wgmma_rows(shared + s * 32));
-		}
-		wgmma_commit();
-		wgmma_wait<0>(sum);
-#endif
-#pragma unroll
-		for (uint32_t step = 0; step < STEPS; step++)
-#pragma unroll
-			for (int t = 0; t < N / 8; t++) {
-				const uint32_t at = REVERSED ? STEPS - 1 - step : step;
-				const uint32_t n = 8 * (uint32_t)t + g, k = at * 16 + q * 2;
-
-				mma(other + 4 * t, &f[at], pair(kind, x_seed, n, k, false),
-				    pair(kind, x_seed, n, k + 8, false));
-			}
-		uint32_t here = 0;
+		by_wgmma<N>(smem_address(x), f, sum);
+		by_mma<N, REVERSED>(kind, x_seed, f, other);
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
 			here += __float_as_uint(sum[i]) != __float_as_uint(other[i]);
@@ -135,7 +168,7 @@ template <int N, bool FROM_ZERO, bool REVERSED = false>
 static unsigned long long both(enum kind kind)
 {
 	array<unsigned long long> differ(1);
-	const uint32_t blocks = 528, rounds = 64;
+	const uint32_t blocks = few ? 8 : 528, rounds = few ? 2 : 64;
 
 	differ.h[0] = 0;
 	differ.up();
@@ -208,7 +241,7 @@ static bool layout(const struct matmul_params &p, enum matmul_format f, const st
 	return ok;
 }
 
-/* Every layout, with x in both orders, `repeats` times at 24, 25, 33 and 64 rows: the narrow form's bits, and nothing left out. */
+/* Every layout, with x in both orders, `repeats` times at 16 to 64 rows: the narrow form's bits, and nothing left out. */
 static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats)
 {
 	static const struct square_layout layouts[] = {
@@ -234,7 +267,9 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 	w.up();
 	x.up();
 	x_ordered.up();
-	for (uint32_t rows : { 24u, 25u, 33u, 64u }) {
+	for (uint32_t rows : { 16u, 24u, 25u, 33u, 64u }) {
+		if (few && rows % 8 != 0)
+			continue;
 		decode_matmul_args a = {};
 		struct tries tries = {};
 
@@ -252,6 +287,8 @@ static bool forms(enum matmul_format f, uint32_t n, uint32_t k, uint32_t repeats
 
 		for (const struct square_layout &l : layouts)
 			for (int ordered = 0; ordered < 2; ordered++) {
+				if (few && l.tiles != (l.split ? 2 : 8))	/* README.md: racecheck, tall */
+					continue;
 				p.x_ordered = ordered;
 				p.x = (const __nv_bfloat16 *)(ordered ? x_ordered.d : x.d);
 				ok &= layout(p, f, l, repeats, y, want, &tries);
@@ -268,6 +305,7 @@ int main(int argc, char **argv)
 	const uint32_t repeats = argc > 1 ? (uint32_t)std::max(atoi(argv[1]), 1) : 300;
 	cudaDeviceProp is;
 
+	few = asked(argc, argv, "--few");
 	if (!have_gpu())
 		return 77;
 	CUDA(cudaGetDeviceProperties(&is, 0));
@@ -280,9 +318,16 @@ int main(int argc, char **argv)
 		char name[64];
 		bool ok = true;
 
-		for (const auto &s : (const uint32_t[][2]){ { 12352, 2048 }, { 9216, 2048 }, { 2048, 4096 },
-							     { 1281, 2048 }, { 2048, 512 }, { 80000, 2048 } })
+		for (const auto &s : (const uint32_t[][2]){ { 2048, 512 }, { 12352, 2048 }, { 9216, 2048 },
+							     { 2048, 4096 }, { 1281, 2048 }, { 80000, 2048 } }) {
+			if (few)
+				break;
 			ok &= forms(f, s[0], s[1], repeats);
+		}
+		/* Blocks with one slice beside blocks with two: five slices, seven, nine to fifteen. */
+		for (uint32_t slices : { 5u, 7u, 9u, 10u, 11u, 12u, 13u, 14u, 15u })
+			if (!few || slices == 5)
+				ok &= forms(f, few ? 256 : 272, slices * MATMUL_SLICE - slices % 2 * 64, std::min(repeats, 20u));
 		snprintf(name, sizeof(name), "square_has_the_bits_of_narrow_%s", matmul_format_name(f));
 		claim(name, ok);
 	}
