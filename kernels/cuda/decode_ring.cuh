@@ -353,13 +353,14 @@ ring_pass(const struct matmul_params &p, const struct ring_warp<Cut> &w, const s
 		next.high = ring_scale(p, stage + w.units, lane / 4 + 8);
 	}
 	ring_multiply<Cut>(stage + w.place * Cut::units, columns.x, lane, sum);
-	if constexpr (Cut::ALONE)
-		ring_write<Cut>(p, next, sum, lane);
-	else
+	/* Sums before the stage is left, since others wait for them; outputs after. */
+	if constexpr (!Cut::ALONE)
 		ring_give<Cut>(w, buffer, sum, lane);
 	if (last)
 		ring_leave<Cut>(p, w, run, stage, lane);
-	if constexpr (!Cut::ALONE) {
+	if constexpr (Cut::ALONE) {
+		ring_write<Cut>(p, next, sum, lane);
+	} else {
 		ring_finish<Cut>(p, w, due, lane);
 		if (mine)
 			due = next;
