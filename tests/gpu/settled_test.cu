@@ -1,7 +1,6 @@
-/* settled_test.cu - kernels that run beside the one before them (x_settled), a choice that lets its next
- * one begin early: they read what
- * the kernel before that one wrote, give the same bits, and end after it, so that who waits for them
- * has waited for both.  Exits 77 without a GPU. */
+/* settled_test.cu - kernels that run beside the one before them (x_settled), also behind a choice that lets
+ * them begin early: they read what the kernel before that one wrote, give the same bits, and end after it,
+ * so that who waits for them has waited for both.  Exits 77 without a GPU. */
 #include <stdint.h>
 
 #include "kernels/cuda/launch.cuh"
