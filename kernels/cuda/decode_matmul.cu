@@ -205,16 +205,16 @@ static size_t packed_bytes(const struct matmul_params *p, enum matmul_format f)
 }
 
 /* p's items are at most p_items, its bytes p_bytes; blocks are shared out by bytes when there are
- * more items than places.  more: what the kernel takes besides. */
-template <enum matmul_format F2, typename Kernel, typename... More>
+ * more items than places.  NT: tiles of columns of the kernel; more: what it takes besides. */
+template <enum matmul_format F2, int NT = 1, typename Kernel, typename... More>
 static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_items,
 		       size_t p_bytes, const struct matmul_params &q, cudaStream_t stream,
 		       const More &...more)
 {
-	const size_t shared = max(narrow_shared(&p, 1), narrow_shared(&q, 1)),
+	const size_t shared = max(narrow_shared(&p, NT), narrow_shared(&q, NT)),
 		     fixed = sizeof...(more) ? sizeof(struct few_list) : 0,
 		     q_bytes = packed_bytes(&q, F2);
-	const uint32_t places = (uint32_t)device_sms() * 2;
+	const uint32_t places = (uint32_t)device_sms() * 2 / NT;
 	const int rc = allow_shared(kernel, shared, fixed);
 	uint32_t q_blocks = q.groups;
 
@@ -238,10 +238,30 @@ static int multiply_behind(const struct decode_matmul_args *a, void *stream)
 	return decode_matmul(&settled, stream);
 }
 
+static bool two_tiles_fit(const struct decode_matmul_args *a)
+{
+	struct matmul_params p = matmul_params_of(a);
+
+	narrow_split(&p, false);
+	return a->n_rows <= 16 && narrow_shared(&p, 2) <= SHARED_MAX;
+}
+
+/* Both in one launch, of at most 8 NT columns. */
+template <enum matmul_format F, int NT>
+static int pair_at_once(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
+			cudaStream_t stream)
+{
+	struct matmul_params p = matmul_params_of(a), q = matmul_params_of(b);
+
+	narrow_split(&p, false);
+	narrow_split(&q, false);
+	return pair_launch<MATMUL_BF16, NT>(narrow_pair_kernel<F, false, MATMUL_BF16, NT>, p, p.groups,
+					    packed_bytes(&p, F), q, stream);
+}
+
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
 		       void *stream)
 {
-	struct matmul_params p, q;
 	int rc;
 
 	if (!matmul_args_ok(a, MATMUL_MAX_ROWS) || !matmul_args_ok(b, MATMUL_MAX_ROWS))
@@ -250,21 +270,14 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 		return b->format == MATMUL_BF16 ?
 			       decode_matmul(a, stream) ?: multiply_behind(b, stream) :
 			       decode_matmul_pair(b, a, stream);
-	if (b->format != MATMUL_BF16 || a->n_rows > 8 || b->n_rows > 8) {
-		rc = decode_matmul(a, stream);
-		return rc ? rc : multiply_behind(b, stream);
-	}
-	p = matmul_params_of(a);
-	q = matmul_params_of(b);
-	narrow_split(&p, false);
-	narrow_split(&q, false);
-	if (a->format == MATMUL_FP8)
-		return pair_launch<MATMUL_BF16>(narrow_pair_kernel<MATMUL_FP8, false, MATMUL_BF16>,
-						p, p.groups, packed_bytes(&p, MATMUL_FP8), q,
-						(cudaStream_t)stream);
-	return pair_launch<MATMUL_BF16>(narrow_pair_kernel<MATMUL_NVFP4, false, MATMUL_BF16>, p,
-					p.groups, packed_bytes(&p, MATMUL_NVFP4), q,
-					(cudaStream_t)stream);
+	if (b->format == MATMUL_BF16 && a->n_rows <= 8 && b->n_rows <= 8)
+		return a->format == MATMUL_FP8 ?
+			       pair_at_once<MATMUL_FP8, 1>(a, b, (cudaStream_t)stream) :
+			       pair_at_once<MATMUL_NVFP4, 1>(a, b, (cudaStream_t)stream);
+	if (b->format == MATMUL_BF16 && a->format == MATMUL_FP8 && two_tiles_fit(a) && two_tiles_fit(b))
+		return pair_at_once<MATMUL_FP8, 2>(a, b, (cudaStream_t)stream);
+	rc = decode_matmul(a, stream);
+	return rc ? rc : multiply_behind(b, stream);
 }
 
 /* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
@@ -444,6 +457,6 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 		return pair_launch<MATMUL_FP8>(narrow_pair_choice_kernel<MATMUL_NVFP4, MATMUL_FP8>,
 					       p, items, bytes, q, (cudaStream_t)stream,
 					       *a->choice);
-	return pair_launch<MATMUL_FP8>(narrow_pair_kernel<MATMUL_NVFP4, true, MATMUL_FP8>, p, items,
+	return pair_launch<MATMUL_FP8>(narrow_pair_kernel<MATMUL_NVFP4, true, MATMUL_FP8, 1>, p, items,
 				       bytes, q, (cudaStream_t)stream);
 }

@@ -432,17 +432,18 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS(BLOCKS))
 
 /* ---- two products ----------------------------------------------------------------------- */
 
-/* Two products of few columns at once, the first blocks at the first. */
-template <enum matmul_format F, bool EXPERTS, enum matmul_format F2>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
+/* Two products of few columns at once, the first blocks at the first.  Two tiles of columns take the
+ * registers of two blocks. */
+template <enum matmul_format F, bool EXPERTS, enum matmul_format F2, int NT>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, 2 / NT)
 	narrow_pair_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct matmul_params q, uint32_t p_blocks)
 {
 	if (blockIdx.x < p_blocks)
-		narrow_block<F, 1, EXPERTS, 1, false>(p, blockIdx.x, p_blocks);
+		narrow_block<F, NT, EXPERTS, NT, false>(p, blockIdx.x, p_blocks);
 	else
-		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks,
-						     gridDim.x - p_blocks);
+		narrow_block<F2, NT, false, 1, false>(q, blockIdx.x - p_blocks,
+						      gridDim.x - p_blocks);
 }
 
 /* The same, with a choice. */

@@ -24,36 +24,40 @@ static __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t 
 	*sum += *n - shared;
 }
 
-/* Whether the shared expert's gate and up are a product between the router and the choice of experts.
- * When that begins the router has ended, so the choice is made beside it. */
-static bool shared_between(const struct layer_weights *w, uint32_t rows)
+/* Whether the shared expert's gate and up are a product of their own behind the choice of experts, which
+ * needs neither that nor the router: it runs beside both. */
+static bool shared_behind(const struct layer_weights *w, uint32_t rows)
 {
 	return w->shared_in.n && rows > ROUTE_FEW_ROWS;
 }
 
-/* The router, and the shared expert's gate and up: of few rows one product if they have one format, or
+static struct decode_matmul_args shared_in_args(const struct cuda_device *d, uint32_t rows,
+						const struct layer_weights *w)
+{
+	const struct strided act = shared_act(d);
+
+	return product_args(rows, w->shared_in,
+			    { d->ws.h, act.at, d->m.hidden, d->m.hidden, act.ld, MATMUL_OUT_SWIGLU });
+}
+
+/* The router, and of few rows the shared expert's gate and up: one product if they have one format, or
  * one launch. */
 static int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
 {
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden;
 	const struct strided act = shared_act(d);
-	const bool between = shared_between(w, rows), one = !between && shared_in_follows(w);
+	const bool alone = !w->shared_in.n || shared_behind(w, rows),
+		   one = !alone && shared_in_follows(w);
 	const struct decode_matmul_args router =
 		product_args(rows, w->router,
 			     { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
 			       one ? w->shared_in.n : 0, act.ld, act.at });
 
-	if (!w->shared_in.n || one)
+	if (alone || one)
 		return decode_matmul(&router, d->stream);
-	const struct decode_matmul_args shared = product_args(
-		rows, w->shared_in, { s->h, act.at, hidden, hidden, act.ld, MATMUL_OUT_SWIGLU });
+	const struct decode_matmul_args shared = shared_in_args(d, rows, w);
 
-	if (between) {
-		const int rc = decode_matmul(&router, d->stream);
-
-		return rc ? rc : decode_matmul(&shared, d->stream);
-	}
 	return decode_matmul_pair(&router, &shared, d->stream);
 }
 
@@ -85,7 +89,7 @@ static struct route_args choice_of(const struct cuda_device *d, uint32_t rows,
 	c.top = m->n_experts_used;
 	c.shared = m->shared_inter != 0;
 	c.list_shared = list_shared;
-	c.settled = shared_between(w, rows);
+	c.early = shared_behind(w, rows);
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
 	c.list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
@@ -98,6 +102,12 @@ static int choose(struct cuda_device *d, const struct layer_weights *w, const st
 
 	if (!rc && !experts_choose(d, c->rows, w))
 		rc = route(c, d->stream);
+	if (!rc && shared_behind(w, c->rows)) {
+		struct decode_matmul_args shared = shared_in_args(d, c->rows, w);
+
+		shared.x_settled = 1;
+		rc = decode_matmul(&shared, d->stream);
+	}
 	pass_mark(d, CLASS_ROUTER);
 	return rc;
 }

@@ -2,7 +2,8 @@
  *
  * A block owns one head of one run, or, of one run alone, SPLIT blocks of a cluster do, a part of
  * the transposed state's rows each: one multiprocessor alone is slow to bring 64 KB and to take them
- * away.  16 warps share the block's rows, a row being 128 keys = 32 lanes x float4.  q, k and the
+ * away.  16 warps share the block's rows, a row being 128 keys = 32 lanes x float4; of many runs 8
+ * do, so that three blocks have a place in a multiprocessor.  q, k and the
  * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The
  * state and all else that is older than the kernel before comes while that one still runs; the state
  * is read once and written once: with p = S_v.k and s = S_v.q
@@ -25,13 +26,23 @@ namespace cg = cooperative_groups;
 
 namespace {
 
-constexpr int WARPS = 16;
-constexpr int THREADS = WARPS * 32;
 constexpr int WINDOW = GDN_TAPS - 1;
 
-/* Of the state: a block's, a warp's. */
-template <int SPLIT> constexpr int BLOCK_ROWS = GDN_DIM / SPLIT;
-template <int SPLIT> constexpr int ROWS = BLOCK_ROWS<SPLIT> / WARPS;
+/* How a head is done: by how many blocks of how many warps, and how many blocks a multiprocessor has. */
+template <int BLOCKS_A_HEAD, int BLOCK_WARPS, int BLOCKS_AN_SM> struct cut {
+	static constexpr int SPLIT = BLOCKS_A_HEAD;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200	/* shared memory is 100 KB in all */
+	static constexpr int BLOCKS = 1;
+#else
+	static constexpr int BLOCKS = BLOCKS_AN_SM;
+#endif
+	static constexpr int WARPS = BLOCK_WARPS, THREADS = WARPS * 32;
+	/* of the state: a block's, a warp's */
+	static constexpr int BLOCK_ROWS = GDN_DIM / SPLIT, ROWS = BLOCK_ROWS / WARPS;
+	/* of the convolution, a thread's: q's and k's are the first of a thread */
+	static constexpr int CHANNELS = (3 * GDN_DIM + THREADS - 1) / THREADS;
+	static_assert(THREADS >= 2 * GDN_DIM && THREADS % GDN_DIM == 0, "a thread a channel of q and k");
+};
 
 __device__ float silu(float x)
 {
@@ -50,11 +61,11 @@ __device__ float warp_sum(float x)
 	return x;
 }
 
-template <int SPLIT> struct shared {
+template <class Cut> struct shared {
 	/* each thread reads and writes its own places only */
-	float4 S[BLOCK_ROWS<SPLIT>][GDN_DIM / 4];
+	float4 S[Cut::BLOCK_ROWS][GDN_DIM / 4];
 	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
-	float v[BLOCK_ROWS<SPLIT>];
+	float v[Cut::BLOCK_ROWS];
 	/* The whole head's, of rows in turn: another block may be a row ahead of the norm. */
 	float o[2][GDN_DIM];
 	uint2 z[32], norm_w[32];		 /* the first warp's, four values a lane */
@@ -63,28 +74,32 @@ template <int SPLIT> struct shared {
 	float alpha, beta;
 };
 
-/* A thread's channel of the convolution: q, k or v of a head, one of its 128, of v one of the
- * block's rows; the other threads have none.  What does not come from the kernel before can be asked for early. */
-template <int SPLIT> struct channel {
-	int part;	/* 0 q, 1 k, 2 v */
+/* A channel of the convolution: q, k or v of a head, one of its 128, of v one of the block's rows.  A
+ * thread has that of its place, or none, and with fewer threads than channels one at a second place.
+ * What does not come from the kernel before can be asked for early. */
+template <class Cut> struct channel {
+	int place, part; /* 0 q, 1 k, 2 v */
 	uint32_t index; /* of the run's channels */
 	uint2 tap;	/* as they are in memory: a conversion would wait for them */
 	__nv_bfloat16 past[WINDOW];
 	float a_log, dt_bias; /* of the head */
 
-	__device__ __forceinline__ channel(const gdn_step_args &a, const gdn_run &run, int head,
-					   int rank)
-	    : part(threadIdx.x / GDN_DIM), index(0), a_log(a.a_log[head]), dt_bias(a.dt_bias[head])
+	__device__ __forceinline__ void begin(const gdn_step_args &a, const gdn_run &run, int head,
+					      int rank, int at)
 	{
 		const int k_head = head / (int)(a.v_heads / a.k_heads);
-		int d = threadIdx.x % GDN_DIM;
+		int d = at % GDN_DIM;
 
-		if (part == 2 && d >= BLOCK_ROWS<SPLIT>)
+		place = at;
+		part = at / GDN_DIM;
+		a_log = a.a_log[head];
+		dt_bias = a.dt_bias[head];
+		if (part == 2 && d >= Cut::BLOCK_ROWS)
 			part = 3;
 		if (part > 2)
 			return;
 		if (part == 2)
-			d += rank * BLOCK_ROWS<SPLIT>;
+			d += rank * Cut::BLOCK_ROWS;
 		index = (uint32_t)((part == 2 ? 2 * (int)a.k_heads + head :
 						part * (int)a.k_heads + k_head) *
 					   GDN_DIM +
@@ -108,16 +123,16 @@ template <int SPLIT> struct channel {
 	}
 
 	/* Between rows registers belong to the state. */
-	__device__ __forceinline__ void keep(shared<SPLIT> &s) const
+	__device__ __forceinline__ void keep(shared<Cut> &s) const
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
-			s.past[i][threadIdx.x] = past[i];
+			s.past[i][place] = past[i];
 	}
 
-	__device__ __forceinline__ void recall(const shared<SPLIT> &s)
+	__device__ __forceinline__ void recall(const shared<Cut> &s)
 	{
 		for (int i = 0; part < 3 && i < WINDOW; i++)
-			past[i] = s.past[i][threadIdx.x];
+			past[i] = s.past[i][place];
 	}
 
 	/* bf16(silu(sum of taps)) of the next row */
@@ -149,8 +164,8 @@ template <int SPLIT> struct channel {
 };
 
 /* By one thread: decay and step size of the head. */
-template <int SPLIT>
-__device__ void load_gates(shared<SPLIT> &s, const gdn_step_args &a, const channel<SPLIT> &c,
+template <class Cut>
+__device__ void load_gates(shared<Cut> &s, const gdn_step_args &a, const channel<Cut> &c,
 			   size_t row, int head)
 {
 	const size_t at = row * a.ld + head;
@@ -162,27 +177,32 @@ __device__ void load_gates(shared<SPLIT> &s, const gdn_step_args &a, const chann
 }
 
 /* q, k and v of the head into shared memory, a channel a thread; ends with a barrier. */
-template <int SPLIT>
-__device__ void load_qkv(shared<SPLIT> &s, const gdn_step_args &a, channel<SPLIT> &c, size_t row)
+template <class Cut>
+__device__ void load_qkv(shared<Cut> &s, const gdn_step_args &a, channel<Cut> (&c)[Cut::CHANNELS],
+			 size_t row)
 {
-	const int d = threadIdx.x % GDN_DIM, warp = threadIdx.x / 32;
-	float x = c.part < 3 ? c.next(a, row) : 0, sum;
+	const int d = threadIdx.x % GDN_DIM, part = c[0].part;
+	float x[Cut::CHANNELS], sum;
 
-	if (c.part == 2)
-		s.v[d] = x;
-	if (c.part < 2) {
-		sum = warp_sum(__fmul_rn(x, x));
+#pragma unroll
+	for (int i = 0; i < Cut::CHANNELS; i++) {
+		x[i] = c[i].part < 3 ? c[i].next(a, row) : 0;
+		if (c[i].part == 2)
+			s.v[d] = x[i];
+	}
+	if (part < 2) {
+		sum = warp_sum(__fmul_rn(x[0], x[0]));
 		if (threadIdx.x % 32 == 0)
-			s.part[warp] = sum;
+			s.part[threadIdx.x / 32] = sum;
 	}
 	__syncthreads();
-	if (c.part < 2) {
-		sum = s.part[c.part * 4];
+	if (part < 2) {
+		sum = s.part[part * 4];
 		for (int i = 1; i < 4; i++)
-			sum = __fadd_rn(sum, s.part[c.part * 4 + i]);
-		x = __fmul_rn(x, __frsqrt_rn(__fadd_rn(sum, 1e-6f)));
+			sum = __fadd_rn(sum, s.part[part * 4 + i]);
+		x[0] = __fmul_rn(x[0], __frsqrt_rn(__fadd_rn(sum, 1e-6f)));
 		/* 128^-0.5 */
-		s.qk[c.part][d] = c.part ? x : __fmul_rn(x, 0.08838834764831845f);
+		s.qk[part][d] = part ? x[0] : __fmul_rn(x[0], 0.08838834764831845f);
 	}
 	__syncthreads();
 }
@@ -231,8 +251,8 @@ __device__ __forceinline__ uint2 load_z(const gdn_step_args &a, size_t row, int 
 }
 
 /* One warp, four values a lane, after the head's outputs are in head_o; stores those of the block. */
-template <int SPLIT>
-__device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gdn_step_args &a,
+template <class Cut>
+__device__ void gated_norm(const shared<Cut> &s, const float *head_o, const gdn_step_args &a,
 			   size_t row, int head, int rank)
 {
 	const int lane = threadIdx.x % 32;
@@ -250,7 +270,7 @@ __device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gd
 	for (int i = 0; i < 4; i++)
 		sum = __fmaf_rn(o[i], o[i], sum);
 	r = __frsqrt_rn(__fadd_rn(__fdiv_rn(warp_sum(sum), (float)GDN_DIM), a.eps));
-	if (lane / (32 / SPLIT) != rank)
+	if (lane / (32 / Cut::SPLIT) != rank)
 		return;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
@@ -267,19 +287,19 @@ __device__ void gated_norm(const shared<SPLIT> &s, const float *head_o, const gd
 /* One token through a warp's rows of the state, which stay in shared memory or, after the last one,
  * go to `out`.  head_o: the head's outputs, in this block; those of the block's rows go to all blocks
  * of the cluster. */
-template <int SPLIT>
-__device__ void step_rows(shared<SPLIT> &s, float *head_o, int rank, float4 *out)
+template <class Cut>
+__device__ void step_rows(shared<Cut> &s, float *head_o, int rank, float4 *out)
 {
-	constexpr int N = ROWS<SPLIT> < 4 ? ROWS<SPLIT> : 4;	/* rows at once */
+	constexpr int N = Cut::ROWS < 4 ? Cut::ROWS : 4;	/* rows at once */
 	constexpr int LANES = 32 / N;				/* that have a row's sums */
-	static_assert(SPLIT <= LANES / 2, "a lane for each block that gets an output");
+	static_assert(Cut::SPLIT <= LANES / 2, "a lane for each block that gets an output");
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 	const float4 q = ((const float4 *)s.qk[0])[lane], k = ((const float4 *)s.qk[1])[lane];
 	const float kq = warp_sum(dot4(k, q)), alpha = s.alpha, beta = s.beta;
 
 #pragma unroll
-	for (int first = 0; first < ROWS<SPLIT>; first += N) {
-		const int row = warp * ROWS<SPLIT> + first, mine = row + lane / LANES;
+	for (int first = 0; first < Cut::ROWS; first += N) {
+		const int row = warp * Cut::ROWS + first, mine = row + lane / LANES;
 		float sums[2 * N], p, sq, d;
 		float4 S[N];
 
@@ -293,16 +313,16 @@ __device__ void step_rows(shared<SPLIT> &s, float *head_o, int rank, float4 *out
 		p = warp_sums(sums);
 		sq = __shfl_down_sync(0xffffffffu, p, LANES / 2);
 		d = __fmul_rn(beta, __fsub_rn(s.v[mine], __fmul_rn(alpha, p)));
-		if (lane % LANES < SPLIT) {
-			float *to = head_o + rank * BLOCK_ROWS<SPLIT> + mine;
+		if (lane % LANES < Cut::SPLIT) {
+			float *to = head_o + rank * Cut::BLOCK_ROWS + mine;
 
-			if constexpr (SPLIT > 1)
+			if constexpr (Cut::SPLIT > 1)
 				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
 			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
 		}
 		/* Before the state goes to memory, which whoever gets the outputs need not wait for. */
-		if constexpr (SPLIT > 1) {
-			static_assert(ROWS<SPLIT> == N, "all outputs are written");
+		if constexpr (Cut::SPLIT > 1) {
+			static_assert(Cut::ROWS == N, "all outputs are written");
 			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 		}
 #pragma unroll
@@ -317,10 +337,10 @@ __device__ void step_rows(shared<SPLIT> &s, float *head_o, int rank, float4 *out
 }
 
 /* Each thread asks for the places that it will read. */
-template <int SPLIT> __device__ void load_state(shared<SPLIT> &s, const float4 *from)
+template <class Cut> __device__ void load_state(shared<Cut> &s, const float4 *from)
 {
-	for (int r = 0; r < ROWS<SPLIT>; r++) {
-		const int row = threadIdx.x / 32 * ROWS<SPLIT> + r, lane = threadIdx.x % 32;
+	for (int r = 0; r < Cut::ROWS; r++) {
+		const int row = threadIdx.x / 32 * Cut::ROWS + r, lane = threadIdx.x % 32;
 
 		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
 				     (uint32_t)__cvta_generic_to_shared(&s.S[row][lane])),
@@ -329,68 +349,75 @@ template <int SPLIT> __device__ void load_state(shared<SPLIT> &s, const float4 *
 }
 
 /* Where a run's head keeps the block's rows of its state. */
-template <int SPLIT>
+template <class Cut>
 __device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head, int rank)
 {
-	const size_t row = ((size_t)run.slot * a.v_heads + head) * GDN_DIM + rank * BLOCK_ROWS<SPLIT>;
+	const size_t row = ((size_t)run.slot * a.v_heads + head) * GDN_DIM + rank * Cut::BLOCK_ROWS;
 
 	return (float4 *)a.state + row * (GDN_DIM / 4);
 }
 
 /* All of the head's outputs are in the block; step_rows() has come to the barrier. */
-template <int SPLIT> __device__ void head_sync(void)
+template <class Cut> __device__ void head_sync(void)
 {
-	if constexpr (SPLIT > 1)
+	if constexpr (Cut::SPLIT > 1)
 		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 	else
 		__syncthreads();
 }
 
 /* All rows of a run; the state and the channel were asked for. */
-template <int SPLIT>
-__device__ void step_head(shared<SPLIT> &s, const gdn_step_args &a, const gdn_run &run, int head,
-			  int rank, channel<SPLIT> &c)
+template <class Cut>
+__device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run &run, int head,
+			  int rank, channel<Cut> (&c)[Cut::CHANNELS])
 {
 	for (uint32_t t = 0; t < run.n; t++) {
 		const size_t row = run.row + t;
 		const uint2 z = load_z(a, row, head);
 
-		if (threadIdx.x == 3 * GDN_DIM)
-			load_gates(s, a, c, row, head);
-		if (t > 0)
-			c.recall(s);
+		if (threadIdx.x == Cut::THREADS - 32) /* has one channel, or none */
+			load_gates(s, a, c[0], row, head);
+		for (int i = 0; t > 0 && i < Cut::CHANNELS; i++)
+			c[i].recall(s);
 		load_qkv(s, a, c, row);
 		if (threadIdx.x < 32)
 			s.z[threadIdx.x] = z;
-		if (t + 1 < run.n)
-			c.keep(s);
-		else
-			c.store(a, run, head, rank);
+		if (t + 1 < run.n) {
+			for (int i = 0; i < Cut::CHANNELS; i++)
+				c[i].keep(s);
+		} else {
+			for (int i = 0; i < Cut::CHANNELS; i++)
+				c[i].store(a, run, head, rank);
+		}
 		if (t == 0) {
 			asm volatile("cp.async.wait_all;" ::: "memory");
-			if constexpr (SPLIT > 1) /* all have begun */
+			if constexpr (Cut::SPLIT > 1) /* all have begun */
 				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 		}
-		step_rows<SPLIT>(s, s.o[t % 2], rank,
-				 t + 1 == run.n ? state_of<SPLIT>(a, run, head, rank) : NULL);
-		head_sync<SPLIT>();
+		step_rows<Cut>(s, s.o[t % 2], rank,
+			       t + 1 == run.n ? state_of<Cut>(a, run, head, rank) : NULL);
+		head_sync<Cut>();
 		if (threadIdx.x < 32)
 			gated_norm(s, s.o[t % 2], a, row, head, rank);
 	}
 }
 
-template <int SPLIT>
-__global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
+template <class Cut>
+__global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn_step_args a)
 {
 	extern __shared__ __align__(16) char raw[];
-	shared<SPLIT> &s = *(shared<SPLIT> *)raw;
+	shared<Cut> &s = *(shared<Cut> *)raw;
 	const gdn_run run = a.runs[blockIdx.y];
-	const int head = blockIdx.x / SPLIT, rank = blockIdx.x % SPLIT;
+	const int head = blockIdx.x / Cut::SPLIT, rank = blockIdx.x % Cut::SPLIT;
 
-	if constexpr (SPLIT > 1)
+	if constexpr (Cut::SPLIT > 1)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
-	channel<SPLIT> c(a, run, head, rank); /* before the 64 KB that would stand in its way */
-	load_state(s, state_of<SPLIT>(a, run, head, rank));
+	channel<Cut> c[Cut::CHANNELS];
+
+#pragma unroll
+	for (int i = 0; i < Cut::CHANNELS; i++) /* before the 64 KB that would stand in its way */
+		c[i].begin(a, run, head, rank, i * Cut::THREADS + (int)threadIdx.x);
+	load_state(s, state_of<Cut>(a, run, head, rank));
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
 	chain_wait(); /* state, window and runs are older than the kernel before; u is not */
@@ -398,26 +425,31 @@ __global__ void __launch_bounds__(THREADS, 2) gdn_step_kernel(gdn_step_args a)
 	step_head(s, a, run, head, rank, c);
 }
 
-template <int SPLIT> int launch(const gdn_step_args &a, cudaStream_t stream)
+template <class Cut> int launch(const gdn_step_args &a, cudaStream_t stream)
 {
-	auto kernel = gdn_step_kernel<SPLIT>;
+	auto kernel = gdn_step_kernel<Cut>;
 
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-				 sizeof(shared<SPLIT>)) != cudaSuccess)
+				 sizeof(shared<Cut>)) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(kernel, dim3(a.v_heads * SPLIT, a.n_runs), THREADS,
-			    sizeof(shared<SPLIT>), SPLIT, stream, a);
+	return chain_launch(kernel, dim3(a.v_heads * Cut::SPLIT, a.n_runs), Cut::THREADS,
+			    sizeof(shared<Cut>), Cut::SPLIT, stream, a);
 }
 
-/* Blocks a head: of one run alone as many as leave none waiting for a place; more runs are no faster
- * for it. */
-int split_of(const gdn_step_args &a)
+/* Of one run alone as many blocks a head as leave none waiting for a place; more runs are no faster for
+ * it.  Beyond FEW_RUNS small blocks keep more bytes on their way, where three have a place (measured,
+ * docs/kernels.md). */
+int launch_cut(const gdn_step_args &a, cudaStream_t stream)
 {
+	constexpr uint32_t FEW_RUNS = 24;
 	const uint32_t places = (uint32_t)device_sms();
 
-	if (a.n_runs > 1)
-		return 1;
-	return a.v_heads * 4 <= places ? 4 : a.v_heads * 2 <= places ? 2 : 1;
+	if (a.n_runs > FEW_RUNS && device_major() == 9)
+		return launch<cut<1, 8, 3>>(a, stream);
+	if (a.n_runs > 1 || a.v_heads * 2 > places)
+		return launch<cut<1, 16, 2>>(a, stream);
+	return a.v_heads * 4 <= places ? launch<cut<4, 16, 2>>(a, stream) :
+					 launch<cut<2, 16, 2>>(a, stream);
 }
 
 } /* namespace */
@@ -427,9 +459,5 @@ int gdn_step(const struct gdn_step_args *a, void *stream)
 	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads ||
 	    a->v_heads % a->k_heads || a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
 		return -EINVAL;
-	switch (split_of(*a)) {
-	case 4: return launch<4>(*a, (cudaStream_t)stream);
-	case 2: return launch<2>(*a, (cudaStream_t)stream);
-	}
-	return launch<1>(*a, (cudaStream_t)stream);
+	return launch_cut(*a, (cudaStream_t)stream);
 }

@@ -7,11 +7,12 @@
  * everywhere, so when a kernel starts, the one before it has waited, and the one before that has
  * ended.  A kernel that never releases does so by ending.
  *
- * A kernel that needs nothing of the one before it can run beside it (x_settled in decode_matmul.h,
- * settled in route.h): it reads what was written two or more kernels before it, releases at once, and
- * waits at its end, so that whoever waits for it has waited for both.  For the next kernel the two
- * count as one: before its own chain_wait() it may read what was written three or more kernels before
- * it.
+ * A kernel that needs nothing of the one before it can run beside it (x_settled in decode_matmul.h):
+ * it reads what was written two or more kernels before it, releases at once, and waits at its end, so
+ * that whoever waits for it has waited for both.  For the next kernel the two count as one: before its
+ * own chain_wait() it may read what was written three or more kernels before it.  The kernel before it
+ * may release before it waits (early in route.h) when it reads only what is older than the kernel
+ * before that: then the three count as one.
  */
 #ifndef HEARTH_KERNELS_CUDA_LAUNCH_CUH
 #define HEARTH_KERNELS_CUDA_LAUNCH_CUH

@@ -146,8 +146,9 @@ __global__ void __launch_bounds__(MANY_THREADS, 1)
 	if (blockIdx.x == 0)
 		many_begin(list, a.rows);
 	cluster.barrier_arrive();
-	if (!a.settled)
-		chain_wait();
+	if (a.early)
+		chain_release();
+	chain_wait();
 	chain_release();
 #pragma unroll 1
 	for (; row < a.rows; row += step) {
@@ -171,8 +172,6 @@ __global__ void __launch_bounds__(MANY_THREADS, 1)
 		choice_store(a, row - step, c);
 	if (blockIdx.x)
 		cluster.barrier_wait();
-	if (a.settled)
-		chain_wait();
 }
 
 __global__ void __launch_bounds__(CHOOSE_WARPS *WARP)

@@ -32,10 +32,9 @@ struct route_args {
 	uint32_t *ids;		/* out [rows][n_slots] */
 	float *weights;		/* out [rows][n_slots] */
 	struct expert_list list;	/* out; laid out for experts + 1 */
-	/* The logits were there before the kernel just before this call began: of more than
-	 * ROUTE_FEW_ROWS rows the choice does not wait for that kernel, only ends after it.  Both
-	 * count as one for who relies on being two kernels later (launch.cuh). */
-	int settled;
+	/* Whoever is next may begin before the logits are there, since it needs nothing of the kernel
+	 * before this call either (x_settled in decode_matmul.h).  Of more than ROUTE_FEW_ROWS rows. */
+	int early;
 };
 int route(const struct route_args *a, void *stream);
 /* The choice alone, for any number of rows: `list` and `list_shared` are not looked at. */

@@ -345,10 +345,10 @@ static void stacked_test(void)
 		CUDA(cudaFree(p));
 }
 
-/* Two products in one launch have the bits of two launches. */
+/* Two products in one launch, or two that overlap, have the bits of two launches. */
 static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2)
 {
-	const uint32_t k = 1040, most = 9;
+	const uint32_t k = 1040, most = 33;
 	struct matrix m, m2;
 	halves x((size_t)most * k);
 	std::vector<float> y(most * (n + n2)), both(y.size());
@@ -375,7 +375,7 @@ static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2)
 	b.format = MATMUL_BF16;
 	b.y = d + n;
 	b.n = n2;
-	for (uint32_t rows : { 1u, 5u, 8u, most }) {
+	for (uint32_t rows : { 1u, 5u, 8u, 9u, 16u, 17u, most }) {
 		a.n_rows = b.n_rows = rows;
 		for (int turn = 0; turn < 3; turn++) {
 			const int rc = turn == 0 ? decode_matmul(&a, NULL) ?: decode_matmul(&b, NULL) :

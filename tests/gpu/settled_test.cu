@@ -1,6 +1,7 @@
-/* settled_test.cu - kernels that run beside the one before them (x_settled, settled): they read what
- * the kernel before that one wrote, give the same bits, and end after it, so that who waits for them
- * has waited for both.  Exits 77 without a GPU; --few: fewer shapes, for the sanitizers. */
+/* settled_test.cu - kernels that run beside the one before them (x_settled), also behind a choice that lets
+ * them begin early: they read what the kernel before that one wrote, give the same bits, and end after it,
+ * so that who waits for them has waited for both.  Exits 77 without a GPU; --few: fewer shapes, for the
+ * sanitizers. */
 #include <stdint.h>
 
 #include "kernels/cuda/launch.cuh"
@@ -130,30 +131,49 @@ static void products(enum matmul_format f)
 	claim(name, all.after);
 }
 
-static void choices(void)
+/* A choice that releases before it waits, alone (its logits come late) or with a product behind it that
+ * needs neither it nor the kernel before it. */
+static void early_choices(void)
 {
-	outcome all = { true, true };
+	const uint32_t n = 1024, k = 2048;
+	outcome all = { true, true }, behind = { true, true };
+	array<uint32_t> w(matmul_packed_bytes(MATMUL_FP8, n, k) / 4);
 
+	fill_weights(MATMUL_FP8, w.h);
+	w.up();
 	for (uint32_t rows : { 9u, 16u, 17u, 64u, 256u }) {
-		array<float> logits((size_t)rows * (STEP_EXPERTS + 1));
+		array<float> logits((size_t)rows * (STEP_EXPERTS + 1)), y((size_t)rows * n);
 		array<uint32_t> out(choice_words(rows));
+		array<__nv_bfloat16> x((size_t)rows * k);
 
 		for (auto &v : logits.h)
 			v = 4 * uniform();
-		const outcome o = beside(logits, out, [&](bool settled) {
+		for (auto &v : x.h)
+			v = __float2bfloat16_rn(uniform());
+		const outcome o = beside(logits, out, [&](bool early) {
 			route_args a = choice_args(logits.d, rows, out.d);
 
-			a.settled = settled;
+			a.early = early;
 			return route(&a, stream);
 		});
+		const outcome p = beside(x, y, [&](bool early) {
+			route_args a = choice_args(logits.d, rows, out.d);
+			decode_matmul_args b = product_args(MATMUL_FP8, w.d, n, k, x.d, y.d, rows);
 
-		if (!o.same || !o.after)
-			printf("  %u rows: same %d, after %d\n", rows, o.same, o.after);
+			a.early = b.x_settled = early;
+			return route(&a, stream) ?: decode_matmul(&b, stream);
+		});
+
+		if (!o.same || !o.after || !p.same || !p.after)
+			printf("  %u rows: same %d %d, after %d %d\n", rows, o.same, p.same, o.after, p.after);
 		all.same &= o.same;
 		all.after &= o.after;
+		behind.same &= p.same;
+		behind.after &= p.after;
 	}
-	claim("a_choice_beside_another_kernel_has_its_bits", all.same);
-	claim("and_ends_after_it", all.after);
+	claim("an_early_choice_waits_for_its_logits", all.same && all.after);
+	claim("a_product_behind_it_has_its_bits", behind.same);
+	claim("and_ends_after_it_and_the_kernel_before", behind.after);
 }
 
 int main(int argc, char **argv)
@@ -164,6 +184,6 @@ int main(int argc, char **argv)
 	CUDA(cudaStreamCreate(&stream));
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
 		products(f);
-	choices();
+	early_choices();
 	return n_failed ? 1 : 0;
 }
