@@ -1,11 +1,6 @@
 /* decode_matmul.cu - checks, the choice of a form, and the narrow form's launches. */
 #include "kernels/cuda/decode_narrow.cuh"
 
-static bool aligned16(const void *p)
-{
-	return p && !((uintptr_t)p % 16);
-}
-
 static bool shape_ok(uint32_t n, uint32_t k, uint32_t ldx, uint32_t ldy, enum matmul_out out)
 {
 	const bool pairs = out == MATMUL_OUT_SWIGLU;
@@ -223,7 +218,7 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 	if (!places)
 		return -ENODEV;
 	if (p_items + q_blocks > places)
-		q_blocks = min(q_blocks, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1);
+		q_blocks = min(q_blocks, min(places - 1, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1));
 	p_items = min(p_items, places - q_blocks);
 	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
 			    stream, p, q, p_items, more...);
@@ -264,7 +259,8 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 {
 	int rc;
 
-	if (!matmul_args_ok(a, MATMUL_MAX_ROWS) || !matmul_args_ok(b, MATMUL_MAX_ROWS))
+	if (!matmul_args_ok(a, MATMUL_MAX_ROWS) || !matmul_args_ok(b, MATMUL_MAX_ROWS) ||
+	    a->x_ordered || b->x_ordered)
 		return -EINVAL;
 	if (a->format == MATMUL_BF16)
 		return b->format == MATMUL_BF16 ?
@@ -346,8 +342,7 @@ bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows)
 	       shape_ok(a->n, a->k, a->ldx, a->ldy, a->out);
 }
 
-/* There is a list, or a choice that is of these rows and fits. */
-static bool list_ok(const struct decode_experts_args *a)
+bool matmul_list_ok(const struct decode_experts_args *a)
 {
 	const struct route_args *c = a->choice;
 
@@ -403,7 +398,7 @@ int decode_experts(const struct decode_experts_args *a, void *stream)
 	struct matmul_params p;
 	uint32_t most_items, cols;
 
-	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !list_ok(a) || a->out == MATMUL_OUT_BF16)
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !matmul_list_ok(a) || a->out == MATMUL_OUT_BF16)
 		return -EINVAL;
 	p = matmul_params_of_experts(a, list_of(a));
 	narrow_split(&p, false);
@@ -437,7 +432,7 @@ int decode_experts_beside(const struct decode_experts_args *a, const struct deco
 	struct matmul_params p, q;
 	int rc;
 
-	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !list_ok(a) || a->out == MATMUL_OUT_BF16 ||
+	if (!matmul_experts_ok(a, MATMUL_MAX_ROWS) || !matmul_list_ok(a) || a->out == MATMUL_OUT_BF16 ||
 	    !matmul_args_ok(b, MATMUL_MAX_ROWS))
 		return -EINVAL;
 	/* One launch in the narrow form; of more rows the ring form is the faster by more than that. */

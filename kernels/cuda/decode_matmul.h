@@ -79,8 +79,8 @@ struct decode_matmul_args {
 int decode_matmul(const struct decode_matmul_args *a, void *stream);
 /* Whether such a product is faster with x in the order of steps, and can take it. */
 int decode_matmul_orders(const struct decode_matmul_args *a);
-/* The same for two products that do not need each other: of few rows, one BF16 and the other not,
- * in one launch; else in two that overlap. */
+/* The same for two products that do not need each other, x as it is in both: of few rows, one BF16 and the
+ * other not, in one launch; else in two that overlap. */
 int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_matmul_args *b,
 		       void *stream);
 
@@ -148,14 +148,15 @@ int decode_experts_sum(const struct experts_sum_args *a, void *stream);
 
 /* Both products of one row's experts in one kernel, with the choice at its head: decode_experts() and
  * decode_experts_sum(), the same bits.  On Hopper, quantised, where the weights of a multiprocessor's
- * share have a place in its shared memory. */
+ * share have a place in its shared memory.  Its blocks wait for each other: one such kernel at a time on a
+ * device, so not from two streams, nor under MPS beside another worker. */
 struct experts_row_args {
 	struct decode_experts_args first;	/* with a choice, as decode_experts() takes it; y not looked at */
 	/* ids, weights are the choice's, not looked at; of experts.x only the last slot's row, and that only
 	 * where it is one of the experts */
 	struct experts_sum_args sum;
-	/* device, 16-byte aligned, top * experts.k / 2 words, all zeros when the call's kernel begins, and
-	 * written no later than two kernels before it; left with anything */
+	/* device, 16-byte aligned, top * experts.k / 2 words, all zeros when the call's kernel has waited for
+	 * the one before it; left with anything */
 	uint32_t *room;
 	/* first.x was there before the kernel just before this call began: it is read while that runs */
 	int x_settled;

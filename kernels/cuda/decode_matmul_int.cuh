@@ -45,6 +45,11 @@ static inline int cuda_code(cudaError_t e)
 	return e == cudaSuccess ? 0 : -ENODEV;
 }
 
+static inline bool aligned16(const void *p)
+{
+	return p && !((uintptr_t)p % 16);
+}
+
 /* Adds slice sums in the order of docs/numerics.md; -0 is the neutral start. */
 static __device__ __forceinline__ float fold(float total, float slice)
 {
@@ -78,6 +83,14 @@ static __device__ __forceinline__ float scale_of(const float *scales, uint32_t r
 	return scales ? __fmul_rn(fragment_factor<F>, scales[r]) : fragment_factor<F>;
 }
 
+/* silu(gate) up */
+static __device__ __forceinline__ float swiglu(float gate, float up)
+{
+	const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-gate));
+
+	return __fmul_rn(__fmul_rn(gate, sigmoid), up);
+}
+
 /* Writes the output of row r of a tile, column `col` of the product; `up` counts in tiles in turns:
  * the sum eight rows further down. */
 static __device__ __forceinline__ void store_out(const struct matmul_params &p, uint32_t tile,
@@ -86,10 +99,8 @@ static __device__ __forceinline__ void store_out(const struct matmul_params &p, 
 	const size_t row = col;
 
 	if (tile >= p.n_plain) {
-		const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-v));
-
 		((__nv_bfloat16 *)p.y_swiglu)[row * p.ldy_swiglu + (tile - p.n_plain) * 8 + r] =
-			__float2bfloat16_rn(__fmul_rn(__fmul_rn(v, sigmoid), up));
+			__float2bfloat16_rn(swiglu(v, up));
 	} else if (p.out == MATMUL_OUT_BF16) {
 		((__nv_bfloat16 *)p.y)[row * p.ldy + tile * MATMUL_TILE + r] =
 			__float2bfloat16_rn(v);
@@ -139,5 +150,9 @@ struct matmul_params matmul_params_of_experts(const struct decode_experts_args *
 					      const struct expert_list *list);
 bool matmul_args_ok(const struct decode_matmul_args *a, uint32_t max_rows);
 bool matmul_experts_ok(const struct decode_experts_args *a, uint32_t max_rows);
+/* There is a list, or a choice that is of these rows and fits. */
+bool matmul_list_ok(const struct decode_experts_args *a);
+/* What experts_sum_args.last may be, beside such experts. */
+bool matmul_last_ok(const struct decode_matmul_args *last, const struct decode_experts_args *e);
 
 #endif

@@ -9,6 +9,30 @@ static struct row_matrix matrix_of(const struct matmul_params &p, enum matmul_fo
 		 (uint32_t)(p.n_slices * matmul_unit_bytes(f)) };
 }
 
+/* The first product, with its choice: what the kernel does, and no less than decode_experts() asks for. */
+static bool first_ok(const struct decode_experts_args *up)
+{
+	const struct route_args *c = up->choice;
+
+	return c && matmul_experts_ok(up, 1) && matmul_list_ok(up) && c->top <= ROW_TOP &&
+	       up->format != MATMUL_BF16 && up->out == MATMUL_OUT_SWIGLU && !up->list_settled &&
+	       (!c->list_shared || up->without_last);
+}
+
+/* And the second, with the shared expert's: one of the experts, or a matrix of its own. */
+static bool sum_ok(const struct experts_sum_args *s, const struct decode_experts_args *up)
+{
+	const struct decode_experts_args *down = &s->experts;
+	const struct route_args *c = up->choice;
+
+	return matmul_experts_ok(down, 1) && down->format == up->format && up->n == 2 * down->k &&
+	       down->out == MATMUL_OUT_F32 && down->n_slots == up->n_slots &&
+	       down->n_experts >= route_listed(*c) &&
+	       (s->last     ? c->shared && matmul_last_ok(s->last, down) :
+		!c->shared ||
+			down->n_experts > c->experts);
+}
+
 /* What the arguments say, as far as the kernel can do it. */
 static bool row_params_of(const struct experts_row_args *a, struct row_params *ret)
 {
@@ -17,15 +41,7 @@ static bool row_params_of(const struct experts_row_args *a, struct row_params *r
 	const struct route_args *c = up->choice;
 	struct row_params p = {};
 
-	if (device_major() != 9 || !a->room || !c || !route_args_ok(*c, 1) || c->top > ROW_TOP ||
-	    !matmul_experts_ok(up, 1) || !matmul_experts_ok(down, 1) ||
-	    up->format == MATMUL_BF16 || up->format != down->format ||
-	    up->out != MATMUL_OUT_SWIGLU || down->out != MATMUL_OUT_F32 || up->n != 2 * down->k ||
-	    up->n_slots != route_slots(*c) || down->n_slots != up->n_slots ||
-	    down->n_experts < route_listed(*c) || (last && !c->shared) ||
-	    (c->shared && !last && down->n_experts <= c->experts) ||
-	    (last && (!matmul_args_ok(last, 1) || last->n != down->n ||
-		      last->out != MATMUL_OUT_F32 || last->n_swiglu || last->x_ordered)))
+	if (device_major() != 9 || !aligned16(a->room) || !first_ok(up) || !sum_ok(&a->sum, up))
 		return false;
 	p.up = matrix_of(matmul_params_of_experts(up, NULL), up->format);
 	p.down = matrix_of(matmul_params_of_experts(down, NULL), down->format);

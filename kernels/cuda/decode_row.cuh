@@ -329,9 +329,7 @@ static __device__ __forceinline__ void row_act(const struct row_params &a, const
 {
 	const float v = __fmul_rn(row_fold(sums, a.up.n_slices, lane % MATMUL_TILE), scale);
 	const float up = __shfl_down_sync(~0u, v, 8);
-	const float sigmoid = __fdiv_rn(1.0f, 1.0f + expf(-v));
-	const uint32_t act = __bfloat16_as_ushort(
-		__float2bfloat16_rn(__fmul_rn(__fmul_rn(v, sigmoid), up)));
+	const uint32_t act = __bfloat16_as_ushort(__float2bfloat16_rn(swiglu(v, up)));
 	const uint32_t next = __shfl_down_sync(~0u, act, 1);
 
 	if (lane < 8 && lane % 2 == 0)

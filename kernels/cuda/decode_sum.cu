@@ -115,6 +115,12 @@ static void (*kernel_of(enum matmul_format last))(struct sum_params)
 	return NULL;
 }
 
+bool matmul_last_ok(const struct decode_matmul_args *last, const struct decode_experts_args *e)
+{
+	return matmul_args_ok(last, MATMUL_MAX_ROWS) && last->n == e->n && last->n_rows == e->n_rows &&
+	       last->out == MATMUL_OUT_F32 && !last->n_swiglu && !last->x_ordered;
+}
+
 int decode_experts_sum(const struct experts_sum_args *a, void *stream)
 {
 	const struct decode_experts_args *e = &a->experts;
@@ -123,9 +129,7 @@ int decode_experts_sum(const struct experts_sum_args *a, void *stream)
 
 	if (!matmul_experts_ok(e, MATMUL_MAX_ROWS) || e->out != MATMUL_OUT_F32 ||
 	    e->n_slots > EXPERTS_SUM_SLOTS || !a->ids || !a->weights ||
-	    (a->last && (!matmul_args_ok(a->last, MATMUL_MAX_ROWS) || a->last->n != e->n ||
-			 a->last->n_rows != e->n_rows || a->last->out != MATMUL_OUT_F32 ||
-			 a->last->n_swiglu || a->last->x_ordered)))
+	    (a->last && !matmul_last_ok(a->last, e)))
 		return -EINVAL;
 	p.experts = matmul_params_of_experts(e, NULL);
 	if (a->last)

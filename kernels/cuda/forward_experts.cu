@@ -153,7 +153,7 @@ static struct decode_matmul_args shared_args(const struct cuda_device *d, uint32
 			      act.ld, slots_of(d) * m->hidden, MATMUL_OUT_F32 });
 }
 
-/* It, from the first one's arguments.  The shared expert is on the list, or its last product is done
+/* The last product, from the first one's arguments.  The shared expert is on the list, or its last product is done
  * beside the others. */
 static int multiply_down(struct cuda_device *d, const struct layer_weights *w,
 			 const struct route_args *c, struct decode_experts_args a)

@@ -4,15 +4,15 @@
  * A chained kernel may start while the one before it in the stream still runs.  Until chain_wait()
  * it may read only weights, and what was written two or more kernels before it; everything else
  * after.  The rule that makes "two or more" true: chain_release() comes after chain_wait()
- * everywhere, so when a kernel starts, the one before it has waited, and the one before that has
+ * everywhere (but as below), so when a kernel starts, the one before it has waited, and the one before that has
  * ended.  A kernel that never releases does so by ending.
  *
  * A kernel that needs nothing of the one before it can run beside it (x_settled in decode_matmul.h):
  * it reads what was written two or more kernels before it, releases at once, and waits at its end, so
  * that whoever waits for it has waited for both.  For the next kernel the two count as one: before its
- * own chain_wait() it may read what was written three or more kernels before it.  The kernel before it
- * may release before it waits (early in route.h) when it reads only what is older than the kernel
- * before that: then the three count as one.
+ * own chain_wait() it may read what was written three or more kernels before it.  Where B runs beside A
+ * in this way, A may release before it waits (early in route.h) if B needs nothing of the kernel before A
+ * either: then that kernel, A and B count as one.
  */
 #ifndef HEARTH_KERNELS_CUDA_LAUNCH_CUH
 #define HEARTH_KERNELS_CUDA_LAUNCH_CUH

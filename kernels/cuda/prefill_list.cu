@@ -6,12 +6,6 @@
 
 namespace {
 
-bool aligned16(const void *p)
-{
-	return p && !((uintptr_t)p % 16);
-}
-
-
 constexpr int LIST_WARPS_ = 8, LIST_BLOCK = LIST_WARPS_ * WARP;
 constexpr uint32_t LIST_RUN = 256, LIST_PAIRS = LIST_WARPS_ * LIST_RUN;	/* of a warp, of a block */
 

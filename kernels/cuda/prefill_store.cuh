@@ -19,11 +19,6 @@ __device__ uint32_t transpose(float a, float b)
 	return r;
 }
 
-__device__ float swiglu(float gate, float up)
-{
-	return __fmul_rn(__fmul_rn(gate, __fdiv_rn(1.0f, 1.0f + expf(-gate))), up);
-}
-
 /* Output rows of the columns that a lane stores, asked for before the first store: the compiler
  * must not move a load of the list over a store. */
 template <int C, class X> struct out_rows {

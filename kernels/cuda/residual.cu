@@ -311,7 +311,8 @@ int embed_rows(const struct embed_rows_args *a, void *stream)
 
 int residual_add(const struct residual_add_args *a, void *stream)
 {
-	if (!a->rows || !width_ok(a->width) || !a->slots || (!a->weight && a->slots != 1))
+	if (!a->rows || !width_ok(a->width) || !a->slots || (!a->weight && a->slots != 1) ||
+	    (a->n_clear && !a->clear))
 		return -EINVAL;
 	/* The usual ones: a matrix's output, eight experts and the shared one. */
 	const bool one = a->slots == 1 && !a->weight && !a->y_bf16,

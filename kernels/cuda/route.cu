@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(MANY_THREADS, 1)
 	if (blockIdx.x == 0)
 		many_begin(list, a.rows);
 	cluster.barrier_arrive();
-	if (a.early)
+	if (a.early)	/* then the second one does nothing */
 		chain_release();
 	chain_wait();
 	chain_release();

@@ -346,9 +346,9 @@ static void stacked_test(void)
 }
 
 /* Two products in one launch, or two that overlap, have the bits of two launches. */
-static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2)
+static void pair_test(enum matmul_format f, uint32_t n, uint32_t n2, uint32_t k)
 {
-	const uint32_t k = 1040, most = 33;
+	const uint32_t most = 33;
 	struct matrix m, m2;
 	halves x((size_t)most * k);
 	std::vector<float> y(most * (n + n2)), both(y.size());
@@ -454,9 +454,12 @@ int main(int argc, char **argv)
 		swiglu_test(f);
 	stacked_test();
 	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 }) {
-		pair_test(f, 200, 70);
-		if (!few)
-			pair_test(f, 12288, 64);	/* more tiles than places */
+		pair_test(f, 200, 70, 1040);
+		if (few)
+			continue;
+		pair_test(f, 12288, 64, 1040);	/* more tiles than places */
+		pair_test(f, 200, 70, 10512);	/* two tiles of columns do not fit */
+		pair_test(f, 16, 16 * 300, 1040);	/* nearly all is the second's */
 	}
 	for (enum matmul_format f : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
 		dense_test(f, 100, 272);

@@ -379,6 +379,18 @@ static void refusals(void)
 	a.room = NULL;
 	ok = ok && !experts_row_fits(&a) && decode_experts_row(&a, NULL) == -EINVAL;
 	a = good;
+	a.room++;	/* off alignment */
+	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
+	a = good;
+	a.first.n_experts--;	/* fewer than are chosen from */
+	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
+	a = good;
+	a.sum.experts.n_experts--;
+	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
+	a = good;
+	a.first.list_settled = 1;	/* nothing would be written */
+	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
+	a = good;
 	a.first.format = MATMUL_FP8;	/* not down's */
 	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
 	a = good;
@@ -389,6 +401,15 @@ static void refusals(void)
 	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
 	a = good;
 	a.sum.experts.n = a.sum.experts.ldy = last.n = last.ldy = 16384;	/* more tiles than multiprocessors */
+	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
+
+	/* The shared expert's gate and up are nobody else's. */
+	layer one({ MATMUL_NVFP4, MATMUL_NVFP4, true, false, 20, 4, 256, 256, 64, 64 }, 1);
+	const struct route_args listed = one.route(0);
+
+	a = one.args(0, &listed, &last);
+	ok = ok && experts_row_fits(&a);
+	a.first.without_last = 0;
 	ok = ok && decode_experts_row(&a, NULL) == -EINVAL;
 	claim("what_does_not_fit_is_refused", ok);
 }

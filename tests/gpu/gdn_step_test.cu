@@ -228,6 +228,26 @@ static void many_rows(int kh, int vh, uint32_t rows)
 			    !memcmp(all.window.data(), one.window.data(), all.window.size() * 2));
 }
 
+/* The form of many runs with runs of several rows, which other threads' channels go through as well. */
+static void many_runs(int kh, int vh)
+{
+	const uint32_t n_runs = 26, most = 5;
+	problem p(kh, vh, (int)(n_runs * most), (int)n_runs);
+	std::vector<std::vector<gdn_run>> together(1), single;
+
+	for (uint32_t i = 0; i < n_runs; i++) {
+		together[0].push_back({ (i * 7 + 3) % n_runs, i * most, 1 + i % most, i % 2 });
+		single.push_back({ together[0].back() });
+	}
+	const outcome all = launch(p, together), one = launch(p, single);
+
+	claim("runs_of_several_rows_among_many_equal_runs_alone",
+	      !memcmp(all.o.data(), one.o.data(), all.o.size() * 4) &&
+		      !memcmp(all.out.data(), one.out.data(), all.out.size() * 2) &&
+		      !memcmp(all.state.data(), one.state.data(), all.state.size() * 4) &&
+		      !memcmp(all.window.data(), one.window.data(), all.window.size() * 2));
+}
+
 /* The same values in the order of steps, of one run (several blocks a head) and of more. */
 static void in_order(void)
 {
@@ -298,7 +318,8 @@ int main(int argc, char **argv)
 	against_reference(16, 32);
 	against_reference(4, 12);
 	exactness();
-	many_rows(4, 8, few ? 19 : 101);
+	many_rows(4, 8, few ? 25 : 101);
+	many_runs(4, 8);
 	many_rows(16, 32, 9);
 	if (!few)
 		many_rows(16, 32, 33);

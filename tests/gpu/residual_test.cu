@@ -233,6 +233,9 @@ static void refuses(void)
 	a.width = 64;
 	a.slots = 2;	/* and nothing to weigh them with */
 	ok = ok && residual_add(&a, nullptr) == -EINVAL;
+	a.slots = 1;
+	a.n_clear = 1;	/* of nothing */
+	ok = ok && residual_add(&a, nullptr) == -EINVAL;
 	e.n_rows = 1;
 	e.width = 64;	/* no vocabulary */
 	ok = ok && embed_rows(&e, nullptr) == -EINVAL;

@@ -91,6 +91,7 @@ TEST(tiny_as_its_files_say)
 	NEAR(step_bytes_sum(&b, 1, (double)s->n_experts * s->n_layers, 0), f.rest + f.experts + (tied ? f.embedding : 0) + b.row,
 	     1e-12);
 	assert_true(step_bytes_sum(&b, 3, 10, 100) == b.always + 10 * b.expert + 3 * b.row + 300 * b.position);
+	assert_true(step_bytes_logits(s) == 2.0 * 4 * s->vocab_rows);	/* float32, written and read */
 	step_model_close(&m);
 }
 
