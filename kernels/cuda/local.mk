@@ -5,7 +5,8 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
 	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
-	kernels/cuda/bulk.cuh kernels/cuda/decode_row.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
+	kernels/cuda/bulk.cuh kernels/cuda/decode_row.cuh kernels/cuda/decode_row_choice.cuh \
+	kernels/cuda/decode_row_int.cuh kernels/cuda/decode_row_product.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
 	kernels/cuda/decode_square.cuh kernels/cuda/decode_square_x.cuh \
 	kernels/cuda/decode_square_split.cuh \
 	kernels/cuda/decode_square_tall.cuh kernels/cuda/decode_square_tall_x.cuh kernels/cuda/ring_turn.cuh \

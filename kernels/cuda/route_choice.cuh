@@ -1,6 +1,6 @@
 /* route_choice.cuh - a row's choice of experts by one warp, the list of a few rows by one block.
  * Included by route.cu and, for products that make the choice at their head, by decode_narrow.cuh:
- * the same code, so the same bits.  (decode_row.cuh has another way to the same choice, by a block;
+ * the same code, so the same bits.  (decode_row_choice.cuh has another way to the same choice, by a block;
  * experts_row_test holds it to this one.) */
 #ifndef HEARTH_KERNELS_CUDA_ROUTE_CHOICE_CUH
 #define HEARTH_KERNELS_CUDA_ROUTE_CHOICE_CUH
