@@ -162,7 +162,7 @@ static void experts_check_values(const struct experts *e, const struct out *o,
 			worst = off == off ? std::max(worst, off) : HUGE_VAL;
 		}
 		total += ref_bf16(e->residual[(size_t)pick[r] * e->n + row]);
-		sums = sums && combined[(size_t)r * e->n + row] == to_bf16(total);
+		sums = sums && combined[(size_t)r * e->n + row] == bf16_bits(total);
 	}
 	claim(worst < 16 * FLT_EPSILON, "a slot is its expert's W x", e->name, o->rows, 0);
 	claim(sums, "slots are added in order", e->name, o->rows, 0);

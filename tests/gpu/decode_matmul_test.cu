@@ -222,7 +222,7 @@ static void bf16_out_test(void)
 		CUDA(cudaMemcpy(y32.data(), d32, y32.size() * 4, cudaMemcpyDeviceToHost));
 		CUDA(cudaMemcpy(y16.data(), d16, y16.size() * 2, cudaMemcpyDeviceToHost));
 		for (size_t i = 0; i < y32.size(); i++)
-			ok = ok && to_bf16(y32[i]) == y16[i];
+			ok = ok && bf16_bits(y32[i]) == y16[i];
 		claim(ok, "rounds once to bfloat16", "BF16", rows, form);
 		for (const void *p : { (const void *)d32, (const void *)d16, a.w, a.x })
 			CUDA(cudaFree((void *)p));

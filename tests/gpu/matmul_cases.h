@@ -3,34 +3,17 @@
 #ifndef HEARTH_TESTS_GPU_MATMUL_CASES_H
 #define HEARTH_TESTS_GPU_MATMUL_CASES_H
 
-#include <cuda_runtime.h>
 #include <errno.h>
 #include <float.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <algorithm>
-#include <vector>
 
 #include "kernels/cpu/ref_matmul.h"
 #include "kernels/cuda/decode_matmul_int.cuh"
+#include "tests/gpu/gpu_test.h"
 
 typedef std::vector<uint16_t> halves;
 
 static bool few;
-static int n_failed, n_claims;
-
-#define CUDA(call)                                                                                 \
-	do {                                                                                       \
-		cudaError_t e_ = (call);                                                           \
-		if (e_ != cudaSuccess) {                                                           \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,                         \
-				cudaGetErrorString(e_));                                           \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
+static int n_claims;
 
 static inline void claim(bool ok, const char *what, const char *name, uint32_t rows, int form)
 {
@@ -44,14 +27,8 @@ static inline void claim(bool ok, const char *what, const char *name, uint32_t r
 /* Whether there is a GPU; takes --few. */
 static inline bool begin_cases(int argc, char **argv)
 {
-	int n = 0;
-
-	few = argc > 1 && !strcmp(argv[1], "--few");
-	setvbuf(stdout, NULL, _IOLBF, 0);	/* of a test that is killed, what it had to say */
-	if (cudaGetDeviceCount(&n) == cudaSuccess && n > 0)
-		return true;
-	printf("skipped: no GPU here\n");
-	return false;
+	few = asked(argc, argv, "--few");
+	return have_gpu();
 }
 
 /* ---- chance ------------------------------------------------------------------ */
@@ -69,7 +46,7 @@ static inline uint32_t below(uint32_t n)
 	return chance() % n;
 }
 
-static inline uint16_t to_bf16(float f)
+static inline uint16_t bf16_bits(float f)
 {
 	uint32_t u;
 
@@ -82,7 +59,7 @@ static inline uint16_t some_bf16(void)
 {
 	float v = ((int)below(2001) - 1000 + (int)below(2001) - 1000) / 700.0f;
 
-	return to_bf16(below(64) ? v : v * 100);
+	return bf16_bits(below(64) ? v : v * 100);
 }
 
 static inline uint32_t crc(const void *data, size_t bytes)
