@@ -214,10 +214,12 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 		cudaGetLastError();
 		return err_set(e, -ENOMEM, "cuda:%d: no memory for KV, states and workspace", d->ordinal);
 	}
-	/* Nothing may be uninitialised where a kernel reads before a sequence began. */
+	/* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written
+	 * (the list of experts is copied as it lies, the records of all rows come back). */
 	if (cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) != cudaSuccess ||
 	    cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) != cudaSuccess ||
 	    cudaMemset(d->ws.active, 0, 8) != cudaSuccess ||
+	    cudaMemset(d->ws.list, 0, expert_list_bytes(d->pass_rows, slots_of(d), d->m.n_experts + 1)) != cudaSuccess ||
 	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
