@@ -200,6 +200,22 @@ static bool memory_host(struct cuda_device *d)
 	return true;
 }
 
+/* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the
+ * list of experts is copied as it lies, the records of all rows come back, and initcheck looks at what a graph
+ * copies (logits, for digests) when it is launched, before its kernels have run. */
+static bool memory_clear(struct cuda_device *d)
+{
+	const size_t logits = d->limits.digests ? (size_t)d->pass_rows * d->m.vocab_rows * 4 : 0;
+	const size_t list = expert_list_bytes(d->pass_rows, slots_of(d), d->m.n_experts + 1);
+
+	return cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
+	       cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) == cudaSuccess &&
+	       cudaMemset(d->ws.active, 0, 8) == cudaSuccess &&
+	       cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) == cudaSuccess &&
+	       cudaMemset(d->ws.list, 0, list) == cudaSuccess &&
+	       cudaMemset(d->ws.logits, 0, logits) == cudaSuccess;
+}
+
 int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 		     device_progress *progress, void *ctx, struct err *e)
 {
@@ -214,13 +230,7 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 		cudaGetLastError();
 		return err_set(e, -ENOMEM, "cuda:%d: no memory for KV, states and workspace", d->ordinal);
 	}
-	/* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written
-	 * (the list of experts is copied as it lies, the records of all rows come back). */
-	if (cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) != cudaSuccess ||
-	    cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) != cudaSuccess ||
-	    cudaMemset(d->ws.active, 0, 8) != cudaSuccess ||
-	    cudaMemset(d->ws.list, 0, expert_list_bytes(d->pass_rows, slots_of(d), d->m.n_experts + 1)) != cudaSuccess ||
-	    cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) != cudaSuccess || rotation_load(d))
+	if (!memory_clear(d) || rotation_load(d))
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
 	rc = rc ? rc : fp4_load(d, e);
