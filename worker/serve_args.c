@@ -40,7 +40,7 @@ static const struct option_row {
 	{ "queue", "N", NUMBER, AT(load.queue), 1, 100000,
 	  "answers that may wait; more are refused (default: 256)" },
 	{ "rows", "N", NUMBER, AT(load.rows), 65, 65536,
-	  "rows of one step: slots + 64 at least (default: slots, and what the device likes: 8192 on a GPU, 512 on a CPU)" },
+	  "rows of one step: slots + 64 at least (default: slots, and what the device likes: 8192 on a GPU, 16384 on Hopper, 512 on a CPU)" },
 	{ "chunk", "N", NUMBER, AT(load.chunk), 64, 65536,
 	  "prompt tokens in a step that also decodes, a multiple of 64 (default: as many as --pause-ms permits)" },
 	{ "pause-ms", "MS", NUMBER, AT(load.pause_ms), 1, 60000,

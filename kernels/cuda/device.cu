@@ -69,7 +69,7 @@ static void sizes(struct cuda_device *d)
 
 	d->pass_rows = std::min(l->max_rows, (uint32_t)PASS_ROWS);
 	d->table_entries = std::min(l->n_slots, d->pass_rows) * blocks;
-	d->prefill_rows = std::min(l->max_rows, (uint32_t)PREFILL_ROWS);
+	d->prefill_rows = std::min(l->max_rows, prefill_rows_liked());
 	/* Decode passes are full but for the last; prefill passes lack less than a chunk, or have all the runs they may. */
 	d->max_passes = (l->max_rows + d->pass_rows - 1) / d->pass_rows +
 			l->max_rows / (d->prefill_rows - STEP_GRID + 1) + l->n_slots / PREFILL_RUNS + 2;

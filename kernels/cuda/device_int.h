@@ -2,7 +2,7 @@
  * forward.cu, prefill.cu and their like.
  *
  * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most,
- * by the decode kernels (forward.cu), and of prompt rows, PREFILL_ROWS at most, by the prefill
+ * by the decode kernels (forward.cu), and of prompt rows, prefill_rows_liked() at most, by the prefill
  * kernels (prefill.cu).  A decode pass is described by fixed arrays (struct pass_meta) that travel
  * in one copy; kernels find all that changes from step to step there, at places that do not, so
  * that a pass can be replayed as a graph.
@@ -22,6 +22,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gdn_prefill.h"
 #include "kernels/cuda/gdn_step.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prefill_fp4.h"
 #include "kernels/cuda/prefill_matmul.h"
 #include "kernels/cuda/residual.h"
@@ -30,9 +31,17 @@
 #include "kernels/cuda/weights.h"
 
 #define PASS_ROWS MATMUL_MAX_ROWS
-#define PREFILL_ROWS 8192	/* of a prefill pass; what they need of workspace is reserved */
 #define PREFILL_RUNS PASS_ROWS
 #define PREFILL_SLOTS 128	/* partial results of attention over long contexts */
+
+/* Rows of a prefill pass; what they need of workspace is reserved.  More of them fill the experts' tiles better
+ * (3 to 4 % of a prompt of 32,768 on an H200), and keep whoever comes behind waiting for longer: so twice as
+ * many only where 8,192 are done in a tenth of a second. */
+#define PREFILL_ROWS 8192
+static inline uint32_t prefill_rows_liked(void)
+{
+	return device_major() == 9 ? 2 * PREFILL_ROWS : PREFILL_ROWS;
+}
 
 struct pass_meta {
 	struct embed_row embed[PASS_ROWS];

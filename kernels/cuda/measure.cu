@@ -121,7 +121,7 @@ int describe(const struct cuda_device *d, struct device_measures *ret)
 		 prop.multiProcessorCount);
 	driver_text(ret->driver, sizeof(ret->driver));
 	ret->free = free;
-	ret->prompt_rows = PREFILL_ROWS;
+	ret->prompt_rows = prefill_rows_liked();
 	return 0;
 }
 

@@ -95,11 +95,14 @@ unknown() {
 # One tool on one program.  Rings make their barriers in loops: more than the compiler counts.
 sanitize_one() {
 	local tool=$1 t=$2 log=$out/one-$1-$2 args=() code
-	if [ "$tool" = racecheck ]; then
+	case $tool in
+	racecheck)
 		for kernel in $unraced; do
 			args+=(--kernel-name-exclude "kernel_substring=$kernel")
 		done
-	fi
+		;;
+	initcheck) args+=(--show-backtrace no) ;;	# of thousands of known reports: minutes
+	esac
 	NV_COMPUTE_SANITIZER_MAX_RACECHECK_HAZARDS=200000 timeout 440 compute-sanitizer --tool "$tool" \
 		--error-exitcode 9 --print-limit 100000 --num-cuda-barriers 256 "${args[@]}" \
 		"$pack/tests/gpu/$t" --few >"$log" 2>&1
