@@ -63,7 +63,7 @@ static int multiply_router(struct cuda_device *d, uint32_t rows, const struct la
 
 /* Whether the products with experts choose for themselves: a launch less, and a choice in every block.
  * The ring form of quantised experts has more blocks and less to hide them behind: fewer rows (measured,
- * docs/kernels.md). */
+ * docs/kernel-experiments.md). */
 static bool experts_choose(const struct cuda_device *d, uint32_t rows,
 			   const struct layer_weights *w)
 {
@@ -114,7 +114,7 @@ static int choose(struct cuda_device *d, const struct layer_weights *w, const st
 
 /* Whether the last product adds the slots up: a sum instead of nine outputs to add, and no second choice
  * at its head.  Beyond these rows what several of them chose is read too often (measured,
- * docs/kernels.md). */
+ * docs/kernel-experiments.md). */
 static bool experts_sum(const struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
 {
 	const uint32_t most = w->expert_down.format == MATMUL_BF16 ? 1 : 2;

@@ -438,7 +438,7 @@ template <class Cut> int launch(const gdn_step_args &a, cudaStream_t stream)
 
 /* Of one run alone as many blocks a head as leave none waiting for a place; more runs are no faster for
  * it.  Beyond FEW_RUNS small blocks keep more bytes on their way, where three have a place (measured,
- * docs/kernels.md). */
+ * docs/kernel-experiments.md). */
 int launch_cut(const gdn_step_args &a, cudaStream_t stream)
 {
 	constexpr uint32_t FEW_RUNS = 24;
