@@ -23,7 +23,8 @@
 /* ---- weights ----------------------------------------------------------------------------- */
 
 /* All that the block will need of the chosen ones, n tiles of gate and up from tile `first` of slot `slot`
- * on; by a warp, a lane a copy, in the order in which they will be needed. */
+ * on; by a warp, a lane a copy.  Down is asked for when the first of the others has come: everybody waits for
+ * the last block's gate and up, which would be brought behind the other blocks' down. */
 static __device__ __forceinline__ void row_fetch(const struct row_params &a, const struct row_shared &s,
 						 const struct row_layout &l, uint32_t shared, uint32_t slot,
 						 uint32_t first, uint32_t n, uint32_t lane)
@@ -40,6 +41,8 @@ static __device__ __forceinline__ void row_fetch(const struct row_params &a, con
 			  a.up.tile_bytes, row_come(s, lane));
 	}
 	__syncwarp();
+	if (n)
+		ring_wait(row_come(s, 0), 0);
 	if (lane < a.choice.top) {
 		const size_t at = (size_t)s.id[lane] * a.down.n_tiles + blockIdx.x;
 
