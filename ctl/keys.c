@@ -163,6 +163,15 @@ static int make_key(char ret[64])
 	return 0;
 }
 
+/* ---- the file itself ----------------------------------------------------------------------- */
+
+/* One that is not there is a mistake of the configuration that names it. */
+static int say_missing(int r, const char *file, struct err *e)
+{
+	return r != -ENOENT ? r : err_set(e, -EBADMSG, "%s: %s (the file of API keys)", file,
+					  strerror(ENOENT));
+}
+
 /* ---- the router is told ------------------------------------------------------------- */
 
 /* The file is changed already, whatever comes of this. */
@@ -201,7 +210,7 @@ int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 
 	(void)argv;
 	if (r == 0)
-		r = ctl_read_file(file, &text, e);
+		r = say_missing(ctl_read_file(file, &text, e), file, e);
 	for (const char *p = text.p; r == 0 && p && p < text.p + text.n;) {
 		const char *found;
 		size_t n = strcspn(p, "\n"), len = name_in(p, n, &found);
@@ -232,8 +241,7 @@ static int append_key(const char *file, const char *name, const char *key, const
 	size_t kept, gone;
 	int r = lock < 0 ? lock : ctl_read_file(file, &text, e);
 
-	if (r == -ENOENT)
-		r = 0;
+	r = r == -ENOENT && lock >= 0 ? 0 : say_missing(r, file, e);
 	if (r == 0) {
 		copy_lines(&text, name, &new, &kept, &gone);
 		buf_clear(&new);
@@ -306,7 +314,7 @@ static int remove_key(const char *file, const char *name, struct err *e)
 	CLEANUP(closep) int lock = ctl_lock_folder(file, e);
 	struct buf text = BUF_INIT, new = BUF_INIT;
 	size_t kept = 0, gone = 0;
-	int r = lock < 0 ? lock : ctl_read_file(file, &text, e);
+	int r = say_missing(lock < 0 ? lock : ctl_read_file(file, &text, e), file, e);
 
 	if (r == 0) {
 		copy_lines(&text, name, &new, &kept, &gone);

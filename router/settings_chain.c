@@ -60,7 +60,7 @@ static int load_upstream(const struct conf *c, const char *name, struct upstream
 	while (*u->url && u->url[strlen(u->url) - 1] == '/')
 		u->url[strlen(u->url) - 1] = '\0';
 	if (key_file) {
-		r = settings_read_text(key_file, &u->key, e);
+		r = settings_read_text(key_file, "key_file", &u->key, e);
 		if (r < 0)
 			return err_prefix(e, r, "[upstream %s]", name);
 		u->key[strcspn(u->key, "\r\n")] = '\0';

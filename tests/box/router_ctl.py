@@ -93,7 +93,7 @@ def test_a_script_that_asked_for_json_gets_its_error_as_json():
         fails(69, "no model 'nope'", "--json", "-m", "nope", "chat", "x")
         fails(69, "failed", "--json", "chat", "tokens=5 fault=fail at=2")
         fails(69, "hearthd at", "--json", "--hearthd", d + "/none", "memory")
-        fails(69, "No such file", "--json", "--keys-file", d + "/none", "keys", "remove", "x")
+        fails(78, "No such file", "--json", "--keys-file", d + "/none", "keys", "remove", "x")
         fails(78, "no file of keys", "--json", "keys", "add", "x")
         assert ctl(r, "explain", "req-0")[1] == ""  # a person's stdout has the answer only
         # a file of keys that this router will not take: the key is shown, and that it is not in effect
