@@ -164,7 +164,11 @@ def test_config_check_of_a_folder_asks_each_program():
         assert code == 0 and out.count(": ok\n") == 3, (code, out, err)
         for name, text in (("hearth.conf", "[route]\n\ngrace = 10\n"),
                            ("hearthd.conf", "[box]\nmax_models = two\n"),
-                           ("worker.d/x.conf", "[worker]\nslots = 0\n")):
+                           ("worker.d/x.conf", "[worker]\nslots = 0\n"),
+                           # a key twice in one file: neither is what was meant for certain
+                           ("hearth.conf", "[route]\ngrace_ms = 10\n[log]\n[route]\ngrace_ms = 11\n"),
+                           ("hearthd.conf", "[model a]\npath = /x\npath = /y\n"),
+                           ("worker.d/x.conf", "[worker]\nslots = 4\nslots = 4\n")):
             good = open(d + "/" + name).read()
             with open(d + "/" + name, "w") as f:
                 f.write(text)
@@ -174,6 +178,11 @@ def test_config_check_of_a_folder_asks_each_program():
             assert bad[0]["problem"].startswith("%s/%s:%d: " % (d, name, text.count("\n"))), bad
             with open(d + "/" + name, "w") as f:
                 f.write(good)
+        # of another file it is a drop-in's business
+        os.makedirs(d + "/hearth.conf.d")
+        with open(d + "/hearth.conf.d/own.conf", "w") as f:
+            f.write("[route]\ngrace_ms = 12\n")
+        assert ctl(None, "--etc", d, "config", "check")[0] == 0
         assert ctl(None, "--etc", d + "/none", "config", "check")[0] == 66
 
 
