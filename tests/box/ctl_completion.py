@@ -53,8 +53,9 @@ def test_bash_offers_files_and_names():
     assert BUILD + "/Makefile" in complete("hearthctl --key-file %s/Makef" % BUILD)
     assert complete("hearthctl keys add --role ") == {"client", "admin"}
     assert complete("hearthctl --role admin keys a") == {"add"}
-    with Router("[alias fast]\nchain = worker:tiny\n[alias slow$(id)]\nchain = worker:tiny\n") as r:
+    with Router("[alias fast]\nchain = worker:tiny\n") as r:
         r.worker()
+        r.worker("w2", model="slow$(id)")
         assert complete("hearthctl load ", r.url) == {"fast", "tiny"}
         assert complete("hearthctl -m f", r.url) == {"fast"}
     assert complete("hearthctl load ", "http://127.0.0.1:9") == set()

@@ -514,12 +514,20 @@ def test_a_box_on_another_host_comes_with_its_key_or_not_at_all():
     shutil.rmtree(at)
 
 
+def test_a_worker_refuses_what_cannot_be_an_alias():
+    for alias in ("a b", "", "-a", "x" * 101):
+        p = subprocess.run([BUILD + "/bin/hearth-worker", "serve", "/nowhere", "--connect", "ipc:///nowhere", "--alias=" + alias],
+                           capture_output=True, text=True, timeout=20)
+        assert p.returncode == 64 and "--alias: '%s' cannot be one: up to 100" % alias in p.stderr, (alias, p)
+
+
 def test_what_is_wrong_is_said_before_anything_runs():
     path = "/tmp/hearthd-check-%d.conf" % os.getpid()
     for text, want in (
         ("[model a]\npath = /x\n", None),
         ("[model a]\n", "[model a]: path is missing"),
-        ("[model a b]\npath = /x\n", "cannot be an alias"),
+        ("[model a b]\npath = /x\n", "'a b' cannot be an alias: up to 100 letters, digits"),
+        ("[model a]\nalias = Qwen/Qwen3.6\npath = /x\n", "on a box without /"),
         ("[model a]\npath = /x y\n", "neither blanks nor"),
         ("[model a]\npath = /x\n[model b]\npath = /y\nalias = a\n", "two have the alias a"),
         (
