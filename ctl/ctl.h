@@ -79,8 +79,8 @@ void ctl_put_dump(struct buf *out);
 
 /* fail.c.  What main() ends with for what a command answered. */
 int ctl_exit_status(int r);
-/* Says on stderr why a command failed (e, or what r < 0 means), with --json on stdout too, as member
- * `error` of o (NULL: of an object that has nothing else).  Answers the exit status. */
+/* Says on stderr why a command failed (e, or what r < 0 means), with --json on stdout too, as
+ * member `error` of o (NULL: of an object that has nothing else).  Answers the exit status. */
 int ctl_fail(const struct ctl *c, json_t *o, int r, const struct err *e);
 
 /* completion.c.  A shell's completion as text; -EINVAL: not a shell it knows. */

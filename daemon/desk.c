@@ -170,8 +170,8 @@ fail:
 	return r;
 }
 
-/* Whoever holds nothing and has said nothing for longest goes: an idle one keeps nobody out, and one
- * that has just come, to say something, goes last.  -EBUSY: all hold something. */
+/* Whoever holds nothing and has said nothing for longest goes: an idle one keeps nobody out, and
+ * one that has just come, to say something, goes last.  -EBUSY: all hold something. */
 static int make_room(struct desk *d)
 {
 	struct visitor *idle = NULL;
@@ -181,8 +181,8 @@ static int make_room(struct desk *d)
 			idle = v;
 	if (!idle)
 		return -EBUSY;
-	log_warn("memory socket: %d visitors; process %d, idle for %" PRIu64 " ms, is sent away for "
-		 "a new one", MAX_VISITORS, idle->pid,
+	log_warn("memory socket: %d visitors; process %d, idle for %" PRIu64 " ms, is sent away "
+		 "for a new one", MAX_VISITORS, idle->pid,
 		 (uint64_t)((clock_ns() - idle->heard_ns) / NS_PER_MS));
 	leave(idle);
 	return 0;
@@ -197,8 +197,8 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 	if (one < 0)
 		return;
 	if (d->n >= MAX_VISITORS && make_room(d) < 0) {
-		log_warn("memory socket: %d visitors hold memory or wait for it, one more is sent away",
-			 MAX_VISITORS);
+		log_warn("memory socket: %d visitors hold memory or wait for it, one more is sent "
+			 "away", MAX_VISITORS);
 		close(one);
 		return;
 	}

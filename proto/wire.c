@@ -145,7 +145,8 @@ bool wire_alias_ok(const char *s)
 	size_t n = strlen(s);
 
 	return n && n <= MAX_ALIAS && !strchr(".-/", *s) &&
-	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/") == n;
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/") ==
+		       n;
 }
 
 /* ---- values that the receiver would have to believe ------------------------- */

@@ -218,7 +218,8 @@ static int check(const struct serve_args *a, struct err *e)
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
 	if (!wire_alias_ok(a->alias))
-		return err_set(e, -EINVAL, "--alias: '%s' cannot be one: " WIRE_ALIAS_RULE, a->alias);
+		return err_set(e, -EINVAL, "--alias: '%s' cannot be one: " WIRE_ALIAS_RULE,
+			       a->alias);
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)
 		return err_set(e, -EINVAL, "--curve-public, --curve-secret-file and "
 					   "--curve-server go together");
