@@ -113,12 +113,11 @@ static int complete(const struct ctl *c)
 }
 
 /* Whoever wrote --json behind what is wrong wants it all the same. */
-static bool json_follows(int argc, char **argv)
+static int wrong_usage(struct ctl *c, int argc, char **argv, struct err *e)
 {
 	for (int i = optind; i < argc; i++)
-		if (!strcmp(argv[i], "--json"))
-			return true;
-	return false;
+		c->json |= !strcmp(argv[i], "--json");
+	return *e->text ? -EINVAL : err_set(e, -EINVAL, "wrong usage; see --help");
 }
 
 int main(int argc, char **argv)
@@ -132,18 +131,17 @@ int main(int argc, char **argv)
 	c.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	while (r == 0 && (opt = opts_next(ctl_options, argc, argv)) >= 0)
 		r = take(opt, &c, &e);
-	if (r == 0 && c.completion)
-		return ctl_exit_status(complete(&c));
-	if (r < 0 || optind == argc) {
-		c.json |= json_follows(argc, argv);
-		if (!*e.text)
-			err_set(&e, -EINVAL, "wrong usage; see --help");
-		return ctl_fail(&c, NULL, -EINVAL, &e);
-	}
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	r = run(&c, argc - optind, argv + optind, &e);
-	if (r < 0)
-		r = ctl_fail(&c, NULL, r, &e);
+	if (r == 0 && c.completion) {
+		r = ctl_exit_status(complete(&c));
+	} else {
+		if (r < 0 || optind == argc)
+			r = wrong_usage(&c, argc, argv, &e);
+		else
+			r = run(&c, argc - optind, argv + optind, &e);
+		if (r < 0)
+			r = ctl_fail(&c, NULL, r, &e);
+	}
 	free(c.key);
 	curl_global_cleanup();
 	return r;
