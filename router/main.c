@@ -195,9 +195,12 @@ static int open_fleet(struct router *rt, struct err *e)
 
 static int start(struct router *rt, struct err *e)
 {
+	uint64_t name;
 	int r;
 
 	TAILQ_INIT(&rt->waiters);
+	arc4random_buf(&name, sizeof(name));
+	snprintf(rt->name, sizeof(rt->name), "%016" PRIx64, name);
 	rt->base = event_base_new();
 	if (!rt->base ||
 	    records_new((uint32_t)conf_int(rt->settings->conf, "log", NULL, "keep_requests"),

@@ -30,6 +30,7 @@ struct router {
 	uint32_t generation;		/* of the settings */
 	uint64_t started_ns;
 	int64_t started_s;		/* the same by the calendar */
+	char name[17];			/* random, of this process: for x-hearth-via */
 	bool draining;
 };
 
