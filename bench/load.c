@@ -288,6 +288,17 @@ static void print_json(const struct bench *b)
 		fputs(j.p, stdout);
 }
 
+static void print_json_error(const char *text)
+{
+	CLEANUP(buf_donep) struct buf j = BUF_INIT;
+
+	buf_puts(&j, "{\"error\": ");
+	jx_put_str(&j, text, strlen(text));
+	buf_puts(&j, "}\n");
+	if (buf_ok(&j))
+		fputs(j.p, stdout);
+}
+
 /* ---- the command ------------------------------------------------------------------------------------ */
 
 /* Long options only; each has its letter in take_option(). */
@@ -391,6 +402,8 @@ int bench_load_main(int argc, char **argv)
 	free(b.dir);
 	if (r < 0) {
 		fprintf(stderr, "hearth-bench: %s\n", e.text);
+		if (b.format == FORMAT_JSON)
+			print_json_error(e.text);
 		return r == -EIO ? EX_IOERR : r == -ENOMEM ? EX_OSERR : EX_CONFIG;
 	}
 	static void (*const print[])(const struct bench *b) = { print_markdown, print_csv, print_json };

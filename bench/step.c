@@ -132,6 +132,7 @@ int bench_step_main(int argc, char **argv)
 	if (prepare(b, &e) < 0) {
 		print_skipped(&b->skipped);
 		fprintf(stderr, "hearth-bench step: %s\n", e.text);
+		step_report_failed(b->o.format, e.text);
 		r = EX_CONFIG;
 	} else {
 		r = measure_all(b) < 0 ? EX_SOFTWARE : 0;

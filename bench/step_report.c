@@ -269,3 +269,12 @@ void step_report_end(struct step_report *p, const char *error)
 	}
 	fflush(stdout);
 }
+
+void step_report_failed(enum step_format format, const char *error)
+{
+	if (format != STEP_JSON)
+		return;
+	printf("{\"error\": ");
+	put_json_string(error);
+	printf("}\n");
+}

@@ -33,5 +33,7 @@ void step_report_skipped(struct step_report *p, const struct step_cell *c, const
 void step_report_cell(struct step_report *p, const struct step_cell *c);
 /* error: NULL or why the run was cut short. */
 void step_report_end(struct step_report *p, const char *error);
+/* Where there is no report: for JSON an object with "error" alone. */
+void step_report_failed(enum step_format format, const char *error);
 
 #endif

@@ -280,7 +280,7 @@ static int converse(const struct ctl *c, struct err *e)
 		if (r < 0 && !tty)
 			return r;
 		if (r < 0)
-			fprintf(stderr, "hearthctl: %s\n", e->text);
+			(void)ctl_fail(c, NULL, r, e);
 	}
 	if (tty)
 		putchar('\n');

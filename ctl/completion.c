@@ -49,6 +49,19 @@ static void put_seconds(struct buf *out, const char *first, size_t n)
 			buf_printf(out, "%s ", m->name + n + 1);
 }
 
+/* Options that say which router there is to ask, and with what: as one word, or before another. */
+static void put_asking(struct buf *out, const char *alone, const char *joined)
+{
+	const char *between = "";
+
+	for (const struct opts_row *o = ctl_options; o->name; o++) {
+		if (strcmp(o->name, "url") != 0 && strcmp(o->name, "key-file") != 0)
+			continue;
+		buf_printf(out, "%s-%c%s|--%s%s", between, o->key, alone, o->name, joined);
+		between = "|";
+	}
+}
+
 /* ---- bash ------------------------------------------------------------------------------- */
 
 static void put_bash_options(struct buf *out)
@@ -73,11 +86,18 @@ static void put_bash_options(struct buf *out)
 	buf_puts(out, "' -- \"$cur\"))\n\t\treturn\n\tfi\n");
 }
 
-/* Options that take a word are jumped over, so that the command's own words are counted. */
+/* The line is cut at blanks here, since COMP_WORDS is cut at the colons of an address too.  Options
+ * that take a word are jumped over, so that the command's own words are counted. */
 static void put_bash_words(struct buf *out)
 {
-	buf_puts(out,
-		 "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\tcase ${COMP_WORDS[i]} in\n\t\t");
+	buf_puts(out, "\tread -ra all <<<\"$line\"\n"
+		      "\t[[ $line == *[[:blank:]] ]] && all+=('')\n"
+		      "\tn=$((${#all[@]} - 1))\n\tcur=${all[n]} prev=${all[n - 1]}\n"
+		      "\tfor ((i = 1; i < n; i++)); do\n\t\tcase ${all[i]} in\n\t\t");
+	put_asking(out, "", "");
+	buf_puts(out, ") ask+=(\"${all[i]}\" \"${all[i + 1]/#\\~\\//$HOME/}\"); ((i++)) ;;\n\t\t");
+	put_asking(out, "?*", "=*");
+	buf_puts(out, ") ask+=(\"${all[i]}\") ;;\n\t\t");
 	for (const struct opts_row *o = ctl_options, *first = NULL; o->name; o++) {
 		if (!o->arg)
 			continue;
@@ -87,7 +107,7 @@ static void put_bash_words(struct buf *out)
 			buf_printf(out, "-%c|", o->key);
 		buf_printf(out, "--%s", o->name);
 	}
-	buf_puts(out, ") ((i++)) ;;\n\t\t-*) ;;\n\t\t*) words+=(\"${COMP_WORDS[i]}\") ;;\n"
+	buf_puts(out, ") ((i++)) ;;\n\t\t-*) ;;\n\t\t*) words+=(\"${all[i]}\") ;;\n"
 		      "\t\tesac\n\tdone\n");
 }
 
@@ -119,20 +139,29 @@ static void put_bash(struct buf *out)
 	buf_puts(out, "# bash completion of hearthctl; made by hearthctl --completion bash\n"
 		      "_hearthctl_values() {\n"
 		      "\tcase $1 in\n"
-		      "\talias|box) COMPREPLY=($(compgen -W \"$(hearthctl --completion \"$1\" "
-		      "2>/dev/null)\" "
+		      "\talias|box) COMPREPLY=($(compgen -W \"$(hearthctl "
+		      "\"${ask[@]}\" --completion \"$1\" 2>/dev/null)\" "
 		      "-- \"$cur\")) ;;\n"
 		      "\trole) COMPREPLY=($(compgen -W 'client admin' -- \"$cur\")) ;;\n"
 		      "\tfile) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
 		      "\tfolder) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
 		      "\tesac\n}\n\n"
-		      "_hearthctl() {\n"
-		      "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i\n"
-		      "\tlocal words=()\n\tCOMPREPLY=()\n");
-	put_bash_options(out);
+		      "_hearthctl_all() {\n"
+		      "\tlocal line=${COMP_LINE:0:COMP_POINT} cur prev n i\n"
+		      "\tlocal all=() ask=() words=()\n\tCOMPREPLY=()\n");
 	put_bash_words(out);
+	put_bash_options(out);
 	put_bash_commands(out);
-	buf_puts(out, "}\ncomplete -F _hearthctl hearthctl\n");
+	buf_puts(out, "}\n\n"
+		      "# readline replaces what stands behind the last colon\n"
+		      "_hearthctl() {\n"
+		      "\tlocal word=${COMP_LINE:0:COMP_POINT}\n"
+		      "\tword=${word##*[[:blank:]]}\n"
+		      "\t_hearthctl_all\n"
+		      "\tif [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then\n"
+		      "\t\tword=${word%\"${word##*:}\"}\n"
+		      "\t\tCOMPREPLY=(\"${COMPREPLY[@]#\"$word\"}\")\n"
+		      "\tfi\n}\ncomplete -F _hearthctl hearthctl\n");
 }
 
 /* ---- zsh --------------------------------------------------------------------------------- */
@@ -224,7 +253,7 @@ static void put_zsh(struct buf *out)
 		 "#compdef hearthctl\n"
 		 "# zsh completion of hearthctl; made by hearthctl --completion zsh\n"
 		 "_hearthctl_values() {\n"
-		 "\tlocal -a values=(${(f)\"$(hearthctl --completion $1 2>/dev/null)\"})\n"
+		 "\tlocal -a values=(${(f)\"$(hearthctl $ask --completion $1 2>/dev/null)\"})\n"
 		 "\tcompadd -a values\n}\n\n"
 		 "_hearthctl_words() {\n\tlocal -a list=(\"$@\")\n\t_describe command list\n}\n\n"
 		 "_hearthctl_rest() {\n\tcase \"${(j: :)words[1,CURRENT-1]}\" in\n\t'') "
@@ -232,7 +261,12 @@ static void put_zsh(struct buf *out)
 	put_zsh_list(out, NULL, 0);
 	buf_puts(out, " ;;\n");
 	put_zsh_commands(out);
-	buf_puts(out, "\tesac\n}\n\n_hearthctl() {\n\t_arguments -s -S \\\n");
+	buf_puts(out, "\tesac\n}\n\n_hearthctl() {\n\tlocal -a ask\n\tlocal -i i\n"
+		      "\tfor ((i = 2; i < CURRENT; i++)); do\n\t\tcase $words[i] in\n\t\t");
+	put_asking(out, "", "");
+	buf_puts(out, ") ask+=($words[i] ${${(Q)words[i + 1]}/#\\~\\//$HOME/}); ((i++)) ;;\n\t\t");
+	put_asking(out, "?*", "=*");
+	buf_puts(out, ") ask+=(${(Q)words[i]}) ;;\n\t\tesac\n\tdone\n\t_arguments -s -S \\\n");
 	put_zsh_options(out);
 	buf_puts(out, "\t\t'*::command:_hearthctl_rest'\n}\n\n"
 		      "[ \"$funcstack[1]\" = _hearthctl ] && _hearthctl \"$@\" || compdef "
@@ -270,7 +304,7 @@ int ctl_put_names(const struct ctl *c, const char *what, struct buf *out)
 		/* into a shell's word list: nothing that a shell would read */
 		if (s &&
 		    strspn(s,
-			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") ==
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/") ==
 			    strlen(s))
 			buf_printf(out, "%s\n", s);
 	}

@@ -77,6 +77,12 @@ const struct ctl_command *ctl_find(int argc, char **argv, int *ret_used);
 void ctl_put_help(struct buf *out);
 void ctl_put_dump(struct buf *out);
 
+/* fail.c.  What main() ends with for what a command answered. */
+int ctl_exit_status(int r);
+/* Says on stderr why a command failed (e, or what r < 0 means), with --json on stdout too, as
+ * member `error` of o (NULL: of an object that has nothing else).  Answers the exit status. */
+int ctl_fail(const struct ctl *c, json_t *o, int r, const struct err *e);
+
 /* completion.c.  A shell's completion as text; -EINVAL: not a shell it knows. */
 int ctl_put_completion(const char *shell, struct buf *out);
 /* Names for it: of models ("alias") or boxes ("box"), a line each, within 200 ms or not at all. */

@@ -163,6 +163,15 @@ static int make_key(char ret[64])
 	return 0;
 }
 
+/* ---- the file itself ----------------------------------------------------------------------- */
+
+/* One that is not there is a mistake of the configuration that names it. */
+static int say_missing(int r, const char *file, struct err *e)
+{
+	return r != -ENOENT ? r : err_set(e, -EBADMSG, "%s: %s (the file of API keys)", file,
+					  strerror(ENOENT));
+}
+
 /* ---- the router is told ------------------------------------------------------------- */
 
 /* The file is changed already, whatever comes of this. */
@@ -201,7 +210,7 @@ int ctl_keys_list(const struct ctl *c, char **argv, struct err *e)
 
 	(void)argv;
 	if (r == 0)
-		r = ctl_read_file(file, &text, e);
+		r = say_missing(ctl_read_file(file, &text, e), file, e);
 	for (const char *p = text.p; r == 0 && p && p < text.p + text.n;) {
 		const char *found;
 		size_t n = strcspn(p, "\n"), len = name_in(p, n, &found);
@@ -232,8 +241,7 @@ static int append_key(const char *file, const char *name, const char *key, const
 	size_t kept, gone;
 	int r = lock < 0 ? lock : ctl_read_file(file, &text, e);
 
-	if (r == -ENOENT)
-		r = 0;
+	r = r == -ENOENT && lock >= 0 ? 0 : say_missing(r, file, e);
 	if (r == 0) {
 		copy_lines(&text, name, &new, &kept, &gone);
 		buf_clear(&new);
@@ -253,22 +261,29 @@ static int append_key(const char *file, const char *name, const char *key, const
 	return r;
 }
 
-static int show_key(const struct ctl *c, const char *name, const char *key, const char *role)
+/* Shows it, this once, and has the router take it: a person sees it at once; a script gets one
+ * answer, which has the key whatever the router said. */
+static int show_key(const struct ctl *c, const char *file, const char *name, const char *key,
+		    const char *role, struct err *e)
 {
 	JX_OWNED json_t *o = NULL;
+	int r;
 
 	if (!c->json) {
 		puts(key);
 		fflush(stdout);
 		fprintf(stderr, "This is the key of '%s', role %s. It will not be shown again.\n",
 			name, role);
-		return 0;
+		return tell_router(c, file, e);
 	}
 	o = json_object();
 	ctl_set_text(o, "name", name);
 	ctl_set_text(o, "role", role);
 	ctl_set_text(o, "key", key);
-	return ctl_print_json(o);
+	r = tell_router(c, file, e);
+	if (r < 0)
+		return ctl_fail(c, o, r, e);
+	return ctl_print_json(o) < 0 ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 
 int ctl_keys_add(const struct ctl *c, char **argv, struct err *e)
@@ -289,10 +304,9 @@ int ctl_keys_add(const struct ctl *c, char **argv, struct err *e)
 		r = append_key(file, argv[0], key, role, e);
 	if (r < 0)
 		return r;
-	if (show_key(c, argv[0], key, role) < 0)
-		r = err_set(e, -ENOMEM, "out of memory");
+	r = show_key(c, file, argv[0], key, role, e);
 	explicit_bzero(key, sizeof(key));
-	return r < 0 ? r : tell_router(c, file, e);
+	return r;
 }
 
 static int remove_key(const char *file, const char *name, struct err *e)
@@ -300,7 +314,7 @@ static int remove_key(const char *file, const char *name, struct err *e)
 	CLEANUP(closep) int lock = ctl_lock_folder(file, e);
 	struct buf text = BUF_INIT, new = BUF_INIT;
 	size_t kept = 0, gone = 0;
-	int r = lock < 0 ? lock : ctl_read_file(file, &text, e);
+	int r = say_missing(lock < 0 ? lock : ctl_read_file(file, &text, e), file, e);
 
 	if (r == 0) {
 		copy_lines(&text, name, &new, &kept, &gone);
@@ -328,11 +342,13 @@ int ctl_keys_remove(const struct ctl *c, char **argv, struct err *e)
 
 	if (r == 0)
 		r = remove_key(file, argv[0], e);
+	if (r == 0)
+		r = tell_router(c, file, e);
 	if (r < 0)
 		return r;
 	if (c->json)
 		puts("{\"ok\": true}");
 	else
 		printf("removed '%s'; its answers under way are finished\n", argv[0]);
-	return tell_router(c, file, e);
+	return 0;
 }

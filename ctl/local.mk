@@ -7,6 +7,7 @@ bin_hearthctl_SOURCES = \
 	ctl/config.c \
 	ctl/doctor.c ctl/doctor.h ctl/doctor_box.c ctl/doctor_rack.c \
 	ctl/explain.c \
+	ctl/fail.c \
 	ctl/file.c ctl/file.h \
 	ctl/http.c \
 	ctl/journal.c ctl/journal.h ctl/journal_remote.c \

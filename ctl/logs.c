@@ -216,12 +216,11 @@ int ctl_logs(const struct ctl *c, char **argv, struct err *e)
 	if (r < 0)
 		return r;
 	ordered = sorted(list);
+	if (!json_array_size(ordered))
+		return err_set(e, -ESRCH, "nothing was written about %s", q.id);
 	if (c->json)
 		r = ctl_print_json(ordered);
 	for (size_t i = 0; !c->json && i < json_array_size(ordered); i++)
 		print_line(c, json_array_get(ordered, i));
-	if (r < 0)
-		return err_set(e, r, "out of memory");
-	return json_array_size(ordered) ? 0
-					: err_set(e, -ESRCH, "nothing was written about %s", q.id);
+	return r < 0 ? err_set(e, r, "out of memory") : 0;
 }

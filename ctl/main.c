@@ -14,15 +14,13 @@
 
 enum { MAX_KEY = 4096 };
 
-static int read_key(const char *path, char **ret)
+static int read_key(const char *path, char **ret, struct err *e)
 {
 	CLEANUP(fclosep) FILE *f = fopen(path, "re");
 	char line[MAX_KEY];
 
-	if (!f || !fgets(line, sizeof(line), f)) {
-		fprintf(stderr, "hearthctl: cannot read a key from %s\n", path);
-		return -ENOENT;
-	}
+	if (!f || !fgets(line, sizeof(line), f))
+		return err_set(e, -EINVAL, "cannot read a key from %s", path);
 	line[strcspn(line, "\r\n")] = '\0';
 	free(*ret);
 	*ret = strdup(line);
@@ -57,11 +55,11 @@ static void print(void (*put)(struct buf *out))
 	exit(0);
 }
 
-static int take(int opt, struct ctl *c)
+static int take(int opt, struct ctl *c, struct err *e)
 {
 	switch (opt) {
 	case 'u': c->url = optarg; return 0;
-	case 'k': return read_key(optarg, &c->key);
+	case 'k': return read_key(optarg, &c->key, e);
 	case 'm': c->model = optarg; return 0;
 	case 'b': c->box = optarg; return 0;
 	case 'w': c->wait = true; return 0;
@@ -114,17 +112,12 @@ static int complete(const struct ctl *c)
 	return r;
 }
 
-static int exit_status(int r)
+/* Whoever wrote --json behind what is wrong wants it all the same. */
+static int wrong_usage(struct ctl *c, int argc, char **argv, struct err *e)
 {
-	switch (r) {
-	case -EINVAL:
-	case -EEXIST: return EXIT_USAGE;
-	case -ESRCH: return EXIT_NOTHING;
-	case -EACCES:
-	case -EPERM: return EXIT_NOT_ALLOWED;
-	case -EBADMSG: return EXIT_CONFIG;
-	default: return r < 0 ? EXIT_UNAVAILABLE : r;
-	}
+	for (int i = optind; i < argc; i++)
+		c->json |= !strcmp(argv[i], "--json");
+	return *e->text ? -EINVAL : err_set(e, -EINVAL, "wrong usage; see --help");
 }
 
 int main(int argc, char **argv)
@@ -137,18 +130,19 @@ int main(int argc, char **argv)
 	setlocale(LC_ALL, "");		/* libsmartcols measures text by it */
 	c.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	while (r == 0 && (opt = opts_next(ctl_options, argc, argv)) >= 0)
-		r = take(opt, &c);
-	if (r == 0 && c.completion)
-		return exit_status(complete(&c));
-	if (r < 0 || optind == argc) {
-		fputs("hearthctl: see --help\n", stderr);
-		return EXIT_USAGE;
-	}
+		r = take(opt, &c, &e);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	r = run(&c, argc - optind, argv + optind, &e);
-	if (r < 0 && *e.text)
-		fprintf(stderr, "hearthctl: %s\n", e.text);
+	if (r == 0 && c.completion) {
+		r = ctl_exit_status(complete(&c));
+	} else {
+		if (r < 0 || optind == argc)
+			r = wrong_usage(&c, argc, argv, &e);
+		else
+			r = run(&c, argc - optind, argv + optind, &e);
+		if (r < 0)
+			r = ctl_fail(&c, NULL, r, &e);
+	}
 	free(c.key);
 	curl_global_cleanup();
-	return exit_status(r);
+	return r;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/own.h"
 
@@ -91,6 +93,7 @@ static void on_packet(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (r == -EAGAIN)
 		return;
+	v->heard_ns = clock_ns();
 	if (r < 0) {
 		if (r != -ECONNRESET)
 			log_warn("process %d: %s; its connection is closed", v->pid, e.text);
@@ -141,6 +144,7 @@ static int welcome(struct desk *d, int fd)
 	v->desk = d;
 	v->fd = fd;
 	v->pidfd = -1;
+	v->heard_ns = clock_ns();
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0 || who.pid <= 0) {
 		r = -ESRCH;	/* of another pid namespace: nothing could be held of it */
 		goto fail;
@@ -166,6 +170,24 @@ fail:
 	return r;
 }
 
+/* Whoever holds nothing and has said nothing for longest goes: an idle one keeps nobody out, and
+ * one that has just come, to say something, goes last.  -EBUSY: all hold something. */
+static int make_room(struct desk *d)
+{
+	struct visitor *idle = NULL;
+
+	for (struct visitor *v = d->visitors; v; v = v->next)
+		if (!v->leased && !v->id && (!idle || v->heard_ns < idle->heard_ns))
+			idle = v;
+	if (!idle)
+		return -EBUSY;
+	log_warn("memory socket: %d visitors; process %d, idle for %" PRIu64 " ms, is sent away "
+		 "for a new one", MAX_VISITORS, idle->pid,
+		 (uint64_t)((clock_ns() - idle->heard_ns) / NS_PER_MS));
+	leave(idle);
+	return 0;
+}
+
 static void on_door(evutil_socket_t fd, short what, void *arg)
 {
 	struct desk *d = arg;
@@ -174,8 +196,9 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (one < 0)
 		return;
-	if (d->n >= MAX_VISITORS) {
-		log_warn("memory socket: %d visitors, one more is sent away", MAX_VISITORS);
+	if (d->n >= MAX_VISITORS && make_room(d) < 0) {
+		log_warn("memory socket: %d visitors hold memory or wait for it, one more is sent "
+			 "away", MAX_VISITORS);
 		close(one);
 		return;
 	}

@@ -3,6 +3,9 @@
  * A *visitor* is a process that came, known by the kernel's word for it (SO_PEERCRED) and held by
  * a pidfd, so that its number cannot become another's.  A visitor with a lease stays until the
  * process ends, connected or not; one without ends with its connection.
+ *
+ * There is room for 256.  When it is full, a new visitor takes the place of the one that has said
+ * nothing for longest, of those that hold neither lease nor claim.
  */
 #ifndef HEARTH_DAEMON_DESK_H
 #define HEARTH_DAEMON_DESK_H
@@ -22,6 +25,7 @@ struct visitor {
 	int pid;
 	uint64_t id;	/* its claim or lease with the broker; 0: none.  The owner's to set */
 	bool leased;		/* the owner's to set */
+	uint64_t heard_ns;	/* when it came, or said something last */
 	char alias[BOX_MAX_NAME];
 	char *model;		/* its folder, or NULL */
 	int fd, pidfd;

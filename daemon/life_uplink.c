@@ -93,7 +93,9 @@ int life_open_uplink(struct life *l, struct err *e)
 					  .server_public = b->curve_server };
 	int r = b->curve_public ? link_read_secret(b->curve_secret_file, l->curve_secret, e) : 0;
 
-	if (r == 0)
+	if (r < 0)
+		err_prefix(e, r, "box.curve_secret_file");
+	else
 		r = uplink_open(l->base, b->router, b->curve_public ? &curve : NULL, b->name, &h,
 				&l->uplink, e);
 	explicit_bzero(l->curve_secret, sizeof(l->curve_secret));	/* the link has its own */

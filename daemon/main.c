@@ -1,6 +1,7 @@
 /* main.c - hearthd: options, configuration, signals, start and stop. */
 #include "config.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -364,6 +365,12 @@ static void stop(void)
 	libevent_global_shutdown();
 }
 
+/* A file that the configuration names and that cannot be had will be no better at the next start. */
+static int status(int r)
+{
+	return r == 0 ? 0 : r == -ENOENT || r == -EACCES || r == -EINVAL ? EX_CONFIG : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct loaded l;
@@ -394,5 +401,5 @@ int main(int argc, char **argv)
 		log_note("stopped");
 	}
 	stop();
-	return r < 0 ? 1 : 0;
+	return status(r);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/own.h"
+#include "proto/wire.h"
 
 enum { ROOM_MS = 5000 };
 
@@ -23,15 +24,12 @@ static uint32_t get_u32(const struct conf *c, const char *section, const char *n
 	return (uint32_t)conf_int(c, section, name, key);
 }
 
+#define NAME_RULE WIRE_ALIAS_RULE ", on a box without /"
+
 /* Names become file names, unit names and words of a command line. */
-static bool alias_ok(const char *s)
+static bool name_ok(const char *s)
 {
-	if (!*s || *s == '.' || *s == '-')
-		return false;
-	for (; *s; s++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:", *s))
-			return false;
-	return true;
+	return wire_alias_ok(s) && !strchr(s, '/');
 }
 
 /* Also read by systemd from an environment file: no blanks, quotes, dollars or backslashes. */
@@ -65,9 +63,9 @@ static int load_model(const struct conf *c, const char *name, struct model_conf 
 
 	if (!alias)
 		alias = name;
-	if (!alias_ok(alias))
-		return err_set(e, -EINVAL, "[model %s]: '%s' cannot be an alias: letters, digits, . _ - :",
-			       name, alias);
+	if (!name_ok(alias))
+		return err_set(e, -EINVAL, "[model %s]: '%s' cannot be an alias: " NAME_RULE, name,
+			       alias);
 	if (!path)
 		return err_set(e, -EINVAL, "[model %s]: path is missing", name);
 	if (!word_ok(path))
@@ -145,8 +143,8 @@ static int load_name(const struct conf *c, struct box_conf *b, struct err *e)
 
 	if (!name && gethostname(host, sizeof(host) - 1) == 0)
 		name = host;
-	if (!name || !alias_ok(name))
-		return err_set(e, -EINVAL, "box.name: '%s' cannot be a name: letters, digits, . _ - :",
+	if (!name || !name_ok(name))
+		return err_set(e, -EINVAL, "box.name: '%s' cannot be a name: " NAME_RULE,
 			       name ? name : "");
 	return copy(&b->name, name, e);
 }

@@ -236,8 +236,8 @@ int scrape_open(struct event_base *base, const char *address, const char *key_fi
 	r = scrape_check(address, key_file, e);
 	if (r == 0)
 		r = parse(address, &a, &n, e);
-	if (r == 0 && key_file)
-		r = read_key(key_file, &s->key, e);
+	if (r == 0 && key_file && (r = read_key(key_file, &s->key, e)) < 0)
+		err_prefix(e, r, "box.metrics_key_file");
 	if (r < 0)
 		return r;
 	s->listener = evconnlistener_new_bind(base, on_accept, s, LEV_OPT_CLOSE_ON_FREE |

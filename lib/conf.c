@@ -80,7 +80,8 @@ int conf_add_name(struct conf *c, const char *section, const char *name)
 	return 0;
 }
 
-static int set_value(struct conf *c, const struct conf_key *k, const char *name, const char *text)
+static int set_value(struct conf *c, const struct conf_key *k, const char *name, const char *text,
+		     int line)
 {
 	struct conf_value *v = conf_find_value(c, k, name);
 	char *copy = strdup(text);
@@ -90,6 +91,8 @@ static int set_value(struct conf *c, const struct conf_key *k, const char *name,
 	if (v) {
 		free(v->text);
 		v->text = copy;
+		v->file = c->n_files;
+		v->line = line;
 		return 0;
 	}
 	v = realloc(c->values, (c->n_values + 1) * sizeof(*v));
@@ -99,7 +102,8 @@ static int set_value(struct conf *c, const struct conf_key *k, const char *name,
 	}
 	c->values = v;
 	v += c->n_values;
-	*v = (struct conf_value){ .key = k, .name = name ? strdup(name) : NULL, .text = copy };
+	*v = (struct conf_value){ .key = k, .name = name ? strdup(name) : NULL, .text = copy,
+				  .file = c->n_files, .line = line };
 	if (name && !v->name) {
 		free(copy);
 		return -ENOMEM;
@@ -108,7 +112,7 @@ static int set_value(struct conf *c, const struct conf_key *k, const char *name,
 	return 0;
 }
 
-int conf_assign(struct conf *c, const char *header, const char *key, const char *text,
+int conf_assign(struct conf *c, const char *header, const char *key, const char *text, int line,
 		bool continued, struct err *e)
 {
 	CLEANUP(freep) char *joined = NULL;
@@ -124,6 +128,9 @@ int conf_assign(struct conf *c, const char *header, const char *key, const char 
 	if (!k)
 		return err_set(e, -EINVAL, "unknown key '%.60s' in [%s]", key, s->name);
 	v = conf_find_value(c, k, name);
+	if (v && line && !continued && v->file == c->n_files)
+		return err_set(e, -EINVAL, "%s: again in [%.60s], line %d has it already", key,
+			       header, v->line);
 	if (continued && v) {
 		if (k->type != CONF_TEXT)
 			return err_set(e, -EINVAL, "%s: a second line", key);
@@ -136,7 +143,7 @@ int conf_assign(struct conf *c, const char *header, const char *key, const char 
 		return r;
 	if (name && conf_add_name(c, s->name, name) < 0)
 		return -ENOMEM;
-	return set_value(c, k, name, text);
+	return set_value(c, k, name, text, continued && v ? v->line : line);
 }
 
 int conf_override(struct conf *c, const char *assignment, struct err *e)
@@ -154,7 +161,7 @@ int conf_override(struct conf *c, const char *assignment, struct err *e)
 	if (!dot)
 		return err_set(e, -EINVAL, "'%s': write section.key=value", assignment);
 	*dot = '\0';
-	r = conf_assign(c, copy, dot + 1, eq + 1, false, e);
+	r = conf_assign(c, copy, dot + 1, eq + 1, 0, false, e);
 	return r < 0 ? err_prefix(e, r, "'%s'", assignment) : 0;
 }
 

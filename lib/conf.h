@@ -12,9 +12,10 @@
  *	chain = worker:tiny
  *		upstream:cloud/gpt	; an indented line continues a text
  *
- * FILE is read first, then FILE.d/<name>.conf in the order of their names; a later value
- * replaces an earlier one.  An unknown section or key, a value out of range, a line that
- * is neither, or one of more than 197 bytes is an error with file and line.
+ * FILE is read first, then FILE.d/<name>.conf in the order of their names; a later file's
+ * value replaces an earlier one's.  An unknown section or key, a key that the same file has
+ * already, a value out of range, a line that is neither, or one of more than 197 bytes is an
+ * error with file and line.
  *
  * Not thread-safe; a loaded conf does not change.
  */

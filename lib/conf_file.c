@@ -37,7 +37,7 @@ static int handle(void *user, const char *section, const char *key, const char *
 
 	if (rd->r < 0)
 		return 0;
-	r = conf_assign(rd->conf, section, key, text, rd->continued, &e);
+	r = conf_assign(rd->conf, section, key, text, rd->line, rd->continued, &e);
 	if (r == -ENOMEM)
 		err_set(&e, r, "out of memory");
 	if (r < 0)
@@ -101,8 +101,10 @@ static char *next_line(char *out, int cap, void *user)
 static int parse_text(struct conf *c, const char *file, const char *text, size_t n, struct err *e)
 {
 	struct reading rd = { .conf = c, .file = file, .p = text, .end = text + n, .e = e };
-	int line = ini_parse_stream(next_line, &rd, handle, &rd);
+	int line;
 
+	c->n_files++;
+	line = ini_parse_stream(next_line, &rd, handle, &rd);
 	if (rd.r < 0)
 		return rd.r;
 	if (line < 0)

@@ -10,10 +10,13 @@ struct conf_value {
 	const struct conf_key *key;
 	char *name;		/* of a named section, else NULL */
 	char *text;
+	unsigned file;		/* conf.n_files when it was said */
+	int line;		/* of that file; 0: on a command line */
 };
 
 struct conf {
 	const struct conf_table *table;
+	unsigned n_files;	/* read so far, with the one at hand */
 	struct conf_value *values;
 	size_t n_values;
 	struct {
@@ -36,8 +39,9 @@ const struct conf_section *conf_find_section(const struct conf_table *t, const c
 struct conf_value *conf_find_value(const struct conf *c, const struct conf_key *k,
 				   const char *name);
 int conf_add_name(struct conf *c, const char *section, const char *name);	/* 0 or -ENOMEM */
-/* Sets the value; continued: adds a line to it.  -EINVAL with the reason; -ENOMEM without. */
-int conf_assign(struct conf *c, const char *header, const char *key, const char *text,
+/* Sets the value, of `line` of the file at hand (0: of a command line); continued: adds a line to
+ * it.  -EINVAL with the reason; -ENOMEM without. */
+int conf_assign(struct conf *c, const char *header, const char *key, const char *text, int line,
 		bool continued, struct err *e);
 
 /* conf_check.c: 0 or -EINVAL. */

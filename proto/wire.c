@@ -11,6 +11,7 @@
 #define MIB(n) ((size_t)(n) << 20)
 
 enum {
+	MAX_ALIAS = 100,
 	MAX_NAME = 128,		/* bytes of a worker's, a model's, a class's name */
 	MAX_TEXT = 512,		/* bytes of a reason */
 	MAX_CHOICES = 128,
@@ -137,6 +138,15 @@ static int unpack_body(struct wire_msg *m, const void *body, size_t n)
 		return 0;
 	wire_msg_done(m);
 	return -EPROTO;
+}
+
+bool wire_alias_ok(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n && n <= MAX_ALIAS && !strchr(".-/", *s) &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/") ==
+		       n;
 }
 
 /* ---- values that the receiver would have to believe ------------------------- */

@@ -45,6 +45,11 @@ enum wire_side { WIRE_FROM_WORKER = 1, WIRE_FROM_ROUTER = 2 };
 
 enum { WIRE_MAX_BOX_MODELS = 256 };
 
+/* Whether s can be an alias: what requests call a model, in the router's sections and chains, on a
+ * box and of a worker.  WIRE_ALIAS_RULE is the rule for a person. */
+bool wire_alias_ok(const char *s);
+#define WIRE_ALIAS_RULE "up to 100 letters, digits and . _ - : / that begin with none of . - /"
+
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */
 size_t wire_limit(enum wire_type t);		/* bytes of the body at most; 0: unknown type */
 

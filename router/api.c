@@ -114,7 +114,7 @@ static size_t put_loadable(const struct router *rt, const char *only, size_t bef
 /* One of `only`, or all of them with commas between.  Answers how many. */
 static size_t put_models(const struct router *rt, const char *only, struct buf *out)
 {
-	uint64_t created = (uint64_t)clock_wall_s() - (clock_ns() - rt->started_ns) / NS_PER_S;
+	uint64_t created = (uint64_t)rt->started_s;
 	size_t n = 0;
 
 	for (size_t i = 0; i < rt->settings->n_aliases; i++) {

@@ -33,10 +33,10 @@ struct cloud *cloud_close(struct cloud *c);	/* no call may be left */
 /* Made on first mention; NULL: out of memory. */
 struct upstream_state *cloud_state(struct cloud *c, const char *name);
 
-/* Begins a try.  u and r must outlive it.  0 or -ENOMEM. */
+/* Begins a try, with one more header's line.  u and r must outlive it.  0 or -ENOMEM. */
 int cloud_generate(struct cloud *c, const struct upstream_conf *u, const char *model,
-		   const struct oa_request *r, const struct attempt_hooks *hooks, void *arg,
-		   struct cloud_call **ret);
+		   const char *header, const struct oa_request *r,
+		   const struct attempt_hooks *hooks, void *arg, struct cloud_call **ret);
 /* Ends it; the hooks are not called again. */
 void cloud_call_cancel(struct cloud_call *call);
 /* While paused at most 64 KiB wait here and the rest at the other server. */

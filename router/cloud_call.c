@@ -187,8 +187,8 @@ int cloud_body(const struct oa_request *r, const char *model, struct buf *out)
 }
 
 int cloud_generate(struct cloud *c, const struct upstream_conf *u, const char *model,
-		   const struct oa_request *r, const struct attempt_hooks *hooks, void *arg,
-		   struct cloud_call **ret)
+		   const char *header, const struct oa_request *r,
+		   const struct attempt_hooks *hooks, void *arg, struct cloud_call **ret)
 {
 	struct cloud_call *call;
 	int rc = call_new(c, u, r->kind == OA_CHAT ? "/chat/completions" : "/completions", &call);
@@ -210,6 +210,7 @@ int cloud_generate(struct cloud *c, const struct upstream_conf *u, const char *m
 	add_header(call, "Content-Type: application/json");
 	add_header(call, "Accept: text/event-stream");
 	add_header(call, "Expect:");
+	add_header(call, header);
 	curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);
 	curl_easy_setopt(call->easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.n);

@@ -140,7 +140,8 @@ static void refuse(struct http_call *c)
 	c->state = CONN_CALL;
 	give_id(c);
 	c->close_after = c->deaf = true;
-	c->head = c->begun = false;
+	c->begun = false;
+	c->head = c->req->text.n && c->req->parser.method == HTTP_HEAD;
 	c->server->hooks.error(c->server->hooks.arg, c->req->status, c->req->why, &body);
 	http_reply(c, c->req->status, for_good ? "x-should-retry: false\r\n" : NULL,
 		   "application/json", body.p ? body.p : "", body.n);

@@ -21,6 +21,9 @@ struct http_request {
 	uint32_t path, query;		/* offsets into text, once complete */
 	size_t header_bytes;
 	size_t body_room;		/* what all bodies together may still take */
+	uint64_t chunk_left;		/* of the chunk at hand */
+	unsigned chunk_end;		/* bytes of the CRLF behind it that are due */
+	const char *fed_end;		/* of the bytes that are being read */
 	struct buf body;
 	bool in_value;			/* the last header callback was a value */
 	bool headers_done, complete;

@@ -17,11 +17,17 @@ static int refuse(struct http_request *r, int status, const char *why)
 	return -1;
 }
 
-static int put(struct http_request *r, const char *p, size_t n)
+static int count(struct http_request *r, size_t n)
 {
 	r->header_bytes += n;
-	if (r->header_bytes > r->limits->max_header)
-		return refuse(r, 431, "request line and headers are too large");
+	return r->header_bytes > r->limits->max_header ?
+		       refuse(r, 431, "request line and headers are too large") : 0;
+}
+
+static int put(struct http_request *r, const char *p, size_t n)
+{
+	if (count(r, n) < 0)
+		return -1;
 	return buf_put(&r->text, p, n) < 0 ? refuse(r, 503, "out of memory") : 0;
 }
 
@@ -35,11 +41,14 @@ static int on_url(http_parser *p, const char *at, size_t n)
 	return put(of(p), at, n);
 }
 
+/* What stands behind a chunked body is no header: it comes after all that was decided by them. */
 static int on_field(http_parser *p, const char *at, size_t n)
 {
 	struct http_request *r = of(p);
 	size_t from;
 
+	if (r->headers_done)
+		return count(r, n);
 	if (r->in_value || r->n_headers == 0) {
 		if (r->n_headers == HTTP_MAX_HEADERS)
 			return refuse(r, 431, "too many headers");
@@ -62,6 +71,8 @@ static int on_value(http_parser *p, const char *at, size_t n)
 {
 	struct http_request *r = of(p);
 
+	if (r->headers_done)
+		return count(r, n);
 	if (!r->in_value) {
 		if (end_text(r) < 0)
 			return -1;
@@ -137,10 +148,15 @@ static int check_framing(struct http_request *r)
 	return 0;
 }
 
+static bool has_body(const http_parser *p)
+{
+	return p->flags & F_CHUNKED || (p->content_length && p->content_length != UINT64_MAX);
+}
+
 static int on_headers(http_parser *p)
 {
 	struct http_request *r = of(p);
-	const char *expect;
+	const char *expect, *coding;
 
 	if (end_text(r) < 0)
 		return -1;
@@ -151,11 +167,29 @@ static int on_headers(http_parser *p)
 		return -1;
 	if (p->content_length != UINT64_MAX && p->content_length > r->limits->max_body)
 		return refuse(r, 413, "the request's body is too large");
+	coding = http_request_header(r, "content-encoding");
+	if (coding && *coding && strcasecmp(coding, "identity") != 0 && has_body(p))
+		return refuse(r, 415, "a body with a Content-Encoding is not read here");
 	expect = http_request_header(r, "expect");
 	if (expect && strcasecmp(expect, "100-continue") != 0)
 		return refuse(r, 417, "Expect other than 100-continue");
-	r->expect_continue = expect != NULL;
+	r->expect_continue = expect && p->http_minor >= 1;	/* 1.0 knows no 100 */
 	r->headers_done = true;
+	return 0;
+}
+
+/* http-parser as Debian builds it takes any two bytes for the CRLF behind a chunk. */
+static int check_chunk_end(struct http_request *r, const char *p)
+{
+	for (; r->chunk_end && p < r->fed_end; p++, r->chunk_end--)
+		if (*p != (r->chunk_end == 2 ? '\r' : '\n'))
+			return refuse(r, 400, "a chunk does not end where its length says");
+	return 0;
+}
+
+static int on_chunk(http_parser *p)
+{
+	of(p)->chunk_left = p->content_length;
 	return 0;
 }
 
@@ -163,6 +197,12 @@ static int on_body(http_parser *p, const char *at, size_t n)
 {
 	struct http_request *r = of(p);
 
+	if (p->flags & F_CHUNKED) {
+		r->chunk_left -= n;
+		r->chunk_end = r->chunk_left ? 0 : 2;
+		if (check_chunk_end(r, at + n) < 0)
+			return -1;
+	}
 	if (r->body.n + n > r->limits->max_body)
 		return refuse(r, 413, "the request's body is too large");
 	if (r->body.n + n > r->body_room)
@@ -182,6 +222,7 @@ static const http_parser_settings settings = {
 	.on_header_field = on_field,
 	.on_header_value = on_value,
 	.on_headers_complete = on_headers,
+	.on_chunk_header = on_chunk,
 	.on_body = on_body,
 	.on_message_complete = on_complete,
 };
@@ -223,6 +264,9 @@ size_t http_request_feed(struct http_request *r, const char *p, size_t n)
 	size_t used;
 
 	if (r->complete || r->status)
+		return 0;
+	r->fed_end = p + n;
+	if (check_chunk_end(r, p) < 0)
 		return 0;
 	used = http_parser_execute(&r->parser, &settings, p, n);
 	if (r->complete || r->status)

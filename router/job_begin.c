@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/own.h"
 #include "lib/text.h"
 #include "router/job_int.h"
 
@@ -73,12 +74,15 @@ static int begin_worker(struct job *j, struct worker *w)
 static int begin_upstream(struct job *j, const struct job_target *t)
 {
 	struct upstream_state *s = cloud_state(j->rt->cloud, t->upstream->name);
+	CLEANUP(buf_donep) struct buf via = BUF_INIT;
 
+	if (job_put_via(j, &via) < 0)
+		return -ENOMEM;
 	snprintf(j->target, sizeof(j->target), "upstream:%.80s", t->upstream->name);
 	j->try_first_ms = t->upstream->first_ms;
 	j->try_idle_ms = t->upstream->idle_ms;
 	j->upstream = s;
-	return cloud_generate(j->rt->cloud, t->upstream, t->model, &j->req, &job_hooks, j,
+	return cloud_generate(j->rt->cloud, t->upstream, t->model, via.p, &j->req, &job_hooks, j,
 			      &j->cloud);
 }
 

@@ -95,8 +95,9 @@ static void nobody_error(const struct job *j, struct oa_error *e)
 			     o.model->reason ? ": " : "", o.model->reason ? o.model->reason : "");
 		return;
 	}
-	oa_error_set(e, 503, "upstream_unavailable", NULL, "nobody serves '%s' at the moment",
-		     j->req.model);
+	oa_error_set(e, 503, "upstream_unavailable", NULL, "nobody serves '%s' at the moment%s",
+		     j->req.model, job_was_here(j) ? "; other servers of its chain lead back "
+		     "to this router" : "");
 	e->retry_after_ms = 2000;
 }
 

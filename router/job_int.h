@@ -107,6 +107,10 @@ int job_begin_try(struct job *j, const struct job_target *t);	/* -errno: on to t
 /* "worker:w1=lost", and its metric */
 void job_note_attempt(struct job *j, const char *result);
 
+/* job_via.c */
+bool job_was_here(const struct job *j);		/* other servers sent it back to this router */
+int job_put_via(const struct job *j, struct buf *out);	/* the header's line; 0 or -ENOMEM */
+
 /* job_error.c */
 void job_last_error(const struct job *j, struct oa_error *e);	/* of the last try */
 void job_no_target(struct job *j, const struct route_answer *a);	/* ends the job */

@@ -38,6 +38,14 @@ static void put_attempts(const struct job *j, bool answered, struct buf *h)
 	PUT(h, "\r\n");
 }
 
+/* As a client writes it: what is below 0 to it is again, so that it can be sent back. */
+static void put_seed(struct buf *out, uint64_t seed)
+{
+	if ((int64_t)seed < 0)
+		buf_putc(out, '-');
+	buf_put_uint(out, (int64_t)seed < 0 ? -seed : seed);
+}
+
 static void put_headers(const struct job *j, bool answered, struct buf *h)
 {
 	buf_reserve(h, HEADERS_BYTES);
@@ -47,7 +55,7 @@ static void put_headers(const struct job *j, bool answered, struct buf *h)
 		put_attempts(j, answered, h);
 	if (answered && (j->try_worker || j->client_seed)) {
 		PUT(h, "x-hearth-seed: ");
-		buf_put_uint(h, j->seed);
+		put_seed(h, j->seed);
 		PUT(h, "\r\n");
 	}
 	if (answered && j->notes.n)
@@ -65,7 +73,7 @@ void job_put_provenance(const struct job *j, struct buf *out)
 	jx_put_str(out, j->target, strlen(j->target));
 	if (j->try_worker || j->client_seed) {
 		PUT(out, ",\"seed\":");
-		buf_put_uint(out, j->seed);
+		put_seed(out, j->seed);
 	}
 	buf_puts(out, ",\"attempts\":");
 	jx_put_str(out, j->attempts.n ? j->attempts.p : "", j->attempts.n);

@@ -69,7 +69,7 @@ static void add_upstream(const struct job *j, struct job_table *t, const struct 
 	t->route[t->n] = (struct route_target){
 		.step = t->step, .able = step->upstream->able,
 		.max_context = step->upstream->max_context, .load = s->in_flight + s->penalty,
-		.last_used_ns = s->used_ns, .up = true,
+		.last_used_ns = s->used_ns, .up = !job_was_here(j),
 		.not_before_ns = upstream_until(j, t, step->upstream, s, risk),
 		.tried = was_tried(j, &t->target[t->n]),
 	};

@@ -12,7 +12,7 @@ librouter_a_SOURCES = \
 	router/http_conn.c router/http_int.h router/http_reply.c router/http_request.c \
 	router/http_server.c router/http_server.h router/http_socket.c \
 	router/job.c router/job.h router/job_begin.c router/job_error.c router/job_int.h \
-	router/job_say.c router/job_target.c router/job_try.c router/job_wait.c \
+	router/job_say.c router/job_target.c router/job_try.c router/job_via.c router/job_wait.c \
 	router/metrics.c router/metrics.h \
 	router/openai_chat.c \
 	router/openai_error.c \

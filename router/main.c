@@ -167,7 +167,7 @@ static int open_http(struct router *rt, struct err *e)
 			   "Access-Control-Allow-Origin: %s\r\n"
 			   "Access-Control-Expose-Headers: x-request-id, x-hearth-served-by, "
 			   "x-hearth-attempts, x-hearth-seed, x-hearth-note, x-hearth-ignored, "
-			   "retry-after\r\n",
+			   "retry-after, retry-after-ms, x-should-retry\r\n",
 			   cors);
 		http_server_set_headers(rt->http, h.p);
 		buf_done(&h);
@@ -195,15 +195,19 @@ static int open_fleet(struct router *rt, struct err *e)
 
 static int start(struct router *rt, struct err *e)
 {
+	uint64_t name;
 	int r;
 
 	TAILQ_INIT(&rt->waiters);
+	arc4random_buf(&name, sizeof(name));
+	snprintf(rt->name, sizeof(rt->name), "%016" PRIx64, name);
 	rt->base = event_base_new();
 	if (!rt->base ||
 	    records_new((uint32_t)conf_int(rt->settings->conf, "log", NULL, "keep_requests"),
 			&rt->records) < 0 || metrics_new(&rt->metrics) < 0 || service_watch(rt, load) < 0)
 		return err_set(e, -ENOMEM, "out of memory");
 	rt->started_ns = clock_ns();
+	rt->started_s = clock_wall_s();
 	rt->generation = 1;
 	r = cloud_open(rt->base, &rt->cloud, e);
 	if (r == 0)

@@ -54,7 +54,7 @@ static int check_content(const json_t *c, bool may_lack, const char *where, uint
 	if (!c || json_is_null(c))
 		return may_lack ? 0 : wrong(e, where, "content is missing");
 	if (!json_is_array(c) || json_array_size(c) > MAX_PARTS)
-		return wrong(e, where, "content must be a text or a list of parts");
+		return wrong(e, where, "content must be a text or a list of at most 4096 parts");
 	for (size_t i = 0; i < json_array_size(c); i++) {
 		int r = check_part(json_array_get(c, i), where, needs, e);
 
@@ -102,7 +102,7 @@ static int check_message(const json_t *m, size_t i, uint32_t *needs, struct oa_e
 int oa_check_messages(const json_t *v, uint32_t *needs, struct oa_error *e)
 {
 	if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > MAX_MESSAGES)
-		return wrong(e, "messages", "must be a list with at least one message");
+		return wrong(e, "messages", "must be a list of 1 to 65536 messages");
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		int r = check_message(json_array_get(v, i), i, needs, e);
 
@@ -147,7 +147,7 @@ static int check_tool(const json_t *t, size_t i, struct oa_error *e)
 int oa_check_tools(const json_t *v, uint32_t *needs, struct oa_error *e)
 {
 	if (!json_is_array(v) || json_array_size(v) > MAX_TOOLS)
-		return wrong(e, "tools", "must be a list");
+		return wrong(e, "tools", "must be a list of at most 512");
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		int r = check_tool(json_array_get(v, i), i, e);
 

@@ -261,6 +261,16 @@ static void oa_request_donep(struct oa_request *r)
 	oa_request_done(r);
 }
 
+/* Not what stands there: the message is kept with the request, and nothing of a prompt may be. */
+static int bad_json(struct err *why, struct oa_error *e)
+{
+	char *quoted = strstr(why->text, " near '");
+
+	if (quoted)
+		*quoted = '\0';
+	return oa_error_set(e, 400, "invalid_json", NULL, "the body is not JSON: %s", why->text);
+}
+
 int oa_request_parse(enum oa_kind kind, const char *body, size_t n, struct oa_request *ret,
 		     struct oa_error *e)
 {
@@ -271,8 +281,7 @@ int oa_request_parse(enum oa_kind kind, const char *body, size_t n, struct oa_re
 	if (rc == -ENOMEM)
 		return oa_no_memory(e);
 	if (rc < 0)
-		return oa_error_set(e, 400, "invalid_json", NULL, "the body is not JSON: %s",
-				    why.text);
+		return bad_json(&why, e);
 	if (!json_is_object(r.body))
 		return oa_error_set(e, 400, "invalid_json", NULL, "the body is not a JSON object");
 	hw__sampling__init(&r.sampling);

@@ -29,6 +29,8 @@ struct router {
 	struct job_row waiters;		/* those that wait for a model to be loaded */
 	uint32_t generation;		/* of the settings */
 	uint64_t started_ns;
+	int64_t started_s;		/* the same by the calendar */
+	char name[17];			/* random, of this process: for x-hearth-via */
 	bool draining;
 };
 

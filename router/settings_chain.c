@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/own.h"
+#include "proto/wire.h"
 #include "router/route.h"
 #include "router/settings_int.h"
 
@@ -50,6 +51,9 @@ static int load_upstream(const struct conf *c, const char *name, struct upstream
 	const char *key_file = conf_text(c, "upstream", name, "key_file");
 	int r;
 
+	if (!wire_alias_ok(name) || strchr(name, '/'))	/* a chain says upstream:NAME/ITS-MODEL */
+		return err_set(e, -EINVAL, "[upstream %s]: '%s' cannot be a name: " WIRE_ALIAS_RULE
+			       ", of an upstream without /", name, name);
 	if (!url || (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0))
 		return err_set(e, -EINVAL, "[upstream %s]: url must begin with http:// or https://",
 			       name);
@@ -60,7 +64,7 @@ static int load_upstream(const struct conf *c, const char *name, struct upstream
 	while (*u->url && u->url[strlen(u->url) - 1] == '/')
 		u->url[strlen(u->url) - 1] = '\0';
 	if (key_file) {
-		r = settings_read_text(key_file, &u->key, e);
+		r = settings_read_text(key_file, "key_file", &u->key, e);
 		if (r < 0)
 			return err_prefix(e, r, "[upstream %s]", name);
 		u->key[strcspn(u->key, "\r\n")] = '\0';
@@ -102,7 +106,10 @@ static int load_step(const struct settings *s, const struct alias *a, const char
 {
 	const char *model;
 
-	if (!strncmp(word, "worker:", 7) && word[7]) {
+	if (!strncmp(word, "worker:", 7)) {
+		if (!wire_alias_ok(word + 7))
+			return err_set(e, -EINVAL, "[alias %s]: '%s' cannot be an alias: "
+				       WIRE_ALIAS_RULE, a->name, word + 7);
 		step->model = strdup(word + 7);
 	} else if (!strncmp(word, "upstream:", 9)) {
 		model = strchr(word + 9, '/');
@@ -131,6 +138,9 @@ static int load_alias(const struct settings *s, const char *name, struct alias *
 	a->load = !strcmp(load, "wait") ? LOAD_WAIT : !strcmp(load, "never") ? LOAD_NEVER :
 										LOAD_BACKGROUND;
 	a->name = strdup(name);
+	if (!wire_alias_ok(name))
+		return err_set(e, -EINVAL, "[alias %s]: '%s' cannot be an alias: " WIRE_ALIAS_RULE,
+			       name, name);
 	if (!chain)
 		return err_set(e, -EINVAL, "[alias %s]: chain is missing", name);
 	if (!a->name || settings_split(chain, " \t,", &words, &n) < 0)

@@ -46,7 +46,7 @@ int settings_split(const char *text, const char *seps, char ***ret, size_t *ret_
 	return 0;
 }
 
-int settings_read_text(const char *name, char **ret, struct err *e)
+static int read_text(const char *name, char **ret, struct err *e)
 {
 	CLEANUP(closep) int fd = -1;
 	CLEANUP(buf_donep) struct buf b = BUF_INIT;
@@ -72,6 +72,14 @@ int settings_read_text(const char *name, char **ret, struct err *e)
 	b.p[b.n] = '\0';
 	*ret = buf_take(&b, NULL);
 	return *ret ? 0 : no_memory(e);
+}
+
+int settings_read_text(const char *name, const char *key, char **ret, struct err *e)
+{
+	struct err why = { 0 };
+	int r = read_text(name, ret, &why);
+
+	return r < 0 ? err_set(e, r, "%s (%s)", why.text, key) : 0;
 }
 
 void settings_free_secret(char *s)
@@ -115,7 +123,7 @@ static int load_allowed(struct settings *s, const char *path, struct err *e)
 {
 	CLEANUP(freep) char *text = NULL;
 	char *at, *line;
-	int line_no = 0, r = settings_read_text(path, &text, e);
+	int line_no = 0, r = settings_read_text(path, "bus.curve_allow_file", &text, e);
 
 	at = text;
 	while (r == 0 && (line = settings_next_line(&at, &line_no))) {
@@ -150,7 +158,7 @@ int settings_load_curve(struct settings *s, struct err *e)
 	if (!allow)
 		return err_set(e, -EINVAL,
 			       "bus.curve_file without bus.curve_allow_file lets anyone in");
-	r = settings_read_text(own, &text, e);
+	r = settings_read_text(own, "bus.curve_file", &text, e);
 	if (r == 0)
 		r = load_allowed(s, allow, e);
 	if (r < 0)

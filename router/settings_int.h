@@ -26,7 +26,8 @@ void settings_numbers(const struct conf *c, const char *section, const char *nam
 /* Words of `text` between any of `seps`; the list ends with NULL. */
 int settings_split(const char *text, const char *seps, char ***ret, size_t *ret_n);
 void settings_free_list(char **list, size_t n);		/* NULL ok */
-int settings_read_text(const char *name, char **ret, struct err *e);
+/* What the file `name` holds, or the credential; e names it, and `key`, whose value it is. */
+int settings_read_text(const char *name, const char *key, char **ret, struct err *e);
 /* The lines of `text` one by one, without their ends; *line_no counts all of them. */
 char *settings_next_line(char **text, int *line_no);
 int settings_load_curve(struct settings *s, struct err *e);

@@ -77,7 +77,7 @@ int settings_load_keys(struct settings *s, const char *path, struct err *e)
 	CLEANUP(buf_donep) struct buf odd = BUF_INIT;
 	CLEANUP(buf_donep) struct buf at = BUF_INIT;
 	char *rest, *line;
-	int line_no = 0, r = settings_read_text(path, &text, e);
+	int line_no = 0, r = settings_read_text(path, "http.keys_file", &text, e);
 
 	rest = text;
 	while (r == 0 && (line = settings_next_line(&rest, &line_no))) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/bytes.h"
+#include "proto/wire.h"
 
 enum kind { TEXT, NUMBER, SIZE, SWITCH };
 
@@ -216,6 +217,9 @@ static int check(const struct serve_args *a, struct err *e)
 			       a->load.prefill_fp4);
 	if (!a->endpoint || !a->alias)
 		return err_set(e, -EINVAL, "--%s is missing", a->endpoint ? "alias" : "connect");
+	if (!wire_alias_ok(a->alias))
+		return err_set(e, -EINVAL, "--alias: '%s' cannot be one: " WIRE_ALIAS_RULE,
+			       a->alias);
 	if (!a->curve_public != !a->curve_secret_file || !a->curve_public != !a->curve_server)
 		return err_set(e, -EINVAL, "--curve-public, --curve-secret-file and "
 					   "--curve-server go together");

@@ -4,8 +4,14 @@
     top_builddir=build python3 tests/box/ctl_completion.py
 """
 import os
+import pty
+import re
+import select
 import shutil
+import signal
 import subprocess
+import tempfile
+import time
 
 from box import BUILD, Router, Skip, main
 
@@ -18,14 +24,14 @@ HELP = subprocess.run([BUILD + "/bin/hearthctl", "--help"], capture_output=True,
 
 def complete(line, url=None):
     """What bash offers for the last word of `line`, with the installed file sourced."""
-    words = line.split(" ")
+    words = [w for x in line.split(" ") for w in ([y for y in re.split("([:=]+)", x) if y] or [x])]  # as readline does
     script = """set -u
 hearthctl() { %s/bin/hearthctl %s "$@"; }
 source %s/ctl/completion/hearthctl
-COMP_WORDS=(%s) COMP_CWORD=%d
+COMP_WORDS=(%s) COMP_CWORD=%d COMP_LINE='%s' COMP_POINT=%d
 $(complete -p hearthctl | sed 's/.*-F \\([^ ]*\\).*/\\1/') hearthctl
 printf '%%s\\n' "${COMPREPLY[@]-}"
-""" % (BUILD, "--url " + url if url else "", BUILD, " ".join("'%s'" % w for w in words), len(words) - 1)
+""" % (BUILD, "--url " + url if url else "", BUILD, " ".join("'%s'" % w for w in words), len(words) - 1, line, len(line))
     p = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=20)
     assert p.returncode == 0 and not p.stderr, p.stderr
     return {x for x in p.stdout.split("\n") if x}
@@ -53,11 +59,66 @@ def test_bash_offers_files_and_names():
     assert BUILD + "/Makefile" in complete("hearthctl --key-file %s/Makef" % BUILD)
     assert complete("hearthctl keys add --role ") == {"client", "admin"}
     assert complete("hearthctl --role admin keys a") == {"add"}
-    with Router("[alias fast]\nchain = worker:tiny\n[alias slow$(id)]\nchain = worker:tiny\n") as r:
+    with Router("[alias fast]\nchain = worker:tiny\n") as r:
         r.worker()
+        r.worker("w2", model="slow$(id)")
         assert complete("hearthctl load ", r.url) == {"fast", "tiny"}
         assert complete("hearthctl -m f", r.url) == {"fast"}
     assert complete("hearthctl load ", "http://127.0.0.1:9") == set()
+
+
+def typed(shell, text, until, **env):
+    """What an interactive shell shows when `text` is typed; ends when `until` matches, or after ten seconds."""
+    pid, fd = pty.fork()
+    if not pid:
+        os.environ.update(env, PATH=os.path.abspath(BUILD) + "/bin:" + os.environ["PATH"], TERM="dumb")
+        os.execvp(shell[0], shell)
+    out = b""
+    os.write(fd, text.encode())
+    end = time.monotonic() + 10
+    while not re.search(until, out.decode(errors="replace")) and time.monotonic() < end:
+        if select.select([fd], [], [], 0.2)[0]:
+            try:
+                out += os.read(fd, 65536)
+            except OSError:
+                break
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return out.decode(errors="replace")
+
+
+def test_the_router_that_the_line_names_is_asked():
+    with Router("[alias far]\nchain = worker:tiny\n[alias Qwen/q:free]\nchain = worker:tiny\n", ["http.trust_local=no"]) as r, \
+            tempfile.TemporaryDirectory() as d:
+        r.worker()
+        for ask in ("-u " + r.url, "--url " + r.url, "--url=" + r.url, "-u" + r.url):
+            assert complete("hearthctl %s load " % ask) == {"far", "tiny", "Qwen/q:free"}, ask
+            assert complete("hearthctl load %s --json f" % ask) == {"far"}, ask
+            assert complete("hearthctl %s -m f" % ask) == {"far"}, ask
+        # readline replaces what stands behind the colon
+        assert complete("hearthctl -u %s load Qwen/q:" % r.url) == {"free"}
+        # a router that wants a key
+        with open(d + "/keys", "w") as f:
+            f.write("a 12345678 admin\n")
+        with open(d + "/mine", "w") as f:
+            f.write("12345678\n")
+        r.write_conf("[http]\nkeys_file = %s/keys\n[alias far]\nchain = worker:tiny\n" % d)
+        assert subprocess.run([BUILD + "/bin/hearthctl", "-u", r.url, "config", "reload"]).returncode == 0
+        assert complete("hearthctl -u %s load " % r.url) == set()
+        assert complete("hearthctl -k %s/mine -u %s load f" % (d, r.url)) == {"far"}
+        # as the shells themselves do it, with a person's keys
+        line = "hearthctl --key-file ~/mine -u %s load \t\t" % r.url
+        with open(d + "/rc", "w") as f:
+            f.write("bind 'set show-all-if-ambiguous on'\nsource %s/ctl/completion/hearthctl\n" % os.path.abspath(BUILD))
+        out = typed(["bash", "--noprofile", "--rcfile", d + "/rc", "-i"], line, r"far\s+tiny", HOME=d)
+        assert re.search(r"far\s+tiny", out), out
+        if not shutil.which("zsh"):
+            return "no zsh"
+        with open(d + "/.zshrc", "w") as f:
+            f.write("autoload -Uz compinit; compinit -D -u; source %s/ctl/completion/_hearthctl\n" % os.path.abspath(BUILD))
+        out = typed(["zsh", "-i"], line, r"far\s+tiny", HOME=d, ZDOTDIR=d)
+        assert re.search(r"far\s+tiny", out), out
 
 
 def test_zsh_loads_it_and_knows_every_command():

@@ -133,6 +133,20 @@ def test_keys_without_a_router_and_without_a_file():
         p = subprocess.run([BUILD + "/bin/hearthctl", "--url", "http://192.0.2.1:1", "--etc", d, "keys", "add", "x"],
                            capture_output=True, text=True, timeout=5)
         assert p.returncode == 64 and "on the router's machine" in p.stderr, p.stderr
+    # one that the configuration names and that is not there: the same for whoever reads it
+    with tempfile.TemporaryDirectory() as d:
+        path = d + "/keys"
+        with open(path, "w") as f:
+            f.write("first 12345678\n")
+        with Router("[http]\nkeys_file = %s\n" % path) as r:
+            os.unlink(path)
+            for verb in (("keys", "list"), ("keys", "remove", "first"), ("config", "diff"), ("config", "reload"),
+                         ("keys", "--keys-file", d + "/none/keys", "add", "x")):
+                code, out, err = ctl(r, *verb)
+                assert code == 78 and "/keys: No such file or directory (" in err, (verb, code, err)
+            p = subprocess.run([BUILD + "/bin/hearth-router", "-c", r.conf], capture_output=True, text=True, timeout=20)
+            assert p.returncode == 78 and path + ": No such file or directory (http.keys_file)" in p.stderr, p
+            assert ctl(r, "keys", "add", "anna")[0] == 0 and ctl(r, "keys", "list")[0] == 0  # add begins it
     with Router() as r:
         code, out, err = ctl(r, "keys", "list")
         assert code == 78 and "keys_file" in err, (code, err)
@@ -150,7 +164,11 @@ def test_config_check_of_a_folder_asks_each_program():
         assert code == 0 and out.count(": ok\n") == 3, (code, out, err)
         for name, text in (("hearth.conf", "[route]\n\ngrace = 10\n"),
                            ("hearthd.conf", "[box]\nmax_models = two\n"),
-                           ("worker.d/x.conf", "[worker]\nslots = 0\n")):
+                           ("worker.d/x.conf", "[worker]\nslots = 0\n"),
+                           # a key twice in one file: neither is what was meant for certain
+                           ("hearth.conf", "[route]\ngrace_ms = 10\n[log]\n[route]\ngrace_ms = 11\n"),
+                           ("hearthd.conf", "[model a]\npath = /x\npath = /y\n"),
+                           ("worker.d/x.conf", "[worker]\nslots = 4\nslots = 4\n")):
             good = open(d + "/" + name).read()
             with open(d + "/" + name, "w") as f:
                 f.write(text)
@@ -160,6 +178,11 @@ def test_config_check_of_a_folder_asks_each_program():
             assert bad[0]["problem"].startswith("%s/%s:%d: " % (d, name, text.count("\n"))), bad
             with open(d + "/" + name, "w") as f:
                 f.write(good)
+        # of another file it is a drop-in's business
+        os.makedirs(d + "/hearth.conf.d")
+        with open(d + "/hearth.conf.d/own.conf", "w") as f:
+            f.write("[route]\ngrace_ms = 12\n")
+        assert ctl(None, "--etc", d, "config", "check")[0] == 0
         assert ctl(None, "--etc", d + "/none", "config", "check")[0] == 66
 
 

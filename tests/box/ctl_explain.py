@@ -81,7 +81,10 @@ def test_the_list_and_the_limit():
         assert json.loads(ctl(r, "--json", "explain", id)[1])["alias"] == "\x1b[2Jevil\x9b"
         # what was said is nowhere in it
         r.chat("tokens=1 secretword")
-        assert "secretword" not in r.get("/admin/requests")[2].decode()
+        for body in (b'{"messages": [{"role": "user", "content": "a" secretword}]}', b'{"messages": "a" "secretword"}'):
+            assert r.get("/v1/chat/completions", "POST", {}, body)[0] == 400
+        v = r.get("/admin/requests")[2].decode()
+        assert "secretword" not in v and v.count("not JSON: line 1: '}' expected") == 2, v
     with Router("[log]\nkeep_requests = 0\n") as r:
         r.worker("w1")
         id = r.chat("tokens=1")[1]["x-request-id"]

@@ -303,6 +303,33 @@ def test_rubbish_at_the_desk_disturbs_nobody():
             s.close()
 
 
+def test_idle_visitors_keep_nobody_out():
+    import socket
+
+    def visit(h):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(h.socket)
+        s.settimeout(20)
+        return s
+
+    with Hearthd() as h:
+        a = h.worker("a")
+        many = [visit(h) for _ in range(256)]      # the worker is the 257th
+        assert many[0].recv(100) == b""            # the one that has been idle for longest
+        assert h.memory() and h.lease("a")
+        h.worker("b")
+        assert h.lease("a") and h.lease("b") and a.poll() is None
+        assert many[1].recv(100) == b""
+        many[255].setblocking(False)
+        try:
+            assert many[255].recv(100), "the one that came last has its place"
+        except BlockingIOError:
+            pass
+        assert "is sent away for a new one" in h.text(), h.text()
+        for s in many:
+            s.close()
+
+
 def start_beside(h, *words):
     """What a second hearthd with the same configuration says, that is wrong and must end."""
     p = subprocess.run([BUILD + "/bin/hearthd", "-c", h.dir + "/conf", *words], capture_output=True, text=True, timeout=20)

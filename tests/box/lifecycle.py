@@ -514,12 +514,33 @@ def test_a_box_on_another_host_comes_with_its_key_or_not_at_all():
     shutil.rmtree(at)
 
 
+def test_a_worker_refuses_what_cannot_be_an_alias():
+    for alias in ("a b", "", "-a", "x" * 101):
+        p = subprocess.run([BUILD + "/bin/hearth-worker", "serve", "/nowhere", "--connect", "ipc:///nowhere", "--alias=" + alias],
+                           capture_output=True, text=True, timeout=20)
+        assert p.returncode == 64 and "--alias: '%s' cannot be one: up to 100" % alias in p.stderr, (alias, p)
+
+
+def test_a_secret_that_is_not_there_is_the_configurations_mistake():
+    d = tempfile.mkdtemp(prefix="hearth-secret-")
+    with open(d + "/conf", "w") as f:
+        f.write("[box]\nrun_dir = %s\nrouter = ipc://%s/bus\n[memory]\nsocket = %s/memory\n" % (d, d, d))
+    for key, more in (("metrics_key_file", ["box.metrics=127.0.0.1:9465"]),
+                      ("curve_secret_file", ["box.curve_public=" + "a" * 40, "box.curve_server=" + "b" * 40])):
+        words = [w for o in more + ["box.%s=%s/none" % (key, d)] for w in ("-o", o)]
+        p = subprocess.run([HEARTHD, "-c", d + "/conf", *words], capture_output=True, text=True, timeout=20)
+        assert p.returncode == 78, p     # the unit does not start it again and again
+        assert "box.%s: %s/none: No such file or directory" % (key, d) in p.stderr, p
+    shutil.rmtree(d)
+
+
 def test_what_is_wrong_is_said_before_anything_runs():
     path = "/tmp/hearthd-check-%d.conf" % os.getpid()
     for text, want in (
         ("[model a]\npath = /x\n", None),
         ("[model a]\n", "[model a]: path is missing"),
-        ("[model a b]\npath = /x\n", "cannot be an alias"),
+        ("[model a b]\npath = /x\n", "'a b' cannot be an alias: up to 100 letters, digits"),
+        ("[model a]\nalias = Qwen/Qwen3.6\npath = /x\n", "on a box without /"),
         ("[model a]\npath = /x y\n", "neither blanks nor"),
         ("[model a]\npath = /x\n[model b]\npath = /y\nalias = a\n", "two have the alias a"),
         (

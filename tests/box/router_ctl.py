@@ -6,6 +6,7 @@
 import json
 import os
 import subprocess
+import tempfile
 
 from box import BUILD, Router, main
 
@@ -72,6 +73,43 @@ def test_usage_errors_and_no_router():
     assert ctl(r, "status")[0] == 69
 
 
+def test_a_script_that_asked_for_json_gets_its_error_as_json():
+    with Router() as r, tempfile.TemporaryDirectory() as d:
+        r.worker()
+
+        def fails(status, said, *args):
+            code, out, err = ctl(r, *args)
+            v = json.loads(out)["error"]
+            assert code == v["exit_status"] == status, (code, v)
+            assert said in v["message"] and v["message"] in err, (v, err)
+
+        fails(64, "no such command", "--json", "frobnicate")
+        fails(64, "usage: hearthctl load ALIAS", "--json", "load")
+        fails(64, "wrong usage", "--json")
+        fails(64, "wrong usage", "--bogus", "status", "--json")
+        fails(64, "cannot read a key", "--key-file", d + "/none", "--json", "status")
+        fails(66, "nothing is known", "--json", "explain", "req-0")
+        fails(66, "nothing was written", "--json", "--log", d, "logs", "req-0")
+        fails(69, "no model 'nope'", "--json", "-m", "nope", "chat", "x")
+        fails(69, "failed", "--json", "chat", "tokens=5 fault=fail at=2")
+        fails(69, "hearthd at", "--json", "--hearthd", d + "/none", "memory")
+        fails(78, "No such file", "--json", "--keys-file", d + "/none", "keys", "remove", "x")
+        fails(78, "no file of keys", "--json", "keys", "add", "x")
+        assert ctl(r, "explain", "req-0")[1] == ""  # a person's stdout has the answer only
+        # a file of keys that this router will not take: the key is shown, and that it is not in effect
+        path = d + "/keys"
+        with open(path, "w") as f:
+            f.write("bad x\n")
+        r.write_conf("[http]\nkeys_file = %s\n" % path)
+        code, out, err = ctl(r, "--json", "--keys-file", path, "keys", "add", "anna")
+        v = json.loads(out)
+        assert code == v["error"]["exit_status"] == 78 and v["key"] in open(path).read(), (code, v)
+        assert "not in effect" in v["error"]["message"] and v["error"]["message"] in err, (v, err)
+        code, out, err = ctl(r, "--json", "--keys-file", path, "keys", "remove", "anna")
+        assert code == json.loads(out)["error"]["exit_status"] == 78 and "anna" not in open(path).read(), (code, out)
+    fails(69, "Failed to connect", "--json", "status")
+
+
 def test_check_says_file_and_line():
     path = "/tmp/hearth-check-%d.conf" % os.getpid()
     for text, want in (
@@ -86,6 +124,13 @@ def test_check_says_file_and_line():
         ("[http]\nport = 1\n", ":2: unknown key 'port' in [http]"),
         ("[http]\nlisten = 0.0.0.0:1\n", "is not loopback"),
         ("[alias a]\nchain = upstream:x\n", "there is no [upstream] for 'upstream:x'"),
+        ("[alias my model]\nchain = worker:tiny\n", "'my model' cannot be an alias: up to 100 letters, digits"),
+        ("[alias .a]\nchain = worker:tiny\n", "'.a' cannot be an alias"),
+        ("[alias a]\nchain = worker:gr\u00f6\u00dfe\n", "cannot be an alias"),
+        ("[alias a]\nchain = worker:\n", "'' cannot be an alias"),
+        ("[alias Qwen/Qwen3.6-35B_A3B:free]\nchain = worker:tiny\n", None),
+        ("[upstream my cloud]\nurl = http://127.0.0.1:9/v1\n", "'my cloud' cannot be a name"),
+        ("[upstream a/b]\nurl = http://127.0.0.1:9/v1\n", "of an upstream without /"),
         ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
         ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
         ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),

@@ -349,6 +349,32 @@ def test_what_is_asked_reaches_the_worker():
         }
 
 
+def test_a_seed_comes_back_as_it_was_sent():
+    with Router() as r:
+        r.worker()
+        for seed in (-5, 0, 7, 2**63 - 1, -2**63):
+            s, h, d = r.chat("tokens=1", seed=seed)
+            assert s == 200 and h["x-hearth-seed"] == str(seed), (seed, s, h)
+            assert d["hearth"]["seed"] == seed, (seed, d)
+        s, h, d = r.chat("tokens=1")
+        assert r.chat("tokens=1", seed=int(h["x-hearth-seed"]))[0] == 200, h
+
+
+def test_the_list_of_models_stays_the_same():
+    with Router("[alias nice]\nchain = worker:tiny\n") as r:
+        r.worker()
+        first, end = r.get("/v1/models")[2], time.monotonic() + 1.2
+        while time.monotonic() < end:      # over a second's end, and the router's own
+            assert r.get("/v1/models")[2] == first
+            time.sleep(0.01)
+
+
+def test_a_page_may_read_what_the_client_goes_by():
+    with Router() as r:
+        shown = r.get("/v1/models", headers={"Origin": "http://page.example"})[1]["access-control-expose-headers"].split(", ")
+        assert {"x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "x-hearth-ignored"} <= set(shown), shown
+
+
 def test_an_unknown_effort_is_ignored_and_said():
     with Router() as r:
         r.worker()

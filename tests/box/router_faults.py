@@ -12,6 +12,7 @@ import time
 
 from box import (LONG, SANITIZED, Cloud, Router, content_of, main, percentile, post, read_all,
                  read_until, wait_for)
+from rack import free_port
 
 CHAIN = """
 [upstream cloud]
@@ -282,6 +283,39 @@ def test_the_chain_falls_to_the_local_worker_and_goes_back():
     finally:
         cloud.hold.set()
     return "; ".join(out)
+
+
+def test_routers_whose_chains_lead_to_each_other_pass_nothing_to_and_fro():
+    def pair(first, second):
+        ports = free_port(), free_port()
+        conf = "[upstream peer]\nurl = http://127.0.0.1:%d/v1\nprobe = no\n[alias tiny]\nchain = %s\n"
+        return (Router(conf % (ports[1], first), ["http.listen=127.0.0.1:%d" % ports[0]]),
+                Router(conf % (ports[0], second), ["http.listen=127.0.0.1:%d" % ports[1]]))
+
+    def asked(r):
+        return r.status()["upstreams"][0]["requests"]
+
+    a, b = pair("worker:tiny upstream:peer", "worker:tiny upstream:peer")
+    with a, b:                 # nobody serves it: each has asked the other once
+        s, h, d = a.chat("tokens=1")
+        assert s == 503 and "lead back to this router" in d["error"]["message"], (s, d)
+        assert (asked(a), asked(b)) == (1, 1) and a.status()["requests"] == b.status()["requests"] == 0
+    a, b = pair("upstream:peer worker:tiny", "worker:tiny upstream:peer")
+    with a, b:                 # it comes back, and the router's own worker answers
+        a.worker()
+        s, h, d = a.chat("tokens=1")
+        assert s == 200 and (asked(a), asked(b)) == (1, 1), (s, d)
+        assert b.chat("tokens=1")[0] == 200 and b.chat("tokens=1")[0] == 200
+    a, b = pair("upstream:peer", "worker:tiny")
+    with a, b:                 # what others write there counts for nothing
+        b.worker()
+        body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "tokens=1"}]}).encode()
+        for via in ("", "nonsense", "1.1 proxy", "0123456789abcdef, fedcba9876543210"):
+            assert a.get("/v1/chat/completions", "POST", {"x-hearth-via": via}, body)[0] == 200, via
+        assert a.get("/v1/chat/completions", "POST", {"x-hearth-via": "a" * 900}, body)[0] == 503
+    with Router("[upstream me]\nurl = http://127.0.0.1:%d/v1\n[alias tiny]\nchain = upstream:me\n" % (port := free_port()),
+                ["http.listen=127.0.0.1:%d" % port]) as r:
+        assert r.chat("tokens=1")[0] == 503 and asked(r) == 1
 
 
 def test_the_cloud_gets_what_it_should_and_no_more():

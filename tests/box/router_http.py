@@ -5,6 +5,7 @@
 
 HEARTH_LONG=1: the full figures (10,000 idle connections, 100 kills, 200 MB); else smaller ones.
 """
+import gzip
 import json
 import resource
 import socket
@@ -217,6 +218,38 @@ def test_requests_that_could_be_smuggled_are_refused():
         check_error(raw(r, b"GET / HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n"), 431)
 
 
+def test_chunks_end_where_they_say_and_what_follows_them_is_no_header():
+    with Router() as r:
+        r.worker()
+        body = post("tokens=2").split(b"\r\n\r\n", 1)[1]
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        two = b"7\r\n%s\r\n%x;a=b\r\n%s%%s0\r\n%%s\r\n" % (body[:7], len(body) - 7, body[7:].replace(b"%", b"%%"))
+        for end in (b"XX", b"\rX", b"X\n", b"\n\r"):
+            check_error(raw(r, head + two % (end, b"")), 400)
+            s = r.connect()      # in pieces, cut at every place of the chunk's end
+            try:
+                for i in range(len(head + two % (end, b""))):
+                    s.sendall((head + two % (end, b""))[i:i + 1])
+            except OSError:
+                pass
+            assert read_all(s).startswith(b"HTTP/1.1 400 "), end
+        assert status_of(raw(r, head + two % (b"\r\n", b""))) == 200
+        s = r.connect()
+        for i in range(len(head + two % (b"\r\n", b"A: b\r\n"))):
+            s.sendall((head + two % (b"\r\n", b"A: b\r\n"))[i:i + 1])
+        assert read_all(s).startswith(b"HTTP/1.1 200 ")
+        check_error(raw(r, head + two % (b"\r\n", b"A: " + b"b" * 100000 + b"\r\n")), 431)
+        # who asks stands in front of the body
+        with open(r.dir + "/keys", "w") as f:
+            f.write("alice sk-alice-0001\n")
+        r.write_conf("[http]\nkeys_file = %s/keys\n" % r.dir)
+        r.proc.send_signal(1)
+        wait_for(lambda: "reload" in r.log_text())
+        key = b"Authorization: Bearer sk-alice-0001\r\n"
+        assert status_of(raw(r, head.replace(b"Host", key + b"Host") + two % (b"\r\n", b""))) == 200
+        check_error(raw(r, head + two % (b"\r\n", key)), 401)
+
+
 def test_large_bodies_are_refused_before_they_are_sent():
     with Router(options=["http.max_body_mib=1"]) as r:
         before = r.rss_kib()
@@ -260,6 +293,18 @@ def test_expect_chunked_head_options_and_http_1_0():
             b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
         )
         assert status_of(a) == 200 and b"t1 " in a
+        s = r.connect()          # 1.0 knows no 100
+        s.sendall(b"POST /v1/chat/completions HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        time.sleep(0.1)
+        s.sendall(body)
+        assert read_all(s).startswith(b"HTTP/1.1 200 ")
+        # a refused HEAD has no body either
+        a = raw(r, b"HEAD / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 200000 + b"\r\n\r\n")
+        assert status_of(a) == 431 and a.endswith(b"\r\n\r\n"), a
+        zipped = gzip.compress(body)
+        a = raw(r, head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(zipped) + zipped)
+        check_error(a, 415)
+        assert b"Content-Encoding" in a
         check_error(raw(r, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), 404)
         check_error(
             raw(r, b"GET /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),

@@ -155,6 +155,13 @@ def test_refused():
     assert "not known (cpu, cuda:N)" in step("--device", "tpu", TINY, status=78)
 
 
+def test_json_has_the_error_too():
+    for verb in ("step", "load"):
+        p = subprocess.run([BENCH, verb, "--format", "json", "/nowhere/at/all"], capture_output=True, text=True, timeout=60)
+        error = json.loads(p.stdout)["error"]
+        assert p.returncode == 78 and "no such folder" in error and error in p.stderr, (verb, p)
+
+
 def test_dummies():
     for shape in ("35b", "27b"):
         assert "not one cell fits" in step("--dummy", "nvfp4-fp8", "--shape", shape, "--memory", "1", status=78)

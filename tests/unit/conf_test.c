@@ -56,9 +56,9 @@ TEST(what_is_not_set_has_its_default)
 TEST(sections_values_and_names_are_read)
 {
 	struct conf *c = load("# c\n[a]\nn = 7 ; why\nt = one\n  two\nc=yy\n[b first]\non = TRUE\n"
-			      "[b second]\n[a]\nn=8\n");
+			      "[b second]\n");
 
-	EQ(conf_int(c, "a", NULL, "n"), 8);
+	EQ(conf_int(c, "a", NULL, "n"), 7);
 	assert_string_equal(conf_text(c, "a", NULL, "t"), "one two");
 	assert_string_equal(conf_text(c, "a", NULL, "c"), "yy");
 	assert_string_equal(conf_name(c, "b", 0), "first");
@@ -81,6 +81,10 @@ TEST(what_is_wrong_is_said_with_file_and_line)
 	refused("[a]\nc = z\n", "f:2: c: 'z' is not one of x|yy");
 	refused("[b q]\non = maybe\n", "f:2: on: 'maybe' is neither yes nor no");
 	refused("n = 3\n", "f:1: unknown section []");
+	refused("[a]\nn = 1\nn = 2\n", "f:3: n: again in [a], line 2 has it already");
+	refused("[b q]\non = no\n[a]\nt = x\n y\n[b  q]\non = no\n",
+		"f:7: on: again in [b  q], line 2 has it already");
+	refused("[a]\nt = x\n y\nt = x\n", "f:4: t: again in [a], line 2 has it already");
 	refused("[a]\nn\n", "f:2: neither a section, a key with a value nor a comment");
 	snprintf(text, sizeof(text), "[a]\nt = %0300d\n", 0);
 	refused(text, "f:2: line too long (304 bytes), or a NUL in it");
