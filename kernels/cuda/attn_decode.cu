@@ -5,7 +5,7 @@
  *	S^T [64 keys][8]    = K [64][256] q^T      a warp has 16 keys
  *	O^T [256 dims][8]  += V^T [256][64] P^T    a warp has 64 dims
  * with a running maximum over tiles of 64 keys, in order.  K of the next tile loads while V of this
- * one is multiplied, and the other way round; 64 KB of shared memory, so it fits GB10.  An FP8 cache
+ * one is multiplied, and the other way round; 73 KB of shared memory, so it fits GB10.  An FP8 cache
  * (kv.cuh) loads into registers and becomes bfloat16 on its way into the same places.
  *
  * Partial results (unnormalised o, maximum, sum) go to scratch; a merge kernel adds splits in

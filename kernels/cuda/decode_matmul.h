@@ -45,7 +45,7 @@ enum matmul_form {
 	MATMUL_AUTO,
 	MATMUL_NARROW,	/* the warps of a block share a row tile and split K among them */
 	MATMUL_WIDE,	/* x passes through shared memory; groups of warps take turns at the sum */
-	MATMUL_SQUARE,	/* on Hopper, 64 rows at most, no NVFP4: four warps multiply together */
+	MATMUL_SQUARE,	/* on Hopper, 64 rows at most, no NVFP4: warpgroups multiply (wgmma) */
 	MATMUL_RING,	/* experts of few slices, quantised: weights pass through shared memory */
 };
 

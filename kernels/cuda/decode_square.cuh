@@ -1,5 +1,5 @@
-/* decode_square.cuh - the decode product of dense matrices for 9 to 64 columns on Hopper: four
- * warps multiply together (wgmma), so that x is read from shared memory once for 64 rows of W.
+/* decode_square.cuh - the decode product of dense matrices for 9 to 64 columns on Hopper: the four
+ * warps of a group multiply together (wgmma), so that x is read from shared memory once for 64 rows of W.
  *
  *  - Weights come by bulk copies into shared memory, a warp's own, so loads stay in flight whatever
  *    the warp does.  From there they go to registers as fragments.
