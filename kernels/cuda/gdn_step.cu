@@ -5,12 +5,15 @@
  * away.  16 warps share the block's rows, a row being 128 keys = 32 lanes x float4; of many runs 8
  * do, so that three blocks have a place in a multiprocessor.  q, k and the
  * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The
- * state and all else that is older than the kernel before comes while that one still runs; the state
- * is read once and written once: with p = S_v.k and s = S_v.q
- * taken from the same registers,
+ * state and all else that is older than the kernel before comes while that one still runs.  With
+ * p = S_v.k and s = S_v.q
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
  * is the recurrence of the contract with the decay multiplied out, so both products of up to four
- * rows share one shuffle reduction.
+ * rows share one shuffle reduction.  The state in memory, R, is older by the tokens that are kept:
+ *	S_v = A R_v + sum over e of B_e d_e[v] k_e,
+ * A the product of their decays and B_e of those after e.  So p = A (R_v.k) + sum (B_e k_e.k) d_e[v],
+ * and s with q for k: the brackets are the same for all rows of the state, and made once, a warp a kept
+ * token.  At the end of a period S is made of the same sum, and written.
  */
 #include "kernels/cuda/gdn_step.h"
 
@@ -42,6 +45,7 @@ template <int BLOCKS_A_HEAD, int BLOCK_WARPS, int BLOCKS_AN_SM> struct cut {
 	/* of the convolution, a thread's: q's and k's are the first of a thread */
 	static constexpr int CHANNELS = (3 * GDN_DIM + THREADS - 1) / THREADS;
 	static_assert(THREADS >= 2 * GDN_DIM && THREADS % GDN_DIM == 0, "a thread a channel of q and k");
+	static_assert(WARPS >= GDN_PERIOD, "a warp a kept token, and one for what they decay by together");
 };
 
 __device__ float silu(float x)
@@ -65,13 +69,35 @@ template <class Cut> struct shared {
 	/* each thread reads and writes its own places only */
 	float4 S[Cut::BLOCK_ROWS][GDN_DIM / 4];
 	float qk[2][GDN_DIM];		/* normalised q (scaled) and k */
-	float v[Cut::BLOCK_ROWS];
+	float v[Cut::BLOCK_ROWS];	/* then d, of a warp's own rows */
 	/* The whole head's, of rows in turn: another block may be a row ahead of the norm. */
 	float o[2][GDN_DIM];
 	uint2 z[32], norm_w[32];		 /* the first warp's, four values a lane */
 	__nv_bfloat16 past[WINDOW][3 * GDN_DIM]; /* of a longer run: a thread's own */
 	float part[8];
 	float alpha, beta;
+	/* Of the kept tokens: a warp's own rows' d; B_e k_e.k and B_e k_e.q; B_e; A. */
+	float delta[GDN_KEPT][Cut::BLOCK_ROWS];
+	float weight[2][GDN_PERIOD], after[GDN_PERIOD], all;
+};
+
+/* Where a run is in its period. */
+struct period {
+	uint32_t phase, kept;
+
+	__device__ __forceinline__ bool has(uint32_t e) const
+	{
+		return e < phase && e + kept >= phase;
+	}
+	__device__ __forceinline__ bool ends(void) const
+	{
+		return phase + 1 == GDN_PERIOD;
+	}
+	__device__ __forceinline__ void next(void)
+	{
+		kept = ends() ? 0 : kept + 1;
+		phase = ends() ? 0 : phase + 1;
+	}
 };
 
 /* A channel of the convolution: q, k or v of a head, one of its 128, of v one of the block's rows.  A
@@ -236,11 +262,67 @@ __device__ float dot4(float4 x, float4 y)
 	return __fmaf_rn(x.w, y.w, __fmaf_rn(x.z, y.z, __fmaf_rn(x.y, y.y, __fmul_rn(x.x, y.x))));
 }
 
-__device__ float4 decay_add(float alpha, float4 s, float d, float4 k)
+/* Of a kept token: the four keys of a lane of its warp; and its lane in each warp has its decay. */
+struct kept_token {
+	float4 key;
+	float decay;
+
+	__device__ __forceinline__ void load(const gdn_kept *kept, const period &at)
+	{
+		const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+		if (at.has(warp))
+			key = ((const float4 *)kept->key[warp])[lane];
+		if (at.has(lane))
+			decay = kept->decay[lane];
+	}
+	/* The product of decays from token `from` to the last; by a whole warp. */
+	__device__ __forceinline__ float since(const period &at, uint32_t from) const
+	{
+		float all = 1;
+
+#pragma unroll 1
+		for (uint32_t e = at.phase; e > from; e--)
+			all = __fmul_rn(all, __shfl_sync(0xffffffffu, decay, (int)e - 1));
+		return all;
+	}
+};
+
+/* What the kept tokens weigh for the row's k and q, each by its warp; ends with a barrier. */
+template <class Cut>
+__device__ __forceinline__ void weigh_kept(shared<Cut> &s, const period &at, const kept_token &token)
 {
-	return make_float4(
-		__fmaf_rn(d, k.x, __fmul_rn(alpha, s.x)), __fmaf_rn(d, k.y, __fmul_rn(alpha, s.y)),
-		__fmaf_rn(d, k.z, __fmul_rn(alpha, s.z)), __fmaf_rn(d, k.w, __fmul_rn(alpha, s.w)));
+	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+	if (!at.kept)
+		return;
+	if (at.has(warp)) {
+		float v[2] = { dot4(token.key, ((const float4 *)s.qk[1])[lane]),
+			       dot4(token.key, ((const float4 *)s.qk[0])[lane]) };
+		const float after = token.since(at, warp + 1), weight = __fmul_rn(after, warp_sums(v));
+
+		if (lane % 16 == 0)
+			s.weight[lane / 16][warp] = weight;
+		if (lane == 0)
+			s.after[warp] = after;
+	} else if (warp == GDN_KEPT) {
+		const float all = token.since(at, at.phase - at.kept);
+
+		if (lane == 0)
+			s.all = all;
+	}
+	__syncthreads();
+}
+
+__device__ float4 scaled(float4 s, float by)
+{
+	return make_float4(__fmul_rn(s.x, by), __fmul_rn(s.y, by), __fmul_rn(s.z, by), __fmul_rn(s.w, by));
+}
+
+__device__ float4 add_scaled(float4 s, float d, float4 k)
+{
+	return make_float4(__fmaf_rn(d, k.x, s.x), __fmaf_rn(d, k.y, s.y), __fmaf_rn(d, k.z, s.z),
+			   __fmaf_rn(d, k.w, s.w));
 }
 
 /* Gates of a row's head, four values a lane. */
@@ -284,11 +366,24 @@ __device__ void gated_norm(const shared<Cut> &s, const float *head_o, const gdn_
 		((float4 *)a.o)[(row * a.v_heads + head) * (GDN_DIM / 4) + lane] = o4;
 }
 
-/* One token through a warp's rows of the state, which stay in shared memory or, after the last one,
- * go to `out`.  head_o: the head's outputs, in this block; those of the block's rows go to all blocks
- * of the cluster. */
+/* p or s of a row: what the state as it lies gives, and the kept tokens. */
 template <class Cut>
-__device__ void step_rows(shared<Cut> &s, float *head_o, int rank, float4 *out)
+__device__ __forceinline__ float with_kept(const shared<Cut> &s, const period &at, float sum, int which,
+					   int row)
+{
+	if (!at.kept)
+		return sum;
+	sum = __fmul_rn(s.all, sum);
+#pragma unroll 1
+	for (uint32_t e = at.phase - at.kept; e < at.phase; e++)
+		sum = __fmaf_rn(s.weight[which][e], s.delta[e][row], sum);
+	return sum;
+}
+
+/* One token through a warp's rows of the state, which stay as they are; their d go where v was.  head_o: the
+ * head's outputs, in this block; those of the block's rows go to all blocks of the cluster. */
+template <class Cut>
+__device__ void step_rows(shared<Cut> &s, const period &at, float *head_o, int rank)
 {
 	constexpr int N = Cut::ROWS < 4 ? Cut::ROWS : 4;	/* rows at once */
 	constexpr int LANES = 32 / N;				/* that have a row's sums */
@@ -301,18 +396,21 @@ __device__ void step_rows(shared<Cut> &s, float *head_o, int rank, float4 *out)
 	for (int first = 0; first < Cut::ROWS; first += N) {
 		const int row = warp * Cut::ROWS + first, mine = row + lane / LANES;
 		float sums[2 * N], p, sq, d;
-		float4 S[N];
 
 #pragma unroll
 		for (int r = 0; r < N; r++) {
-			S[r] = s.S[row + r][lane];
-			sums[2 * r] = dot4(S[r], k);
-			sums[2 * r + 1] = dot4(S[r], q);
+			const float4 S = s.S[row + r][lane];
+
+			sums[2 * r] = dot4(S, k);
+			sums[2 * r + 1] = dot4(S, q);
 		}
 		/* Of a row's lanes the first half has S.k, the others S.q. */
-		p = warp_sums(sums);
+		p = with_kept(s, at, warp_sums(sums), lane % LANES >= LANES / 2, mine);
 		sq = __shfl_down_sync(0xffffffffu, p, LANES / 2);
 		d = __fmul_rn(beta, __fsub_rn(s.v[mine], __fmul_rn(alpha, p)));
+		__syncwarp();
+		if (lane % LANES == 0)
+			s.v[mine] = d;
 		if (lane % LANES < Cut::SPLIT) {
 			float *to = head_o + rank * Cut::BLOCK_ROWS + mine;
 
@@ -320,19 +418,83 @@ __device__ void step_rows(shared<Cut> &s, float *head_o, int rank, float4 *out)
 				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
 			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
 		}
-		/* Before the state goes to memory, which whoever gets the outputs need not wait for. */
+		/* Before the rest goes to memory, which whoever gets the outputs need not wait for. */
 		if constexpr (Cut::SPLIT > 1) {
 			static_assert(Cut::ROWS == N, "all outputs are written");
 			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 		}
+	}
+	__syncwarp();
+}
+
+/* The end of a period: a warp's rows with all that is kept and the token, to memory, and where another token
+ * follows to their places. */
+template <class Cut>
+__device__ void settle(shared<Cut> &s, const period &at, const gdn_kept *kept, float4 *out, bool more)
+{
+	constexpr int N = Cut::ROWS < 4 ? Cut::ROWS : 4;
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const float4 k = ((const float4 *)s.qk[1])[lane];
+	const float alpha = s.alpha, decay = at.kept ? __fmul_rn(alpha, s.all) : alpha;
+
+#pragma unroll 1
+	for (int row = warp * Cut::ROWS; row < (warp + 1) * Cut::ROWS; row += N) {
+		float4 S[N];
+
+#pragma unroll
+		for (int r = 0; r < N; r++)
+			S[r] = scaled(s.S[row + r][lane], decay);
+#pragma unroll 1
+		for (uint32_t e = at.phase - at.kept; e < at.phase; e++) {
+			const float4 key = ((const float4 *)kept->key[e])[lane];
+			const float after = __fmul_rn(alpha, s.after[e]);
+
+#pragma unroll
+			for (int r = 0; r < N; r++)
+				S[r] = add_scaled(S[r], __fmul_rn(after, s.delta[e][row + r]), key);
+		}
 #pragma unroll
 		for (int r = 0; r < N; r++) {
-			S[r] = decay_add(alpha, S[r], __shfl_sync(0xffffffffu, d, LANES * r), k);
-			if (out)
-				out[(row + r) * (GDN_DIM / 4) + lane] = S[r];
-			else
+			S[r] = add_scaled(S[r], s.v[row + r], k);
+			out[(row + r) * (GDN_DIM / 4) + lane] = S[r];
+			if (more)
 				s.S[row + r][lane] = S[r];
 		}
+	}
+}
+
+/* Any other position: the token beside the state.  Blocks of a cluster write the same key and decay: each
+ * reads its own at the period's end. */
+template <class Cut>
+__device__ void keep_token(shared<Cut> &s, const period &at, gdn_kept *kept, int rank)
+{
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+	for (int row = warp * Cut::ROWS + lane; row < (warp + 1) * Cut::ROWS; row += 32) {
+		s.delta[at.phase][row] = s.v[row];
+		kept->delta[at.phase][rank * Cut::BLOCK_ROWS + row] = s.v[row];
+	}
+	if (warp)
+		return;
+	((float4 *)kept->key[at.phase])[lane] = ((const float4 *)s.qk[1])[lane];
+	if (lane == 0)
+		kept->decay[at.phase] = s.alpha;
+}
+
+/* Each warp asks for its own rows' d of the kept tokens. */
+template <class Cut>
+__device__ void load_deltas(shared<Cut> &s, const period &at, const gdn_kept *kept, int rank)
+{
+	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+#pragma unroll 1
+	for (uint32_t i = lane; i < GDN_KEPT * Cut::ROWS; i += 32) {
+		const uint32_t e = i / Cut::ROWS, row = warp * Cut::ROWS + i % Cut::ROWS;
+
+		if (at.has(e))
+			asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+					     (uint32_t)__cvta_generic_to_shared(&s.delta[e][row])),
+				     "l"(&kept->delta[e][rank * Cut::BLOCK_ROWS + row]));
 	}
 }
 
@@ -366,36 +528,53 @@ template <class Cut> __device__ void head_sync(void)
 		__syncthreads();
 }
 
-/* All rows of a run; the state and the channel were asked for. */
+template <class Cut>
+__device__ gdn_kept *kept_of(const gdn_step_args &a, const gdn_run &run, int head)
+{
+	return a.kept + (size_t)run.slot * a.v_heads + head;
+}
+
+/* All rows of a run; the state, the channels and what is kept were asked for. */
 template <class Cut>
 __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run &run, int head,
-			  int rank, channel<Cut> (&c)[Cut::CHANNELS])
+			  int rank, channel<Cut> (&c)[Cut::CHANNELS], kept_token &token)
 {
-	for (uint32_t t = 0; t < run.n; t++) {
+	struct period at = { run.phase, run.kept };
+
+	for (uint32_t t = 0; t < run.n; t++, at.next()) {
 		const size_t row = run.row + t;
 		const uint2 z = load_z(a, row, head);
 
-		if (threadIdx.x == Cut::THREADS - 32) /* has one channel, or none */
-			load_gates(s, a, c[0], row, head);
 		for (int i = 0; t > 0 && i < Cut::CHANNELS; i++)
 			c[i].recall(s);
+		if (threadIdx.x == Cut::THREADS - 32) /* has one channel, or none */
+			load_gates(s, a, c[0], row, head);
 		load_qkv(s, a, c, row);
 		if (threadIdx.x < 32)
 			s.z[threadIdx.x] = z;
-		if (t + 1 < run.n) {
-			for (int i = 0; i < Cut::CHANNELS; i++)
+		for (int i = 0; i < Cut::CHANNELS; i++)
+			if (t + 1 < run.n)
 				c[i].keep(s);
-		} else {
-			for (int i = 0; i < Cut::CHANNELS; i++)
+			else
 				c[i].store(a, run, head, rank);
-		}
+		if (t > 0)
+			token.load(kept_of<Cut>(a, run, head), at);
+		weigh_kept(s, at, token);
 		if (t == 0) {
 			asm volatile("cp.async.wait_all;" ::: "memory");
+			__syncwarp();	/* the rows' d came by other lanes of the warp */
 			if constexpr (Cut::SPLIT > 1) /* all have begun */
 				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 		}
-		step_rows<Cut>(s, s.o[t % 2], rank,
-			       t + 1 == run.n ? state_of<Cut>(a, run, head, rank) : NULL);
+		step_rows<Cut>(s, at, s.o[t % 2], rank);
+		if (at.ends())
+			settle(s, at, kept_of<Cut>(a, run, head), state_of<Cut>(a, run, head, rank),
+			       t + 1 < run.n);
+		else
+			keep_token(s, at, kept_of<Cut>(a, run, head), rank);
+		/* The cluster's barrier is passed by warps that have not read v and the gates for the last time. */
+		if (Cut::SPLIT > 1 && t + 1 < run.n)
+			__syncthreads();
 		head_sync<Cut>();
 		if (threadIdx.x < 32)
 			gated_norm(s, s.o[t % 2], a, row, head, rank);
@@ -408,21 +587,25 @@ __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn
 	extern __shared__ __align__(16) char raw[];
 	shared<Cut> &s = *(shared<Cut> *)raw;
 	const gdn_run run = a.runs[blockIdx.y];
+	const struct period at = { run.phase, run.kept };
 	const int head = blockIdx.x / Cut::SPLIT, rank = blockIdx.x % Cut::SPLIT;
 
 	if constexpr (Cut::SPLIT > 1)
 		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 	channel<Cut> c[Cut::CHANNELS];
+	kept_token token;
 
 #pragma unroll
 	for (int i = 0; i < Cut::CHANNELS; i++) /* before the 64 KB that would stand in its way */
 		c[i].begin(a, run, head, rank, i * Cut::THREADS + (int)threadIdx.x);
+	token.load(kept_of<Cut>(a, run, head), at);
+	load_deltas(s, at, kept_of<Cut>(a, run, head), rank);
 	load_state(s, state_of<Cut>(a, run, head, rank));
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
 	chain_wait(); /* state, window and runs are older than the kernel before; u is not */
 	chain_release();
-	step_head(s, a, run, head, rank, c);
+	step_head(s, a, run, head, rank, c, token);
 }
 
 template <class Cut> int launch(const gdn_step_args &a, cudaStream_t stream)

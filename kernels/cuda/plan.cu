@@ -171,7 +171,8 @@ static void decode_describe(const struct cuda_device *d, const struct plan *plan
 			row_describe(r, &p, i, table, to);
 		for (uint32_t i = 0; i < blocks; i++)
 			to->table[table++] = r->blocks[i];
-		to->meta->gdn[run++] = { p.slot, p.row, p.n, d->side[p.slot] };
+		to->meta->gdn[run++] = { p.slot, p.row, p.n, d->side[p.slot], p.pos % GDN_PERIOD,
+					 d->n_kept[p.slot] };
 		for (uint32_t i = 0; i < p.n_head; i++)
 			to->meta->head[(uint32_t)p.head + i] = p.row + p.n - p.n_head + i;
 		if (p.last && r->sample)
