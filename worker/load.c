@@ -339,7 +339,7 @@ static int estimate_files(const struct load_options *o, struct load_budget *b, s
 		r = estimate_weights(&l, b, e);
 	if (r == 0) {
 		b->block_bytes = STEP_GRID * traffic_kv_bytes(s, b->limits.kv, true);
-		b->state_bytes = traffic_state_bytes(s);
+		b->state_bytes = traffic_state_bytes(s) + traffic_kept_bytes(s);	/* on a GPU */
 		b->limits.n_slots = o->slots;
 		r = choose_blocks(o, b, e);
 	}
