@@ -203,14 +203,15 @@ static bool memory_host(struct cuda_device *d)
 }
 
 /* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the
- * list of experts is copied as it lies, the records of all rows come back, and initcheck looks at what a graph
+ * list of experts is copied as it lies, the records of all rows and tokens beside states come back, and initcheck looks at what a graph
  * copies (logits, for digests) when it is launched, before its kernels have run. */
 static bool memory_clear(struct cuda_device *d)
 {
 	const size_t logits = d->limits.digests ? (size_t)d->pass_rows * d->m.vocab_rows * 4 : 0;
 	const size_t list = expert_list_bytes(d->pass_rows, slots_of(d), d->m.n_experts + 1);
 
-	return cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
+	return cudaMemset(d->kept, 0, d->limits.n_slots * d->n_gdn * kept_slot(d)) == cudaSuccess &&
+	       cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
 	       cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) == cudaSuccess &&
 	       cudaMemset(d->ws.active, 0, 8) == cudaSuccess &&
 	       cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) == cudaSuccess &&

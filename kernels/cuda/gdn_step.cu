@@ -42,6 +42,8 @@ template <int BLOCKS_A_HEAD, int BLOCK_WARPS, int BLOCKS_AN_SM> struct cut {
 	static constexpr int WARPS = BLOCK_WARPS, THREADS = WARPS * 32;
 	/* of the state: a block's, a warp's */
 	static constexpr int BLOCK_ROWS = GDN_DIM / SPLIT, ROWS = BLOCK_ROWS / WARPS;
+	/* of a warp's, how many at once, and how often; lanes that have a row's sums */
+	static constexpr int AT_ONCE = ROWS < 4 ? ROWS : 4, GROUPS = ROWS / AT_ONCE, LANES = 32 / AT_ONCE;
 	/* of the convolution, a thread's: q's and k's are the first of a thread */
 	static constexpr int CHANNELS = (3 * GDN_DIM + THREADS - 1) / THREADS;
 	static_assert(THREADS >= 2 * GDN_DIM && THREADS % GDN_DIM == 0, "a thread a channel of q and k");
@@ -76,8 +78,8 @@ template <class Cut> struct shared {
 	__nv_bfloat16 past[WINDOW][3 * GDN_DIM]; /* of a longer run: a thread's own */
 	float part[8];
 	float alpha, beta;
-	/* Of the kept tokens: a warp's own rows' d; B_e k_e.k and B_e k_e.q; B_e; A. */
-	float delta[GDN_KEPT][Cut::BLOCK_ROWS];
+	/* Of the kept tokens: d of the block's rows; B_e k_e.k and B_e k_e.q; B_e; A. */
+	alignas(16) float delta[GDN_KEPT][Cut::BLOCK_ROWS];
 	float weight[2][GDN_PERIOD], after[GDN_PERIOD], all;
 };
 
@@ -288,30 +290,35 @@ struct kept_token {
 	}
 };
 
-/* What the kept tokens weigh for the row's k and q, each by its warp; ends with a barrier. */
+/* What each kept token has decayed by, and all of them together, a warp each.  Needs nothing of the row. */
+template <class Cut>
+__device__ __forceinline__ void decay_kept(shared<Cut> &s, const period &at, const kept_token &token)
+{
+	const uint32_t warp = threadIdx.x / 32;
+	float by;
+
+	if (!at.kept || (!at.has(warp) && warp != GDN_KEPT))
+		return;
+	by = token.since(at, warp == GDN_KEPT ? at.phase - at.kept : warp + 1);
+	if (threadIdx.x % 32 == 0)
+		*(warp == GDN_KEPT ? &s.all : &s.after[warp]) = by;
+}
+
+/* What the kept tokens weigh for the row's k and q, each by its warp; seen behind the next barrier. */
 template <class Cut>
 __device__ __forceinline__ void weigh_kept(shared<Cut> &s, const period &at, const kept_token &token)
 {
 	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-	if (!at.kept)
+	if (!at.has(warp))
 		return;
-	if (at.has(warp)) {
-		float v[2] = { dot4(token.key, ((const float4 *)s.qk[1])[lane]),
-			       dot4(token.key, ((const float4 *)s.qk[0])[lane]) };
-		const float after = token.since(at, warp + 1), weight = __fmul_rn(after, warp_sums(v));
 
-		if (lane % 16 == 0)
-			s.weight[lane / 16][warp] = weight;
-		if (lane == 0)
-			s.after[warp] = after;
-	} else if (warp == GDN_KEPT) {
-		const float all = token.since(at, at.phase - at.kept);
+	float v[2] = { dot4(token.key, ((const float4 *)s.qk[1])[lane]),
+		       dot4(token.key, ((const float4 *)s.qk[0])[lane]) };
+	const float weight = __fmul_rn(s.after[warp], warp_sums(v));
 
-		if (lane == 0)
-			s.all = all;
-	}
-	__syncthreads();
+	if (lane % 16 == 0)
+		s.weight[lane / 16][warp] = weight;
 }
 
 __device__ float4 scaled(float4 s, float by)
@@ -366,64 +373,86 @@ __device__ void gated_norm(const shared<Cut> &s, const float *head_o, const gdn_
 		((float4 *)a.o)[(row * a.v_heads + head) * (GDN_DIM / 4) + lane] = o4;
 }
 
-/* p or s of a row: what the state as it lies gives, and the kept tokens. */
-template <class Cut>
-__device__ __forceinline__ float with_kept(const shared<Cut> &s, const period &at, float sum, int which,
-					   int row)
+/* R.k and R.q of a warp's rows: of a row's lanes the first half has R.k, the others R.q; a group's sums each. */
+template <class Cut> __device__ __forceinline__ void state_sums(const shared<Cut> &s, float (&ret)[Cut::GROUPS])
 {
-	if (!at.kept)
-		return sum;
-	sum = __fmul_rn(s.all, sum);
+	constexpr int N = Cut::AT_ONCE;
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const float4 q = ((const float4 *)s.qk[0])[lane], k = ((const float4 *)s.qk[1])[lane];
+
+#pragma unroll
+	for (int i = 0; i < Cut::GROUPS; i++) {
+		float sums[2 * N];
+
+#pragma unroll
+		for (int r = 0; r < N; r++) {
+			const float4 S = s.S[warp * Cut::ROWS + i * N + r][lane];
+
+			sums[2 * r] = dot4(S, k);
+			sums[2 * r + 1] = dot4(S, q);
+		}
+		ret[i] = warp_sums(sums);
+	}
+}
+
+/* The row of the block whose sums a lane has, of the warp's first group. */
+template <class Cut> __device__ __forceinline__ int own_row(void)
+{
+	return (int)threadIdx.x / 32 * Cut::ROWS + (int)threadIdx.x % 32 / Cut::LANES;
+}
+
+/* p and s: what the state as it lies gives, and the kept tokens. */
+template <class Cut>
+__device__ __forceinline__ void add_kept(const shared<Cut> &s, const period &at, float (&sums)[Cut::GROUPS])
+{
+	const float *weight = s.weight[threadIdx.x % Cut::LANES >= Cut::LANES / 2];
+
+#pragma unroll
+	for (int i = 0; i < Cut::GROUPS; i++)
+		sums[i] = __fmul_rn(s.all, sums[i]);
 #pragma unroll 1
-	for (uint32_t e = at.phase - at.kept; e < at.phase; e++)
-		sum = __fmaf_rn(s.weight[which][e], s.delta[e][row], sum);
-	return sum;
+	for (uint32_t e = at.phase - at.kept; e < at.phase; e++) {
+		const float w = weight[e], *delta = &s.delta[e][own_row<Cut>()];
+
+#pragma unroll
+		for (int i = 0; i < Cut::GROUPS; i++)
+			sums[i] = __fmaf_rn(w, delta[i * Cut::AT_ONCE], sums[i]);
+	}
 }
 
 /* One token through a warp's rows of the state, which stay as they are; their d go where v was.  head_o: the
  * head's outputs, in this block; those of the block's rows go to all blocks of the cluster. */
 template <class Cut>
-__device__ void step_rows(shared<Cut> &s, const period &at, float *head_o, int rank)
+__device__ void step_rows(shared<Cut> &s, const float (&sums)[Cut::GROUPS], float *head_o, int rank)
 {
-	constexpr int N = Cut::ROWS < 4 ? Cut::ROWS : 4;	/* rows at once */
-	constexpr int LANES = 32 / N;				/* that have a row's sums */
-	static_assert(Cut::SPLIT <= LANES / 2, "a lane for each block that gets an output");
-	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	static_assert(Cut::SPLIT <= Cut::LANES / 2, "a lane for each block that gets an output");
+	const int lane = threadIdx.x % 32;
 	const float4 q = ((const float4 *)s.qk[0])[lane], k = ((const float4 *)s.qk[1])[lane];
 	const float kq = warp_sum(dot4(k, q)), alpha = s.alpha, beta = s.beta;
+	float d[Cut::GROUPS];
 
 #pragma unroll
-	for (int first = 0; first < Cut::ROWS; first += N) {
-		const int row = warp * Cut::ROWS + first, mine = row + lane / LANES;
-		float sums[2 * N], p, sq, d;
+	for (int i = 0; i < Cut::GROUPS; i++) {
+		const int row = own_row<Cut>() + i * Cut::AT_ONCE;
+		const float sq = __shfl_down_sync(0xffffffffu, sums[i], Cut::LANES / 2);
 
-#pragma unroll
-		for (int r = 0; r < N; r++) {
-			const float4 S = s.S[row + r][lane];
-
-			sums[2 * r] = dot4(S, k);
-			sums[2 * r + 1] = dot4(S, q);
-		}
-		/* Of a row's lanes the first half has S.k, the others S.q. */
-		p = with_kept(s, at, warp_sums(sums), lane % LANES >= LANES / 2, mine);
-		sq = __shfl_down_sync(0xffffffffu, p, LANES / 2);
-		d = __fmul_rn(beta, __fsub_rn(s.v[mine], __fmul_rn(alpha, p)));
-		__syncwarp();
-		if (lane % LANES == 0)
-			s.v[mine] = d;
-		if (lane % LANES < Cut::SPLIT) {
-			float *to = head_o + rank * Cut::BLOCK_ROWS + mine;
+		d[i] = __fmul_rn(beta, __fsub_rn(s.v[row], __fmul_rn(alpha, sums[i])));
+		if (lane % Cut::LANES < Cut::SPLIT) {
+			float *to = head_o + rank * Cut::BLOCK_ROWS + row;
 
 			if constexpr (Cut::SPLIT > 1)
-				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
-			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
-		}
-		/* Before the rest goes to memory, which whoever gets the outputs need not wait for. */
-		if constexpr (Cut::SPLIT > 1) {
-			static_assert(Cut::ROWS == N, "all outputs are written");
-			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+				to = cg::this_cluster().map_shared_rank(to, lane % Cut::LANES);
+			*to = __fmaf_rn(d[i], kq, __fmul_rn(alpha, sq));
 		}
 	}
+	/* Before the rest goes to memory, which whoever gets the outputs need not wait for. */
+	if constexpr (Cut::SPLIT > 1)
+		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+	__syncwarp();	/* all lanes have read v */
+#pragma unroll
+	for (int i = 0; i < Cut::GROUPS; i++)
+		if (lane % Cut::LANES == 0)
+			s.v[own_row<Cut>() + i * Cut::AT_ONCE] = d[i];
 	__syncwarp();
 }
 
@@ -432,8 +461,9 @@ __device__ void step_rows(shared<Cut> &s, const period &at, float *head_o, int r
 template <class Cut>
 __device__ void settle(shared<Cut> &s, const period &at, const gdn_kept *kept, float4 *out, bool more)
 {
-	constexpr int N = Cut::ROWS < 4 ? Cut::ROWS : 4;
+	constexpr int N = Cut::AT_ONCE;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const uint32_t begin = at.phase - at.kept;
 	const float4 k = ((const float4 *)s.qk[1])[lane];
 	const float alpha = s.alpha, decay = at.kept ? __fmul_rn(alpha, s.all) : alpha;
 
@@ -445,7 +475,7 @@ __device__ void settle(shared<Cut> &s, const period &at, const gdn_kept *kept, f
 		for (int r = 0; r < N; r++)
 			S[r] = scaled(s.S[row + r][lane], decay);
 #pragma unroll 1
-		for (uint32_t e = at.phase - at.kept; e < at.phase; e++) {
+		for (uint32_t e = begin; e < at.phase; e++) {
 			const float4 key = ((const float4 *)kept->key[e])[lane];
 			const float after = __fmul_rn(alpha, s.after[e]);
 
@@ -470,7 +500,9 @@ __device__ void keep_token(shared<Cut> &s, const period &at, gdn_kept *kept, int
 {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-	for (int row = warp * Cut::ROWS + lane; row < (warp + 1) * Cut::ROWS; row += 32) {
+	if (lane < Cut::ROWS) {
+		const int row = warp * Cut::ROWS + lane;
+
 		s.delta[at.phase][row] = s.v[row];
 		kept->delta[at.phase][rank * Cut::BLOCK_ROWS + row] = s.v[row];
 	}
@@ -481,21 +513,18 @@ __device__ void keep_token(shared<Cut> &s, const period &at, gdn_kept *kept, int
 		kept->decay[at.phase] = s.alpha;
 }
 
-/* Each warp asks for its own rows' d of the kept tokens. */
+/* d of the block's rows, of the kept tokens; 16 bytes a thread. */
 template <class Cut>
 __device__ void load_deltas(shared<Cut> &s, const period &at, const gdn_kept *kept, int rank)
 {
-	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	constexpr uint32_t EACH = Cut::BLOCK_ROWS / 4;
+	static_assert(GDN_KEPT * EACH <= Cut::THREADS && sizeof(gdn_kept) % 16 == 0, "a thread each");
+	const uint32_t e = threadIdx.x / EACH, row = threadIdx.x % EACH * 4;
 
-#pragma unroll 1
-	for (uint32_t i = lane; i < GDN_KEPT * Cut::ROWS; i += 32) {
-		const uint32_t e = i / Cut::ROWS, row = warp * Cut::ROWS + i % Cut::ROWS;
-
-		if (at.has(e))
-			asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
-					     (uint32_t)__cvta_generic_to_shared(&s.delta[e][row])),
-				     "l"(&kept->delta[e][rank * Cut::BLOCK_ROWS + row]));
-	}
+	if (e < GDN_KEPT && at.has(e))
+		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+				     (uint32_t)__cvta_generic_to_shared(&s.delta[e][row])),
+			     "l"(&kept->delta[e][rank * Cut::BLOCK_ROWS + row]));
 }
 
 /* Each thread asks for the places that it will read. */
@@ -534,6 +563,17 @@ __device__ gdn_kept *kept_of(const gdn_step_args &a, const gdn_run &run, int hea
 	return a.kept + (size_t)run.slot * a.v_heads + head;
 }
 
+/* Between rows of a cluster.  Its barrier was passed by warps that had not read v and the gates for the last
+ * time; and at a period's end by blocks that had not read the keys, where the next row's goes. */
+__device__ __forceinline__ void row_sync(bool cluster)
+{
+	if (cluster)
+		asm volatile("barrier.cluster.arrive.release.aligned;\n"
+			     "barrier.cluster.wait.acquire.aligned;" ::: "memory");
+	else
+		__syncthreads();
+}
+
 /* All rows of a run; the state, the channels and what is kept were asked for. */
 template <class Cut>
 __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run &run, int head,
@@ -544,11 +584,16 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 	for (uint32_t t = 0; t < run.n; t++, at.next()) {
 		const size_t row = run.row + t;
 		const uint2 z = load_z(a, row, head);
+		float sums[Cut::GROUPS];
 
-		for (int i = 0; t > 0 && i < Cut::CHANNELS; i++)
-			c[i].recall(s);
+		if (t > 0) {
+			token.load(kept_of<Cut>(a, run, head), at);
+			decay_kept(s, at, token);
+		}
 		if (threadIdx.x == Cut::THREADS - 32) /* has one channel, or none */
 			load_gates(s, a, c[0], row, head);
+		for (int i = 0; t > 0 && i < Cut::CHANNELS; i++)
+			c[i].recall(s);
 		load_qkv(s, a, c, row);
 		if (threadIdx.x < 32)
 			s.z[threadIdx.x] = z;
@@ -557,27 +602,28 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 				c[i].keep(s);
 			else
 				c[i].store(a, run, head, rank);
-		if (t > 0)
-			token.load(kept_of<Cut>(a, run, head), at);
 		weigh_kept(s, at, token);
 		if (t == 0) {
 			asm volatile("cp.async.wait_all;" ::: "memory");
-			__syncwarp();	/* the rows' d came by other lanes of the warp */
 			if constexpr (Cut::SPLIT > 1) /* all have begun */
 				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 		}
-		step_rows<Cut>(s, at, s.o[t % 2], rank);
+		state_sums(s, sums);
+		if (at.kept) {
+			__syncthreads();	/* weights, and d that other threads asked for */
+			add_kept(s, at, sums);
+		}
+		step_rows<Cut>(s, sums, s.o[t % 2], rank);
 		if (at.ends())
 			settle(s, at, kept_of<Cut>(a, run, head), state_of<Cut>(a, run, head, rank),
 			       t + 1 < run.n);
 		else
 			keep_token(s, at, kept_of<Cut>(a, run, head), rank);
-		/* The cluster's barrier is passed by warps that have not read v and the gates for the last time. */
-		if (Cut::SPLIT > 1 && t + 1 < run.n)
-			__syncthreads();
 		head_sync<Cut>();
 		if (threadIdx.x < 32)
 			gated_norm(s, s.o[t % 2], a, row, head, rank);
+		if (Cut::SPLIT > 1 && t + 1 < run.n)
+			row_sync(at.ends());
 	}
 }
 
@@ -603,6 +649,7 @@ __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn
 	load_state(s, state_of<Cut>(a, run, head, rank));
 	if (threadIdx.x < 32)
 		s.norm_w[threadIdx.x] = ((const uint2 *)a.norm_w)[threadIdx.x];
+	decay_kept(s, at, token);
 	chain_wait(); /* state, window and runs are older than the kernel before; u is not */
 	chain_release();
 	step_head(s, a, run, head, rank, c, token);
@@ -611,6 +658,8 @@ __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn
 template <class Cut> int launch(const gdn_step_args &a, cudaStream_t stream)
 {
 	auto kernel = gdn_step_kernel<Cut>;
+
+	static_assert(Cut::BLOCKS * (sizeof(shared<Cut>) + 1024) <= 228 * 1024, "a multiprocessor of Hopper has room");
 
 	if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 sizeof(shared<Cut>)) != cudaSuccess)

@@ -8,8 +8,8 @@
  * was and add what the kept tokens have to say.
  *
  * Rows come in runs: consecutive positions of one sequence.  A decode step has runs of one row, a
- * replay has longer ones; a run of n rows gives the bits of n runs of one row, because a run's rows
- * go through the same registers one after the other.  Nothing a row computes depends on other runs.
+ * replay has longer ones; a run of n rows gives the bits of n runs of one row, because its rows
+ * are taken one after the other.  Nothing a row computes depends on other runs.
  *
  * Plain C.  Device pointers; borrowed until the stream has passed the call.  Enqueues on `stream`
  * (a cudaStream_t), waits for nothing.

@@ -54,10 +54,11 @@ static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass 
 	rc = rc ? rc : pass_enqueue(d, pass, &s);
 	if (rc || !pass_ends(pass))
 		return rc;
-	for (const struct piece &p : pass->pieces) {
-		d->side[p.slot] ^= 1;
+	for (const struct piece &piece : pass->pieces) {
+		d->side[piece.slot] ^= 1;
 		/* A prompt begins and goes on where nothing is kept, on the grid. */
-		d->n_kept[p.slot] = pass->prefill ? 0 : gdn_kept_after(d->n_kept[p.slot], p.pos, p.n);
+		d->n_kept[piece.slot] =
+			pass->prefill ? 0 : gdn_kept_after(d->n_kept[piece.slot], piece.pos, piece.n);
 	}
 	if (d->limits.digests)
 		rc = pass_digest(d, pass, f->results.data());

@@ -239,6 +239,13 @@ static void pipeline(struct cuda_device *d)
 	claim("a step ahead, the last sample fed back on the device: the same tokens", ok);
 }
 
+static void no_step(struct cuda_device *d, struct plan_run run, const char *name)
+{
+	const struct plan plan = { &run, 1, 0, 0 };
+
+	claim(name, cuda_device_submit(d, &plan) == -EINVAL);
+}
+
 static void restore(struct cuda_device *d)
 {
 	const struct sampling p = sampled(19);
@@ -267,6 +274,16 @@ static void restore(struct cuda_device *d)
 	y = decode(d, &b, tokens);
 	for (size_t i = 0; i < x.size(); i++)
 		ok &= same(x[i].digest, y[i].digest, true) && x[i].token == y[i].token;
+	/* once more, where tokens are beside the state that is replaced */
+	decode(d, &b, 1);
+	b.pos = 64;
+	no_step(d, run_of(&b, ROW_PREFILL, 64, false), "a prompt where tokens are beside the state is refused");
+	b.pos = 128;
+	b.tokens.resize(150);
+	ok &= !cuda_state_restore(d, b.slot, state.data());
+	prefill(d, &b, {});
+	y = decode(d, &b, 1);
+	ok &= same(x[0].digest, y[0].digest, false);
 	claim("a state and its blocks saved at 128 and restored into another slot continue with the same bits", ok);
 }
 

@@ -249,6 +249,19 @@ static bool rows_same(problem &p, uint32_t n, uint32_t phase, uint32_t kept, out
 	       !memcmp(&ret->window[(3 * 2 + 1) * C], &one.window[(3 * 2 + n % 2) * C], C * 2);
 }
 
+/* One run of so many heads that two blocks have one each. */
+static void two_blocks_a_head(bool few)
+{
+	problem p(16, 48, 32, 4);
+	outcome whole;
+	bool ok = true;
+
+	for (uint32_t phase : { 0u, 6u, 7u })
+		for (uint32_t rows : { 3u, 19u })
+			ok = ok && ((few && rows > 3) || rows_same(p, rows, phase, phase, &whole));
+	claim("a_run_of_48_heads_equals_runs_of_one_row", ok);
+}
+
 static void exactness(bool few)
 {
 	const uint32_t N = 8;
@@ -259,8 +272,8 @@ static void exactness(bool few)
 	bool ok = true;
 
 	for (uint32_t phase = 0; phase < GDN_PERIOD; phase += few ? 3 : 1)
-		for (uint32_t kept : { 0u, phase / 2, phase })
-			for (uint32_t rows : { 2u, 7u, 19u })
+		for (uint32_t kept = 0; kept <= phase; kept += few ? 3 : 1)
+			for (uint32_t rows : { 2u, 19u })
 				ok = ok && rows_same(p, rows, phase, kept, &whole);
 	claim("a_run_of_n_rows_equals_n_runs_of_one", ok);
 	rows_same(p, N, 5, 3, &whole);
@@ -297,12 +310,13 @@ static void many_rows(int kh, int vh, uint32_t rows)
 /* The form of many runs with runs of several rows, which other threads' channels go through as well. */
 static void many_runs(int kh, int vh)
 {
-	const uint32_t n_runs = 26, most = 5;
-	problem p(kh, vh, (int)(n_runs * most), (int)n_runs);
+	const uint32_t n_runs = 26, most = 5, longest = 19;
+	problem p(kh, vh, (int)(n_runs * most + longest), (int)n_runs);
 	std::vector<std::vector<gdn_run>> together(1), single;
 
 	for (uint32_t i = 0; i < n_runs; i++) {
-		together[0].push_back({ (i * 7 + 3) % n_runs, i * most, 1 + i % most, i % 2, i % GDN_PERIOD,
+		together[0].push_back({ (i * 7 + 3) % n_runs, i * most,
+					i + 1 == n_runs ? longest : 1 + i % most, i % 2, i % GDN_PERIOD,
 					i % (i % GDN_PERIOD + 1) });
 		single.push_back({ together[0].back() });
 	}
@@ -322,8 +336,8 @@ static void in_order(void)
 	problem p(16, 32, 3, 3);
 	bool ok = true;
 
-	for (const auto &runs : { std::vector<gdn_run>{ { 1, 0, 3, 0 } },
-				  std::vector<gdn_run>{ { 1, 0, 2, 0 }, { 0, 2, 1, 0 } } }) {
+	for (const auto &runs : { std::vector<gdn_run>{ { 1, 0, 3, 0, 6, 4 } },
+				  std::vector<gdn_run>{ { 1, 0, 2, 0, 7, 7 }, { 0, 2, 1, 0, 2, 1 } } }) {
 		p.ordered = 0;
 		const outcome plain = launch(p, { runs });
 		p.ordered = 1;
@@ -389,6 +403,7 @@ int main(int argc, char **argv)
 	against_reference(16, 32);
 	against_reference(4, 12);
 	exactness(few);
+	two_blocks_a_head(few);
 	many_rows(4, 8, few ? 25 : 101);
 	many_runs(4, 8);
 	many_rows(16, 32, 9);
