@@ -17,15 +17,13 @@
  */
 #include "kernels/cuda/gdn_step.h"
 
-#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/async.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prefill_matmul.h"
-
-namespace cg = cooperative_groups;
 
 namespace {
 
@@ -441,13 +439,13 @@ __device__ void step_rows(shared<Cut> &s, const float (&sums)[Cut::GROUPS], floa
 			float *to = head_o + rank * Cut::BLOCK_ROWS + row;
 
 			if constexpr (Cut::SPLIT > 1)
-				to = cg::this_cluster().map_shared_rank(to, lane % Cut::LANES);
+				to = cluster_place(to, lane % Cut::LANES);
 			*to = __fmaf_rn(d[i], kq, __fmul_rn(alpha, sq));
 		}
 	}
 	/* Before the rest goes to memory, which whoever gets the outputs need not wait for. */
 	if constexpr (Cut::SPLIT > 1)
-		asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+		cluster_arrive();
 	__syncwarp();	/* all lanes have read v */
 #pragma unroll
 	for (int i = 0; i < Cut::GROUPS; i++)
@@ -522,9 +520,7 @@ __device__ void load_deltas(shared<Cut> &s, const period &at, const gdn_kept *ke
 	const uint32_t e = threadIdx.x / EACH, row = threadIdx.x % EACH * 4;
 
 	if (e < GDN_KEPT && at.has(e))
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-				     (uint32_t)__cvta_generic_to_shared(&s.delta[e][row])),
-			     "l"(&kept->delta[e][rank * Cut::BLOCK_ROWS + row]));
+		copy16_begin(&s.delta[e][row], &kept->delta[e][rank * Cut::BLOCK_ROWS + row]);
 }
 
 /* Each thread asks for the places that it will read. */
@@ -533,9 +529,7 @@ template <class Cut> __device__ void load_state(shared<Cut> &s, const float4 *fr
 	for (int r = 0; r < Cut::ROWS; r++) {
 		const int row = threadIdx.x / 32 * Cut::ROWS + r, lane = threadIdx.x % 32;
 
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-				     (uint32_t)__cvta_generic_to_shared(&s.S[row][lane])),
-			     "l"(from + row * (GDN_DIM / 4) + lane));
+		copy16_begin(&s.S[row][lane], from + row * (GDN_DIM / 4) + lane);
 	}
 }
 
@@ -552,7 +546,7 @@ __device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head
 template <class Cut> __device__ void head_sync(void)
 {
 	if constexpr (Cut::SPLIT > 1)
-		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+		cluster_wait();
 	else
 		__syncthreads();
 }
@@ -567,11 +561,12 @@ __device__ gdn_kept *kept_of(const gdn_step_args &a, const gdn_run &run, int hea
  * time; and at a period's end by blocks that had not read the keys, where the next row's goes. */
 __device__ __forceinline__ void row_sync(bool cluster)
 {
-	if (cluster)
-		asm volatile("barrier.cluster.arrive.release.aligned;\n"
-			     "barrier.cluster.wait.acquire.aligned;" ::: "memory");
-	else
+	if (!cluster) {
 		__syncthreads();
+		return;
+	}
+	cluster_arrive();
+	cluster_wait();
 }
 
 /* All rows of a run; the state, the channels and what is kept were asked for. */
@@ -604,9 +599,9 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 				c[i].store(a, run, head, rank);
 		weigh_kept(s, at, token);
 		if (t == 0) {
-			asm volatile("cp.async.wait_all;" ::: "memory");
+			copies_wait();
 			if constexpr (Cut::SPLIT > 1) /* all have begun */
-				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+				cluster_wait();
 		}
 		state_sums(s, sums);
 		if (at.kept) {
@@ -630,14 +625,13 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 template <class Cut>
 __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn_step_args a)
 {
-	extern __shared__ __align__(16) char raw[];
-	shared<Cut> &s = *(shared<Cut> *)raw;
+	shared<Cut> &s = *(shared<Cut> *)block_shared();
 	const gdn_run run = a.runs[blockIdx.y];
 	const struct period at = { run.phase, run.kept };
 	const int head = blockIdx.x / Cut::SPLIT, rank = blockIdx.x % Cut::SPLIT;
 
 	if constexpr (Cut::SPLIT > 1)
-		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+		cluster_arrive_relaxed();
 	channel<Cut> c[Cut::CHANNELS];
 	kept_token token;
 

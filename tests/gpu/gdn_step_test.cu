@@ -250,22 +250,24 @@ static bool rows_same(problem &p, uint32_t n, uint32_t phase, uint32_t kept, out
 }
 
 /* One run of so many heads that two blocks have one each. */
-static void two_blocks_a_head(bool few)
+static void two_blocks_a_head(int kh, int vh, bool few)
 {
-	problem p(16, 48, 32, 4);
+	problem p(kh, vh, 32, 4);
 	outcome whole;
 	bool ok = true;
+	char name[128];
 
 	for (uint32_t phase : { 0u, 6u, 7u })
 		for (uint32_t rows : { 3u, 19u })
 			ok = ok && ((few && rows > 3) || rows_same(p, rows, phase, phase, &whole));
-	claim("a_run_of_48_heads_equals_runs_of_one_row", ok);
+	snprintf(name, sizeof(name), "a_run_of_%d_heads_equals_runs_of_one_row", vh);
+	claim(name, ok);
 }
 
-static void exactness(bool few)
+static void exactness(int kh, int vh, bool few)
 {
 	const uint32_t N = 8;
-	problem p(4, 8, 64, 20);
+	problem p(kh, vh, 64, 20);
 	const size_t from = (size_t)8 * p.vh * DIM, n = (size_t)N * p.vh * DIM;
 	std::vector<std::vector<gdn_run>> crowd;
 	outcome whole;
@@ -331,9 +333,9 @@ static void many_runs(int kh, int vh)
 }
 
 /* The same values in the order of steps, of one run (several blocks a head) and of more. */
-static void in_order(void)
+static void in_order(int kh, int vh)
 {
-	problem p(16, 32, 3, 3);
+	problem p(kh, vh, 3, 3);
 	bool ok = true;
 
 	for (const auto &runs : { std::vector<gdn_run>{ { 1, 0, 3, 0, 6, 4 } },
@@ -402,14 +404,14 @@ int main(int argc, char **argv)
 	against_reference(2, 4);
 	against_reference(16, 32);
 	against_reference(4, 12);
-	exactness(few);
-	two_blocks_a_head(few);
+	exactness(4, 8, few);
+	two_blocks_a_head(16, 48, few);
 	many_rows(4, 8, few ? 25 : 101);
 	many_runs(4, 8);
 	many_rows(16, 32, 9);
 	if (!few)
 		many_rows(16, 32, 33);
-	in_order();
+	in_order(16, 32);
 	refuses();
 	if (asked(argc, argv, "--bench"))
 		bench();
