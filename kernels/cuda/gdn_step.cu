@@ -14,15 +14,13 @@
  */
 #include "kernels/cuda/gdn_step.h"
 
-#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <errno.h>
 
+#include "kernels/cuda/async.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/prefill_matmul.h"
-
-namespace cg = cooperative_groups;
 
 namespace {
 
@@ -317,13 +315,13 @@ __device__ void step_rows(shared<Cut> &s, float *head_o, int rank, float4 *out)
 			float *to = head_o + rank * Cut::BLOCK_ROWS + mine;
 
 			if constexpr (Cut::SPLIT > 1)
-				to = cg::this_cluster().map_shared_rank(to, lane % LANES);
+				to = cluster_place(to, lane % LANES);
 			*to = __fmaf_rn(d, kq, __fmul_rn(alpha, sq));
 		}
 		/* Before the state goes to memory, which whoever gets the outputs need not wait for. */
 		if constexpr (Cut::SPLIT > 1) {
 			static_assert(Cut::ROWS == N, "all outputs are written");
-			asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+			cluster_arrive();
 		}
 #pragma unroll
 		for (int r = 0; r < N; r++) {
@@ -342,9 +340,7 @@ template <class Cut> __device__ void load_state(shared<Cut> &s, const float4 *fr
 	for (int r = 0; r < Cut::ROWS; r++) {
 		const int row = threadIdx.x / 32 * Cut::ROWS + r, lane = threadIdx.x % 32;
 
-		asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-				     (uint32_t)__cvta_generic_to_shared(&s.S[row][lane])),
-			     "l"(from + row * (GDN_DIM / 4) + lane));
+		copy16_begin(&s.S[row][lane], from + row * (GDN_DIM / 4) + lane);
 	}
 }
 
@@ -361,7 +357,7 @@ __device__ float4 *state_of(const gdn_step_args &a, const gdn_run &run, int head
 template <class Cut> __device__ void head_sync(void)
 {
 	if constexpr (Cut::SPLIT > 1)
-		asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+		cluster_wait();
 	else
 		__syncthreads();
 }
@@ -390,9 +386,9 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 				c[i].store(a, run, head, rank);
 		}
 		if (t == 0) {
-			asm volatile("cp.async.wait_all;" ::: "memory");
+			copies_wait();
 			if constexpr (Cut::SPLIT > 1) /* all have begun */
-				asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+				cluster_wait();
 		}
 		step_rows<Cut>(s, s.o[t % 2], rank,
 			       t + 1 == run.n ? state_of<Cut>(a, run, head, rank) : NULL);
@@ -405,13 +401,12 @@ __device__ void step_head(shared<Cut> &s, const gdn_step_args &a, const gdn_run 
 template <class Cut>
 __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(gdn_step_args a)
 {
-	extern __shared__ __align__(16) char raw[];
-	shared<Cut> &s = *(shared<Cut> *)raw;
+	shared<Cut> &s = *(shared<Cut> *)block_shared();
 	const gdn_run run = a.runs[blockIdx.y];
 	const int head = blockIdx.x / Cut::SPLIT, rank = blockIdx.x % Cut::SPLIT;
 
 	if constexpr (Cut::SPLIT > 1)
-		asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+		cluster_arrive_relaxed();
 	channel<Cut> c[Cut::CHANNELS];
 
 #pragma unroll

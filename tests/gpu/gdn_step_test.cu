@@ -183,10 +183,10 @@ static bool same_slot(const problem &p, const outcome &x, const outcome &y, int 
 	       !memcmp(&x.window[(slot * 2 + side) * c], &y.window[(slot * 2 + side) * c], c * 2);
 }
 
-static void exactness(void)
+static void exactness(int kh, int vh)
 {
 	const uint32_t N = 8;
-	problem p(4, 8, 64, 20);
+	problem p(kh, vh, 64, 20);
 	outcome whole = launch(p, { { { 3, 8, N, 0 } } });
 	std::vector<std::vector<gdn_run>> single, crowd;
 
@@ -249,9 +249,9 @@ static void many_runs(int kh, int vh)
 }
 
 /* The same values in the order of steps, of one run (several blocks a head) and of more. */
-static void in_order(void)
+static void in_order(int kh, int vh)
 {
-	problem p(16, 32, 3, 3);
+	problem p(kh, vh, 3, 3);
 	bool ok = true;
 
 	for (const auto &runs : { std::vector<gdn_run>{ { 1, 0, 3, 0 } },
@@ -317,13 +317,13 @@ int main(int argc, char **argv)
 	against_reference(2, 4);
 	against_reference(16, 32);
 	against_reference(4, 12);
-	exactness();
+	exactness(4, 8);
 	many_rows(4, 8, few ? 25 : 101);
 	many_runs(4, 8);
 	many_rows(16, 32, 9);
 	if (!few)
 		many_rows(16, 32, 33);
-	in_order();
+	in_order(16, 32);
 	refuses();
 	if (asked(argc, argv, "--bench"))
 		bench();

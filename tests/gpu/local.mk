@@ -43,6 +43,15 @@ check_PROGRAMS += tests/unit/kv_codes_test
 TESTS += tests/unit/kv_codes_test
 tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
+# A kernel's logic on blocks that are fibers: needs CUDA's headers, and no GPU.
+EXTRA_DIST += tests/emu/kernels/cuda/async.cuh tests/emu/kernels/cuda/launch.cuh
+check_PROGRAMS += tests/emu/gdn_step_emu_test
+TESTS += tests/emu/gdn_step_emu_test
+tests_emu_gdn_step_emu_test_SOURCES = tests/emu/gdn_step_emu_test.cc tests/emu/block.cc tests/emu/block.h
+tests_emu_gdn_step_emu_test_CPPFLAGS = -iquote $(srcdir)/tests/emu $(AM_CPPFLAGS) -I$(CUDA_HOME)/include
+tests_emu_gdn_step_emu_test_CXXFLAGS = $(CXXFLAGS) -std=c++17 -ffp-contract=off -Wall -Wno-unknown-pragmas -Wno-unused-function \
+	-Wno-maybe-uninitialized
+tests_emu_gdn_step_emu_test_LDADD = -lm
 # Measure; not tests.
 EXTRA_DIST += bench/cuda/given_list.h bench/cuda/replay.cuh
 check_PROGRAMS += bench/cuda/decode_matmul_probe

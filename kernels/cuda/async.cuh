@@ -1,0 +1,56 @@
+/* async.cuh - what a plain kernel says in PTX: copies into shared memory that go on beside the thread,
+ * barriers of a cluster, a block's dynamic shared memory.
+ *
+ * tests/emu has the same for blocks that are fibers on the CPU.
+ */
+#ifndef HEARTH_KERNELS_CUDA_ASYNC_CUH
+#define HEARTH_KERNELS_CUDA_ASYNC_CUH
+
+#include <cooperative_groups.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+static __device__ __forceinline__ char *block_shared(void)
+{
+	extern __shared__ __align__(16) char block_shared_memory[];
+
+	return block_shared_memory;
+}
+
+/* 16 bytes, both sides aligned to them; not through L1. */
+static __device__ __forceinline__ void copy16_begin(void *shared, const void *global)
+{
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+			     (uint32_t)__cvta_generic_to_shared(shared)),
+		     "l"(global));
+}
+
+/* All copies that the thread has begun. */
+static __device__ __forceinline__ void copies_wait(void)
+{
+	asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+/* The cluster's barrier, in two steps; arriving releases what the thread has written, unless relaxed. */
+static __device__ __forceinline__ void cluster_arrive_relaxed(void)
+{
+	asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+
+static __device__ __forceinline__ void cluster_arrive(void)
+{
+	asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+static __device__ __forceinline__ void cluster_wait(void)
+{
+	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/* The same place of shared memory in block `rank` of the cluster. */
+static __device__ __forceinline__ float *cluster_place(float *own, int rank)
+{
+	return cooperative_groups::this_cluster().map_shared_rank(own, (unsigned)rank);
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* gdn_step_emu_test.cc - gdn_step_test on blocks that are fibers (block.h): every form of the kernel, with
+ * few heads, warps in turns and in a random order. */
+#include "tests/emu/block.h"
+
+#include "kernels/cuda/gdn_step.cu"
+
+#define main static of_the_device
+#include "tests/gpu/gdn_step_test.cu"
+#undef main
+
+/* ---- a device's memory is the host's -------------------------------------------------------- */
+
+extern "C" {
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+	*p = malloc(bytes);
+	if (*p)
+		memset(*p, 0xff, bytes);
+	return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void *p)
+{
+	free(p);
+	return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind)
+{
+	memcpy(to, from, bytes);
+	return cudaSuccess;
+}
+
+cudaError_t cudaMemset(void *p, int byte, size_t bytes)
+{
+	memset(p, byte, bytes);
+	return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
+const char *cudaGetErrorString(cudaError_t) { return "an error"; }
+}
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (uint32_t seed : { 0u, 1u }) {
+		printf("warps in %s\n", seed ? "a random order" : "turns");
+		emu::seed(seed);
+		against_reference(1, 2);
+		exactness(1, 2);
+		many_rows(1, 2, 25);	/* blocks of eight warps */
+		many_runs(1, 2);
+	}
+	many_rows(17, 34, 1);	/* two blocks a head */
+	in_order(1, 2);
+	refuses();
+	return n_failed != 0;
+}

@@ -1,0 +1,28 @@
+/* launch.cuh - of kernels/cuda, where blocks are fibers: a kernel has ended when it is launched. */
+#ifndef HEARTH_KERNELS_CUDA_LAUNCH_CUH
+#define HEARTH_KERNELS_CUDA_LAUNCH_CUH
+
+#include "tests/emu/block.h"
+
+#include <errno.h>
+
+static inline int device_sms(void) { return 132; }	/* an H200's forms */
+static inline int device_major(void) { return 9; }
+static inline void chain_wait(void) {}
+static inline void chain_release(void) {}
+
+template <typename... Params>
+static cudaError_t cudaFuncSetAttribute(void (*)(Params...), enum cudaFuncAttribute, size_t)
+{
+	return cudaSuccess;
+}
+
+template <typename... Params, typename... Args>
+static int chain_launch(void (*kernel)(Params...), dim3 grid, uint32_t threads, size_t shared, uint32_t cluster,
+			cudaStream_t, const Args &...args)
+{
+	emu::run(grid, threads, shared, cluster, [&] { kernel(args...); });
+	return 0;
+}
+
+#endif
