@@ -1,4 +1,4 @@
-/* gdn_step_emu_test.cc - gdn_step_test on blocks that are fibers (block.h): every form of the kernel, with
+/* gdn_step_emu_test.cc - gdn_step_test on blocks that are fibers (block.h): one block and four a head, with
  * few heads, warps in turns and in a random order. */
 #include "tests/emu/block.h"
 
@@ -52,7 +52,6 @@ int main(void)
 		many_rows(1, 2, 25);	/* blocks of eight warps */
 		many_runs(1, 2);
 	}
-	many_rows(17, 34, 1);	/* two blocks a head */
 	in_order(1, 2);
 	refuses();
 	return n_failed != 0;
