@@ -11,7 +11,6 @@
 #define MIB(n) ((size_t)(n) << 20)
 
 enum {
-	MAX_ALIAS = 100,
 	MAX_NAME = 128,		/* bytes of a worker's, a model's, a class's name */
 	MAX_TEXT = 512,		/* bytes of a reason */
 	MAX_CHOICES = 128,
@@ -144,7 +143,7 @@ bool wire_alias_ok(const char *s)
 {
 	size_t n = strlen(s);
 
-	return n && n <= MAX_ALIAS && !strchr(".-/", *s) &&
+	return n && n <= WIRE_MAX_ALIAS && !strchr(".-/", *s) &&
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/") ==
 		       n;
 }

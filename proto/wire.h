@@ -48,6 +48,7 @@ enum { WIRE_MAX_BOX_MODELS = 256 };
 /* Whether s can be an alias: what requests call a model, in the router's sections and chains, on a
  * box and of a worker.  WIRE_ALIAS_RULE is the rule for a person. */
 bool wire_alias_ok(const char *s);
+enum { WIRE_MAX_ALIAS = 100 };	/* bytes; the rule says it, too */
 #define WIRE_ALIAS_RULE "up to 100 letters, digits and . _ - : / that begin with none of . - /"
 
 const char *wire_type_name(enum wire_type t);	/* "delta"; "?" for an unknown one */

@@ -29,6 +29,10 @@ static int wrong(struct oa_error *e, const char *where, const char *what)
 	return oa_error_set(e, 400, "invalid_value", where, "%s: %s", where, what);
 }
 
+/* shape: with %d for how many there may be */
+#define NOT_A_LIST(e, where, shape, most) \
+	oa_error_set(e, 400, "invalid_value", where, "%s: " shape, where, most)
+
 static int check_part(const json_t *part, const char *where, uint32_t *needs, struct oa_error *e)
 {
 	const json_t *type = json_object_get(part, "type");
@@ -54,7 +58,8 @@ static int check_content(const json_t *c, bool may_lack, const char *where, uint
 	if (!c || json_is_null(c))
 		return may_lack ? 0 : wrong(e, where, "content is missing");
 	if (!json_is_array(c) || json_array_size(c) > MAX_PARTS)
-		return wrong(e, where, "content must be a text or a list of at most 4096 parts");
+		return NOT_A_LIST(e, where, "content must be a text or a list of at most %d parts",
+				MAX_PARTS);
 	for (size_t i = 0; i < json_array_size(c); i++) {
 		int r = check_part(json_array_get(c, i), where, needs, e);
 
@@ -102,7 +107,7 @@ static int check_message(const json_t *m, size_t i, uint32_t *needs, struct oa_e
 int oa_check_messages(const json_t *v, uint32_t *needs, struct oa_error *e)
 {
 	if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > MAX_MESSAGES)
-		return wrong(e, "messages", "must be a list of 1 to 65536 messages");
+		return NOT_A_LIST(e, "messages", "must be a list of 1 to %d messages", MAX_MESSAGES);
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		int r = check_message(json_array_get(v, i), i, needs, e);
 
@@ -147,7 +152,7 @@ static int check_tool(const json_t *t, size_t i, struct oa_error *e)
 int oa_check_tools(const json_t *v, uint32_t *needs, struct oa_error *e)
 {
 	if (!json_is_array(v) || json_array_size(v) > MAX_TOOLS)
-		return wrong(e, "tools", "must be a list of at most 512");
+		return NOT_A_LIST(e, "tools", "must be a list of at most %d", MAX_TOOLS);
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		int r = check_tool(json_array_get(v, i), i, e);
 
