@@ -158,7 +158,7 @@ static void row_describe(const struct plan_run *r, const struct piece *p, uint32
 		m->embed[row] = { m->token[row], EMBED_TOKEN };
 	}
 	m->qk[row] = { { pos, pos, pos }, r->blocks[pos / STEP_GRID], pos % STEP_GRID };
-	m->attn[row] = { pos + 1, table };
+	m->attn[row] = { pos + 1, table, p->pos };
 }
 
 static void decode_describe(const struct cuda_device *d, const struct plan *plan,
