@@ -49,8 +49,11 @@ int main(void)
 		emu::seed(seed);
 		against_reference(1, 2);
 		exactness(1, 2, true);
+		emu_sms = 5;	/* most blocks wait for a place */
+		many_rows(1, 2, 9);
 		many_rows(1, 2, 25);	/* blocks of eight warps */
 		many_runs(1, 2);
+		emu_sms = 132;
 	}
 	two_blocks_a_head(17, 34, true);
 	in_order(1, 2);
