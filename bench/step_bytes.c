@@ -1,7 +1,8 @@
 /* step_bytes.c - see step_bytes.h. */
 #include "bench/step_bytes.h"
 
-struct step_bytes step_bytes_of(const struct model_shape *s, const struct traffic *t, enum kv_format kv)
+struct step_bytes step_bytes_of(const struct model_shape *s, const struct traffic *t, enum kv_format kv,
+				bool cpu)
 {
 	const struct traffic_row *x = &t->row[TRAFFIC_EXPERTS];
 	const double embed = (double)t->row[TRAFFIC_EMBEDDING].token_bytes;
@@ -10,7 +11,7 @@ struct step_bytes step_bytes_of(const struct model_shape *s, const struct traffi
 	return (struct step_bytes){
 		.always = (double)t->token_bytes - (double)x->token_bytes - embed,
 		.expert = experts > 0 ? (double)x->bytes / experts : 0,
-		.row = embed + 2 * (double)traffic_state_bytes(s),
+		.row = embed + traffic_state_moved(s, cpu),
 		.position = (double)traffic_kv_bytes(s, kv, false),
 	};
 }

@@ -19,7 +19,8 @@ int step_run_open(struct device *d, const struct step_options *o, const struct s
 	const uint32_t slots = t->limits.n_slots;
 	struct device_measures what = { .n_classes = 0 };
 
-	*r = (struct step_run){ .d = d, .o = o, .m = m, .t = t, .bytes = step_bytes_of(&m->shape, &m->traffic, o->kv),
+	*r = (struct step_run){ .d = d, .o = o, .m = m, .t = t, .bytes = step_bytes_of(&m->shape, &m->traffic, o->kv,
+								   !strcmp(o->device, "cpu")),
 				.pages = t->limits.max_context / STEP_GRID };
 	r->ids = calloc(t->limits.max_rows, sizeof(*r->ids));
 	r->blocks = calloc((size_t)slots * r->pages, sizeof(*r->blocks));

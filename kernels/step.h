@@ -243,7 +243,7 @@ int device_collect(struct device *d, struct run_result *ret, uint32_t n);
 size_t state_bytes(const struct device *d);	/* of one slot: recurrent and convolution state */
 size_t block_bytes(const struct device *d);	/* of one block */
 /* Copies state out to / in from host memory of state_bytes().  Only meaningful at
- * positions that are a multiple of STEP_GRID within a prompt. */
+ * positions that are a multiple of STEP_GRID within a prompt; elsewhere a device may answer -EINVAL. */
 int state_save(struct device *d, uint32_t slot, void *ret);
 int state_restore(struct device *d, uint32_t slot, const void *from);
 int block_save(struct device *d, kv_block b, void *ret);

@@ -153,29 +153,34 @@ static void print_classes(const struct traffic *t)
 	printf("%-14s %12.1f %14.1f\n", "all", mb(t->bytes), mb(t->token_bytes));
 }
 
-static uint64_t needed(const struct check *c, uint64_t weights)
+static uint64_t state_of(const struct check *c, bool cpu)
+{
+	return traffic_state_bytes(&c->config.shape) + (cpu ? 0 : traffic_kept_bytes(&c->config.shape));
+}
+
+static uint64_t needed(const struct check *c, uint64_t weights, bool cpu)
 {
 	const struct model_shape *s = &c->config.shape;
 
 	return weights +
 	       (uint64_t)c->streams * ((uint64_t)c->context * traffic_kv_bytes(s, c->kv, true) +
-				       traffic_state_bytes(s));
+				       state_of(c, cpu));
 }
 
 static void print_budget(const struct check *c)
 {
 	const struct model_shape *s = &c->config.shape;
 	uint64_t kv = (uint64_t)c->streams * c->context * traffic_kv_bytes(s, c->kv, true);
-	uint64_t state = c->streams * traffic_state_bytes(s);
+	uint64_t state = c->streams * state_of(c, false);
 
 	printf("\nmemory for %u streams of %u tokens\n", c->streams, c->context);
 	printf("  weights   %12.1f MB in the %s formats\n", mb(c->traffic.bytes),
 	       quantized_facts(c->quantized)->n_matrices ? "converted" : "checkpoint's");
 	printf("  KV        %12.1f MB, %" PRIu64 " bytes a token, %s\n", mb(kv),
 	       traffic_kv_bytes(s, c->kv, true), c->kv == KV_FP8 ? "FP8" : "BF16");
-	printf("  states    %12.1f MB, %" PRIu64 " bytes a stream\n", mb(state), traffic_state_bytes(s));
+	printf("  states    %12.1f MB, %" PRIu64 " bytes a stream\n", mb(state), state_of(c, false));
 	printf("  together  %12.1f MB; the workspace of a step comes on top, the worker prints it\n",
-	       mb(needed(c, c->traffic.bytes)));
+	       mb(needed(c, c->traffic.bytes, false)));
 }
 
 static void print_chip(const struct check *c, const struct chip *chip)
@@ -186,7 +191,7 @@ static void print_chip(const struct check *c, const struct chip *chip)
 
 	for (int i = 0; i < TRAFFIC_N; i++)
 		elements += c->traffic.row[i].elements;
-	uint64_t need = needed(c, chip->cpu ? 2 * elements : c->traffic.bytes);
+	uint64_t need = needed(c, chip->cpu ? 2 * elements : c->traffic.bytes, chip->cpu);
 
 	printf("  %-28s %6.0f %s", chip->name, chip->bytes_per_s / 1e9,
 	       chip->measured ? "measured" : "data sheet");

@@ -72,7 +72,6 @@ static int ask_sizes(const struct opening *op, const struct model_shape *shape,
 	if (!op->o->rows && device_measure(d, MEASURE_DEVICE, &facts) == 0)
 		b->limits.max_rows = facts.prompt_rows + op->o->slots;
 	b->block_bytes = block_bytes(d);
-	b->state_bytes = state_bytes(d);
 	device_close(d);
 	return 0;
 }
@@ -339,12 +338,11 @@ static int estimate_files(const struct load_options *o, struct load_budget *b, s
 		r = estimate_weights(&l, b, e);
 	if (r == 0) {
 		b->block_bytes = STEP_GRID * traffic_kv_bytes(s, b->limits.kv, true);
-		b->state_bytes = traffic_state_bytes(s);
 		b->limits.n_slots = o->slots;
 		r = choose_blocks(o, b, e);
 	}
 	b->bytes.kv = b->limits.n_blocks * b->block_bytes;
-	b->bytes.states = o->slots * b->state_bytes;
+	b->bytes.states = o->slots * (traffic_state_bytes(s) + traffic_kept_bytes(s));	/* on a GPU */
 	loaded_done(&l);
 	return r;
 }

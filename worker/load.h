@@ -18,7 +18,7 @@
 struct load_budget {
 	struct device_budget bytes;
 	struct device_limits limits;
-	uint64_t block_bytes, state_bytes;	/* of one */
+	uint64_t block_bytes;	/* of one */
 	uint64_t total;
 	enum quantize quantize;			/* asked for, and what that comes to */
 	struct quantize_facts quantized;

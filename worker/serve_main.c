@@ -65,7 +65,7 @@ static int on_budget(void *ctx, const struct load_budget *b, struct err *e)
 	log_note("kv: %" PRIu32 " blocks of 64 tokens in %s, %" PRIu64 " bytes each; %" PRIu32
 		 " slots, %" PRIu64 " bytes each; context %" PRIu32 " tokens",
 		 b->limits.n_blocks, kv_format_name(b->limits.kv), b->block_bytes,
-		 b->limits.n_slots, b->state_bytes, b->limits.max_context);
+		 b->limits.n_slots, b->bytes.states / b->limits.n_slots, b->limits.max_context);
 	tell_quantize(b);
 	return serve_memory_ask(p->args, b, on_alive, p, &p->grant, e);
 }

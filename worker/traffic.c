@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <math.h>
 
+#include "kernels/cuda/gdn_step.h"
+
 static const char *const class_names[TRAFFIC_N] = {
 	"embedding", "DeltaNet", "attention", "router", "experts", "shared expert", "MLP", "head", "norms",
 	"MTP",
@@ -173,6 +175,22 @@ uint64_t traffic_state_bytes(const struct model_shape *s)
 	return layers_of(s, MIXER_GDN) * (state + channels * (s->gdn_conv_width - 1) * 2);
 }
 
+uint64_t traffic_kept_bytes(const struct model_shape *s)
+{
+	return (uint64_t)layers_of(s, MIXER_GDN) * s->gdn_v_heads * sizeof(struct gdn_kept);
+}
+
+double traffic_state_moved(const struct model_shape *s, bool cpu)
+{
+	const double heads = (double)layers_of(s, MIXER_GDN) * s->gdn_v_heads;
+	const double state = heads * s->gdn_head_dim * s->gdn_head_dim * 4, window = (double)traffic_state_bytes(s) - state;
+	const double token = heads * (2 * GDN_DIM + 1) * 4, once = 1.0 / GDN_PERIOD;
+
+	if (cpu)
+		return 2 * (state + window);
+	return state * (1 + once) + 2 * window + token * GDN_KEPT * (0.5 + once);
+}
+
 double traffic_step(const struct traffic *t, const struct model_shape *s, enum kv_format kv,
 		    uint32_t rows, uint32_t context, uint32_t bytes_each)
 {
@@ -182,7 +200,7 @@ double traffic_step(const struct traffic *t, const struct model_shape *s, enum k
 	uint64_t row = bytes_each ? embed->token_elements * bytes_each : embed->token_bytes;
 	double experts = s->n_experts_used ? traffic_experts(s, rows) / s->n_experts_used : 0;
 	double own = (double)row + (double)traffic_kv_bytes(s, kv, false) * context +
-		     2 * (double)traffic_state_bytes(s);
+		     traffic_state_moved(s, bytes_each != 0);
 
 	return (double)(all - mine - row) + (double)mine * experts + own * rows;
 }

@@ -52,10 +52,15 @@ double traffic_experts(const struct model_shape *shape, uint32_t rows);
  * (bfloat16 or FP8, float32).  MTP's keys are memory, and not read by a step without drafts. */
 uint64_t traffic_kv_bytes(const struct model_shape *shape, enum kv_format kv, bool mtp);
 uint64_t traffic_state_bytes(const struct model_shape *shape);
+/* Beside a sequence's state, on a GPU: the tokens that it lacks (kernels/cuda/gdn_step.h). */
+uint64_t traffic_kept_bytes(const struct model_shape *shape);
+/* What a step reads and writes of both: the CPU reads and writes the state, a GPU reads it, writes it once in
+ * GDN_PERIOD steps, and reads half of what can be kept, all in the mean. */
+double traffic_state_moved(const struct model_shape *shape, bool cpu);
 
 /* All bytes of a decode step of `rows` sequences with `context` tokens each: weights, keys and values,
- * and the recurrent state, which is read and written.  `bytes_each` not 0: as if every weight took that
- * many bytes (the CPU back end: 2). */
+ * and the recurrent state.  `bytes_each` not 0: as if every weight took that many bytes (the CPU back end:
+ * 2). */
 double traffic_step(const struct traffic *t, const struct model_shape *shape, enum kv_format kv,
 		    uint32_t rows, uint32_t context, uint32_t bytes_each);
 

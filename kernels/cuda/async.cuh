@@ -25,6 +25,26 @@ static __device__ __forceinline__ void copy16_begin(void *shared, const void *gl
 		     "l"(global));
 }
 
+/* 4 or 8 bytes, through L1. */
+template <int BYTES> static __device__ __forceinline__ void copy_begin(void *shared, const void *global)
+{
+	asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+		     "l"(global), "n"(BYTES)
+		     : "memory");
+}
+
+/* The thread's copies up to here are a group. */
+static __device__ __forceinline__ void copies_end(void)
+{
+	asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* All but the last group that the thread has ended. */
+static __device__ __forceinline__ void copies_wait_but_last(void)
+{
+	asm volatile("cp.async.wait_group 1;" ::: "memory");
+}
+
 /* All copies that the thread has begun. */
 static __device__ __forceinline__ void copies_wait(void)
 {

@@ -214,18 +214,32 @@ __device__ const char *page(const attn_decode_args &a, const void *pool, const a
 	return (const char *)pool + ((size_t)block * a.kv_heads + kv_head) * attn_head_bytes(F);
 }
 
-__device__ void load_q(shared &s, const attn_decode_args &a, uint32_t row, uint32_t kv_head,
-		       uint32_t group)
-{
-	const uint4 *q = (const uint4 *)a.q + ((size_t)row * a.q_heads + kv_head * group) * CHUNKS;
+/* The group's queries: into registers, and from there to their place; of a small group zeros behind them. */
+struct queries {
+	static constexpr int EACH = ATTN_MAX_GROUP * CHUNKS / THREADS;
+	uint4 q[EACH];
 
-	for (int i = threadIdx.x; i < ATTN_MAX_GROUP * CHUNKS; i += THREADS) {
-		int h = i / CHUNKS;
+	__device__ __forceinline__ void load(const attn_decode_args &a, uint32_t row, uint32_t kv_head, uint32_t group)
+	{
+		const uint4 *from = (const uint4 *)a.q + ((size_t)row * a.q_heads + kv_head * group) * CHUNKS;
 
-		*(uint4 *)&s.q[h][i % CHUNKS * 8] =
-			(uint32_t)h < group ? q[i] : make_uint4(0, 0, 0, 0);
+#pragma unroll
+		for (int i = 0; i < EACH; i++) {
+			const uint32_t at = threadIdx.x + (uint32_t)i * THREADS;
+
+			q[i] = at / CHUNKS < group ? from[at] : make_uint4(0, 0, 0, 0);
+		}
 	}
-}
+	__device__ __forceinline__ void put(shared &s) const
+	{
+#pragma unroll
+		for (int i = 0; i < EACH; i++) {
+			const uint32_t at = threadIdx.x + (uint32_t)i * THREADS;
+
+			*(uint4 *)&s.q[at / CHUNKS][at % CHUNKS * 8] = q[i];
+		}
+	}
+};
 
 __device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head, uint32_t split,
 			  uint32_t max_splits)
@@ -237,9 +251,12 @@ __device__ float *partial(const attn_decode_args &a, uint32_t row, uint32_t head
  * the registers for it.  0: no word to the compiler. */
 template <enum kv_format F> constexpr int BLOCKS = F == KV_FP8 ? 3 : 0;
 
+/* A block that has a place from the start asks for keys and values before the kernel before has ended, where they
+ * are old.  Another begins later: it asks for the queries first, which would come behind the 64 KB of its
+ * neighbours. */
 template <enum kv_format F>
 __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
-	attn_split_kernel(attn_decode_args a, uint32_t max_splits)
+	attn_split_kernel(attn_decode_args a, uint32_t max_splits, uint32_t places)
 {
 	extern __shared__ char raw[];
 	shared &s = *(shared *)(((uintptr_t)raw + 127) & ~(uintptr_t)127);
@@ -247,19 +264,31 @@ __global__ void __launch_bounds__(THREADS, BLOCKS<F>)
 	const uint32_t kv_head = blockIdx.y, group = a.q_heads / a.kv_heads;
 	const uint32_t keys = attn_split_keys(row.length), first = blockIdx.x * keys;
 	const uint32_t end = min(first + keys, row.length);
+	const uint32_t block = (blockIdx.z * a.kv_heads + kv_head) * max_splits + blockIdx.x;
+	const bool early = first + TILE <= row.old && block < places;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 	float m[2] = { -INFINITY, -INFINITY }, l[2] = { 0, 0 };
 	float o[4][4] = {};
 	tile_in<F> k, v;
+	queries q;
 
+	if (early) {
+		k.fetch(s.kv.k, page<F>(a, a.k, row, first, kv_head), TILE);
+		v.fetch(s.kv.v, page<F>(a, a.v, row, first, kv_head), TILE);
+	}
 	chain_wait();
 	chain_release();
 	if (first >= row.length)
 		return;
-	k.fetch(s.kv.k, page<F>(a, a.k, row, first, kv_head), end - first);
-	load_q(s, a, blockIdx.z, kv_head, group);
+	q.load(a, blockIdx.z, kv_head, group);
+	if (!early) {
+		k.fetch(s.kv.k, page<F>(a, a.k, row, first, kv_head), end - first);
+		v.fetch(s.kv.v, page<F>(a, a.v, row, first, kv_head), end - first);
+	}
+	q.put(s);
 	for (uint32_t at = first; at < end; at += TILE) {
-		v.fetch(s.kv.v, page<F>(a, a.v, row, at, kv_head), end - at);
+		if (at > first)
+			v.fetch(s.kv.v, page<F>(a, a.v, row, at, kv_head), end - at);
 		k.land(s.kv.k);		/* V may still come */
 		__syncthreads();
 		scores(s, end - at);
@@ -457,8 +486,8 @@ int launch_split(const attn_decode_args *a, uint32_t splits, cudaStream_t stream
 	if (cudaFuncSetAttribute(attn_split_kernel<F>, cudaFuncAttributeMaxDynamicSharedMemorySize,
 				 (int)bytes) != cudaSuccess)
 		return -ENODEV;
-	return chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS,
-			    bytes, 1, stream, *a, splits);
+	return chain_launch(attn_split_kernel<F>, dim3(splits, a->kv_heads, a->n_rows), THREADS, bytes, 1, stream,
+			    *a, splits, (uint32_t)device_sms() * (device_major() == 9 ? 3 : 1));
 }
 
 } /* namespace */

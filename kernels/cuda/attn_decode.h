@@ -37,6 +37,9 @@ size_t attn_head_bytes(enum kv_format kv)
 struct attn_row {
 	uint32_t length;	/* keys: positions 0 .. length - 1, the row's own included */
 	uint32_t table;		/* index of the sequence's first entry in `blocks` */
+	/* Keys of positions 0 .. old - 1 were written two kernels ago or earlier (launch.cuh), and are asked for
+	 * while the kernel before still runs.  0 is never wrong. */
+	uint32_t old;
 };
 
 struct attn_decode_args {

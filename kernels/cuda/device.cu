@@ -14,7 +14,7 @@ extern "C" {
 
 /* Raised with every rounding point or order of additions that changes (docs/numerics.md): an answer
  * never goes on in a worker that would have given other bits. */
-static constexpr int NUMERICS_VERSION = 3;
+static constexpr int NUMERICS_VERSION = 4;
 
 /* A call that must not fail while the device is there. */
 int device_code(struct cuda_device *d, cudaError_t e)
@@ -82,6 +82,7 @@ static void sizes(struct cuda_device *d)
 	d->kv_half = (size_t)l->n_blocks * m->n_kv_heads * attn_head_bytes(l->kv);
 	d->kv_layer = 2 * d->kv_half;
 	d->side.resize(l->n_slots);
+	d->n_kept.resize(l->n_slots);
 	d->penalise.resize(l->n_slots);
 }
 
@@ -131,7 +132,7 @@ void cuda_device_budget(const struct cuda_device *d, const struct weight_source 
 
 	ret->weights = weights_bytes(&d->m, w) + 2 * rotation_bytes(d);
 	ret->kv = d->kv_layer * d->n_attn;
-	ret->states = slots * (d->n_gdn * (d->state_slot + 2 * d->window_side) + slot_bytes(d));
+	ret->states = slots * (d->n_gdn * (d->state_slot + kept_slot(d) + 2 * d->window_side) + slot_bytes(d));
 	ret->workspace = d->ws.bytes;
 }
 
@@ -161,6 +162,7 @@ static bool memory_device(struct cuda_device *d)
 	char *slab;
 
 	if (!take(&d->kv, d->kv_layer * d->n_attn) || !take(&d->state, slots * d->n_gdn * d->state_slot) ||
+	    !take(&d->kept, slots * d->n_gdn * kept_slot(d)) ||
 	    !take(&d->window, slots * d->n_gdn * 2 * d->window_side) || !take(&d->cos, rotation_bytes(d)) ||
 	    !take(&d->sin, rotation_bytes(d)) || !take(&d->params, slots * sizeof(struct sample_params)) ||
 	    !take(&d->bias, slots * SAMPLE_MAX_BIAS * sizeof(struct sample_bias)) ||
@@ -201,14 +203,15 @@ static bool memory_host(struct cuda_device *d)
 }
 
 /* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the
- * list of experts is copied as it lies, the records of all rows come back, and initcheck looks at what a graph
+ * list of experts is copied as it lies, the records of all rows and tokens beside states come back, and initcheck looks at what a graph
  * copies (logits, for digests) when it is launched, before its kernels have run. */
 static bool memory_clear(struct cuda_device *d)
 {
 	const size_t logits = d->limits.digests ? (size_t)d->pass_rows * d->m.vocab_rows * 4 : 0;
 	const size_t list = expert_list_bytes(d->pass_rows, slots_of(d), d->m.n_experts + 1);
 
-	return cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
+	return cudaMemset(d->kept, 0, d->limits.n_slots * d->n_gdn * kept_slot(d)) == cudaSuccess &&
+	       cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
 	       cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) == cudaSuccess &&
 	       cudaMemset(d->ws.active, 0, 8) == cudaSuccess &&
 	       cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) == cudaSuccess &&
@@ -279,7 +282,7 @@ struct cuda_device *cuda_device_close(struct cuda_device *d)
 			cudaEventDestroy(m.at);
 		cudaStreamDestroy(d->stream);
 	}
-	for (void *p : { (void *)d->kv, (void *)d->state, (void *)d->window, d->cos, d->sin, (void *)d->params,
+	for (void *p : { (void *)d->kv, (void *)d->state, (void *)d->kept, (void *)d->window, d->cos, d->sin, (void *)d->params,
 			 (void *)d->bias, (void *)d->counts, (void *)d->last_sample, (void *)d->ws.slab })
 		cudaFree(p);
 	free_host(d);

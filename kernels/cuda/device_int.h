@@ -152,6 +152,7 @@ struct cuda_device {
 
 	/* KV and states */
 	char *kv, *state, *window;
+	struct gdn_kept *kept;
 	size_t kv_layer, kv_half, state_slot, window_side;	/* bytes */
 	void *cos, *sin;
 
@@ -160,6 +161,7 @@ struct cuda_device {
 	struct sample_bias *bias;
 	uint32_t *counts, *last_sample;
 	std::vector<uint8_t> side, penalise;
+	std::vector<uint32_t> n_kept;	/* of a slot: tokens beside its states (gdn_step.h) */
 	uint32_t *begin_ids[2];			/* pinned, max_context each */
 	struct sample_bias *begin_bias[2];	/* pinned */
 	cudaEvent_t begin_done[2];
@@ -250,6 +252,17 @@ static inline char *kv_at(const struct cuda_device *d, uint32_t layer, int half)
 static inline char *state_at(const struct cuda_device *d, uint32_t layer, uint32_t slot)
 {
 	return d->state + ((size_t)layer * d->limits.n_slots + slot) * d->state_slot;
+}
+
+static inline size_t kept_slot(const struct cuda_device *d)	/* bytes, a layer's */
+{
+	return d->m.gdn_v_heads * sizeof(struct gdn_kept);
+}
+
+/* The first head's. */
+static inline struct gdn_kept *kept_at(const struct cuda_device *d, uint32_t layer, uint32_t slot)
+{
+	return d->kept + ((size_t)layer * d->limits.n_slots + slot) * d->m.gdn_v_heads;
 }
 
 static inline char *window_at(const struct cuda_device *d, uint32_t layer, uint32_t slot,

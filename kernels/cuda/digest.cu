@@ -47,11 +47,31 @@ int kv_digest(struct cuda_device *d, const struct piece &p, const std::vector<st
 	return 0;
 }
 
-int state_digest(struct cuda_device *d, uint32_t slot, uint32_t *crc)
+/* The tokens beside a layer's state, the next one's position being pos. */
+int kept_digest(struct cuda_device *d, uint32_t layer, uint32_t slot, uint32_t pos, uint32_t *crc)
+{
+	const uint32_t end = pos % GDN_PERIOD, begin = end - d->n_kept[slot];
+	std::vector<struct gdn_kept> heads(d->m.gdn_v_heads);
+
+	if (begin == end)
+		return 0;
+	if (cudaMemcpy(heads.data(), kept_at(d, layer, slot), kept_slot(d), cudaMemcpyDeviceToHost) != cudaSuccess)
+		return -ENODEV;
+	for (const struct gdn_kept &k : heads) {
+		*crc = crc32c(*crc, k.key[begin], (end - begin) * sizeof(k.key[0]));
+		*crc = crc32c(*crc, k.delta[begin], (end - begin) * sizeof(k.delta[0]));
+		*crc = crc32c(*crc, &k.decay[begin], (end - begin) * sizeof(k.decay[0]));
+	}
+	return 0;
+}
+
+/* pos: of the next token. */
+int state_digest(struct cuda_device *d, uint32_t slot, uint32_t pos, uint32_t *crc)
 {
 	for (uint32_t l = 0; l < d->n_gdn; l++)
 		if (add(crc, state_at(d, l, slot), d->state_slot) ||
-		    add(crc, window_at(d, l, slot, d->side[slot]), d->window_side))
+		    add(crc, window_at(d, l, slot, d->side[slot]), d->window_side) ||
+		    kept_digest(d, l, slot, pos, crc))
 			return -ENODEV;
 	return 0;
 }
@@ -90,7 +110,7 @@ int pass_digest(struct cuda_device *d, const struct pass *pass, struct run_resul
 			return -ENODEV;
 		if (p.last && (hidden_digest(d, last, head_orders(d, pass->n_head), &g->hidden) ||
 			       add(&g->logits, (char *)d->ws.raw_logits + last * vocab, vocab) ||
-			       state_digest(d, p.slot, &g->state)))
+			       state_digest(d, p.slot, p.pos + p.n, &g->state)))
 			return -ENODEV;
 	}
 	return 0;

@@ -140,6 +140,7 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	g.dt_bias = w->dt_bias;
 	g.window = window_at(d, index, 0, 0);
 	g.state = (float *)state_at(d, index, 0);
+	g.kept = kept_at(d, index, 0);
 	g.norm_w = w->gdn_norm;
 	g.eps = m->norm_eps;
 	g.out = s->og;

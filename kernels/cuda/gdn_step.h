@@ -2,9 +2,14 @@
  * recurrent state for every row, and the gated output norm (docs/numerics.md; recurrence: Yang,
  * Kautz, Hatamizadeh, "Gated Delta Networks", 2024, eq. 10).
  *
+ * A state is 64 KB a head and a token changes it by an outer product.  So it is not written at every
+ * position: the key and the value's difference of up to GDN_KEPT tokens are kept beside it, a kilobyte
+ * each, and go into it at the last of every GDN_PERIOD positions.  Until then rows read the state as it
+ * was and add what the kept tokens have to say.
+ *
  * Rows come in runs: consecutive positions of one sequence.  A decode step has runs of one row, a
- * replay has longer ones; a run of n rows gives the bits of n runs of one row, because a run's rows
- * go through the same registers one after the other.  Nothing a row computes depends on other runs.
+ * replay has longer ones; a run of n rows gives the bits of n runs of one row, because its rows
+ * are taken one after the other.  Nothing a row computes depends on other runs.
  *
  * Plain C.  Device pointers; borrowed until the stream has passed the call.  Enqueues on `stream`
  * (a cudaStream_t), waits for nothing.
@@ -20,6 +25,15 @@ extern "C" {
 
 #define GDN_DIM 128		/* of a key and of a value head */
 #define GDN_TAPS 4
+#define GDN_PERIOD 8		/* positions; divides the 64 at which states are saved and prompts cut */
+#define GDN_KEPT (GDN_PERIOD - 1)
+
+/* Tokens that are not in a head's state yet, each at its position's place in the period. */
+struct gdn_kept {
+	float key[GDN_KEPT][GDN_DIM];		/* normalised */
+	float delta[GDN_KEPT][GDN_DIM];		/* d: by value row */
+	float decay[GDN_PERIOD];		/* alpha; the last one is not used */
+};
 
 struct gdn_run {
 	uint32_t slot;		/* whose state */
@@ -28,7 +42,16 @@ struct gdn_run {
 	uint32_t side;		/* 0 or 1: which copy of the convolution window is the present one;
 				 * the call writes the other, since blocks of one run read the old
 				 * window at different times */
+	uint32_t phase;		/* the first row's position in its period, < GDN_PERIOD */
+	uint32_t kept;		/* tokens before it that are not in the state, <= phase: those of the
+				 * places phase - kept to phase - 1 */
 };
+
+/* Tokens that are not in the state after n more, the first at position pos; `kept` before them. */
+static inline uint32_t gdn_kept_after(uint32_t kept, uint32_t pos, uint32_t n)
+{
+	return pos % GDN_PERIOD + n < GDN_PERIOD ? kept + n : (pos + n) % GDN_PERIOD;
+}
 
 struct gdn_step_args {
 	const struct gdn_run *runs;	/* [n_runs] in device memory */
@@ -44,6 +67,7 @@ struct gdn_step_args {
 	void *window; /* bf16 [n_slots][2 sides][3][channels]: the three tokens before, oldest
 				 * first; in and out */
 	float *state;		/* [n_slots][v_heads][128 value][128 key]; in and out */
+	struct gdn_kept *kept;	/* [n_slots][v_heads]; in and out */
 	const void *norm_w;	/* bf16 [128], plain */
 	float eps;
 	float *o;	/* NULL, or out [rows][v_heads][128], before the gated norm: for tests */

@@ -15,6 +15,9 @@ int run_check(const struct cuda_device *d, const struct plan_run *r)
 		return -EINVAL;
 	if (r->kind != ROW_PREFILL && r->kind != ROW_DECODE && r->kind != ROW_REPLAY)
 		return -EINVAL;
+	/* The slot is elsewhere: tokens beside its states are of this period, and none are where prompts begin. */
+	if (d->n_kept[r->slot] > (r->kind == ROW_PREFILL ? 0 : r->pos % GDN_PERIOD))
+		return -EINVAL;
 	if ((r->kind == ROW_PREFILL && r->pos % STEP_GRID) ||
 	    (r->kind == ROW_DECODE && r->n != 1) || (r->count && r->kind != ROW_REPLAY))
 		return -EINVAL;
@@ -155,7 +158,7 @@ static void row_describe(const struct plan_run *r, const struct piece *p, uint32
 		m->embed[row] = { m->token[row], EMBED_TOKEN };
 	}
 	m->qk[row] = { { pos, pos, pos }, r->blocks[pos / STEP_GRID], pos % STEP_GRID };
-	m->attn[row] = { pos + 1, table };
+	m->attn[row] = { pos + 1, table, p->pos };
 }
 
 static void decode_describe(const struct cuda_device *d, const struct plan *plan,
@@ -171,7 +174,8 @@ static void decode_describe(const struct cuda_device *d, const struct plan *plan
 			row_describe(r, &p, i, table, to);
 		for (uint32_t i = 0; i < blocks; i++)
 			to->table[table++] = r->blocks[i];
-		to->meta->gdn[run++] = { p.slot, p.row, p.n, d->side[p.slot] };
+		to->meta->gdn[run++] = { p.slot, p.row, p.n, d->side[p.slot], p.pos % GDN_PERIOD,
+					 d->n_kept[p.slot] };
 		for (uint32_t i = 0; i < p.n_head; i++)
 			to->meta->head[(uint32_t)p.head + i] = p.row + p.n - p.n_head + i;
 		if (p.last && r->sample)

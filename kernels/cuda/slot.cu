@@ -55,6 +55,7 @@ static uint32_t bias_merge(const struct sampling *s, struct sample_bias *ret)
 static int state_clear(struct cuda_device *d, uint32_t slot)
 {
 	d->side[slot] = 0;
+	d->n_kept[slot] = 0;
 	for (uint32_t l = 0; l < d->n_gdn; l++)
 		if (cudaMemsetAsync(state_at(d, l, slot), 0, d->state_slot, d->stream) !=
 			    cudaSuccess ||

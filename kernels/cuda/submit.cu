@@ -43,6 +43,8 @@ static int part_describe(struct cuda_device *d, const struct plan *p, struct pas
 	return rc;
 }
 
+static_assert(STEP_GRID % GDN_PERIOD == 0, "on the grid a state is whole");
+
 static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass *pass,
 		       const struct staging *from, struct flight *f)
 {
@@ -52,8 +54,12 @@ static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass 
 	rc = rc ? rc : pass_enqueue(d, pass, &s);
 	if (rc || !pass_ends(pass))
 		return rc;
-	for (const struct piece &piece : pass->pieces)
+	for (const struct piece &piece : pass->pieces) {
 		d->side[piece.slot] ^= 1;
+		/* A prompt begins and goes on where nothing is kept, on the grid. */
+		d->n_kept[piece.slot] =
+			pass->prefill ? 0 : gdn_kept_after(d->n_kept[piece.slot], piece.pos, piece.n);
+	}
 	if (d->limits.digests)
 		rc = pass_digest(d, pass, f->results.data());
 	if (!rc && pass->n_sample &&

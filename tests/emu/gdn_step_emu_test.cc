@@ -1,4 +1,4 @@
-/* gdn_step_emu_test.cc - gdn_step_test on blocks that are fibers (block.h): one block and four a head, with
+/* gdn_step_emu_test.cc - gdn_step_test on blocks that are fibers (block.h): every form of the kernel, with
  * few heads, warps in turns and in a random order. */
 #include "tests/emu/block.h"
 
@@ -48,10 +48,14 @@ int main(void)
 		printf("warps in %s\n", seed ? "a random order" : "turns");
 		emu::seed(seed);
 		against_reference(1, 2);
-		exactness(1, 2);
+		exactness(1, 2, true);
+		emu_sms = 5;	/* most blocks wait for a place */
+		many_rows(1, 2, 9);
 		many_rows(1, 2, 25);	/* blocks of eight warps */
 		many_runs(1, 2);
+		emu_sms = 132;
 	}
+	two_blocks_a_head(17, 34, true);
 	in_order(1, 2);
 	refuses();
 	return n_failed != 0;

@@ -32,7 +32,10 @@ struct problem {
 		  gate(len.size() * (size_t)qh_ * DIM), out(len.size() * (size_t)qh_ * DIM)
 	{
 		for (size_t i = 0; i < len.size(); i++) {
-			rows.h[i] = { len[i], n_blocks };
+			/* as in a step; of a replay's last row; as if nothing were known */
+			rows.h[i] = { len[i], n_blocks, i % 3 ? len[i] - std::min(len[i], i % 3 == 1 ? 1u : 70u) : 0 };
+			if (!random)
+				rows.h[i].old = len[i] - 1;
 			n_blocks += (len[i] + ATTN_PAGE - 1) / ATTN_PAGE;
 		}
 		rows.up();

@@ -201,8 +201,8 @@ static void against_reference(struct cuda_device *d, const struct model *m, doub
 	const std::vector<double> want = reference_logits(m, s.tokens, kv_now);
 	const struct difference decode = differ(d, m, ROW_REPLAY, want), prefill = differ(d, m, ROW_PREFILL, want);
 
-	claim("decode kernels agree with a reference in double: arg-max on all but 4, KL <= 1e-3 everywhere",
-	      decode.agree + 4 >= positions() && decode.most <= 1e-3 * times);
+	claim("decode kernels agree with a reference in double: arg-max on all but 4, KL 3e-4 in the mean, <= 2e-3 everywhere",
+	      decode.agree + 4 >= positions() && decode.mean <= 3e-4 * times && decode.most <= 2e-3 * times);
 	/* Which experts are chosen is a step, and the state carries a step on: where few of many random experts are chosen,
 	 * the prefill kernels' own roundings take another one now and then. */
 	if (m->shape.n_experts_used == m->shape.n_experts)

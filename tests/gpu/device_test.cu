@@ -239,12 +239,20 @@ static void pipeline(struct cuda_device *d)
 	claim("a step ahead, the last sample fed back on the device: the same tokens", ok);
 }
 
+static void no_step(struct cuda_device *d, struct plan_run run, const char *name)
+{
+	const struct plan plan = { &run, 1, 0, 0 };
+
+	claim(name, cuda_device_submit(d, &plan) == -EINVAL);
+}
+
 static void restore(struct cuda_device *d)
 {
 	const struct sampling p = sampled(19);
 	struct sequence a = sequence_new(9, 0, random_ids(150, 6)), b = sequence_new(10, 60, random_ids(150, 6));
 	std::vector<char> state(cuda_state_bytes(d)), kv(2 * cuda_block_bytes(d));
 	std::vector<struct run_result> x, y;
+	struct run_result prompt, again;
 	const int tokens = few ? 2 : 10;
 	bool ok;
 
@@ -256,15 +264,29 @@ static void restore(struct cuda_device *d)
 		ok &= !cuda_block_save(d, a.blocks[(size_t)i], kv.data() + (size_t)i * cuda_block_bytes(d));
 	prefill(d, &a, {});
 	x = decode(d, &a, tokens);
+	decode(d, &a, 1);	/* 161 positions, or 153 */
+	claim("a state is not saved where tokens are kept beside it", cuda_state_save(d, a.slot, state.data()) == -EINVAL);
 	begin(d, &b, &p);
 	ok &= !cuda_state_restore(d, b.slot, state.data());
 	for (int i = 0; i < 2; i++)
 		ok &= !cuda_block_restore(d, b.blocks[(size_t)i], kv.data() + (size_t)i * cuda_block_bytes(d));
 	b.pos = 128;
-	prefill(d, &b, {});
+	prompt = prefill(d, &b, {});
 	y = decode(d, &b, tokens);
 	for (size_t i = 0; i < x.size(); i++)
 		ok &= same(x[i].digest, y[i].digest, true) && x[i].token == y[i].token;
+	/* Once more, where tokens are beside the state that is replaced.  What is sampled may differ now: the slot has
+	 * counted an answer's tokens. */
+	decode(d, &b, 1);
+	b.pos = 64;
+	no_step(d, run_of(&b, ROW_PREFILL, 64, false), "a prompt where tokens are beside the state is refused");
+	b.pos = 128;
+	b.tokens.resize(150);
+	ok &= !cuda_state_restore(d, b.slot, state.data());
+	again = prefill(d, &b, {});
+	b.tokens.back() = a.tokens[150];
+	y = decode(d, &b, 1);
+	ok &= same(prompt.digest, again.digest, false) && same(x[0].digest, y[0].digest, false);
 	claim("a state and its blocks saved at 128 and restored into another slot continue with the same bits", ok);
 }
 

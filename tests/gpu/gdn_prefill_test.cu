@@ -442,16 +442,17 @@ static void decode_continues(void)
 {
 	const run_t prompt = { 1, 2, 99, 1, 0 };
 	problem p(2, 4, 110, 3);
+	array<gdn_kept> kept((size_t)3 * 4);
 	outcome r;
 	run_t all = prompt;
 	array<gdn_run> runs(1);
 	gdn_step_args g = {};
 
 	launch(p, { { prompt } });
-	runs.h[0] = { 1, 101, 5, 0 };
+	runs.h[0] = { 1, 101, 5, 0, 99 % GDN_PERIOD, 0 };	/* to the end of a period: positions 99 to 103 */
 	runs.up();
 	g = { runs.d, 1, (uint32_t)p.kh, (uint32_t)p.vh, (uint32_t)p.ld, p.u.d, p.u.d + p.a_at(0), p.u.d + p.b_at(0),
-	      p.u.d + p.z_at(0), p.w.d, p.a_log.d, p.dt.d, p.window.d, p.state.d, p.norm.d, 1e-6f, p.o.d, p.out.d };
+	      p.u.d + p.z_at(0), p.w.d, p.a_log.d, p.dt.d, p.window.d, p.state.d, kept.d, p.norm.d, 1e-6f, p.o.d, p.out.d };
 	claim("decode_is_launched", gdn_step(&g, nullptr) == 0);
 	r = take(p);
 	all.n += 5;

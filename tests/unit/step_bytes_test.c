@@ -77,7 +77,7 @@ TEST(tiny_as_its_files_say)
 	assert_true(f.embedding > 0 && f.experts > 0 && f.mtp > 0 && f.rest > 0);
 	tiny_path(path, sizeof(path), "");
 	OK(step_model_open(path, NULL, NULL, QUANTIZE_NONE, &m, &e));
-	const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic, KV_BF16);
+	const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic, KV_BF16, true);
 	const struct model_shape *s = &m.shape;
 	const bool tied = f.rest < (double)s->vocab_rows * s->hidden * 2;
 	const double channels = (2.0 * s->gdn_k_heads + s->gdn_v_heads) * s->gdn_head_dim;
@@ -86,6 +86,10 @@ TEST(tiny_as_its_files_say)
 	assert_true(b.always == f.rest + (tied ? f.embedding : 0));
 	assert_true(b.expert * s->n_experts * s->n_layers == f.experts);
 	assert_true(b.row == s->hidden * 2.0 + 2 * 3 * state);	/* three DeltaNet layers, one of attention */
+	/* on a GPU: read, an eighth of it written; of seven tokens of a kilobyte and a decay half are read, and seven
+	 * are written in eight steps */
+	NEAR(step_bytes_of(&m.shape, &m.traffic, KV_BF16, false).row,
+	     s->hidden * 2.0 + 3 * (2 * channels * 3 * 2 + s->gdn_v_heads * (65536 * 1.125 + 1028 * (3.5 + 0.875))), 1e-12);
 	assert_true(b.position == 2.0 * s->n_kv_heads * s->head_dim * 2);
 	/* everything in use once: all of the files but MTP and the rows of the embedding that nobody asks for */
 	NEAR(step_bytes_sum(&b, 1, (double)s->n_experts * s->n_layers, 0), f.rest + f.experts + (tied ? f.embedding : 0) + b.row,
@@ -111,13 +115,13 @@ TEST(made_up_weights_as_published)
 		struct err e;
 
 		OK(step_model_open(NULL, known[i].recipe, known[i].shape, QUANTIZE_NONE, &m, &e));
-		const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic, KV_BF16);
+		const struct step_bytes b = step_bytes_of(&m.shape, &m.traffic, KV_BF16, true);
 		const double used = (double)m.shape.n_experts_used * m.shape.n_layers;
 		const double state = 2 * (double)traffic_state_bytes(&m.shape);
 
 		NEAR((step_bytes_sum(&b, 1, used, 0) - state) / 1e6, known[i].mb, 0.002);
 		/* 256 codes and a power where 256 numbers of two bytes were */
-		const struct step_bytes fp8 = step_bytes_of(&m.shape, &m.traffic, KV_FP8);
+		const struct step_bytes fp8 = step_bytes_of(&m.shape, &m.traffic, KV_FP8, true);
 
 		assert_true(fp8.position * 512 == b.position * 257 && fp8.row == b.row);
 		step_model_close(&m);
@@ -202,7 +206,7 @@ TEST(cpu_reads_what_the_files_have)
 	d = open_cpu(&tiny.shape);
 	OK(device_load(d, &tiny.source, NULL, NULL, &e));
 	OK(device_measure(d, MEASURE_READS, &m));
-	const struct step_bytes b = step_bytes_of(&tiny.shape, &tiny.traffic, KV_BF16);
+	const struct step_bytes b = step_bytes_of(&tiny.shape, &tiny.traffic, KV_BF16, true);
 
 	assert_true((double)m.expert_bytes == b.expert);
 	NEAR((double)m.step_bytes, b.always, 0.02);

@@ -6,6 +6,9 @@
 
 static inline char *block_shared(void) { return emu::shared_memory(); }
 static inline void copy16_begin(void *shared, const void *global) { memcpy(shared, global, 16); }
+template <int BYTES> static inline void copy_begin(void *shared, const void *global) { memcpy(shared, global, BYTES); }
+static inline void copies_end(void) {}
+static inline void copies_wait_but_last(void) {}
 static inline void copies_wait(void) {}
 static inline void cluster_arrive_relaxed(void) { emu::cluster_barrier_arrive(); }
 static inline void cluster_arrive(void) { emu::cluster_barrier_arrive(); }
