@@ -214,7 +214,7 @@ struct step_digest {
 	uint32_t hidden;	/* the last row after the final norm */
 	uint32_t logits;	/* the last row */
 	uint32_t kv;		/* the KV entries that this run wrote, all layers */
-	uint32_t state;		/* the slot's recurrent and convolution state */
+	uint32_t state;		/* the slot's recurrent and convolution state, and what is kept beside it */
 };
 
 struct run_result {

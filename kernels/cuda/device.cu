@@ -202,9 +202,9 @@ static bool memory_host(struct cuda_device *d)
 	return true;
 }
 
-/* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the
- * list of experts is copied as it lies, the records of all rows and tokens beside states come back, and initcheck looks at what a graph
- * copies (logits, for digests) when it is launched, before its kernels have run. */
+/* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the list of
+ * experts is copied as it lies, the records of all rows and tokens beside states come back, and initcheck looks at
+ * what a graph copies (logits, for digests) when it is launched, before its kernels have run. */
 static bool memory_clear(struct cuda_device *d)
 {
 	const size_t logits = d->limits.digests ? (size_t)d->pass_rows * d->m.vocab_rows * 4 : 0;
@@ -282,8 +282,8 @@ struct cuda_device *cuda_device_close(struct cuda_device *d)
 			cudaEventDestroy(m.at);
 		cudaStreamDestroy(d->stream);
 	}
-	for (void *p : { (void *)d->kv, (void *)d->state, (void *)d->kept, (void *)d->window, d->cos, d->sin, (void *)d->params,
-			 (void *)d->bias, (void *)d->counts, (void *)d->last_sample, (void *)d->ws.slab })
+	for (void *p : { (void *)d->kv, (void *)d->state, (void *)d->kept, (void *)d->window, d->cos, d->sin,
+			 (void *)d->params, (void *)d->bias, (void *)d->counts, (void *)d->last_sample, (void *)d->ws.slab })
 		cudaFree(p);
 	free_host(d);
 	weights_free(&d->w);

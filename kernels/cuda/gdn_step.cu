@@ -6,7 +6,7 @@
  * do, so that three blocks have a place in a multiprocessor.  q, k and the
  * gates each block makes for itself; every block gets the outputs of all, and norms its own.  The
  * state and all else that is older than the kernel before comes while that one still runs.  Whatever
- * is small is asked for before the state: behind those of three blocks it would come late.  With
+ * is small is asked for before the state: behind the states of three blocks it would come late.  With
  * p = S_v.k and s = S_v.q
  *	d = beta (v - alpha p),  o = alpha s + d (k.q),  S_v <- alpha S_v + d k
  * is the recurrence of the contract with the decay multiplied out, so both products of up to four
@@ -79,7 +79,7 @@ template <class Cut> struct shared {
 	/* Of the kept tokens: keys; d of the block's rows; B_e k_e.k and B_e k_e.q; B_e; A. */
 	float4 key[GDN_KEPT][GDN_DIM / 4];
 	alignas(16) float delta[GDN_KEPT][Cut::BLOCK_ROWS];
-	float weight[2][GDN_PERIOD], decay[GDN_PERIOD], after[GDN_PERIOD], all;
+	float weight[2][GDN_PERIOD], decay[GDN_PERIOD], decay_after[GDN_PERIOD], decay_all;
 };
 
 /* Where a run is in its period. */
@@ -310,7 +310,7 @@ __device__ __forceinline__ float decay_since(float decay, const period &at, uint
 
 /* What each kept token has decayed by, and all of them together, a warp each.  Needs nothing of the row. */
 template <class Cut>
-__device__ __forceinline__ void decay_kept(shared<Cut> &s, const period &at, float decay)
+__device__ __forceinline__ void put_decays(shared<Cut> &s, const period &at, float decay)
 {
 	const uint32_t warp = threadIdx.x / 32;
 	float by;
@@ -319,7 +319,7 @@ __device__ __forceinline__ void decay_kept(shared<Cut> &s, const period &at, flo
 		return;
 	by = decay_since(decay, at, warp == GDN_KEPT ? at.phase - at.kept : warp + 1);
 	if (threadIdx.x % 32 == 0)
-		*(warp == GDN_KEPT ? &s.all : &s.after[warp]) = by;
+		*(warp == GDN_KEPT ? &s.decay_all : &s.decay_after[warp]) = by;
 }
 
 /* What the kept tokens weigh for the row's k and q, each by its warp; seen behind the next barrier. */
@@ -333,7 +333,7 @@ __device__ __forceinline__ void weigh_kept(shared<Cut> &s, const period &at)
 
 	const float4 key = s.key[warp][lane];
 	float v[2] = { dot4(key, ((const float4 *)s.qk[1])[lane]), dot4(key, ((const float4 *)s.qk[0])[lane]) };
-	const float weight = __fmul_rn(s.after[warp], warp_sums(v));
+	const float weight = __fmul_rn(s.decay_after[warp], warp_sums(v));
 
 	if (lane % 16 == 0)
 		s.weight[lane / 16][warp] = weight;
@@ -420,7 +420,7 @@ __device__ __forceinline__ void add_kept(const shared<Cut> &s, const period &at,
 
 #pragma unroll
 	for (int i = 0; i < Cut::GROUPS; i++)
-		sums[i] = __fmul_rn(s.all, sums[i]);
+		sums[i] = __fmul_rn(s.decay_all, sums[i]);
 #pragma unroll 1
 	for (uint32_t e = at.phase - at.kept; e < at.phase; e++) {
 		const float w = weight[e], *delta = &s.delta[e][own_row<Cut>()];
@@ -476,13 +476,13 @@ __device__ void settle(shared<Cut> &s, const period &at, float4 *out, bool more)
 	const uint32_t first = threadIdx.x / 32 * Cut::ROWS, lane = threadIdx.x % 32;
 	const uint32_t begin = at.phase - at.kept;
 	const float4 k = ((const float4 *)s.qk[1])[lane];
-	const float alpha = s.alpha, decay = at.kept ? __fmul_rn(alpha, s.all) : alpha;
+	const float alpha = s.alpha, decay = at.kept ? __fmul_rn(alpha, s.decay_all) : alpha;
 
 	/* d of the warp's rows, decayed until now */
 	for (uint32_t i = lane; i < at.kept * Cut::ROWS; i += 32) {
 		float *d = &s.delta[begin + i / Cut::ROWS][first + i % Cut::ROWS];
 
-		*d = __fmul_rn(__fmul_rn(alpha, s.after[begin + i / Cut::ROWS]), *d);
+		*d = __fmul_rn(__fmul_rn(alpha, s.decay_after[begin + i / Cut::ROWS]), *d);
 	}
 	__syncwarp();
 #pragma unroll 1
@@ -613,7 +613,7 @@ __device__ void step_head(shared<Cut> &s, const launch_args &a, const gdn_run &r
 			load_row(s, a, run, t, head, c, g);
 			for (int i = 0; i < Cut::CHANNELS; i++)
 				c[i].recall(a, run, t);
-			decay_kept(s, at, decay_of(s.decay, at));
+			put_decays(s, at, decay_of(s.decay, at));
 		}
 		if (t == 0)
 			copies_wait_but_last();
@@ -642,7 +642,8 @@ __device__ void step_head(shared<Cut> &s, const launch_args &a, const gdn_run &r
 		head_sync<Cut>();
 		if (threadIdx.x < 32)
 			gated_norm(s, s.o[t % 2], a, row, head, rank);
-		/* The cluster's barrier was passed by warps that had not read v and the gates for the last time. */
+		/* The cluster's barrier was arrived at before keep_token() and settle(): what they wrote (key, decay) the
+		 * next row reads, and what they read (v, d, gates, decay_after, decay_all) it writes. */
 		if (Cut::SPLIT > 1 && t + 1 < run.n)
 			__syncthreads();
 	}
@@ -677,7 +678,7 @@ __global__ void __launch_bounds__(Cut::THREADS, Cut::BLOCKS) gdn_step_kernel(lau
 		load_row(s, a, run, 0, head, c, g);
 	}
 	load_state(s, state_of<Cut>(a, run, head, rank));
-	decay_kept(s, at, decay);
+	put_decays(s, at, decay);
 	if (!waited) {
 		chain_wait(); /* state, window and runs are older than the kernel before; u is not */
 		load_row(s, a, run, 0, head, c, g);
@@ -724,7 +725,8 @@ int launch_cut(const gdn_step_args &a, cudaStream_t stream)
 int gdn_step(const struct gdn_step_args *a, void *stream)
 {
 	if (!a->n_runs || a->n_runs > 65535 || !a->k_heads || !a->v_heads ||
-	    a->v_heads % a->k_heads || a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM)
+	    a->v_heads % a->k_heads || a->v_heads > 4096 || a->ld < a->v_heads * GDN_DIM ||
+	    a->ld % 4)
 		return -EINVAL;
 	return launch_cut(*a, (cudaStream_t)stream);
 }

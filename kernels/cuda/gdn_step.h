@@ -32,7 +32,7 @@ extern "C" {
 struct gdn_kept {
 	float key[GDN_KEPT][GDN_DIM];		/* normalised */
 	float delta[GDN_KEPT][GDN_DIM];		/* d: by value row */
-	float decay[GDN_PERIOD];		/* alpha; the last one is not used */
+	float decay[GDN_PERIOD];		/* alpha; one more than there are, for copies of 16 bytes */
 };
 
 struct gdn_run {
@@ -57,7 +57,7 @@ struct gdn_step_args {
 	const struct gdn_run *runs;	/* [n_runs] in device memory */
 	uint32_t n_runs;
 	uint32_t k_heads, v_heads;	/* v_heads a multiple of k_heads */
-	uint32_t ld;		/* elements between rows of u, a, b and z */
+	uint32_t ld;		/* elements between rows of u, a, b and z; a multiple of 4 */
 	/* bf16 [rows][ld], (2 k_heads + v_heads) 128 each: q, k, v before the convolution */
 	const void *u;
 	const void *a, *b;	/* bf16 [rows][ld], v_heads each */

@@ -15,7 +15,8 @@ int run_check(const struct cuda_device *d, const struct plan_run *r)
 		return -EINVAL;
 	if (r->kind != ROW_PREFILL && r->kind != ROW_DECODE && r->kind != ROW_REPLAY)
 		return -EINVAL;
-	/* The slot is elsewhere: tokens beside its states are of this period, and none are where prompts begin. */
+	/* Tokens beside the states are of the position's period, and none are where prompts begin: else the slot is
+	 * at another position. */
 	if (d->n_kept[r->slot] > (r->kind == ROW_PREFILL ? 0 : r->pos % GDN_PERIOD))
 		return -EINVAL;
 	if ((r->kind == ROW_PREFILL && r->pos % STEP_GRID) ||

@@ -32,7 +32,8 @@ static int state_copy(struct cuda_device *d, uint32_t slot, char *host, bool sav
 		return -ENODEV;
 	if (save && d->n_kept[slot])
 		return -EINVAL;		/* not on the grid: the state is not all there is */
-	d->n_kept[slot] = 0;
+	if (!save)
+		d->n_kept[slot] = 0;
 	for (uint32_t l = 0; l < d->n_gdn; l++) {
 		if (copy(d, state_at(d, l, slot), host, d->state_slot, save) ||
 		    copy(d, window_at(d, l, slot, d->side[slot]), host + d->state_slot,

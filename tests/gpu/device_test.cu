@@ -278,10 +278,10 @@ static void restore(struct cuda_device *d)
 	/* Once more, where tokens are beside the state that is replaced.  What is sampled may differ now: the slot has
 	 * counted an answer's tokens. */
 	decode(d, &b, 1);
-	b.pos = 64;
-	no_step(d, run_of(&b, ROW_PREFILL, 64, false), "a prompt where tokens are beside the state is refused");
 	b.pos = 128;
 	b.tokens.resize(150);
+	no_step(d, run_of(&b, ROW_PREFILL, 22, true), "a prompt where tokens are beside the state is refused");
+	no_step(d, run_of(&b, ROW_REPLAY, 1, false), "and an answer in another period than theirs");
 	ok &= !cuda_state_restore(d, b.slot, state.data());
 	again = prefill(d, &b, {});
 	b.tokens.back() = a.tokens[150];
