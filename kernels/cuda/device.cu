@@ -214,7 +214,6 @@ static bool memory_clear(struct cuda_device *d)
 	       cudaMemset(d->params, 0, d->limits.n_slots * sizeof(struct sample_params)) == cudaSuccess &&
 	       cudaMemset(d->last_sample, 0, d->limits.n_slots * 4) == cudaSuccess &&
 	       cudaMemset(d->ws.active, 0, 8) == cudaSuccess &&
-	       cudaMemset(d->ws.out, 0, d->pass_rows * sizeof(*d->ws.out)) == cudaSuccess &&
 	       cudaMemset(d->ws.list, 0, list) == cudaSuccess &&
 	       cudaMemset(d->ws.logits, 0, logits) == cudaSuccess;
 }

@@ -3,9 +3,9 @@
  *
  * A step is one or more *passes* through all layers: of decode and replay rows, PASS_ROWS at most,
  * by the decode kernels (forward.cu), and of prompt rows, prefill_rows_liked() at most, by the prefill
- * kernels (prefill.cu).  A decode pass is described by fixed arrays (struct pass_meta) that travel
- * in one copy; kernels find all that changes from step to step there, at places that do not, so
- * that a pass can be replayed as a graph.
+ * kernels (prefill.cu).  A decode pass is described by fixed arrays (struct pass_meta) that one
+ * kernel brings (pass_bring.cu); kernels find all that changes from step to step there, at places
+ * that do not, so that a pass can be replayed as a graph.
  */
 #ifndef HEARTH_KERNELS_CUDA_DEVICE_INT_H
 #define HEARTH_KERNELS_CUDA_DEVICE_INT_H
@@ -44,6 +44,8 @@ static inline uint32_t prefill_rows_liked(void)
 }
 
 struct pass_meta {
+	alignas(16) struct sample_out *out;	/* where samples are reported: pinned memory of the flight */
+	uint64_t pad;
 	struct embed_row embed[PASS_ROWS];
 	struct qk_row qk[PASS_ROWS];
 	struct attn_row attn[PASS_ROWS];
@@ -110,7 +112,6 @@ struct workspace {
 	void *gdn_room, *prefill_list, *fp4;	/* fp4: rows of x for the FP4 product */
 	float *attn_slots;
 	uint32_t *table;
-	struct sample_out *out;
 	uint64_t *keys, *active;		/* active: distinct experts, summed */
 	void *prompt_x, *prompt_h;	/* x and h of a prefill pass: between the parts of a prompt there are
 					 * decode passes, to which all else is free */
@@ -191,6 +192,8 @@ int pass_describe(const struct cuda_device *d, const struct plan *p, struct pass
 /* Lays the arrays out from `blob` on (NULL: only the size). */
 void prefill_meta_layout(const struct cuda_device *d, char *blob, struct prefill_meta *ret);
 
+/* pass_bring.cu: enqueues the copy of a decode pass's description to where its kernels read it. */
+int pass_bring(struct cuda_device *d, const struct pass *pass, const struct staging *s);
 /* pass.cu: enqueues a pass from embedding to sample. */
 int pass_forward(struct cuda_device *d, const struct pass *pass);
 /* The pass comes to the last layer, and samples. */
@@ -211,7 +214,8 @@ uint32_t attention_width(const struct cuda_device *d);	/* q with gates, k, v */
 uint32_t slots_of(const struct cuda_device *d);		/* experts of a row, the shared one last */
 /* logits = head of the gathered rows; hn holds them. */
 int pass_head(struct cuda_device *d, const void *h, const uint32_t *rows, uint32_t n);
-int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n);
+/* out: pinned memory; NULL: where the pass's description says. */
+int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n, struct sample_out *out);
 struct strided {
 	char *at;
 	uint32_t ld;	/* elements between rows */

@@ -52,6 +52,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/launch.cu \
 	kernels/cuda/pack.c \
 	kernels/cuda/pass.cu \
+	kernels/cuda/pass_bring.cu \
 	kernels/cuda/plan.cu \
 	kernels/cuda/prefill.cu \
 	kernels/cuda/prefill_hopper.cu \

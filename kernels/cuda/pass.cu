@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/forward_int.h"
 
-int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n)
+int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t n, struct sample_out *out)
 {
 	struct sample_args a = {};
 	int rc;
@@ -17,7 +17,8 @@ int pass_samples(struct cuda_device *d, const struct sample_row *rows, uint32_t 
 	a.last_sample = d->last_sample;
 	a.logits = d->ws.logits;
 	a.keys = d->ws.keys;
-	a.out = d->ws.out;
+	a.out = out;
+	a.out_at = &d->ws.meta->out;
 	a.n_rows = n;
 	a.vocab = d->m.vocab_rows;
 	a.n_ids = d->m.n_token_ids;
@@ -50,7 +51,7 @@ static int forward_once(struct cuda_device *d, const struct pass *pass)
 
 	rc = rc ? rc : pass_head(d, d->ws.h, d->ws.meta->head, pass->n_head);
 	rc = rc ? rc : extras(d, pass);
-	return rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample);
+	return rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample, NULL);
 }
 
 /* Graphs are few while batches are stable; when they are not, starting over bounds the memory. */
@@ -81,7 +82,7 @@ static int forward_graph(struct cuda_device *d, const struct pass *pass)
 		return -ENODEV;
 	rc = pass_layers(d, pass);
 	rc = rc ? rc : pass_head(d, d->ws.h, d->ws.meta->head, pass->n_head);
-	rc = rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample);
+	rc = rc ? rc : pass_samples(d, d->ws.meta->sample, pass->n_sample, NULL);
 	if (cudaStreamEndCapture(d->stream, &graph) != cudaSuccess || rc)
 		return rc ? rc : -ENODEV;
 	if (cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)

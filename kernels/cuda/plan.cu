@@ -167,6 +167,7 @@ static void decode_describe(const struct cuda_device *d, const struct plan *plan
 {
 	uint32_t table = 0, sample = 0, run = 0;
 
+	to->meta->out = to->out;
 	for (const struct piece &p : pass->pieces) {
 		const struct plan_run *r = &plan->runs[p.run];
 		const uint32_t blocks = (p.pos + p.n + STEP_GRID - 1) / STEP_GRID;

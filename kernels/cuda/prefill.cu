@@ -400,5 +400,5 @@ int prefill_forward(struct cuda_device *d, const struct pass *pass, const struct
 		return rc;
 	rc = all_logits(d, pass);
 	rc = rc ? rc : pass_head(d, d->ws.prompt_h, d->ws.prefill.head, pass->n_head);
-	return rc ? rc : pass_samples(d, d->ws.prefill.sample, pass->n_sample);
+	return rc ? rc : pass_samples(d, d->ws.prefill.sample, pass->n_sample, from->out);
 }

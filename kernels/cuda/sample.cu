@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 	const sample_bias *bias = a.bias + (size_t)row.slot * SAMPLE_MAX_BIAS;
 	uint32_t *counts = a.counts + (size_t)row.slot * a.vocab;
 	float *x = a.logits + (size_t)row.logits * a.vocab;
-	sample_out *out = a.out + blockIdx.x;
+	sample_out *out = (a.out ? a.out : *a.out_at) + blockIdx.x;
 	const uint64_t *keys = a.keys + (size_t)blockIdx.x * SAMPLE_SEGMENTS;
 	const bool bad = __syncthreads_or(keys[threadIdx.x] == NO_NUMBER);
 	float log_sum = 0, logit;

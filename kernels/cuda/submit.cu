@@ -15,12 +15,9 @@ static int pass_enqueue(struct cuda_device *d, const struct pass *pass, const st
 			return -ENODEV;
 		return prefill_forward(d, pass, s);
 	}
-	if (cudaMemcpyAsync(d->ws.meta, s->meta, sizeof(*s->meta), cudaMemcpyHostToDevice,
-			    d->stream) != cudaSuccess ||
-	    cudaMemcpyAsync(d->ws.table, s->table, pass->n_table * 4, cudaMemcpyHostToDevice,
-			    d->stream) != cudaSuccess)
-		return -ENODEV;
-	return pass_forward(d, pass);
+	const int rc = pass_bring(d, pass, s);
+
+	return rc ? rc : pass_forward(d, pass);
 }
 
 /* As pass_describe() for a prompt in parts, in memory that lasts as long as they do. */
@@ -62,10 +59,6 @@ static int pass_submit(struct cuda_device *d, const struct plan *p, struct pass 
 	}
 	if (d->limits.digests)
 		rc = pass_digest(d, pass, f->results.data());
-	if (!rc && pass->n_sample &&
-	    cudaMemcpyAsync(s.out, d->ws.out, pass->n_sample * sizeof(*s.out),
-			    cudaMemcpyDeviceToHost, d->stream) != cudaSuccess)
-		rc = -ENODEV;
 	return rc;
 }
 

@@ -47,7 +47,6 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->prefill.blob, w->prefill.bytes, 1);
 	prefill_meta_layout(d, w->prefill.blob, &w->prefill);
 	l.take(&w->table, d->table_entries, 4);
-	l.take(&w->out, few, sizeof(struct sample_out));
 	l.take(&w->active, 1, 8);
 	l.take(&w->prompt_x, (uint64_t)d->prefill_rows * m->hidden, 2);
 	l.take(&w->prompt_h, (uint64_t)d->prefill_rows * m->hidden, 2);
