@@ -194,12 +194,12 @@ __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab,
 				     a.counts + (size_t)row.slot * a.vocab, &p, a.n_ids };
 
-	for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
-		key_t64 key = from.at(i);
+	segment_part(g, from.x).each([&](float x, uint32_t i) {
+		const key_t64 key = from.key_of(x, i);
 
 		best = key > best ? key : best;
-		bad |= !is_number(from.x[i]);
-	}
+		bad |= !is_number(x);
+	});
 	for (int m = 16; m > 0; m >>= 1) {
 		key_t64 y = __shfl_xor_sync(0xffffffffu, best, m);
 

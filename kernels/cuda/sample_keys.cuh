@@ -103,10 +103,10 @@ struct from_adjusted {
 	const sample_params *p;
 	uint32_t n;
 
-	__device__ key_t64 at(uint32_t i) const
+	__device__ key_t64 at(uint32_t i) const { return key_of(x[i], i); }
+	/* Of x[i], that is here already. */
+	__device__ key_t64 key_of(float v, uint32_t i) const
 	{
-		float v = x[i];
-
 		if (p->penalise) {
 			uint32_t c = counts[i], times = c & ~COUNT_PROMPT;
 
@@ -330,6 +330,30 @@ struct segment {
 	}
 };
 
+/* What a lane has of a segment, all of it asked for at once: a load after the other would take a
+ * row's time eight times. */
+struct segment_part {
+	static constexpr int N = SAMPLE_MAX_VOCAB / SAMPLE_SEGMENTS / 32;
+	float x[N];
+	uint32_t first, end;	/* value j is that of id first + 32 j, below end */
+
+	__device__ __forceinline__ segment_part(const segment &g, const float *row)
+		: first(g.begin + threadIdx.x % 32), end(g.end)
+	{
+#pragma unroll
+		for (int j = 0; j < N; j++)
+			x[j] = first + 32 * j < end ? row[first + 32 * j] : 0;
+	}
+	template <typename F> __device__ __forceinline__ void each(const F &f) const
+	{
+#pragma unroll
+		for (int j = 0; j < N; j++)
+			if (first + 32 * j < end)
+				f(x[j], first + 32 * j);
+	}
+};
+static_assert(SAMPLE_MAX_VOCAB % (SAMPLE_SEGMENTS * 32) == 0, "a segment is whole rounds of a warp");
+
 /* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one
  * are read. */
 __device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own,
@@ -344,8 +368,8 @@ __device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t
 	for (; has; has &= has - 1) {
 		const segment g(threadIdx.x / 32 * 32 + __ffs((int)has) - 1, from.n);
 
-		for (uint32_t i = g.begin + threadIdx.x % 32; i < g.end; i += 32) {
-			key_t64 key = from.at(i);
+		segment_part(g, from.x).each([&](float x, uint32_t i) {
+			const key_t64 key = from.key_of(x, i);
 
 			if (key >= floor) {
 				uint32_t to = atomicAdd(&s.n_list, 1);
@@ -353,7 +377,7 @@ __device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t
 				if (to < LIST)
 					s.list[to] = key;
 			}
-		}
+		});
 	}
 	__syncthreads();
 	return s.n_list;
