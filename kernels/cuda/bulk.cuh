@@ -5,6 +5,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "kernels/cuda/once.cuh"
+
 static __device__ __forceinline__ void ring_barrier(uint32_t at, uint32_t count)
 {
 	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
@@ -46,12 +48,22 @@ static __device__ __forceinline__ void ring_fetch(uint32_t to, const void *from,
 		     : "memory");
 }
 
-/* Both, where they are all. */
-static __device__ __forceinline__ void ring_copy(uint32_t to, const void *from, uint32_t bytes,
-						 uint32_t barrier)
+/* The same of what is read once (once.cuh). */
+static __device__ __forceinline__ void ring_fetch_once(uint32_t to, const void *from, uint32_t bytes,
+						       uint32_t barrier)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+		     "[%0], [%1], %2, [%3], %4;" ::"r"(to),
+		     "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier), "l"(once_policy())
+		     : "memory");
+}
+
+/* Expected and on their way, where they are all; read once. */
+static __device__ __forceinline__ void ring_copy_once(uint32_t to, const void *from, uint32_t bytes,
+						      uint32_t barrier)
 {
 	ring_expect(barrier, bytes);
-	ring_fetch(to, from, bytes, barrier);
+	ring_fetch_once(to, from, bytes, barrier);
 }
 
 static __device__ __forceinline__ void ring_put(uint32_t at, const float v[4])

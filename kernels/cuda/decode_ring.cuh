@@ -144,9 +144,9 @@ static __device__ __forceinline__ void ring_bring(const struct matmul_params &p,
 
 	ring_note(w.item(stage), index << 16 | tile);
 	ring_expect(barrier, bytes + (p.row_scale ? RING_SCALES : 0));
-	ring_fetch(stage, p.w + (size_t)(of_all * (bytes / 16)) * 16, bytes, barrier);
+	ring_fetch_once(stage, p.w + (size_t)(of_all * (bytes / 16)) * 16, bytes, barrier);
 	if (p.row_scale)
-		ring_fetch(stage + w.units, p.row_scale + (size_t)of_all * MATMUL_TILE, RING_SCALES,
+		ring_fetch_once(stage + w.units, p.row_scale + (size_t)of_all * MATMUL_TILE, RING_SCALES,
 			   barrier);
 }
 

@@ -168,7 +168,7 @@ split_init(const struct matmul_params &p, const struct square_params &q,
 	ring_expect(split_full(s, 0), each * q.cluster);
 	ring_expect(split_full(s, 1), each * (p.n_slices - q.cluster));
 	if (F != MATMUL_BF16 && p.row_scale)
-		ring_copy(s.scales, tile_scales<F>(p, 0, at.first_tile), at.tiles * MATMUL_TILE * 4,
+		ring_copy_once(s.scales, tile_scales<F>(p, 0, at.first_tile), at.tiles * MATMUL_TILE * 4,
 			  split_scaled(s));
 }
 
@@ -190,7 +190,7 @@ split_ask_weights(const struct matmul_params &p, const struct square_params &q,
 #pragma unroll
 	for (int i = 0; i < SPLIT_SLICES; i++)
 		if (i < (int)at.slices)
-			ring_copy(s.w[i] + at.m * unit<F>::bytes,
+			ring_copy_once(s.w[i] + at.m * unit<F>::bytes,
 				  from + i * q.cluster * unit<F>::bytes, unit<F>::bytes,
 				  split_weights(s, i));
 }

@@ -48,8 +48,8 @@ static __device__ __forceinline__ float2 sum_slot(const struct matmul_params &p,
 		struct narrow_x<1> x[2];
 		float sum[2][1][4];
 
-		w[0].load((const uint4 *)(from + (size_t)slice * unit<F>::bytes), lane);
-		w[1].load((const uint4 *)(from + (size_t)(slice + both) * unit<F>::bytes), lane);
+		w[0].template load<true>((const uint4 *)(from + (size_t)slice * unit<F>::bytes), lane);
+		w[1].template load<true>((const uint4 *)(from + (size_t)(slice + both) * unit<F>::bytes), lane);
 #pragma unroll
 		for (int i = 0; i < 2; i++)
 			sum_x(p, row, slice + i, lane, x[i]);

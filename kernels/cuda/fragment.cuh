@@ -21,15 +21,21 @@
 #include <cuda_bf16.h>
 #include <stdint.h>
 
+#include "kernels/cuda/once.cuh"
 #include "kernels/cuda/pack.h"
 
-/* Sixteen bytes that are read once: kept out of L1, where the activations live. */
-static __device__ __forceinline__ uint4 load_once(const uint4 *p)
+/* Sixteen bytes that are read once: kept out of L1, where the activations live, and (once.cuh) the first to leave
+ * L2.  NEAR: not that, which takes registers that not every kernel has. */
+template <bool NEAR = false> static __device__ __forceinline__ uint4 load_once(const uint4 *p)
 {
 	uint4 v;
 
-	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	if constexpr (NEAR)
+		asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+			     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	else
+		asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+			     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "l"(once_policy()));
 	return v;
 }
 
@@ -37,9 +43,9 @@ static __device__ __forceinline__ uint4 load_once(const uint4 *p)
 static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bool more)
 {
 	asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
-		     "@m ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+		     "@m ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %6; }"
 		     : "+r"(v->x), "+r"(v->y), "+r"(v->z), "+r"(v->w)
-		     : "l"(p), "r"((uint32_t)more));
+		     : "l"(p), "r"((uint32_t)more), "l"(once_policy()));
 }
 
 /* Sixteen bytes at an address of shared memory. */
@@ -109,11 +115,11 @@ template <> struct unit<MATMUL_BF16> {
 	static constexpr int bytes = MATMUL_BF16_UNIT;
 	uint4 a[16];
 
-	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 16; i++)
-			a[i] = load_once(from + i * 32 + lane);
+			a[i] = load_once<NEAR>(from + i * 32 + lane);
 	}
 	/* The same from shared memory. */
 	__device__ __forceinline__ void take(uint32_t from, int lane)
@@ -141,12 +147,12 @@ template <> struct unit<MATMUL_FP8> {
 	uint4 a[8];
 	float low[2], high[2];	/* scales of 128 columns each, for row g and for row g + 8 */
 
-	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			a[i] = load_once(from + i * 32 + lane);
-		uint4 t = load_once(from + 256);
+			a[i] = load_once<NEAR>(from + i * 32 + lane);
+		uint4 t = load_once<NEAR>(from + 256);
 		low[0] = __uint_as_float(t.x);
 		low[1] = __uint_as_float(t.y);
 		high[0] = __uint_as_float(t.z);
@@ -206,12 +212,12 @@ template <> struct unit<MATMUL_NVFP4> {
 	{
 		return from + 128 + lane / 2;
 	}
-	__device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			a[i] = load_once(from + i * 32 + lane);
-		scale = load_once(scale_at(from, lane));
+			a[i] = load_once<NEAR>(from + i * 32 + lane);
+		scale = load_once<NEAR>(scale_at(from, lane));
 	}
 	__device__ __forceinline__ void take(uint32_t from, int lane)
 	{
