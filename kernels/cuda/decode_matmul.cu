@@ -136,23 +136,34 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
-/* Few tiles of many columns: eight of them a block, when all blocks have a place. */
+/* Few tiles of many columns: some of them a block, when all blocks have a place. */
 static bool narrow_columns_fit(const struct matmul_params *p, enum matmul_format f)
 {
 	return f == MATMUL_BF16 && p->n_cols > 8 && p->n_tiles <= NARROW_FEW_TILES &&
 	       (p->n_cols + 7) / 8 * p->n_tiles <= 2 * (uint32_t)device_sms();
 }
 
+/* Columns of a block: eight.  Beside the square form, whose blocks leave four multiprocessors of an H200 and no
+ * room on the others, as many as make eight blocks: more would begin when the square form has ended. */
+static uint32_t narrow_columns_each(const struct matmul_params *p)
+{
+	const bool beside = p->x_settled && p->n_cols <= SQUARE_MAX_ROWS && device_major() == 9;
+	const uint32_t blocks = beside ? max(8 / p->n_tiles, 1u) : p->n_cols;	/* of a tile, at most */
+
+	return ((p->n_cols + blocks - 1) / blocks + 7) / 8 * 8;
+}
+
 static int narrow_columns_launch(const struct matmul_params *p, cudaStream_t stream)
 {
 	auto kernel = narrow_columns_kernel<MATMUL_BF16>;
+	const uint32_t each = narrow_columns_each(p);
 	const size_t shared = narrow_shared(p, 1);
 	const int rc = allow_shared(kernel, shared, 0);
 
 	if (rc)
 		return rc;
-	return chain_launch(kernel, dim3(p->groups, (p->n_cols + 7) / 8), NARROW_WARPS * WARP,
-			    shared, 1, stream, *p);
+	return chain_launch(kernel, dim3(p->groups, (p->n_cols + each - 1) / each), NARROW_WARPS * WARP,
+			    shared, 1, stream, *p, each);
 }
 
 /* Experts chosen at the kernel's head. */

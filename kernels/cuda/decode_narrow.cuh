@@ -379,19 +379,19 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, BLOCKS)
 	narrow_block<F, NT, EXPERTS, DEPTH, SPLIT>(p, blockIdx.x / each, gridDim.x / each);
 }
 
-/* A block of the y dimension for every eight columns: for matrices of so few tiles that most of the
+/* A block of the y dimension for every `each` columns: for matrices of so few tiles that most of the
  * device would have nothing to do. */
 template <enum matmul_format F>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
-	narrow_columns_kernel(const __grid_constant__ struct matmul_params p)
+	narrow_columns_kernel(const __grid_constant__ struct matmul_params p, uint32_t each)
 {
-	const uint32_t first = blockIdx.y * 8;
+	const uint32_t first = blockIdx.y * each;
 	struct matmul_params own = p;
 
 	own.x += (size_t)first * p.ldx;
 	own.y = (char *)p.y + (size_t)first * p.ldy * (p.out == MATMUL_OUT_F32 ? 4 : 2);
 	own.y_swiglu = (char *)p.y_swiglu + (size_t)first * p.ldy_swiglu * 2;
-	own.n_cols = min(8, p.n_cols - first);
+	own.n_cols = min(each, p.n_cols - first);
 	narrow_block<F, 1, false, 1, false>(own, blockIdx.x, gridDim.x);
 }
 
