@@ -143,20 +143,10 @@ static bool narrow_columns_fit(const struct matmul_params *p, enum matmul_format
 	       (p->n_cols + 7) / 8 * p->n_tiles <= 2 * (uint32_t)device_sms();
 }
 
-/* Columns of a block: eight.  Beside the square form, whose blocks leave four multiprocessors of an H200 and no
- * room on the others, as many as make eight blocks: more would begin when the square form has ended. */
-static uint32_t narrow_columns_each(const struct matmul_params *p)
-{
-	const bool beside = p->x_settled && p->n_cols <= SQUARE_MAX_ROWS && device_major() == 9;
-	const uint32_t blocks = beside ? max(8 / p->n_tiles, 1u) : p->n_cols;	/* of a tile, at most */
-
-	return ((p->n_cols + blocks - 1) / blocks + 7) / 8 * 8;
-}
-
-static int narrow_columns_launch(const struct matmul_params *p, cudaStream_t stream)
+/* `each` columns a block, a multiple of eight. */
+static int narrow_columns_launch(const struct matmul_params *p, uint32_t each, cudaStream_t stream)
 {
 	auto kernel = narrow_columns_kernel<MATMUL_BF16>;
-	const uint32_t each = narrow_columns_each(p);
 	const size_t shared = narrow_shared(p, 1);
 	const int rc = allow_shared(kernel, shared, 0);
 
@@ -193,7 +183,7 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 	narrow_split(&p, a->n_rows <= 8);
 	items = p.groups;
 	if (narrow_columns_fit(&p, a->format))
-		return narrow_columns_launch(&p, stream);
+		return narrow_columns_launch(&p, 8, stream);
 	switch (a->format) {
 	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
 	case MATMUL_FP8: return narrow_by_cols<MATMUL_FP8, false>(&p, a->n_rows, items, stream);
@@ -201,6 +191,33 @@ int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;
+}
+
+/* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
+ * has to become empty first: in BF16 the shared expert's gain less than the experts beside and behind them lose.
+ * FP8's expanding is what takes the narrow form's time, the sooner the taller the matrix. */
+static bool square_pays(const struct matmul_params *p, enum matmul_format f)
+{
+	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
+	const uint32_t units = p->n_tiles * p->n_slices;
+
+	if (!matmul_square_fits(p, f) || units <= (tall ? 1024 : 128))
+		return false;
+	if (f == MATMUL_BF16)
+		return units > 256 && p->n_cols > (tall || units <= 1024 ? 24 : 15);
+	return p->n_cols > (head ? 8 : 16);
+}
+
+static enum matmul_form auto_form(const struct decode_matmul_args *a)
+{
+	const struct matmul_params p = matmul_params_of(a);
+
+	if (narrow_columns_fit(&p, a->format))
+		return MATMUL_NARROW;
+	if (square_pays(&p, a->format))
+		return MATMUL_SQUARE;
+	/* Up to here weights from memory to registers, and no barrier, are faster. */
+	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
 }
 
 /* ---- two at once ------------------------------------------------------------------ */
@@ -244,6 +261,22 @@ static int multiply_behind(const struct decode_matmul_args *a, void *stream)
 	return decode_matmul(&settled, stream);
 }
 
+/* The same behind the square form, whose blocks leave a few multiprocessors and no room on the others: by columns it
+ * is eight blocks, or one a tile, since more would begin when the square form has ended. */
+static int multiply_behind_square(const struct decode_matmul_args *a, void *stream)
+{
+	struct matmul_params p = matmul_params_of(a);
+
+	if (!narrow_columns_fit(&p, a->format))
+		return multiply_behind(a, stream);
+	p.x_settled = 1;
+	narrow_split(&p, false);
+
+	const uint32_t blocks = max(8 / p.n_tiles, 1u);	/* of a tile */
+
+	return narrow_columns_launch(&p, ((p.n_cols + blocks - 1) / blocks + 7) / 8 * 8, (cudaStream_t)stream);
+}
+
 static bool two_tiles_fit(const struct decode_matmul_args *a)
 {
 	struct matmul_params p = matmul_params_of(a);
@@ -284,34 +317,9 @@ int decode_matmul_pair(const struct decode_matmul_args *a, const struct decode_m
 	if (b->format == MATMUL_BF16 && a->format == MATMUL_FP8 && two_tiles_fit(a) && two_tiles_fit(b))
 		return pair_at_once<MATMUL_FP8, 2>(a, b, (cudaStream_t)stream);
 	rc = decode_matmul(a, stream);
-	return rc ? rc : multiply_behind(b, stream);
-}
-
-/* Where the square form is faster.  Its blocks want a multiprocessor for themselves, which beside other kernels
- * has to become empty first: in BF16 the shared expert's gain less than the experts beside and behind them lose.
- * FP8's expanding is what takes the narrow form's time, the sooner the taller the matrix. */
-static bool square_pays(const struct matmul_params *p, enum matmul_format f)
-{
-	const bool head = p->n_tiles > 4096, tall = p->n_tiles > 2 * (uint32_t)device_sms();
-	const uint32_t units = p->n_tiles * p->n_slices;
-
-	if (!matmul_square_fits(p, f) || units <= (tall ? 1024 : 128))
-		return false;
-	if (f == MATMUL_BF16)
-		return units > 256 && p->n_cols > (tall || units <= 1024 ? 24 : 15);
-	return p->n_cols > (head ? 8 : 16);
-}
-
-static enum matmul_form auto_form(const struct decode_matmul_args *a)
-{
-	const struct matmul_params p = matmul_params_of(a);
-
-	if (narrow_columns_fit(&p, a->format))
-		return MATMUL_NARROW;
-	if (square_pays(&p, a->format))
-		return MATMUL_SQUARE;
-	/* Up to here weights from memory to registers, and no barrier, are faster. */
-	return a->n_rows <= 24 ? MATMUL_NARROW : MATMUL_WIDE;
+	if (rc)
+		return rc;
+	return auto_form(a) == MATMUL_SQUARE ? multiply_behind_square(b, stream) : multiply_behind(b, stream);
 }
 
 int decode_matmul_orders(const struct decode_matmul_args *a)

@@ -147,7 +147,7 @@ static __device__ __forceinline__ void ring_bring(const struct matmul_params &p,
 	ring_fetch_once(stage, p.w + (size_t)(of_all * (bytes / 16)) * 16, bytes, barrier);
 	if (p.row_scale)
 		ring_fetch_once(stage + w.units, p.row_scale + (size_t)of_all * MATMUL_TILE, RING_SCALES,
-			   barrier);
+				barrier);
 }
 
 /* The first items.  Each warp asks for other stages: a copy waits for those that the same warp asked

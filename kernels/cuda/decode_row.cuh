@@ -38,7 +38,7 @@ static __device__ __forceinline__ void row_fetch(const struct row_params &a, con
 		const size_t at = (size_t)s.id[slot] * a.up.n_tiles + tile;
 
 		ring_copy_once(shared + l.up + lane * a.up.tile_bytes, a.up.w + at * a.up.tile_bytes,
-			  a.up.tile_bytes, row_come(s, lane));
+			       a.up.tile_bytes, row_come(s, lane));
 	}
 	__syncwarp();
 	if (n)
@@ -47,7 +47,7 @@ static __device__ __forceinline__ void row_fetch(const struct row_params &a, con
 		const size_t at = (size_t)s.id[lane] * a.down.n_tiles + blockIdx.x;
 
 		ring_copy_once(shared + l.down + lane * a.down.tile_bytes, a.down.w + at * a.down.tile_bytes,
-			  a.down.tile_bytes, row_come(s, ROW_TILES + lane));
+			       a.down.tile_bytes, row_come(s, ROW_TILES + lane));
 	}
 	__syncwarp();
 }
@@ -228,7 +228,7 @@ static __device__ __forceinline__ void row_fetch_last(const struct row_params &a
 	ring_barrier(come, 1);
 	ring_barriers_made();
 	ring_copy_once(shared + l.last, a.last.w + (size_t)blockIdx.x * a.last.tile_bytes, a.last.tile_bytes,
-		  come);
+		       come);
 }
 
 template <enum matmul_format F, enum matmul_format LAST>

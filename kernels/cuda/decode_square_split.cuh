@@ -169,7 +169,7 @@ split_init(const struct matmul_params &p, const struct square_params &q,
 	ring_expect(split_full(s, 1), each * (p.n_slices - q.cluster));
 	if (F != MATMUL_BF16 && p.row_scale)
 		ring_copy_once(s.scales, tile_scales<F>(p, 0, at.first_tile), at.tiles * MATMUL_TILE * 4,
-			  split_scaled(s));
+			       split_scaled(s));
 }
 
 /* A warp's own units: all that it will need. */
@@ -191,8 +191,8 @@ split_ask_weights(const struct matmul_params &p, const struct square_params &q,
 	for (int i = 0; i < SPLIT_SLICES; i++)
 		if (i < (int)at.slices)
 			ring_copy_once(s.w[i] + at.m * unit<F>::bytes,
-				  from + i * q.cluster * unit<F>::bytes, unit<F>::bytes,
-				  split_weights(s, i));
+				       from + i * q.cluster * unit<F>::bytes, unit<F>::bytes,
+				       split_weights(s, i));
 }
 
 /* By one thread: all of the block's x. */

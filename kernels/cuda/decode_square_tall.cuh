@@ -80,7 +80,7 @@ tall_ring_ask(const struct matmul_params &p, const struct square_params &q,
 		return;
 	if (threadIdx.x % WARP == 0)
 		ring_copy_once(place, p.w + (size_t)ring.from * 16, piece_bytes<F>,
-			  place + piece_bytes<F>);
+			       place + piece_bytes<F>);
 	ring.from += piece_bytes<F> / 16;
 	if (!--ring.left)
 		tall_ring_tile<F>(p, q, w, ring);

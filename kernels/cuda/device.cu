@@ -187,7 +187,7 @@ static bool memory_host(struct cuda_device *d)
 		if (cudaEventCreateWithFlags(&f.done, cudaEventDisableTiming | cudaEventBlockingSync) != cudaSuccess)
 			return false;
 		for (struct staging &s : f.staging)
-			if (!take_host(&s.meta, sizeof(*s.meta)) || !take_host(&s.table, d->table_entries * 4) ||
+			if (!take_host(&s.meta, sizeof(*s.meta)) || !take_host(&s.table, (d->table_entries + 3) / 4 * 16) ||
 			    !take_host(&s.out, d->pass_rows * sizeof(*s.out)) ||
 			    !take_host(&blob, d->ws.prefill.bytes))
 				return false;
@@ -203,7 +203,7 @@ static bool memory_host(struct cuda_device *d)
 }
 
 /* Nothing may be uninitialised where a kernel reads before a sequence began, or more than was written: the list of
- * experts is copied as it lies, the records of all rows and tokens beside states come back, and initcheck looks at
+ * experts is copied as it lies, tokens beside states come back, and initcheck looks at
  * what a graph copies (logits, for digests) when it is launched, before its kernels have run. */
 static bool memory_clear(struct cuda_device *d)
 {

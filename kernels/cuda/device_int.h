@@ -44,8 +44,8 @@ static inline uint32_t prefill_rows_liked(void)
 }
 
 struct pass_meta {
-	alignas(16) struct sample_out *out;	/* where samples are reported: pinned memory of the flight */
-	uint64_t pad;
+	alignas(16) struct sample_out *out;	/* where samples are reported: in pinned memory, the pass's own */
+	uint64_t pad;				/* brought by 16 bytes (pass_bring.cu) */
 	struct embed_row embed[PASS_ROWS];
 	struct qk_row qk[PASS_ROWS];
 	struct attn_row attn[PASS_ROWS];

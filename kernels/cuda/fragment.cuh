@@ -24,13 +24,13 @@
 #include "kernels/cuda/once.cuh"
 #include "kernels/cuda/pack.h"
 
-/* Sixteen bytes that are read once: kept out of L1, where the activations live, and (once.cuh) the first to leave
- * L2.  NEAR: not that, which takes registers that not every kernel has. */
-template <bool NEAR = false> static __device__ __forceinline__ uint4 load_once(const uint4 *p)
+/* Sixteen bytes of weights: kept out of L1, where the activations live, and (once.cuh) the first to leave L2.  KEEP:
+ * that they are not, for prompts, whose blocks read the same weights again, and where there are no registers for it. */
+template <bool KEEP> static __device__ __forceinline__ uint4 load_once(const uint4 *p)
 {
 	uint4 v;
 
-	if constexpr (NEAR)
+	if constexpr (KEEP)
 		asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
 			     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
 	else
@@ -40,12 +40,18 @@ template <bool NEAR = false> static __device__ __forceinline__ uint4 load_once(c
 }
 
 /* The same when `more`; otherwise v stays. No branch, so a row of them stays a row. */
-static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bool more)
+template <bool KEEP> static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bool more)
 {
-	asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
-		     "@m ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %6; }"
-		     : "+r"(v->x), "+r"(v->y), "+r"(v->z), "+r"(v->w)
-		     : "l"(p), "r"((uint32_t)more), "l"(once_policy()));
+	if constexpr (KEEP)
+		asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
+			     "@m ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+			     : "+r"(v->x), "+r"(v->y), "+r"(v->z), "+r"(v->w)
+			     : "l"(p), "r"((uint32_t)more));
+	else
+		asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
+			     "@m ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %6; }"
+			     : "+r"(v->x), "+r"(v->y), "+r"(v->z), "+r"(v->w)
+			     : "l"(p), "r"((uint32_t)more), "l"(once_policy()));
 }
 
 /* Sixteen bytes at an address of shared memory. */
@@ -115,11 +121,11 @@ template <> struct unit<MATMUL_BF16> {
 	static constexpr int bytes = MATMUL_BF16_UNIT;
 	uint4 a[16];
 
-	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool KEEP = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 16; i++)
-			a[i] = load_once<NEAR>(from + i * 32 + lane);
+			a[i] = load_once<KEEP>(from + i * 32 + lane);
 	}
 	/* The same from shared memory. */
 	__device__ __forceinline__ void take(uint32_t from, int lane)
@@ -132,11 +138,11 @@ template <> struct unit<MATMUL_BF16> {
 	{
 		return { a[step].x, a[step].y, a[step].z, a[step].w };
 	}
-	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
-		load_once_if(&a[step], next + step * 32 + lane, more);
+		load_once_if<KEEP>(&a[step], next + step * 32 + lane, more);
 	}
-	__device__ __forceinline__ void refill_scales(const uint4 *, int, bool) {}
+	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *, int, bool) {}
 	static constexpr bool scaled_halves = false;
 };
 
@@ -147,12 +153,12 @@ template <> struct unit<MATMUL_FP8> {
 	uint4 a[8];
 	float low[2], high[2];	/* scales of 128 columns each, for row g and for row g + 8 */
 
-	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool KEEP = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			a[i] = load_once<NEAR>(from + i * 32 + lane);
-		uint4 t = load_once<NEAR>(from + 256);
+			a[i] = load_once<KEEP>(from + i * 32 + lane);
+		uint4 t = load_once<KEEP>(from + 256);
 		low[0] = __uint_as_float(t.x);
 		low[1] = __uint_as_float(t.y);
 		high[0] = __uint_as_float(t.z);
@@ -187,12 +193,12 @@ template <> struct unit<MATMUL_FP8> {
 		word(step % 2 ? v.w : v.y, &f.r[2], &f.r[3]);
 		return f;
 	}
-	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
 		if (step % 2)
-			load_once_if(&a[step / 2], next + step / 2 * 32 + lane, more);
+			load_once_if<KEEP>(&a[step / 2], next + step / 2 * 32 + lane, more);
 	}
-	__device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
+	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
 	{
 		asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
 			     "@m ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4]; }"
@@ -212,12 +218,12 @@ template <> struct unit<MATMUL_NVFP4> {
 	{
 		return from + 128 + lane / 2;
 	}
-	template <bool NEAR = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
+	template <bool KEEP = false> __device__ __forceinline__ void load(const uint4 *from, int lane)
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			a[i] = load_once<NEAR>(from + i * 32 + lane);
-		scale = load_once<NEAR>(scale_at(from, lane));
+			a[i] = load_once<KEEP>(from + i * 32 + lane);
+		scale = load_once<KEEP>(scale_at(from, lane));
 	}
 	__device__ __forceinline__ void take(uint32_t from, int lane)
 	{
@@ -226,9 +232,9 @@ template <> struct unit<MATMUL_NVFP4> {
 		for (int i = 0; i < 4; i++)
 			a[i] = load_shared(from + i * 512 + lane * 16);
 	}
-	__device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
+	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
 	{
-		load_once_if(&scale, scale_at(next, lane), more);
+		load_once_if<KEEP>(&scale, scale_at(next, lane), more);
 	}
 	/* s * 2^74 of rows g (low half) and g + 8 (high half) in 32-column block j. */
 	__device__ __forceinline__ uint32_t scale_pair(int j) const
@@ -259,10 +265,10 @@ template <> struct unit<MATMUL_NVFP4> {
 		f.r[3] = mul_bf16x2(masked_xor(w >> 4, w << 4, keep), high_twice(s));
 		return f;
 	}
-	__device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
+	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
 		if (step % 4 == 3)
-			load_once_if(&a[step / 4], next + step / 4 * 32 + lane, more);
+			load_once_if<KEEP>(&a[step / 4], next + step / 4 * 32 + lane, more);
 	}
 	static constexpr bool scaled_halves = false;
 };

@@ -1,5 +1,8 @@
-/* once.cuh - what a step reads once: weights, states, keys and values leave L2 before all else, so that
- * activations, partial sums and lists, which are written and read again soon, stay in it. */
+/* once.cuh - what a step of answers reads once, its weights and their rows' scales, leaves L2 before all else, so that
+ * activations, partial sums and lists, which are written and read again soon, stay in it.
+ *
+ * Not states, keys and values (measured: slower), and not what prompts read: their blocks share weights through L2.
+ */
 #ifndef HEARTH_KERNELS_CUDA_ONCE_CUH
 #define HEARTH_KERNELS_CUDA_ONCE_CUH
 

@@ -1,9 +1,9 @@
 /* pass_bring.cu - what kernels read about a decode pass, from pinned memory to the device's.
  *
  * By a kernel: a copy engine's copies would stand between one step's last kernel and the next one's first,
- * and each is waited for longer than it takes.  Only rows that the pass has travel, and they are read while
- * the kernel before still runs. */
+ * and each is waited for longer than it takes.  Only rows that the pass has travel. */
 #include <errno.h>
+#include <stddef.h>
 
 #include <algorithm>
 
@@ -39,6 +39,17 @@ __global__ void __launch_bounds__(THREADS) bring_kernel(const __grid_constant__ 
 			v = own.from[i + step];
 	}
 }
+
+#define BEGINS(name) static_assert(offsetof(struct pass_meta, name) % 16 == 0, "copied by 16 bytes")
+BEGINS(out);
+BEGINS(embed);
+BEGINS(qk);
+BEGINS(attn);
+BEGINS(gdn);
+BEGINS(sample);
+BEGINS(head);
+BEGINS(token);
+static_assert(sizeof(struct pass_meta) % 16 == 0, "and so is the last array's end");
 
 /* Arrays begin on 16 bytes and have room up to the next. */
 template <typename T> struct array array_of(const T *from, T *to, uint32_t n)

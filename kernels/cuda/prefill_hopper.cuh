@@ -142,9 +142,9 @@ template <enum matmul_format F> struct hopper_weights {
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, true);
+			w.template refill<true>(quarter * 4 + i, next, threadIdx.x % WARP, true);
 		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, true);
+			w.template refill_scales<true>(next, threadIdx.x % WARP, true);
 	}
 	/* The tile ends; its last unit had `blocks` stages. */
 	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next)
@@ -181,7 +181,7 @@ template <> struct hopper_weights<MATMUL_BF16> {
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, true);
+			w.template refill<true>(quarter * 4 + i, from, threadIdx.x % WARP, true);
 	}
 	__device__ __forceinline__ void end(uint32_t blocks, const uint4 *next)
 	{
@@ -272,7 +272,7 @@ __device__ void multiply_tiles(const matmul_params &p, rings &r)
 	const tile_slot *t = &take(r, h.tiles);
 	if (t->n) {
 		h.from = h.weights_of(p, *t);
-		h.weights.w.load(h.from, threadIdx.x % WARP);
+		h.weights.w.template load<true>(h.from, threadIdx.x % WARP);
 	}
 	chain_wait();
 	chain_release();

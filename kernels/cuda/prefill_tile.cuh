@@ -217,9 +217,9 @@ template <enum matmul_format F, int C> struct tile_weights {
 		}
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+			w.template refill<true>(quarter * 4 + i, next, threadIdx.x % WARP, more);
 		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, more);
+			w.template refill_scales<true>(next, threadIdx.x % WARP, more);
 	}
 };
 
@@ -247,7 +247,7 @@ template <int C> struct tile_weights<MATMUL_BF16, C> {
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, from, threadIdx.x % WARP, more);
+			w.template refill<true>(quarter * 4 + i, from, threadIdx.x % WARP, more);
 	}
 };
 #else
@@ -294,9 +294,9 @@ template <enum matmul_format F, int C> struct tile_weights {
 		multiply_stage<F>(s, w, quarter, x, n);
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w.refill(quarter * 4 + i, next, threadIdx.x % WARP, more);
+			w.template refill<true>(quarter * 4 + i, next, threadIdx.x % WARP, more);
 		if (quarter == 3)
-			w.refill_scales(next, threadIdx.x % WARP, more);
+			w.template refill_scales<true>(next, threadIdx.x % WARP, more);
 	}
 };
 #endif
@@ -327,7 +327,7 @@ __device__ void multiply_tile(const matmul_params &p, const tile_of_x &x, uint32
 #pragma unroll
 		for (int i = 0; i < room<C>::HALF / 2; i++)
 			s.h[h][i] = 0;
-	weights.w.load(from, threadIdx.x % WARP);
+	weights.w.template load<true>(from, threadIdx.x % WARP);
 #pragma unroll
 	for (int i = 0; i < AHEAD; i++) {
 		if (i < (int)n_blocks)

@@ -293,7 +293,7 @@ int sample_rows(const struct sample_args *a, void *stream)
 	int rc;
 
 	if (!a->n_rows || a->n_rows > 65535 || !a->vocab || a->vocab > SAMPLE_MAX_VOCAB ||
-	    !a->n_ids || a->n_ids > a->vocab)
+	    !a->n_ids || a->n_ids > a->vocab || (!a->out && !a->out_at))
 		return -EINVAL;
 	rc = chain_launch(scan_kernel, dim3(SAMPLE_SEGMENTS / SCAN_WARPS, a->n_rows),
 			  SCAN_WARPS * 32, 0, 1, (cudaStream_t)stream, *a);

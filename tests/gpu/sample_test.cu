@@ -124,7 +124,11 @@ static void largest_found(uint32_t vocab, uint32_t ids, bool few)
 	w.params.up();
 	for (float &v : x)
 		v = uniform();
-	for (uint32_t at = 0; at < ids; at += few ? ids / 3 : at < each ? 1 : 4999) {
+	std::vector<uint32_t> places = { ids - 1, ids - 2, (ids - 1) / each * each };	/* the last segment is a short one */
+
+	for (uint32_t at = 0; at < ids; at += few ? ids / 3 : at < each ? 1 : 4999)
+		places.push_back(at);
+	for (uint32_t at : places) {
 		const uint32_t three[] = { at, (at + each) % ids, (at + ids / 2) % ids };
 
 		std::vector<float> y = x;
