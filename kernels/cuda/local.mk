@@ -3,7 +3,8 @@ SUFFIXES = .cu
 cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/attn_prefill.cuh kernels/cuda/gdn_prefill.h kernels/cuda/gdn_prefill.cuh \
 	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
-	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/rows.h \
+	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/gdn_step_block.cuh \
+	kernels/cuda/gdn_step_kept.cuh kernels/cuda/gdn_step_row.cuh kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
 	kernels/cuda/bulk.cuh kernels/cuda/decode_row.cuh kernels/cuda/decode_row_choice.cuh \
 	kernels/cuda/decode_row_int.cuh kernels/cuda/decode_row_product.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
