@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(256)
 
 #pragma unroll
 		for (int i = 0; i < K / 256; i++)
-			u[i] = load_once<false>(from + i * 32);
+			u[i] = load_weights<true>(from + i * 32);
 #pragma unroll
 		for (int i = 0; i < K / 256; i++) {
 			const __nv_bfloat162 *h = (const __nv_bfloat162 *)&u[i];

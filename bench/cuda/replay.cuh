@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(512) read_kernel(const uint4 *p, size_t n, uin
 
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			v[i] = at + i * 512 < n ? load_once<false>(p + at + i * 512)
+			v[i] = at + i * 512 < n ? load_weights<true>(p + at + i * 512)
 						: make_uint4(0, 0, 0, 0);
 #pragma unroll
 		for (int i = 0; i < 8; i++)

@@ -261,8 +261,9 @@ static int multiply_behind(const struct decode_matmul_args *a, void *stream)
 	return decode_matmul(&settled, stream);
 }
 
-/* The same behind the square form, whose blocks leave a few multiprocessors and no room on the others: by columns it
- * is eight blocks, or one a tile, since more would begin when the square form has ended. */
+/* The same behind the square form, whose blocks leave four multiprocessors of an H200 and no room on the others: by
+ * columns it is two blocks for each of them, or one a tile, since more would begin when the square form has ended. */
+#define BLOCKS_BESIDE_SQUARE 8u
 static int multiply_behind_square(const struct decode_matmul_args *a, void *stream)
 {
 	struct matmul_params p = matmul_params_of(a);
@@ -272,7 +273,7 @@ static int multiply_behind_square(const struct decode_matmul_args *a, void *stre
 	p.x_settled = 1;
 	narrow_split(&p, false);
 
-	const uint32_t blocks = max(8 / p.n_tiles, 1u);	/* of a tile */
+	const uint32_t blocks = max(BLOCKS_BESIDE_SQUARE / p.n_tiles, 1u);	/* of a tile */
 
 	return narrow_columns_launch(&p, ((p.n_cols + blocks - 1) / blocks + 7) / 8 * 8, (cudaStream_t)stream);
 }

@@ -26,7 +26,7 @@
 
 /* Sixteen bytes of weights: kept out of L1, where the activations live, and (once.cuh) the first to leave L2.  KEEP:
  * that they are not, for prompts, whose blocks read the same weights again, and where there are no registers for it. */
-template <bool KEEP> static __device__ __forceinline__ uint4 load_once(const uint4 *p)
+template <bool KEEP> static __device__ __forceinline__ uint4 load_weights(const uint4 *p)
 {
 	uint4 v;
 
@@ -40,7 +40,7 @@ template <bool KEEP> static __device__ __forceinline__ uint4 load_once(const uin
 }
 
 /* The same when `more`; otherwise v stays. No branch, so a row of them stays a row. */
-template <bool KEEP> static __device__ __forceinline__ void load_once_if(uint4 *v, const uint4 *p, bool more)
+template <bool KEEP> static __device__ __forceinline__ void load_weights_if(uint4 *v, const uint4 *p, bool more)
 {
 	if constexpr (KEEP)
 		asm volatile("{ .reg .pred m; setp.ne.u32 m, %5, 0;\n"
@@ -125,7 +125,7 @@ template <> struct unit<MATMUL_BF16> {
 	{
 #pragma unroll
 		for (int i = 0; i < 16; i++)
-			a[i] = load_once<KEEP>(from + i * 32 + lane);
+			a[i] = load_weights<KEEP>(from + i * 32 + lane);
 	}
 	/* The same from shared memory. */
 	__device__ __forceinline__ void take(uint32_t from, int lane)
@@ -140,7 +140,7 @@ template <> struct unit<MATMUL_BF16> {
 	}
 	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
-		load_once_if<KEEP>(&a[step], next + step * 32 + lane, more);
+		load_weights_if<KEEP>(&a[step], next + step * 32 + lane, more);
 	}
 	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *, int, bool) {}
 	static constexpr bool scaled_halves = false;
@@ -157,8 +157,8 @@ template <> struct unit<MATMUL_FP8> {
 	{
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			a[i] = load_once<KEEP>(from + i * 32 + lane);
-		uint4 t = load_once<KEEP>(from + 256);
+			a[i] = load_weights<KEEP>(from + i * 32 + lane);
+		uint4 t = load_weights<KEEP>(from + 256);
 		low[0] = __uint_as_float(t.x);
 		low[1] = __uint_as_float(t.y);
 		high[0] = __uint_as_float(t.z);
@@ -196,7 +196,7 @@ template <> struct unit<MATMUL_FP8> {
 	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
 		if (step % 2)
-			load_once_if<KEEP>(&a[step / 2], next + step / 2 * 32 + lane, more);
+			load_weights_if<KEEP>(&a[step / 2], next + step / 2 * 32 + lane, more);
 	}
 	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *next, int, bool more)
 	{
@@ -222,8 +222,8 @@ template <> struct unit<MATMUL_NVFP4> {
 	{
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			a[i] = load_once<KEEP>(from + i * 32 + lane);
-		scale = load_once<KEEP>(scale_at(from, lane));
+			a[i] = load_weights<KEEP>(from + i * 32 + lane);
+		scale = load_weights<KEEP>(scale_at(from, lane));
 	}
 	__device__ __forceinline__ void take(uint32_t from, int lane)
 	{
@@ -234,7 +234,7 @@ template <> struct unit<MATMUL_NVFP4> {
 	}
 	template <bool KEEP = false> __device__ __forceinline__ void refill_scales(const uint4 *next, int lane, bool more)
 	{
-		load_once_if<KEEP>(&scale, scale_at(next, lane), more);
+		load_weights_if<KEEP>(&scale, scale_at(next, lane), more);
 	}
 	/* s * 2^74 of rows g (low half) and g + 8 (high half) in 32-column block j. */
 	__device__ __forceinline__ uint32_t scale_pair(int j) const
@@ -268,7 +268,7 @@ template <> struct unit<MATMUL_NVFP4> {
 	template <bool KEEP = false> __device__ __forceinline__ void refill(int step, const uint4 *next, int lane, bool more)
 	{
 		if (step % 4 == 3)
-			load_once_if<KEEP>(&a[step / 4], next + step / 4 * 32 + lane, more);
+			load_weights_if<KEEP>(&a[step / 4], next + step / 4 * 32 + lane, more);
 	}
 	static constexpr bool scaled_halves = false;
 };

@@ -89,12 +89,12 @@ struct fp4_unit {
 	{
 #pragma unroll
 		for (int half = 0; half < 2; half++)
-			load_once_if<true>(&scale[half], from + 128 + threadIdx.x % WARP / 4 * 2 + half,
+			load_weights_if<true>(&scale[half], from + 128 + threadIdx.x % WARP / 4 * 2 + half,
 				     more);
 	}
 	__device__ void refill(int m, const uint4 *from, bool more)
 	{
-		load_once_if<true>(&a[m], from + m * WARP + threadIdx.x % WARP, more);
+		load_weights_if<true>(&a[m], from + m * WARP + threadIdx.x % WARP, more);
 	}
 	/* Of 64 columns. */
 	__device__ void frag_of(int m, uint32_t (&ret)[4]) const

@@ -66,8 +66,11 @@ struct sample_args {
 	uint32_t *last_sample;		/* [slots], out */
 	float *logits;			/* [..][vocab]; rows that sample are written over */
 	uint64_t *keys;			/* [n_rows][SAMPLE_SEGMENTS], for the calls' own use */
-	struct sample_out *out;		/* [n_rows], in pinned memory or the device's; NULL: */
-	struct sample_out *const *out_at;	/* the same where a kernel reads it, in the device's memory */
+	/* [n_rows], out, in the device's memory or pinned: complete when the stream has passed the call, of
+	 * top_* n_top entries.  NULL: *out_at, in the device's memory, says where, read when the kernel runs,
+	 * so that a graph reports elsewhere each time.  -EINVAL when both are NULL. */
+	struct sample_out *out;
+	struct sample_out *const *out_at;
 	uint32_t n_rows, vocab;		/* vocab: the stride of logits and counts */
 	uint32_t n_ids;			/* ids from here on are never sampled */
 };
