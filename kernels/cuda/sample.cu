@@ -19,11 +19,6 @@ static_assert(MOST_COUNTED <= THREADS && MOST_COUNTED <= BINS, "a thread, a weig
  * number. */
 constexpr key_t64 NO_NUMBER = ~0ull;
 
-__device__ bool is_number(float x)
-{
-	return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
-}
-
 /* top_k, top_p, noise; keys below floor are out already.  A call of its own: 64 registers are what
  * 1,024 threads have, and all phases inlined into one need more. */
 template <typename F>
@@ -61,41 +56,52 @@ __device__ __noinline__ uint32_t draw(shared &s, const F &from, const sample_par
 	return key_id(block_max(s, best));
 }
 
-/* The same among s.list's few: a thread has a candidate and counts those above it, which takes
+/* The sum over the lanes of a candidate, `lanes` neighbours. */
+template <typename T> __device__ T lanes_sum(T x, uint32_t lanes)
+{
+#pragma unroll 1
+	for (uint32_t d = 1; d < lanes; d *= 2)
+		x += __shfl_xor_sync(0xffffffffu, x, d);
+	return x;
+}
+
+/* The same among s.list's few: each is compared with all, by some lanes that share them, which takes
  * three barriers where draw() takes sixty. */
 __device__ __noinline__ uint32_t draw_list(shared &s, const sample_params &p, uint32_t position,
 					   key_t64 floor, float top)
 {
-	const uint32_t n = s.n_list, me = threadIdx.x;
+	const uint32_t n = s.n_list, lanes = n <= THREADS / 8 ? 8 : THREADS / MOST_COUNTED;
+	const uint32_t me = threadIdx.x / lanes, part = threadIdx.x % lanes;
 	const key_t64 key = me < n ? s.list[me] : 0;
 	bool kept = me < n && key >= floor;
 	key_t64 best = 0;
 
-	if (kept && p.top_k) {
+	if (p.top_k) {
 		uint32_t above = 0;
 
 #pragma unroll 4
-		for (uint32_t i = 0; i < n; i++)
+		for (uint32_t i = part; i < n; i += lanes)
 			above += s.list[i] > key;
-		kept = above < p.top_k;
+		above = lanes_sum(above, lanes);
+		kept = kept && above < p.top_k;
 	}
 	if (p.top_p < 1) {
 		key_t64 total = 0, above = 0, target;
 
-		if (me < n)
+		if (me < n && !part)
 			s.low[me] = kept ? mass_of(key, top) : 0;
 		__syncthreads();
-		if (kept) {
 #pragma unroll 4
-			for (uint32_t i = 0; i < n; i++) {
-				total += s.low[i];
-				above += s.list[i] > key ? s.low[i] : 0;
-			}
-			target = (key_t64)ceil((double)p.top_p * (double)total);
-			kept = above < (target ? target : 1);
+		for (uint32_t i = part; i < n; i += lanes) {
+			total += s.low[i];
+			above += s.list[i] > key ? s.low[i] : 0;
 		}
+		total = lanes_sum(total, lanes);
+		above = lanes_sum(above, lanes);
+		target = (key_t64)ceil((double)p.top_p * (double)total);
+		kept = kept && above < (target ? target : 1);
 	}
-	if (kept) {
+	if (kept && !part) {
 		const uint32_t id = key_id(key);
 		const float g = -logf(-logf(noise_uniform(p.seed, p.choice, position, id)));
 
@@ -182,47 +188,46 @@ __device__ bool scanned(const sample_params &p)
  * NO_NUMBER counts. */
 __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_kernel(sample_args a)
 {
-	const uint32_t index = blockIdx.x * SCAN_WARPS + threadIdx.x / 32;
+	const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	const uint32_t index = blockIdx.x * SCAN_WARPS + warp;
 	const segment g(index, a.n_ids);
-	key_t64 best = 0;
-	bool bad = false;
-
-	chain_wait();
-	chain_release();
 	const sample_row row = a.rows[blockIdx.y];
 	const sample_params p = a.params[row.slot];
 	const from_adjusted from = { a.logits + (size_t)row.logits * a.vocab,
 				     a.counts + (size_t)row.slot * a.vocab, &p, a.n_ids };
+	key_t64 best = 0;
 
-	segment_part(g, from.x).each([&](float x, uint32_t i) {
-		const key_t64 key = from.key_of(x, i);
+	chain_wait();
+	chain_release();
+	const segment_part part(g, from.x);
+	const bool bad = __any_sync(0xffffffffu, part.which([](float x) { return !is_number(x); }));
+	/* Keys are made of those alone that are next to the largest logit of all lanes. */
+	const float least = from.least_beside(key_value(warp_max(order_key(part.largest(), 0))));
+	uint32_t bits = part.which([&](float x) { return x >= least; });
+
+	for (; bits; bits &= bits - 1) {
+		const key_t64 key = from.at(part.id(bits));
 
 		best = key > best ? key : best;
-		bad |= !is_number(x);
-	});
-	for (int m = 16; m > 0; m >>= 1) {
-		key_t64 y = __shfl_xor_sync(0xffffffffu, best, m);
-
-		best = best > y ? best : y;
 	}
-	bad = __any_sync(0xffffffffu, bad);
-	if (threadIdx.x % 32 == 0)
+	best = warp_max(best);
+	if (lane == 0)
 		a.keys[(size_t)blockIdx.y * SAMPLE_SEGMENTS + index] = bad ? NO_NUMBER : best;
 }
 
 __global__ void __launch_bounds__(THREADS) sample_kernel(sample_args a)
 {
 	__shared__ shared s;
-
-	chain_wait();
-	chain_release();
 	const sample_row row = a.rows[blockIdx.x];
 	const sample_params p = a.params[row.slot];
+	sample_out *out = (a.out ? a.out : *a.out_at) + blockIdx.x;
 	const sample_bias *bias = a.bias + (size_t)row.slot * SAMPLE_MAX_BIAS;
 	uint32_t *counts = a.counts + (size_t)row.slot * a.vocab;
 	float *x = a.logits + (size_t)row.logits * a.vocab;
-	sample_out *out = (a.out ? a.out : *a.out_at) + blockIdx.x;
 	const uint64_t *keys = a.keys + (size_t)blockIdx.x * SAMPLE_SEGMENTS;
+
+	chain_wait();
+	chain_release();
 	const bool bad = __syncthreads_or(keys[threadIdx.x] == NO_NUMBER);
 	float log_sum = 0, logit;
 	uint32_t token;

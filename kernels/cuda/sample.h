@@ -59,6 +59,7 @@ struct sample_out {
 #define COUNT_PROMPT 0x80000000u
 
 struct sample_args {
+	/* rows, params and *out_at were there before the kernel just before this call began (launch.cuh). */
 	const struct sample_row *rows;	/* [n_rows] */
 	const struct sample_params *params;	/* [slots] */
 	const struct sample_bias *bias;	/* [slots][SAMPLE_MAX_BIAS], ids different within a slot */

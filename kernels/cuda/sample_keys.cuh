@@ -25,9 +25,14 @@ struct shared {
 	float raw[SAMPLE_MAX_BIAS];	/* logits as they were before the bias */
 	key_t64 warp_key[WARPS];
 	float warp_float[WARPS];
-	uint32_t n_list;
+	uint32_t n_list, n_segments;
 	key_t64 digit, rest;
 };
+
+__device__ bool is_number(float x)
+{
+	return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u;
+}
 
 /* Larger logit first, then lower id; NaN is 0, below everything. */
 __device__ key_t64 order_key(float x, uint32_t id)
@@ -58,21 +63,24 @@ __device__ key_t64 lowest_key(void)
 	return ((key_t64)0x007fffffu + 1) << 32;
 }
 
+/* Of a warp, in all its lanes. */
+__device__ key_t64 warp_max(key_t64 x)
+{
+	const uint32_t high = (uint32_t)(x >> 32), most = __reduce_max_sync(~0u, high);
+
+	return (key_t64)most << 32 | __reduce_max_sync(~0u, high == most ? (uint32_t)x : 0);
+}
+
+/* Leaves the warps' largest in s.warp_key. */
 __device__ key_t64 block_max(shared &s, key_t64 x)
 {
-	for (int m = 16; m > 0; m >>= 1) {
-		key_t64 y = __shfl_xor_sync(0xffffffffu, x, m);
-
-		x = x > y ? x : y;
-	}
+	static_assert(WARPS == 32, "a lane has a warp's");
+	x = warp_max(x);
 	__syncthreads();
 	if (threadIdx.x % 32 == 0)
 		s.warp_key[threadIdx.x / 32] = x;
 	__syncthreads();
-	x = s.warp_key[0];
-	for (int i = 1; i < WARPS; i++)
-		x = x > s.warp_key[i] ? x : s.warp_key[i];
-	return x;
+	return warp_max(s.warp_key[threadIdx.x % 32]);
 }
 
 __device__ float block_sum(shared &s, float x)
@@ -104,6 +112,23 @@ struct from_adjusted {
 	uint32_t n;
 
 	__device__ key_t64 at(uint32_t i) const { return key_of(x[i], i); }
+	/* Logits below it have smaller keys than a logit of x: rounding moves a value by less than 2^-20 of it,
+	 * or by next to nothing.  A bound only; -infinity where it says nothing: a penalty may have turned them
+	 * around, or so small a temperature made them all infinite. */
+	__device__ float least_beside(float x) const
+	{
+		const float bound = x - fabsf(x) * 0x1p-20f - 1e-30f;
+		const float value = p->temperature > 0 ? __fdiv_rn(x, p->temperature) : x;
+
+		return p->penalise || !is_number(bound) || !is_number(value) ? -INFINITY : bound;
+	}
+	/* Logits below it have smaller keys than `floor`. */
+	__device__ float least(key_t64 floor) const
+	{
+		const float v = key_value(floor);
+
+		return least_beside(p->temperature > 0 ? __fmul_rn(v, p->temperature) : v);
+	}
 	/* Of x[i], that is here already. */
 	__device__ key_t64 key_of(float v, uint32_t i) const
 	{
@@ -277,22 +302,19 @@ __device__ key_t64 kth_of_threads(shared &s, key_t64 own, uint32_t k)
 
 /* The k-th largest of the warps' largest keys, k <= WARPS, as block_max() has left them: at least k
  * keys are not below it.  For random logits about 1.6 k are not. */
-__device__ key_t64 kth_of_warps(const shared &s, uint32_t k)
+__device__ key_t64 kth_of_warps(shared &s, uint32_t k)
 {
-	const key_t64 own = s.warp_key[threadIdx.x % 32];
-	uint32_t reach = 0;
-	key_t64 kth;
+	if (threadIdx.x < 32) {	/* one warp: 32 of them would wait for each other's instructions */
+		const key_t64 own = s.warp_key[threadIdx.x];
+		uint32_t reach = 0;
 
 #pragma unroll 4
-	for (int i = 0; i < WARPS; i++)
-		reach += s.warp_key[i] >= own;
-	kth = reach >= k ? own : 0;
-	for (int m = 16; m > 0; m >>= 1) {
-		const key_t64 y = __shfl_xor_sync(0xffffffffu, kth, m);
-
-		kth = kth > y ? kth : y;
+		for (int i = 0; i < WARPS; i++)
+			reach += s.warp_key[i] >= own;
+		s.digit = warp_max(reach >= k ? own : 0);
 	}
-	return kth;
+	__syncthreads();
+	return s.digit;
 }
 
 /* All keys >= floor into the list, in any order; how many there are, also when they do not fit. */
@@ -344,32 +366,54 @@ struct segment_part {
 		for (int j = 0; j < N; j++)
 			x[j] = first + 32 * j < end ? row[first + 32 * j] : 0;
 	}
-	template <typename F> __device__ __forceinline__ void each(const F &f) const
+	/* -infinity where there is none. */
+	__device__ __forceinline__ float largest(void) const
 	{
+		float most = -INFINITY;
+
 #pragma unroll
 		for (int j = 0; j < N; j++)
-			if (first + 32 * j < end)
-				f(x[j], first + 32 * j);
+			most = fmaxf(most, first + 32 * j < end ? x[j] : -INFINITY);
+		return most;
+	}
+	/* Of the lowest bit of which(). */
+	__device__ __forceinline__ uint32_t id(uint32_t bits) const
+	{
+		return first + 32 * (uint32_t)(__ffs((int)bits) - 1);
+	}
+	/* Bit j: f(value j) says so. */
+	template <typename F> __device__ __forceinline__ uint32_t which(const F &f) const
+	{
+		uint32_t bits = 0;
+
+#pragma unroll
+		for (int j = 0; j < N; j++)
+			bits |= (uint32_t)(first + 32 * j < end && f(x[j])) << j;
+		return bits;
 	}
 };
 static_assert(SAMPLE_MAX_VOCAB % (SAMPLE_SEGMENTS * 32) == 0, "a segment is whole rounds of a warp");
 
 /* As collect(); `own` is the largest key of segment threadIdx.x, and only segments that have one
- * are read. */
+ * are read, a warp one after the other. */
 __device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t64 own,
 				     key_t64 floor)
 {
-	uint32_t has = __ballot_sync(0xffffffffu, own >= floor);
+	const float least = from.least(floor);
 
 	__syncthreads();
 	if (!threadIdx.x)
-		s.n_list = 0;
+		s.n_list = s.n_segments = 0;
 	__syncthreads();
-	for (; has; has &= has - 1) {
-		const segment g(threadIdx.x / 32 * 32 + __ffs((int)has) - 1, from.n);
+	if (own >= floor)
+		s.low[atomicAdd(&s.n_segments, 1)] = threadIdx.x;
+	__syncthreads();
+	for (uint32_t i = threadIdx.x / 32; i < s.n_segments; i += WARPS) {
+		const segment_part part(segment(s.low[i], from.n), from.x);
+		uint32_t bits = part.which([&](float x) { return x >= least; });
 
-		segment_part(g, from.x).each([&](float x, uint32_t i) {
-			const key_t64 key = from.key_of(x, i);
+		for (; bits; bits &= bits - 1) {
+			const key_t64 key = from.at(part.id(bits));
 
 			if (key >= floor) {
 				uint32_t to = atomicAdd(&s.n_list, 1);
@@ -377,7 +421,7 @@ __device__ uint32_t collect_segments(shared &s, const from_adjusted &from, key_t
 				if (to < LIST)
 					s.list[to] = key;
 			}
-		});
+		}
 	}
 	__syncthreads();
 	return s.n_list;

@@ -31,8 +31,8 @@ tests_gpu_prefill_matmul_test_SOURCES = tests/gpu/prefill_matmul_test.cu kernels
 tests_gpu_prefill_matmul_test_LDADD = $(gpu_libs)
 tests_gpu_rows_test_SOURCES = tests/gpu/rows_test.cu
 tests_gpu_rows_test_LDADD = $(gpu_libs)
-tests_gpu_sample_test_SOURCES = tests/gpu/sample_test.cu
-tests_gpu_sample_test_LDADD = $(gpu_libs)
+tests_gpu_sample_test_SOURCES = tests/gpu/sample_test.cu kernels/cpu/sample.c kernels/cpu/sample.h
+tests_gpu_sample_test_LDADD = $(gpu_libs) -lm
 # The loader on a device that is this process: needs nvcc, and no GPU.
 check_PROGRAMS += tests/unit/loader_test
 TESTS += tests/unit/loader_test

@@ -1,7 +1,12 @@
-/* sample_test.cu - a logit that is no number is found, in its row only, whatever the row's parameters; and rows of
- * numbers are sampled as if nobody looked.  Exits 77 without a GPU; --few: fewer places, for the sanitizers. */
+/* sample_test.cu - a logit that is no number is found, in its row only, whatever the row's parameters; rows of
+ * numbers are sampled as if nobody looked, and as the CPU back end does.  Exits 77 without a GPU; --few: fewer
+ * places, for the sanitizers. */
 #include "kernels/cuda/sample.h"
 #include "tests/gpu/gpu_test.h"
+
+extern "C" {
+#include "kernels/cpu/sample.h"
+}
 
 constexpr uint32_t ROWS = 6;
 
@@ -16,8 +21,9 @@ struct world {
 	array<uint64_t> keys{ (size_t)ROWS * SAMPLE_SEGMENTS };
 	array<sample_out> out{ ROWS };
 	array<sample_out *> out_at{ 1 };
+	std::vector<uint32_t> counted;	/* what penalties' counts begin with each time; nothing: 0 */
 
-	/* Samples all rows; penalties' counts begin at 0 each time. */
+	/* Samples all rows. */
 	std::vector<sample_out> run(const std::vector<float> &x)
 	{
 		told = !told;
@@ -30,6 +36,7 @@ struct world {
 		logits.h = x;
 		logits.up();
 		std::fill(counts.h.begin(), counts.h.end(), 0u);
+		std::copy(counted.begin(), counted.end(), counts.h.begin());
 		counts.up();
 		/* a record is only written as far as it was asked for */
 		CUDA(cudaMemset(out.d, 0, out.h.size() * sizeof(sample_out)));
@@ -143,6 +150,116 @@ static void largest_found(uint32_t vocab, uint32_t ids, bool few)
 	claim("only the three that stand out are drawn with top_k 3", drawn);
 }
 
+/* ---- against the CPU back end ---------------------------------------------------------------- */
+
+template <typename T, size_t N> static T one_of(const T (&of)[N])
+{
+	return of[rng() % N];
+}
+
+/* A row's parameters, of all kinds, in the words of both. */
+static void any_params(uint32_t row, struct sampling *s, struct sample_params *p)
+{
+	const uint32_t ks[] = { 0, 1, 3, 20, 32, 33, 300, 512, 600 };
+	const float temperatures[] = { 0, 0.3f, 0.7f, 1, 1.5f }, top_ps[] = { 1, 0.95f, 0.4f }, min_ps[] = { 0, 0, 0.05f };
+
+	*s = {};
+	s->temperature = one_of(temperatures);
+	s->top_k = one_of(ks);
+	s->top_p = one_of(top_ps);
+	s->min_p = one_of(min_ps);
+	s->seed = rng();
+	s->choice = rng() % 4;
+	s->repetition = 1;
+	if (row % 3 == 2) {
+		s->repetition = 1.25f;
+		s->presence = 0.5f;
+		s->frequency = -0.25f;
+	}
+	*p = { s->seed,	   s->temperature, s->top_p,  s->min_p, s->repetition, s->presence,
+	       s->frequency, s->top_k,	     s->choice, 0,	  0,		 0,
+	       row % 3 == 2 };
+}
+
+enum logits { NORMAL, STEPS, FLAT, PEAK, N_LOGITS };
+
+static float any_logit(enum logits kind)
+{
+	const float normal = 2 * (uniform() + uniform() + uniform() + uniform());
+
+	switch (kind) {
+	case STEPS: return floorf(normal);	/* many ties */
+	case FLAT: return normal / 4096 - 1;
+	case PEAK: return rng() % 5000 ? normal : 12 + normal / 16;
+	default: return normal;
+	}
+}
+
+/* What was said before, of all rows: a token in fifty is of the prompt, and one was answered some times. */
+static void any_counts(struct world *w)
+{
+	w->counted.assign((size_t)ROWS * w->vocab, 0);
+	for (uint32_t &c : w->counted)
+		c = (rng() % 50 ? 0 : COUNT_PROMPT) | (rng() % 50 ? 0 : rng() % 4);
+}
+
+static uint32_t cpu_token(const struct sampling &s, const struct world &w, uint32_t row, const float *x)
+{
+	std::vector<float> logits(w.vocab);
+	std::vector<uint32_t> ids(w.vocab), prompt;
+	struct sample_room room = { logits.data(), ids.data() };
+	struct run_result ret = {};
+	struct sampler *sampler;
+
+	for (uint32_t i = 0; i < w.ids; i++)
+		if (w.counted[(size_t)row * w.vocab + i] & COUNT_PROMPT)
+			prompt.push_back(i);
+	if (sampler_new(&s, w.vocab, prompt.data(), (uint32_t)prompt.size(), &sampler))
+		exit(1);
+	for (uint32_t i = 0; i < w.ids; i++)
+		for (uint32_t n = w.counted[(size_t)row * w.vocab + i] & ~COUNT_PROMPT; n; n--)
+			sampler_count(sampler, i);
+	sampler_pick(sampler, x, w.ids, w.rows.h[row].position, &room, &ret);
+	sampler_free(sampler);
+	return ret.token;
+}
+
+/* The CPU's sums and logarithms are double: where a token hangs on their last bits the two may differ, which
+ * among these rows, always the same ones, none does. */
+static void like_the_cpu(uint32_t vocab, uint32_t ids, uint32_t rounds)
+{
+	struct world w = { vocab, ids };
+	struct sampling s[ROWS];
+	std::vector<float> x((size_t)ROWS * vocab);
+	uint32_t same = 0;
+
+	set_up(&w);
+	for (uint32_t round = 0; round < rounds; round++) {
+		for (uint32_t r = 0; r < ROWS; r++) {
+			any_params(r, &s[r], &w.params.h[r]);
+			w.rows.h[r].position = rng();
+			for (uint32_t i = 0; i < vocab; i++)
+				x[(size_t)r * vocab + i] = any_logit((enum logits)((round + r) % N_LOGITS));
+		}
+		w.params.up();
+		w.rows.up();
+		any_counts(&w);
+
+		const std::vector<sample_out> o = w.run(x);
+
+		for (uint32_t r = 0; r < ROWS; r++) {
+			const uint32_t want = cpu_token(s[r], w, r, &x[(size_t)r * vocab]);
+
+			same += o[r].token == want;
+			if (o[r].token != want)
+				printf("  round %u row %u: %u for the CPU's %u (T %g, top_k %u, top_p %g, min_p %g)\n",
+				       round, r, o[r].token, want, s[r].temperature, s[r].top_k, s[r].top_p, s[r].min_p);
+		}
+	}
+	printf("%u ids: %u of %u tokens are the CPU's\n", ids, same, ROWS * rounds);
+	claim("tokens are those of the CPU back end", same == ROWS * rounds);
+}
+
 int main(int argc, char **argv)
 {
 	const bool few = asked(argc, argv, "--few");
@@ -152,5 +269,8 @@ int main(int argc, char **argv)
 	sampled(5008, 4999, few);
 	sampled(SAMPLE_MAX_VOCAB, SAMPLE_MAX_VOCAB - 3, few);	/* a segment is as long as it can be */
 	largest_found(SAMPLE_MAX_VOCAB, SAMPLE_MAX_VOCAB - 3, few);
+	like_the_cpu(5008, 4999, few ? 4 : 100);
+	if (!few)
+		like_the_cpu(SAMPLE_MAX_VOCAB, SAMPLE_MAX_VOCAB - 3, 12);
 	return n_failed ? 1 : 0;
 }
