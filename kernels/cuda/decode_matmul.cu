@@ -161,10 +161,9 @@ template <enum matmul_format F>
 static int narrow_choice_launch(const struct matmul_params *p, const struct route_args *choice,
 				uint32_t most_items, cudaStream_t stream)
 {
-	constexpr int BLOCKS = F == MATMUL_NVFP4 ? 3 : 2;
-	auto kernel = narrow_choice_kernel<F, BLOCKS>;
+	auto kernel = narrow_choice_kernel<F>;
 	const size_t shared = narrow_shared(p, 1);
-	const uint32_t blocks = min(most_items, (uint32_t)device_sms() * BLOCKS);
+	const uint32_t blocks = min(most_items + choice_teller(p), (uint32_t)device_sms() * CHOICE_BLOCKS);
 	const int rc = allow_shared(kernel, shared, sizeof(struct few_list));
 
 	if (rc)
@@ -237,7 +236,8 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 	const size_t shared = max(narrow_shared(&p, NT), narrow_shared(&q, NT)),
 		     fixed = sizeof...(more) ? sizeof(struct few_list) : 0,
 		     q_bytes = packed_bytes(&q, F2);
-	const uint32_t places = (uint32_t)device_sms() * 2 / NT;
+	const uint32_t places = (uint32_t)device_sms() * 2 / NT,
+		       teller = sizeof...(more) ? choice_teller(&p) : 0;
 	const int rc = allow_shared(kernel, shared, fixed);
 	uint32_t q_blocks = q.groups;
 
@@ -245,8 +245,9 @@ static int pair_launch(Kernel kernel, const struct matmul_params &p, uint32_t p_
 		return rc;
 	if (!places)
 		return -ENODEV;
+	p_items += teller;
 	if (p_items + q_blocks > places)
-		q_blocks = min(q_blocks, min(places - 1, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1));
+		q_blocks = min(q_blocks, min(places - 1 - teller, (uint32_t)(places * q_bytes / (p_bytes + q_bytes)) + 1));
 	p_items = min(p_items, places - q_blocks);
 	return chain_launch(kernel, dim3(p_items + q_blocks), NARROW_WARPS * WARP, shared, 1,
 			    stream, p, q, p_items, more...);
@@ -368,7 +369,7 @@ bool matmul_list_ok(const struct decode_experts_args *a)
 
 	if (!c)
 		return a->list;
-	return route_args_ok(*c, ROUTE_FEW_ROWS) && c->rows == a->n_rows &&
+	return route_args_ok(*c, ROUTE_FEW_ROWS) && c->experts <= ROUTE_FEW_EXPERTS && c->rows == a->n_rows &&
 	       route_slots(*c) == a->n_slots && route_listed(*c) == a->n_experts &&
 	       a->k <= MATMUL_CHOOSE_MAX_K;
 }

@@ -115,9 +115,10 @@ struct decode_experts_args {
 				 * began: its weights are asked for while that kernel runs */
 	int without_last;	/* leave the last active expert out: it was done elsewhere */
 	/* NULL, or: nobody has chosen yet.  Every block chooses for itself from these logits, for at
-	 * most ROUTE_FEW_ROWS rows, k at most MATMUL_CHOOSE_MAX_K; `list` is not looked at.  Without
-	 * list_settled ids, weights and choice->list are written for who comes later; with it, the
-	 * logits were there before the kernel just before this call began, and nothing is. */
+	 * most ROUTE_FEW_ROWS rows and ROUTE_FEW_EXPERTS experts, k at most MATMUL_CHOOSE_MAX_K;
+	 * `list` is not looked at.  Without list_settled ids, weights and choice->list are written for
+	 * who comes later; with it, the logits were there before the kernel just before this call
+	 * began, and nothing is. */
 	const struct route_args *choice;	/* read now */
 	enum matmul_format format;
 	enum matmul_out out;	/* F32 or SWIGLU */

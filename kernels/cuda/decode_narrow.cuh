@@ -20,7 +20,7 @@
 #include <cooperative_groups.h>
 
 #include "kernels/cuda/decode_matmul_int.cuh"
-#include "kernels/cuda/route_choice.cuh"
+#include "kernels/cuda/route_list.cuh"
 
 namespace cg = cooperative_groups;
 
@@ -397,10 +397,17 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
 
 /* ---- experts that are chosen at the kernel's head ------------------------------------- */
 
-/* The block's own list, by all of it.  The last block has no more work than others: it writes. */
+/* Blocks that do nothing but tell whoever comes later what was chosen, where that is wanted: it takes
+ * longer than to choose, and the kernel would end later by it.  They come last. */
+static __host__ __device__ __forceinline__ uint32_t choice_teller(const struct matmul_params *p)
+{
+	return p->list_settled ? 0 : 1;
+}
+
+/* The block's own list, by all of it; `store`: and to where the choice says. */
 static __device__ __forceinline__ struct few_list &narrow_choose(const struct matmul_params &p,
 								 const struct route_args &choice,
-								 uint32_t block, uint32_t blocks)
+								 bool store)
 {
 	__shared__ __align__(16) struct few_list list;
 
@@ -408,26 +415,22 @@ static __device__ __forceinline__ struct few_list &narrow_choose(const struct ma
 	__syncthreads();
 	if (!p.list_settled)
 		chain_wait();
-	few_choose(choice, list, !p.list_settled && block == blocks - 1);
+	few_choose(choice, list, store);
 	return list;
 }
 
-/* Blocks a multiprocessor: three would spill eight bytes on sm_12x. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
-#define CHOICE_BLOCKS(hopper) 2
-#else
-#define CHOICE_BLOCKS(hopper) (hopper)
-#endif
+#define CHOICE_BLOCKS 2	/* a multiprocessor */
 
-template <enum matmul_format F, int BLOCKS>
-__global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS(BLOCKS))
+template <enum matmul_format F>
+__global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS)
 	narrow_choice_kernel(const __grid_constant__ struct matmul_params p,
 			     const __grid_constant__ struct route_args choice)
 {
-	const struct matmul_params own =
-		few_params(p, narrow_choose(p, choice, blockIdx.x, gridDim.x));
+	const uint32_t blocks = gridDim.x - choice_teller(&p);
+	const struct matmul_params own = few_params(p, narrow_choose(p, choice, blockIdx.x >= blocks));
 
-	narrow_block<F, 1, true, 1, false>(own, blockIdx.x, gridDim.x);
+	if (blockIdx.x < blocks)
+		narrow_block<F, 1, true, 1, false>(own, blockIdx.x, blocks);
 }
 
 /* ---- two products ----------------------------------------------------------------------- */
@@ -454,10 +457,11 @@ __global__ void __launch_bounds__(NARROW_WARPS *WARP, 2)
 				  const __grid_constant__ struct route_args choice)
 {
 	if (blockIdx.x < p_blocks) {
-		const struct matmul_params own =
-			few_params(p, narrow_choose(p, choice, blockIdx.x, p_blocks));
+		const uint32_t blocks = p_blocks - choice_teller(&p);
+		const struct matmul_params own = few_params(p, narrow_choose(p, choice, blockIdx.x >= blocks));
 
-		narrow_block<F, 1, true, 1, false>(own, blockIdx.x, p_blocks);
+		if (blockIdx.x < blocks)
+			narrow_block<F, 1, true, 1, false>(own, blockIdx.x, blocks);
 	} else {
 		narrow_block<F2, 1, false, 1, false>(q, blockIdx.x - p_blocks,
 						     gridDim.x - p_blocks);

@@ -46,8 +46,8 @@ static int ring_launch(const struct matmul_params *split, const struct route_arg
 	if (!choice)
 		return ring_start<Cut>(ring_kernel<Cut>, p, most_experts * p.n_tiles, stream);
 	if constexpr (Cut::CHOOSES)
-		return ring_start<Cut>(ring_choice_kernel<Cut>, p, most_experts * p.n_tiles, stream,
-				       *choice);
+		return ring_start<Cut>(ring_choice_kernel<Cut>, p,
+				       most_experts * p.n_tiles + choice_teller(&p), stream, *choice);
 	return -EINVAL;
 }
 

@@ -376,9 +376,10 @@ ring_pass(const struct matmul_params &p, const struct ring_warp<Cut> &w, const s
 #define RING_LIST_NEAR 1
 #endif
 
-/* `listed` answers with the parameters when their list is there, after a barrier of the block. */
+/* One of `blocks` that share the product.  `listed` answers with the parameters when their list is there,
+ * after a barrier of the block. */
 template <typename Cut, typename Listed>
-static __device__ __forceinline__ void ring_block(const struct matmul_params &split,
+static __device__ __forceinline__ void ring_block(const struct matmul_params &split, uint32_t blocks,
 						  const Listed &listed)
 {
 	extern __shared__ __align__(128) char shared_ring[];
@@ -390,10 +391,10 @@ static __device__ __forceinline__ void ring_block(const struct matmul_params &sp
 		ring_init<Cut>(w, shared);
 
 	const struct matmul_params &p = listed(split);
-	const struct item_run run = item_run_of(p, shared);
+	const struct item_run run = item_run_of(p, blocks, shared);
 
 	/* With 3, 5, 6 or 7 slices there can be warps without one. */
-	if (!run.n || w.place >= w.warps)
+	if (blockIdx.x >= blocks || !run.n || w.place >= w.warps)
 		return;
 	ring_fill<Cut>(p, w, run, lane);
 	chain_wait();	/* the weights are on their way, x may not be there yet */
@@ -470,7 +471,7 @@ template <typename Cut>
 __global__ void __launch_bounds__(Cut::WARPS *WARP, RING_BLOCKS(Cut::BLOCKS))
 	ring_kernel(const __grid_constant__ struct matmul_params p)
 {
-	ring_block<Cut>(p, [](const struct matmul_params &q) { return ring_list<Cut>(q); });
+	ring_block<Cut>(p, gridDim.x, [](const struct matmul_params &q) { return ring_list<Cut>(q); });
 }
 
 /* Of experts that the kernel chooses at its head. */
@@ -479,8 +480,10 @@ __global__ void __launch_bounds__(Cut::WARPS *WARP, RING_BLOCKS(Cut::BLOCKS))
 	ring_choice_kernel(const __grid_constant__ struct matmul_params p,
 			   const __grid_constant__ struct route_args choice)
 {
-	ring_block<Cut>(p, [&](const struct matmul_params &q) {
-		return few_params(q, narrow_choose(q, choice, blockIdx.x, gridDim.x));
+	const uint32_t blocks = gridDim.x - choice_teller(&p);
+
+	ring_block<Cut>(p, blocks, [&](const struct matmul_params &q) {
+		return few_params(q, narrow_choose(q, choice, blockIdx.x >= blocks));
 	});
 }
 

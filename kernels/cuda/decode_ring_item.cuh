@@ -25,12 +25,12 @@ struct item_run {
 	uint32_t counter;	/* address: how many are taken */
 };
 
-/* The first items % blocks blocks have one more. */
+/* Of `blocks` that share the product; the first items % blocks have one more. */
 static __device__ __forceinline__ struct item_run item_run_of(const struct matmul_params &p,
-							      uint32_t counter)
+							      uint32_t blocks, uint32_t counter)
 {
 	const uint32_t items = p.groups * (*p.list.n_active - p.without_last);
-	const uint32_t each = items / gridDim.x, extra = items % gridDim.x;
+	const uint32_t each = items / blocks, extra = items % blocks;
 
 	return { blockIdx.x * each + min(blockIdx.x, extra), each + (blockIdx.x < extra), counter };
 }

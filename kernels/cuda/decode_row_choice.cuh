@@ -69,10 +69,10 @@ static __device__ __forceinline__ void row_weigh(const struct route_args &a, str
 						 float score, bool store)
 {
 	const uint32_t lane = threadIdx.x % WARP;
-	struct slot_choice c = { 0, 0, score };
+	struct slot_choice c = { 0, NAN, score };
 
 	if (lane < a.top)
-		c = { s.id[lane], s.chosen[lane], score };
+		c = { s.id[lane], order_value(s.chosen[lane]), score };
 	else if (lane == a.top)
 		c.id = a.experts;
 

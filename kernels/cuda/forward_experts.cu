@@ -70,7 +70,7 @@ static bool experts_choose(const struct cuda_device *d, uint32_t rows,
 	const enum matmul_format f = w->expert_gate_up.format;
 	const uint32_t most = f == MATMUL_BF16 ? ROUTE_FEW_ROWS : f == MATMUL_NVFP4 ? 6 : 2;
 
-	return rows <= most && d->m.hidden <= MATMUL_CHOOSE_MAX_K &&
+	return rows <= most && d->m.n_experts <= ROUTE_FEW_EXPERTS && d->m.hidden <= MATMUL_CHOOSE_MAX_K &&
 	       d->m.expert_inter <= MATMUL_CHOOSE_MAX_K;
 }
 

@@ -13,7 +13,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/decode_square_tall.cuh kernels/cuda/decode_square_tall_x.cuh kernels/cuda/ring_turn.cuh \
 	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/once.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
-	kernels/cuda/async.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh \
+	kernels/cuda/async.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh kernels/cuda/route_list.cuh \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
 	kernels/cuda/loader.h kernels/cuda/pack_lane.h kernels/cuda/weights.h
 cuda_headers += kernels/cuda/fp4_lane.h kernels/cuda/fp4_mma.cuh kernels/cuda/prefill_fp4.h \

@@ -20,7 +20,9 @@ extern "C" {
 #endif
 
 #define ROUTE_MAX_TOP 15
-#define ROUTE_FEW_ROWS 8	/* what a product can choose for at its head */
+/* What a product can choose for at its head. */
+#define ROUTE_FEW_ROWS 8
+#define ROUTE_FEW_EXPERTS 256
 
 struct route_args {
 	/* [rows][stride]: `experts` logits, then the shared expert's score */

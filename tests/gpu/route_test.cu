@@ -80,7 +80,7 @@ struct plain_list {
 
 /* ---- logits of all kinds -------------------------------------------------------------- */
 
-enum kind { PLAIN, TIES, SPECIAL, LOST, N_KINDS };
+enum kind { PLAIN, TIES, NEAR, SPECIAL, LOST, N_KINDS };
 
 static float logit(enum kind kind)
 {
@@ -88,6 +88,7 @@ static float logit(enum kind kind)
 
 	switch (kind) {
 	case TIES: return (float)(int)(rng() % 5) / 4 - 2;
+	case NEAR: return 1 + (float)(rng() % 4) / 2 + (float)(rng() % 64) * 0x1p-23f;	/* but for the last bits */
 	case SPECIAL: return rng() % 3 ? 4 * uniform() : odd[rng() % 8];
 	case LOST: return rng() % 64 ? NAN : uniform();	/* fewer numbers than `top`, or none */
 	default: return 4 * uniform();
@@ -345,7 +346,7 @@ static void all_heads(void)
 					heads({ f, 64, k, k == 768, true, settled != 0, false, other, false },
 					      { rows, 60, 8, true, k == 1280 });
 				heads({ f, 16, 2560, false, true, settled != 0, false, MATMUL_AUTO, false },
-				      { rows, 300, 15, false, false });
+				      { rows, 200, 15, false, false });
 				heads({ f, 1024, 256, false, true, settled != 0, true, MATMUL_AUTO, false },
 				      { rows, 32, 8, true, true });
 				if (f == MATMUL_NVFP4)
@@ -376,6 +377,14 @@ static void refuses(void)
 	claim("more_rows_than_a_few_are_not_chosen_for_by_products", decode_experts(&a, nullptr) == -EINVAL);
 	a.n_rows = 8;
 	claim("nor_rows_that_are_not_those_of_the_choice", decode_experts(&a, nullptr) == -EINVAL);
+	bad.rows = 8;
+	bad.experts = bad.stride = 300;
+	bad.shared = 0;
+	a.choice = &bad;
+	a.n_slots = 8;
+	a.n_experts = 300;
+	claim("nor_among_more_experts_than_a_few", decode_experts(&a, nullptr) == -EINVAL);
+	bad = r;
 	bad.rows = 257;
 	claim("odd_choices_are_refused", route(&bad, nullptr) == -EINVAL);
 	bad = r;
