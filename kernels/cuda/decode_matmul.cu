@@ -136,17 +136,25 @@ static int narrow_by_cols(const struct matmul_params *p, uint32_t cols, uint32_t
 	return narrow_launch<F, 1, EXPERTS, 1, fp4 ? 3 : 2>(*p, items, stream);
 }
 
-/* Few tiles of many columns: some of them a block, when all blocks have a place. */
+/* Few tiles of many columns: some of them a block, when all blocks have a place.  And of up to 16 columns
+ * what runs beside another kernel: two tiles of columns in a block take all registers of a multiprocessor,
+ * which it gets late.  (Not in BF16: measured.) */
 static bool narrow_columns_fit(const struct matmul_params *p, enum matmul_format f)
 {
-	return f == MATMUL_BF16 && p->n_cols > 8 && p->n_tiles <= NARROW_FEW_TILES &&
-	       (p->n_cols + 7) / 8 * p->n_tiles <= 2 * (uint32_t)device_sms();
+	const bool few = f == MATMUL_BF16 && p->n_tiles <= NARROW_FEW_TILES,
+		   beside = f != MATMUL_BF16 && p->x_settled && p->n_cols <= 16;
+	struct matmul_params split = *p;
+
+	narrow_split(&split, false);
+	return p->n_cols > 8 && (few || beside) &&
+	       (p->n_cols + 7) / 8 * split.groups <= 2 * (uint32_t)device_sms();
 }
 
 /* `each` columns a block, a multiple of eight. */
+template <enum matmul_format F>
 static int narrow_columns_launch(const struct matmul_params *p, uint32_t each, cudaStream_t stream)
 {
-	auto kernel = narrow_columns_kernel<MATMUL_BF16>;
+	auto kernel = narrow_columns_kernel<F>;
 	const size_t shared = narrow_shared(p, 1);
 	const int rc = allow_shared(kernel, shared, 0);
 
@@ -174,19 +182,22 @@ static int narrow_choice_launch(const struct matmul_params *p, const struct rout
 			    *choice);
 }
 
+template <enum matmul_format F> static int narrow_dense(const struct matmul_params *p, cudaStream_t stream)
+{
+	if (narrow_columns_fit(p, F))
+		return narrow_columns_launch<F>(p, 8, stream);
+	return narrow_by_cols<F, false>(p, p->n_cols, p->groups, stream);
+}
+
 int matmul_launch_narrow(const struct decode_matmul_args *a, cudaStream_t stream)
 {
 	struct matmul_params p = matmul_params_of(a);
-	uint32_t items;
 
 	narrow_split(&p, a->n_rows <= 8);
-	items = p.groups;
-	if (narrow_columns_fit(&p, a->format))
-		return narrow_columns_launch(&p, 8, stream);
 	switch (a->format) {
-	case MATMUL_BF16: return narrow_by_cols<MATMUL_BF16, false>(&p, a->n_rows, items, stream);
-	case MATMUL_FP8: return narrow_by_cols<MATMUL_FP8, false>(&p, a->n_rows, items, stream);
-	case MATMUL_NVFP4: return narrow_by_cols<MATMUL_NVFP4, false>(&p, a->n_rows, items, stream);
+	case MATMUL_BF16: return narrow_dense<MATMUL_BF16>(&p, stream);
+	case MATMUL_FP8: return narrow_dense<MATMUL_FP8>(&p, stream);
+	case MATMUL_NVFP4: return narrow_dense<MATMUL_NVFP4>(&p, stream);
 	case MATMUL_N_FORMATS: break;
 	}
 	return -EINVAL;
@@ -276,7 +287,7 @@ static int multiply_behind_square(const struct decode_matmul_args *a, void *stre
 
 	const uint32_t blocks = max(BLOCKS_BESIDE_SQUARE / p.n_tiles, 1u);	/* of a tile */
 
-	return narrow_columns_launch(&p, ((p.n_cols + blocks - 1) / blocks + 7) / 8 * 8, (cudaStream_t)stream);
+	return narrow_columns_launch<MATMUL_BF16>(&p, ((p.n_cols + blocks - 1) / blocks + 7) / 8 * 8, (cudaStream_t)stream);
 }
 
 static bool two_tiles_fit(const struct decode_matmul_args *a)
