@@ -280,7 +280,7 @@ static int multiply_behind_square(const struct decode_matmul_args *a, void *stre
 {
 	struct matmul_params p = matmul_params_of(a);
 
-	if (!narrow_columns_fit(&p, a->format))
+	if (a->format != MATMUL_BF16 || !narrow_columns_fit(&p, a->format))
 		return multiply_behind(a, stream);
 	p.x_settled = 1;
 	narrow_split(&p, false);

@@ -409,7 +409,7 @@ static __device__ __forceinline__ struct few_list &narrow_choose(const struct ma
 								 const struct route_args &choice,
 								 bool store)
 {
-	__shared__ __align__(16) struct few_list list;
+	__shared__ struct few_list list;
 
 	few_begin(list);
 	__syncthreads();
@@ -419,7 +419,7 @@ static __device__ __forceinline__ struct few_list &narrow_choose(const struct ma
 	return list;
 }
 
-#define CHOICE_BLOCKS 2	/* a multiprocessor */
+#define CHOICE_BLOCKS 2	/* a multiprocessor; three of NVFP4 would spill */
 
 template <enum matmul_format F>
 __global__ void __launch_bounds__(NARROW_WARPS *WARP, CHOICE_BLOCKS)

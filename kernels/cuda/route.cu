@@ -59,7 +59,7 @@ __device__ __forceinline__ void choice_tell(const choice_word &w, uint32_t barri
 		choice_add_at(w, barrier, b);
 }
 
-/* Until all rows' words are in the block's list. */
+/* Until all rows' words are in the block's list.  (Acquired for the block: they lie in its own memory.) */
 __device__ __forceinline__ void choices_wait(uint32_t barrier)
 {
 	if (gridDim.x == 1)
@@ -87,7 +87,8 @@ __device__ __forceinline__ slot_choice choice_kept(const route_shared &s, uint32
 	return { s.id[warp][lane], s.logit[warp][lane], s.score[warp] };
 }
 
-/* PER_LANE: experts of a lane, see choose_row().  rows_each: of a block, at most; of twice as many warps the second half weighs what the first has chosen. */
+/* PER_LANE: experts of a lane, see choose_row().  rows_each: of a block, at most; where it has twice as many
+ * warps the second half weighs what the first has chosen. */
 template <int PER_LANE>
 __global__ void __launch_bounds__(MOST_THREADS, 1)
 	route_kernel(const __grid_constant__ route_args a, uint32_t rows_each)

@@ -1,5 +1,5 @@
-/* route_choice.cuh - a row's choice of experts by one warp.  Included by route.cu and, through
- * route_list.cuh, by products that make the choice at their head: the same code, so the same bits.
+/* route_choice.cuh - a row's choice of experts by one warp.  Included, through route_list.cuh, by route.cu and by
+ * products that make the choice at their head: the same code, so the same bits.
  * (decode_row_choice.cuh has another way to the same choice, by a block; experts_row_test holds it to
  * this one.)
  *

@@ -193,8 +193,8 @@ static __device__ __forceinline__ void few_begin(struct few_list &l)
 	list_begin(l.choices, ROUTE_FEW_ROWS);
 }
 
-/* By a block, of FEW_THREADS, for at most ROUTE_FEW_ROWS rows and ROUTE_FEW_EXPERTS experts: a warp a row.  `store`: ids, weights and
- * list go to where `a` wants them as well. */
+/* By a block, of FEW_THREADS, for at most ROUTE_FEW_ROWS rows and ROUTE_FEW_EXPERTS experts: a warp a row.
+ * `store`: ids, weights and list go to where `a` wants them as well. */
 static __device__ __forceinline__ void few_choose(const struct route_args &a, struct few_list &l,
 						  bool store)
 {

@@ -13,7 +13,10 @@ namespace {
 constexpr int SCAN_WARPS = 8;
 constexpr uint32_t MOST_QUICK = 512;	/* top_k up to here looks at few candidates only */
 constexpr uint32_t MOST_COUNTED = 512;	/* so many candidates are compared each with each */
-static_assert(MOST_COUNTED <= THREADS && MOST_COUNTED <= BINS, "a thread, a weight a candidate");
+/* Lanes that share a candidate, of few, and of as many as there may be. */
+constexpr uint32_t LANES_OF_FEW = 8, LANES_OF_MOST = THREADS / MOST_COUNTED;
+static_assert(LANES_OF_MOST * MOST_COUNTED == THREADS && 32 % LANES_OF_MOST == 0 && MOST_COUNTED <= BINS,
+	      "lanes of a warp, a mass a candidate");
 
 /* In place of a segment's largest key: a raw logit there is NaN or infinite.  Above every key of a
  * number. */
@@ -70,7 +73,7 @@ template <typename T> __device__ T lanes_sum(T x, uint32_t lanes)
 __device__ __noinline__ uint32_t draw_list(shared &s, const sample_params &p, uint32_t position,
 					   key_t64 floor, float top)
 {
-	const uint32_t n = s.n_list, lanes = n <= THREADS / 8 ? 8 : THREADS / MOST_COUNTED;
+	const uint32_t n = s.n_list, lanes = n <= THREADS / LANES_OF_FEW ? LANES_OF_FEW : LANES_OF_MOST;
 	const uint32_t me = threadIdx.x / lanes, part = threadIdx.x % lanes;
 	const key_t64 key = me < n ? s.list[me] : 0;
 	bool kept = me < n && key >= floor;

@@ -1,7 +1,7 @@
 /* sample_keys.cuh - a row's logits as keys whose order is a total one, and what a block finds among
  * them: the largest, those above a bound, the one at which a given weight is reached.
  *
- * All threads of a block of THREADS take part in each call.  A key holds its value and its id, so
+ * All threads of a block of THREADS take part in each call, of a warp where it says so.  A key holds its value and its id, so
  * that no two numbers' are equal: neither the order of threads nor of atomics decides anything.
  */
 #ifndef HEARTH_KERNELS_CUDA_SAMPLE_KEYS_CUH
@@ -17,11 +17,13 @@ constexpr int WARPS = 32, THREADS = WARPS * 32;
 static_assert(THREADS == SAMPLE_SEGMENTS, "a thread has a segment's key");
 constexpr uint32_t LIST = 2048;		/* candidates that fit shared memory */
 constexpr uint32_t BINS = 2048;
+static_assert(SAMPLE_SEGMENTS <= BINS, "a list of segments lies in low");
 constexpr float MASS_ONE = 268435456.0f;	/* 2^28 */
 
 struct shared {
 	key_t64 list[LIST];
-	uint32_t low[BINS], high[BINS];	/* a bin's mass: low + high 2^14 */
+	/* a bin's mass: low + high 2^14; low also segments that have candidates, then candidates' masses */
+	uint32_t low[BINS], high[BINS];
 	float raw[SAMPLE_MAX_BIAS];	/* logits as they were before the bias */
 	key_t64 warp_key[WARPS];
 	float warp_float[WARPS];
@@ -352,7 +354,7 @@ struct segment {
 	}
 };
 
-/* What a lane has of a segment, all of it asked for at once: a load after the other would take a
+/* What a lane of a warp has of a segment, all of it asked for at once: a load after the other would take a
  * row's time eight times. */
 struct segment_part {
 	static constexpr int N = SAMPLE_MAX_VOCAB / SAMPLE_SEGMENTS / 32;

@@ -192,7 +192,7 @@ static void all_choices(void)
 {
 	const int before = n_failed;
 
-	for (uint32_t rows : { 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 16u, 17u, 32u, 33u, 64u, 65u, 128u, 200u, 256u })
+	for (uint32_t rows : { 1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 16u, 17u, 32u, 33u, 64u, 65u, 128u, 129u, 200u, 256u })
 		for (uint32_t experts : { 32u, 60u, 256u, 511u }) {
 			if (few && (rows % 32 != 1 || experts != 256))
 				continue;

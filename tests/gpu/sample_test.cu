@@ -161,7 +161,7 @@ template <typename T, size_t N> static T one_of(const T (&of)[N])
 static void any_params(uint32_t row, struct sampling *s, struct sample_params *p)
 {
 	const uint32_t ks[] = { 0, 1, 3, 20, 32, 33, 300, 512, 600 };
-	const float temperatures[] = { 0, 0.3f, 0.7f, 1, 1.5f }, top_ps[] = { 1, 0.95f, 0.4f }, min_ps[] = { 0, 0, 0.05f };
+	const float temperatures[] = { 0, 0.3f, 0.7f, 1, 1.5f, 1e6f }, top_ps[] = { 1, 0.95f, 0.4f }, min_ps[] = { 0, 0, 0.05f };
 
 	*s = {};
 	s->temperature = one_of(temperatures);
@@ -230,6 +230,7 @@ static void like_the_cpu(uint32_t vocab, uint32_t ids, uint32_t rounds)
 {
 	struct world w = { vocab, ids };
 	struct sampling s[ROWS];
+	struct token_bias bias[ROWS][2];
 	std::vector<float> x((size_t)ROWS * vocab);
 	uint32_t same = 0;
 
@@ -240,7 +241,20 @@ static void like_the_cpu(uint32_t vocab, uint32_t ids, uint32_t rounds)
 			w.rows.h[r].position = rng();
 			for (uint32_t i = 0; i < vocab; i++)
 				x[(size_t)r * vocab + i] = any_logit((enum logits)((round + r) % N_LOGITS));
+			if (r % 3 != 1)
+				continue;
+			/* the largest is forbidden, another one liked */
+			const float *own = &x[(size_t)r * vocab];
+			const uint32_t most = (uint32_t)(std::max_element(own, own + ids) - own);
+
+			bias[r][0] = { most, -INFINITY };
+			bias[r][1] = { (most + 1) % ids, 1.5f };
+			s[r].bias = bias[r];
+			s[r].n_bias = w.params.h[r].n_bias = 2;
+			for (uint32_t i = 0; i < 2; i++)
+				w.bias.h[(size_t)r * SAMPLE_MAX_BIAS + i] = { bias[r][i].id, bias[r][i].bias };
 		}
+		w.bias.up();
 		w.params.up();
 		w.rows.up();
 		any_counts(&w);

@@ -146,7 +146,7 @@ static void early_choices(void)
 
 	fill_weights(MATMUL_FP8, w.h);
 	w.up();
-	for (uint32_t rows : { 9u, 16u, 17u, 64u, 256u }) {
+	for (uint32_t rows : { 8u, 9u, 16u, 17u, 64u, 256u }) {
 		array<float> logits((size_t)rows * (STEP_EXPERTS + 1)), y((size_t)rows * n);
 		array<uint32_t> out(choice_words(rows));
 		array<__nv_bfloat16> x((size_t)rows * k);
