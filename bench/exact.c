@@ -101,8 +101,10 @@ static int open_all(struct exact *x, struct err *e)
 					.most_prompt = x->most_prompt,
 					.least_output = x->most_output / 2,
 					.most_output = x->most_output };
+	/* One more each: the scheduler starts nobody who would take the next block of one that runs, and all are
+	 * to run at once. */
 	x->limits = (struct device_limits){ .n_slots = n,
-					    .n_blocks = n * seq_blocks_for(context),
+					    .n_blocks = n * (seq_blocks_for(context) + 1),
 					    .max_rows = n + CHUNK_ROWS,
 					    .max_context = context,
 					    .digests = true };
