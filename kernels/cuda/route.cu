@@ -11,6 +11,8 @@
 namespace {
 
 constexpr int CHOOSE_WARPS = 4;
+/* Experts of a lane, see choose_row(): as products have them at their head, or as many as there may be. */
+constexpr int FEW_A_LANE = ROUTE_FEW_EXPERTS / WARP, MOST_A_LANE = MATMUL_MAX_EXPERTS / WARP;
 /* Threads of a block: what counts the list, and where there is room a second warp for each row. */
 constexpr uint32_t ROUTE_THREADS = MATMUL_MAX_EXPERTS, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP;
 constexpr uint32_t MOST_BLOCKS = 8;
@@ -146,7 +148,7 @@ int route_choose(const struct route_args *a, void *stream)
 {
 	if (!route_args_ok(*a, UINT32_MAX))
 		return -EINVAL;
-	return chain_launch(a->experts <= 256 ? choose_kernel<8> : choose_kernel<16>,
+	return chain_launch(a->experts <= ROUTE_FEW_EXPERTS ? choose_kernel<FEW_A_LANE> : choose_kernel<MOST_A_LANE>,
 			    dim3((a->rows + CHOOSE_WARPS - 1) / CHOOSE_WARPS),
 			    CHOOSE_WARPS * WARP, 0, 1, (cudaStream_t)stream, *a);
 }
@@ -158,7 +160,7 @@ int route_choose(const struct route_args *a, void *stream)
 
 int route(const struct route_args *a, void *stream)
 {
-	auto kernel = a->experts <= 256 ? route_kernel<8> : route_kernel<16>;
+	auto kernel = a->experts <= ROUTE_FEW_EXPERTS ? route_kernel<FEW_A_LANE> : route_kernel<MOST_A_LANE>;
 	const uint32_t blocks = a->rows <= ROUTE_FEW_ROWS ? 1 : a->rows <= 16 ? 2 : a->rows <= 32 ? 4 : MOST_BLOCKS;
 	const uint32_t rows_each = (a->rows + blocks - 1) / blocks;
 	const uint32_t threads = min(max(2 * rows_each * WARP, ROUTE_THREADS), MOST_THREADS);

@@ -35,7 +35,7 @@ struct route_args {
 	float *weights;		/* out [rows][n_slots] */
 	struct expert_list list;	/* out; laid out for experts + 1 */
 	/* Whoever is next may begin before the logits are there, since it needs nothing of the kernel
-	 * before this call either (x_settled in decode_matmul.h).  */
+	 * before this call either (x_settled in decode_matmul.h). */
 	int early;
 };
 int route(const struct route_args *a, void *stream);

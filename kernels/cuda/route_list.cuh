@@ -34,7 +34,8 @@ static __device__ __forceinline__ void list_begin(struct choice_list<ROWS> &l, u
 		l.all_more = 0;
 }
 
-/* Of a row, and so how many words a row has for the list. */
+/* How many lanes of each row's warp have a word for the list: always as many, so that a block knows when all
+ * have come.  Those of the slots that are listed, and two more for the numbers that a row may lack. */
 static __device__ __forceinline__ uint32_t list_words(const struct route_args &a)
 {
 	return a.top + (a.shared && a.list_shared ? 1 : 0) + 2;
@@ -53,6 +54,8 @@ static __device__ __forceinline__ void choice_add(const struct choice_word &w)
 		asm volatile("red.relaxed.cta.shared::cta.add.u32 [%0], %1;" ::"r"(w.at), "r"(w.value) : "memory");
 }
 
+/* A slot's bit (of a row's repeated zeros the first one's alone), and by lanes without a slot how often beside it
+ * the row has expert 0. */
 template <int ROWS>
 static __device__ __forceinline__ struct choice_word choice_word_of(const struct route_args &a,
 								    struct choice_list<ROWS> &l, uint32_t row,

@@ -113,7 +113,6 @@ struct from_adjusted {
 	const sample_params *p;
 	uint32_t n;
 
-	__device__ key_t64 at(uint32_t i) const { return key_of(x[i], i); }
 	/* Logits below it have smaller keys than a logit of x: rounding moves a value by less than 2^-20 of it,
 	 * or by next to nothing.  A bound only; -infinity where it says nothing: a penalty may have turned them
 	 * around, or so small a temperature made them all infinite. */
@@ -131,9 +130,10 @@ struct from_adjusted {
 
 		return least_beside(p->temperature > 0 ? __fmul_rn(v, p->temperature) : v);
 	}
-	/* Of x[i], that is here already. */
-	__device__ key_t64 key_of(float v, uint32_t i) const
+	__device__ key_t64 at(uint32_t i) const
 	{
+		float v = x[i];
+
 		if (p->penalise) {
 			uint32_t c = counts[i], times = c & ~COUNT_PROMPT;
 
