@@ -1,5 +1,5 @@
 /* async.cuh - what a plain kernel says in PTX: copies into shared memory that go on beside the thread,
- * barriers of a cluster, a block's dynamic shared memory.
+ * barriers of a cluster and of some of a block's threads, words that blocks poll, a block's dynamic shared memory.
  *
  * tests/emu has the same for blocks that are fibers on the CPU.
  */
@@ -9,6 +9,10 @@
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
+
+/* A block's dynamic shared memory as an array of this name; a macro, since a pointer that a function answers makes
+ * other code. */
+#define BLOCK_SHARED(name) extern __shared__ __align__(128) char name[]
 
 static __device__ __forceinline__ char *block_shared(void)
 {
@@ -65,6 +69,29 @@ static __device__ __forceinline__ void cluster_arrive(void)
 static __device__ __forceinline__ void cluster_wait(void)
 {
 	asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/* A barrier of n of the block's threads, whole warps; 0 is that of all of them. */
+static __device__ __forceinline__ void some_meet(uint32_t which, uint32_t n)
+{
+	asm volatile("bar.sync %0, %1;" ::"r"(which), "r"(n) : "memory");
+}
+
+/* A word that other blocks poll, and four of them: seen some time, in no order with others. */
+static __device__ __forceinline__ void word_give(uint32_t *at, uint32_t word)
+{
+	asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(word) : "memory");
+}
+
+static __device__ __forceinline__ uint4 words_seen(const uint32_t *at)
+{
+	uint4 v;
+
+	asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+		     : "l"(at)
+		     : "memory");
+	return v;
 }
 
 /* The same place of shared memory in block `rank` of the cluster. */

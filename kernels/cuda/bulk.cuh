@@ -7,6 +7,12 @@
 
 #include "kernels/cuda/once.cuh"
 
+/* The address in shared memory of what a pointer points to. */
+static __device__ __forceinline__ uint32_t shared_at(const void *p)
+{
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
 static __device__ __forceinline__ void ring_barrier(uint32_t at, uint32_t count)
 {
 	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");

@@ -73,9 +73,7 @@ static __device__ __forceinline__ void row_act(const struct row_params &a, const
 	const uint32_t next = __shfl_down_sync(~0u, act, 1);
 
 	if (lane < 8 && lane % 2 == 0)
-		asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(a.room + tile * 4 + lane / 2),
-			     "r"(~(act | next << 16))
-			     : "memory");
+		word_give(a.room + tile * 4 + lane / 2, ~(act | next << 16));
 }
 
 /* Eight of it, when they are there, for a lane of a warp that all come here. */
@@ -86,22 +84,13 @@ static __device__ __forceinline__ uint4 row_await(const uint32_t *at, bool has)
 
 	do {
 		if (!there)
-			asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-				     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-				     : "l"(at)
-				     : "memory");
+			v = words_seen(at);
 		there = v.x && v.y && v.z && v.w;
 	} while (!__all_sync(~0u, there));
 	return make_uint4(~v.x, ~v.y, ~v.z, ~v.w);
 }
 
 /* ---- a block ------------------------------------------------------------------------------- */
-
-/* A barrier of the first n threads. */
-static __device__ __forceinline__ void row_meet(uint32_t which, uint32_t n)
-{
-	asm volatile("bar.sync %0, %1;" ::"r"(which), "r"(n) : "memory");
-}
 
 /* The block's tiles of gate and up, n from `first` on of all slots'. */
 template <enum matmul_format F>
@@ -111,7 +100,7 @@ static __device__ __forceinline__ void row_up(const struct row_params &a, const 
 {
 	const uint32_t warp = threadIdx.x / WARP, slice = warp % ROW_SLICES;
 	float *sums = (float *)(shared + l.up_sums);
-	const uint32_t units = (uint32_t)__cvta_generic_to_shared(shared) + l.up;
+	const uint32_t units = shared_at(shared) + l.up;
 	float scale = 1;
 
 	if (warp < n && lane < MATMUL_TILE) {	/* of the tile that it will finish */
@@ -126,7 +115,7 @@ static __device__ __forceinline__ void row_up(const struct row_params &a, const 
 			row_unit<F>(units + i * a.up.tile_bytes + slice * unit<F>::bytes, x,
 				    sums + (i * a.up.n_slices + slice) * MATMUL_TILE, lane);
 		}
-	row_meet(1, ROW_WARPS * WARP);
+	some_meet(1, ROW_WARPS * WARP);
 	if (warp < n)
 		row_act(a, sums + warp * a.up.n_slices * MATMUL_TILE, first + warp, scale, lane);
 }
@@ -137,7 +126,7 @@ static __device__ __forceinline__ void row_down(const struct row_params &a, stru
 						const struct row_layout &l, int lane)
 {
 	const uint32_t warp = threadIdx.x / WARP, words = a.inter / 2;
-	const uint32_t units = (uint32_t)__cvta_generic_to_shared(shared) + l.down;
+	const uint32_t units = shared_at(shared) + l.down;
 	float *sums = (float *)(shared + l.down_sums);
 
 #pragma unroll 1
@@ -160,7 +149,7 @@ template <enum matmul_format LAST>
 static __device__ __forceinline__ void row_last(const struct row_params &a, const struct row_shared &s,
 						char *shared, const struct row_layout &l, int lane)
 {
-	const uint32_t units = (uint32_t)__cvta_generic_to_shared(shared) + l.last;
+	const uint32_t units = shared_at(shared) + l.last;
 	float *sums = (float *)(shared + l.last_sums);
 
 	ring_wait(row_come(s, ROW_COPIES - 1), 0);
@@ -190,7 +179,7 @@ static __device__ __forceinline__ void row_sum(const struct row_params &a, struc
 	if (slot < slots)
 		s.y[slot][r] = __fmul_rn(
 			row_fold(from + (last ? 0 : slot * slices * MATMUL_TILE), slices, r), scale);
-	row_meet(2, (slots * MATMUL_TILE + WARP - 1) / WARP * WARP);
+	some_meet(2, (slots * MATMUL_TILE + WARP - 1) / WARP * WARP);
 	if (slot || blockIdx.x * MATMUL_TILE + r >= a.n)
 		return;
 #pragma unroll
@@ -235,9 +224,9 @@ template <enum matmul_format F, enum matmul_format LAST>
 __global__ void __launch_bounds__(ROW_THREADS, 1)
 	row_kernel(const __grid_constant__ struct row_params a)
 {
-	extern __shared__ __align__(128) char shared_row[];
+	BLOCK_SHARED(shared_row);
 	struct row_shared &s = *(struct row_shared *)shared_row;
-	const uint32_t shared = (uint32_t)__cvta_generic_to_shared(shared_row);
+	const uint32_t shared = shared_at(shared_row);
 	const struct row_layout l = row_layout_of(a);
 	const uint32_t warp = __shfl_sync(~0u, threadIdx.x / WARP, 0), top = a.choice.top;
 	const uint32_t tiles = top * a.up.n_tiles, first = min(blockIdx.x * a.each, tiles);

@@ -3,8 +3,10 @@
 #ifndef HEARTH_KERNELS_CUDA_DECODE_ROW_INT_CUH
 #define HEARTH_KERNELS_CUDA_DECODE_ROW_INT_CUH
 
+#include "kernels/cuda/async.cuh"
 #include "kernels/cuda/bulk.cuh"
-#include "kernels/cuda/decode_narrow.cuh"
+#include "kernels/cuda/decode_unit.cuh"
+#include "kernels/cuda/route_choice.cuh"
 
 #define ROW_WARPS 16	/* that multiply; and two beside them: */
 #define ROW_FETCH ROW_WARPS	/* asks for the weights, weighs the slots */
@@ -69,7 +71,7 @@ static __host__ __device__ __forceinline__ struct row_layout row_layout_of(const
 /* The barrier of a copy: gate and up's tile i, down's of slot ROW_TILES + i, the last one's. */
 static __device__ __forceinline__ uint32_t row_come(const struct row_shared &s, uint32_t i)
 {
-	return (uint32_t)__cvta_generic_to_shared(&s.come[i]);
+	return shared_at(&s.come[i]);
 }
 
 #endif

@@ -115,12 +115,6 @@ static void (*kernel_of(enum matmul_format last))(struct sum_params)
 	return NULL;
 }
 
-bool matmul_last_ok(const struct decode_matmul_args *last, const struct decode_experts_args *e)
-{
-	return matmul_args_ok(last, MATMUL_MAX_ROWS) && last->n == e->n && last->n_rows == e->n_rows &&
-	       last->out == MATMUL_OUT_F32 && !last->n_swiglu && !last->x_ordered;
-}
-
 int decode_experts_sum(const struct experts_sum_args *a, void *stream)
 {
 	const struct decode_experts_args *e = &a->experts;

@@ -5,13 +5,13 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/gdn_scan_int.cuh kernels/cuda/gdn_scan_output.cuh kernels/cuda/gdn_scan_state.cuh \
 	kernels/cuda/wgmma.cuh kernels/cuda/gdn_step.h kernels/cuda/gdn_step_block.cuh \
 	kernels/cuda/gdn_step_kept.cuh kernels/cuda/gdn_step_row.cuh kernels/cuda/rows.h \
-	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh \
+	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh kernels/cuda/decode_unit.cuh \
 	kernels/cuda/bulk.cuh kernels/cuda/decode_row.cuh kernels/cuda/decode_row_choice.cuh \
 	kernels/cuda/decode_row_int.cuh kernels/cuda/decode_row_product.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
 	kernels/cuda/decode_square.cuh kernels/cuda/decode_square_x.cuh \
 	kernels/cuda/decode_square_split.cuh \
 	kernels/cuda/decode_square_tall.cuh kernels/cuda/decode_square_tall_x.cuh kernels/cuda/ring_turn.cuh \
-	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/once.cuh kernels/cuda/pack.h \
+	kernels/cuda/decode_wide.cuh kernels/cuda/fragment.cuh kernels/cuda/mma.cuh kernels/cuda/once.cuh kernels/cuda/pack.h \
 	kernels/cuda/device.h kernels/cuda/device_int.h kernels/cuda/residual.h kernels/cuda/sample.h \
 	kernels/cuda/async.cuh kernels/cuda/kv.cuh kernels/cuda/launch.cuh kernels/cuda/route.h kernels/cuda/route_choice.cuh kernels/cuda/route_list.cuh \
 	kernels/cuda/prefill_matmul.h kernels/cuda/wgmma_weights.cuh \
@@ -36,6 +36,7 @@ libcudakernels_a_SOURCES = \
 	kernels/cuda/attn_prefill_wgmma.cu \
 	kernels/cuda/backend.c \
 	kernels/cuda/decode_row.cu \
+	kernels/cuda/decode_args.cu \
 	kernels/cuda/decode_sum.cu \
 	kernels/cuda/decode_matmul.cu \
 	kernels/cuda/decode_ring.cu \
