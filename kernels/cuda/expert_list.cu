@@ -41,6 +41,8 @@ __global__ void __launch_bounds__(256)
 	const size_t at = (size_t)r * a.n + i;
 	float sum;
 
+	chain_wait();
+	chain_release();
 	if (i >= a.n)
 		return;
 	sum = __fmul_rn(weight[0], y[0]);
@@ -55,6 +57,5 @@ int experts_combine(const struct experts_combine_args *a, void *stream)
 	if (!a->y || !a->weight || !a->residual || !a->out || !a->n_rows ||
 	    a->n_rows > MATMUL_MAX_ROWS || !a->n_slots || a->n_slots > 16 || !a->n)
 		return -EINVAL;
-	combine_kernel<<<dim3((a->n + 255) / 256, a->n_rows), 256, 0, (cudaStream_t)stream>>>(*a);
-	return cuda_code(cudaGetLastError());
+	return chain_launch(combine_kernel, dim3((a->n + 255) / 256, a->n_rows), 256, 0, 1, (cudaStream_t)stream, *a);
 }

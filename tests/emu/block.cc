@@ -18,11 +18,14 @@ struct fiber {
 	unsigned parity, arrived;	/* of its words in `words`; the cluster's turn that it arrived in */
 };
 
+constexpr unsigned BARRIERS = 16;
+
 struct block {
 	std::vector<fiber> fibers;
 	std::vector<unsigned> warp_waiting, warp_turn;
-	std::vector<uint32_t> words;	/* [2][threads] */
+	std::vector<uint32_t> words;	/* [2][threads][WORDS] */
 	unsigned waiting, turn;
+	unsigned some_waiting[BARRIERS], some_turn[BARRIERS];
 	char *shared;
 };
 
@@ -31,32 +34,30 @@ std::vector<block> blocks;	/* the cluster's */
 std::vector<char *> stacks;
 unsigned rank, thread, cluster_waiting, cluster_turn;
 uint3 first;			/* the cluster's first block */
+unsigned blocks_along_x;
 uint32_t random_state;
 const std::function<void()> *work;
+std::function<bool()> round_work;
 
 block &own(void)
 {
 	return blocks[rank];
 }
 
-void give_way(void)
-{
-	const unsigned r = rank, t = thread;
-
-	swapcontext(&blocks[r].fibers[t].at, &scheduler);
-	rank = r;
-	thread = t;
-}
-
 /* The last of n comes: the next turn begins. */
-void meet(unsigned &waiting, unsigned &turn, unsigned n)
+void arrive(unsigned &waiting, unsigned &turn, unsigned n)
 {
-	const unsigned now = turn;
-
 	if (++waiting == n) {
 		waiting = 0;
 		turn++;
 	}
+}
+
+void meet(unsigned &waiting, unsigned &turn, unsigned n)
+{
+	const unsigned now = turn;
+
+	arrive(waiting, turn, n);
 	while (turn == now)
 		give_way();
 }
@@ -79,8 +80,10 @@ void prepare(block &b, unsigned r, unsigned threads, size_t shared)
 	b.fibers.resize(threads);
 	b.warp_waiting.assign(threads / 32, 0);
 	b.warp_turn.assign(threads / 32, 0);
-	b.words.assign(2 * threads, 0);
+	b.words.assign(2 * threads * WORDS, 0);
 	b.waiting = b.turn = 0;
+	memset(b.some_waiting, 0, sizeof b.some_waiting);
+	memset(b.some_turn, 0, sizeof b.some_turn);
 	b.shared = (char *)aligned_alloc(128, (shared + 127) / 128 * 128);
 	memset(b.shared, 0xff, shared);
 	for (unsigned t = 0; t < threads; t++) {
@@ -133,7 +136,7 @@ void run_cluster(unsigned cluster, unsigned threads, size_t shared)
 		const unsigned ended = round_of(threads);
 
 		left -= ended;
-		idle = ended ? 0 : idle + 1;
+		idle = ended || (round_work && round_work()) ? 0 : idle + 1;
 		if (idle == STUCK) {
 			fprintf(stderr, "%u threads wait for each other for ever\n", left);
 			exit(1);
@@ -148,6 +151,11 @@ void run_cluster(unsigned cluster, unsigned threads, size_t shared)
 thread_place here(void)
 {
 	return { thread, make_uint3(first.x + rank, first.y, 0) };
+}
+
+unsigned grid_width(void)
+{
+	return blocks_along_x;
 }
 
 char *shared_memory(void)
@@ -170,14 +178,38 @@ void warp_barrier(void)
 	meet(own().warp_waiting[thread / 32], own().warp_turn[thread / 32], 32);
 }
 
-uint32_t exchange(uint32_t word, unsigned from)
+void give_way(void)
+{
+	const unsigned r = rank, t = thread;
+
+	swapcontext(&blocks[r].fibers[t].at, &scheduler);
+	rank = r;
+	thread = t;
+}
+
+const uint32_t *gather(const uint32_t *words, unsigned n)
 {
 	block &b = own();
-	uint32_t *words = &b.words[(b.fibers[thread].parity ^= 1) * b.fibers.size()];
+	uint32_t *all = &b.words[((b.fibers[thread].parity ^= 1) * b.fibers.size() + thread / 32 * 32) * WORDS];
 
-	words[thread] = word;
+	memcpy(all + thread % 32 * n, words, n * 4);
 	warp_barrier();
-	return words[thread / 32 * 32 + from];
+	return all;
+}
+
+uint32_t exchange(uint32_t word, unsigned from)
+{
+	return gather(&word, 1)[from];
+}
+
+void some_meet(unsigned which, unsigned threads)
+{
+	meet(own().some_waiting[which], own().some_turn[which], threads);
+}
+
+void some_arrive(unsigned which, unsigned threads)
+{
+	arrive(own().some_waiting[which], own().some_turn[which], threads);
 }
 
 void cluster_barrier_arrive(void)
@@ -195,9 +227,22 @@ void cluster_barrier_wait(void)
 		give_way();
 }
 
+void each_round(const std::function<bool()> &of)
+{
+	round_work = of;
+}
+
+uint32_t chance(void)
+{
+	return random_state ? random_word() : 0;
+}
+
 void run(dim3 grid, unsigned threads, size_t shared, unsigned cluster, const std::function<void()> &body)
 {
 	work = &body;
+	blocks_along_x = grid.x;
+	if (!cluster)
+		cluster = grid.x;
 	while (stacks.size() < (size_t)cluster * threads)
 		stacks.push_back((char *)malloc(STACK));
 	for (first.y = 0; first.y < grid.y; first.y++)

@@ -7,39 +7,7 @@
 #define main static of_the_device
 #include "tests/gpu/gdn_step_test.cu"
 #undef main
-
-/* ---- a device's memory is the host's -------------------------------------------------------- */
-
-extern "C" {
-cudaError_t cudaMalloc(void **p, size_t bytes)
-{
-	*p = malloc(bytes);
-	if (*p)
-		memset(*p, 0xff, bytes);
-	return *p ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-
-cudaError_t cudaFree(void *p)
-{
-	free(p);
-	return cudaSuccess;
-}
-
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind)
-{
-	memcpy(to, from, bytes);
-	return cudaSuccess;
-}
-
-cudaError_t cudaMemset(void *p, int byte, size_t bytes)
-{
-	memset(p, byte, bytes);
-	return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
-const char *cudaGetErrorString(cudaError_t) { return "an error"; }
-}
+#include "tests/emu/memory.h"
 
 int main(void)
 {

@@ -10,7 +10,14 @@
 #include <utility>
 #include <vector>
 
+#define BLOCK_SHARED(name) char *const name = emu::shared_memory()
 static inline char *block_shared(void) { return emu::shared_memory(); }
+
+static inline void some_meet(uint32_t which, uint32_t n) { emu::some_meet(which, n); }
+static inline void some_arrive(uint32_t which, uint32_t n) { emu::some_arrive(which, n); }
+
+static inline void word_give(uint32_t *at, uint32_t word) { *at = word; }
+static inline uint4 words_seen(const uint32_t *at) { return make_uint4(at[0], at[1], at[2], at[3]); }
 
 /* A thread's copies, in the groups that it has ended; they land where it waits for them, no sooner. */
 struct emu_copy {

@@ -1,0 +1,276 @@
+/* experts_row_emu_test.cc - the experts of one row in one kernel, on blocks that are fibers (block.h), all at once:
+ * outputs as ref_matmul.h would have them, the same whatever order warps come in and copies land in; nobody waits for
+ * ever.  Bits are experts_row_test's, on a GPU. */
+#include "tests/emu/block.h"
+
+#include "kernels/cuda/decode_args.cu"
+#include "kernels/cuda/decode_row.cu"
+#include "kernels/cuda/expert_list.cu"
+
+#include "tests/emu/memory.h"
+#include "tests/gpu/matmul_cases.h"
+
+/* ---- a layer -------------------------------------------------------------------------------- */
+
+struct shape {
+	enum matmul_format f, last;
+	bool shared, has_last;	/* a shared expert; its last matrix is its own */
+	uint32_t experts, top, n, k, inter, last_k;
+};
+
+/* One matrix of each expert, packed side by side. */
+struct stacked {
+	std::vector<struct matrix> one;
+	array<uint8_t> packed;
+	array<float> scale;
+
+	stacked(enum matmul_format f, uint32_t experts, uint32_t n, uint32_t k)
+		: one(experts), packed(experts * matmul_packed_bytes(f, n, k)), scale(experts * ((n + 15) / 16 * 16))
+	{
+		size_t at = 0, s = 0;
+
+		for (struct matrix &m : one) {
+			matrix_make(&m, f, n, k);
+			memcpy(&packed.h[at], m.packed.data(), m.packed.size());
+			memcpy(&scale.h[s], m.row_scale.data(), m.row_scale.size() * 4);
+			at += m.packed.size();
+			s += (n + 15) / 16 * 16;
+		}
+		packed.up();
+		scale.up();
+	}
+};
+
+static double dot(const struct matrix &m, uint32_t row, const uint16_t *x, double *magnitude)
+{
+	double sum, size;
+
+	ref_matmul_dot(&m.ref, row, x, &sum, &size);
+	*magnitude = size * fabs(m.scale(row));
+	return sum * m.scale(row);
+}
+
+struct layer {
+	const struct shape c;
+	const uint32_t slots;
+	stacked up, down, last;
+	array<uint16_t> x, act, last_x;
+	array<float> logits, y;
+	array<uint32_t> room, choice;
+
+	explicit layer(const struct shape &s)
+		: c(s), slots(s.top + s.shared), up(s.f, s.experts + 1, 2 * s.inter, s.k),
+		  down(s.f, s.experts + 1, s.n, s.inter), last(s.last, 1, s.n, s.last_k), x(s.k),
+		  act((size_t)slots * s.inter), last_x(s.last_k), logits(s.experts + 1), y(s.n),
+		  room((size_t)s.top * s.inter / 2),
+		  choice(32 + (expert_list_bytes(1, 16, s.experts + 1) + 15) / 16 * 4)
+	{
+		for (array<uint16_t> *v : { &x, &act, &last_x }) {
+			for (uint16_t &b : v->h)
+				b = bf16_bits(((int)below(2001) - 1000) / 4000.0f);
+			v->up();
+		}
+		for (float &v : logits.h)
+			v = ((int)below(20001) - 10000) / 4000.0f;
+		logits.up();
+	}
+	struct route_args route(void)
+	{
+		struct route_args a = {};
+
+		a.logits = logits.d;
+		a.rows = 1;
+		a.experts = c.experts;
+		a.stride = c.experts + 1;
+		a.top = c.top;
+		a.shared = c.shared;
+		a.list_shared = c.shared && !c.has_last;
+		a.ids = choice.d;
+		a.weights = (float *)(choice.d + 16);
+		a.list = expert_list_at(choice.d + 32, 1, slots, c.experts + 1);
+		return a;
+	}
+	struct experts_row_args args(const struct route_args *route, struct decode_matmul_args *l)
+	{
+		struct experts_row_args a = {};
+		struct decode_experts_args &e = a.first, &d = a.sum.experts;
+
+		e.w = up.packed.d;
+		e.row_scale = c.f == MATMUL_BF16 ? NULL : up.scale.d;
+		e.format = c.f;
+		e.x = x.d;
+		e.y = act.d;
+		e.choice = route;
+		e.n_rows = 1;
+		e.n_slots = slots;
+		e.n_experts = c.experts + route->list_shared;
+		e.n = 2 * c.inter;
+		e.k = e.ldx = c.k;
+		e.ldy = c.inter;
+		e.out = MATMUL_OUT_SWIGLU;
+		e.without_last = route->list_shared;
+		d = e;
+		d.w = down.packed.d;
+		d.row_scale = down.scale.d;
+		d.x = act.d;
+		d.y = y.d;
+		d.n = d.ldy = c.n;
+		d.k = d.ldx = c.inter;
+		d.x_per_slot = 1;
+		d.without_last = 0;
+		d.out = MATMUL_OUT_F32;
+		*l = {};
+		l->w = last.packed.d;
+		l->row_scale = c.last == MATMUL_BF16 ? NULL : last.scale.d;
+		l->x = last_x.d;
+		l->y = y.d;
+		l->n_rows = 1;
+		l->n = l->ldy = c.n;
+		l->k = l->ldx = c.last_k;
+		l->format = c.last;
+		a.sum.last = c.has_last ? l : NULL;
+		a.sum.ids = route->ids;
+		a.sum.weights = route->weights;
+		a.room = room.d;
+		return a;
+	}
+	/* Leaves outputs in y.h. */
+	int run(int x_settled)
+	{
+		const struct route_args r = route();
+		struct decode_matmul_args l;
+		struct experts_row_args a = args(&r, &l);
+
+		a.x_settled = x_settled;
+		memset(room.d, 0, room.h.size() * 4);
+		memset(y.d, 0xee, y.h.size() * 4);
+
+		const int rc = decode_experts_row(&a, NULL);
+
+		y.down();
+		return rc;
+	}
+	std::vector<uint32_t> chosen(void)
+	{
+		std::vector<uint32_t> id;
+
+		for (uint32_t i = 0; i < c.experts; i++)
+			id.push_back(i);
+		std::stable_sort(id.begin(), id.end(), [&](uint32_t a, uint32_t b) { return logits.h[a] > logits.h[b]; });
+		id.resize(c.top);
+		return id;
+	}
+	/* What an expert's gate and up leave. */
+	std::vector<uint16_t> act_of(uint32_t expert)
+	{
+		std::vector<uint16_t> ret;
+		double size;
+
+		for (uint32_t i = 0; i < c.inter; i++) {
+			const uint32_t row = i / 8 * 16 + i % 8;
+			const double gate = dot(up.one[expert], row, x.h.data(), &size);
+			const double lift = dot(up.one[expert], row + 8, x.h.data(), &size);
+
+			ret.push_back(bf16_bits((float)(gate / (1 + exp(-gate)) * lift)));
+		}
+		return ret;
+	}
+	/* y.h against a plain sum over slots. */
+	bool right(void)
+	{
+		const std::vector<uint32_t> id = chosen();
+		std::vector<std::vector<uint16_t>> in;
+		std::vector<double> weight;
+		double all = 0;
+		bool ok = true;
+
+		for (uint32_t i : id) {
+			in.push_back(act_of(i));
+			weight.push_back(exp(logits.h[i] - logits.h[id[0]]));
+			all += weight.back();
+		}
+		for (double &w : weight)
+			w /= all;
+		for (uint32_t row = 0; row < c.n; row++) {
+			double sum = 0, most = 0, size;
+
+			for (uint32_t s = 0; s < c.top; s++) {
+				sum += weight[s] * dot(down.one[id[s]], row, in[s].data(), &size);
+				most += weight[s] * size;
+			}
+			if (c.shared) {
+				const double w = 1 / (1 + exp(-logits.h[c.experts]));
+
+				sum += w * (c.has_last ? dot(last.one[0], row, last_x.h.data(), &size) :
+							 dot(down.one[c.experts], row, &act.h[c.top * c.inter], &size));
+				most += w * size;
+			}
+			/* An act that is rounded the other way: half a unit of bfloat16's last place. */
+			if (!(fabs(y.h[row] - sum) <= most / 200 + 1e-30)) {
+				printf("  output %u: %g, not %g\n", row, y.h[row], sum);
+				ok = false;
+			}
+		}
+		return ok;
+	}
+};
+
+/* Right in turns, and the same bits in `orders` other orders. */
+static bool any_order(const struct shape &c, uint32_t orders)
+{
+	layer l(c);
+	bool ok = true;
+
+	emu::seed(0);
+	ok = l.run(0) == 0 && l.right();
+
+	const std::vector<float> y = l.y.h;
+
+	for (uint32_t s = 1; ok && s <= orders; s++) {
+		emu::seed(s * 77777);
+		ok = l.run(s % 2) == 0 && !memcmp(y.data(), l.y.h.data(), y.size() * 4) && l.y.guarded() &&
+		     l.room.guarded() && l.choice.guarded();
+	}
+	emu::seed(0);
+	return ok;
+}
+
+static void shapes(void)
+{
+	/* experts, top, n, k, inter, last_k */
+	static const uint32_t size[][6] = {
+		{ 12, 8, 64, 272, 32, 16 }, { 5, 3, 136, 528, 272, 272 }, { 33, 1, 16, 16, 16, 512 }, { 256, 8, 40, 16, 16, 16 },
+	};
+
+	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 })
+		for (enum matmul_format last : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 }) {
+			bool ok = true;
+			char name[80];
+
+			for (const auto &s : size)
+				for (int shared = 0; shared < 2; shared++) {
+					const bool has = shared && last != f;
+					const struct shape c = { f, last, shared != 0, has, s[0], s[1], s[2], s[3], s[4],
+								 s[5] };
+
+					if (!shared && last != f)
+						continue;
+					if (!any_order(c, 3)) {
+						printf("  %u of %u, %u x %u, inter %u, %s shared\n", s[1], s[0], s[2], s[3], s[4],
+						       shared ? "one" : "none");
+						ok = false;
+					}
+				}
+			snprintf(name, sizeof name, "experts_%s_last_%s_in_any_order", matmul_format_name(f),
+				 matmul_format_name(last));
+			claim(name, ok);
+		}
+}
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	emu_at_once = true;
+	shapes();
+	return n_failed != 0;
+}
