@@ -13,85 +13,15 @@
 #include <errno.h>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/prefill_matmul.h"
 
 namespace {
 
 typedef __nv_bfloat16 bf16;
 
-constexpr int WARPS = 8, THREADS = WARPS * 32;
+constexpr int WARPS = NORM_WARPS, THREADS = WARPS * 32;
 constexpr uint32_t ROUND = THREADS * 8; /* columns */
-
-__device__ __forceinline__ float low(uint32_t pair)
-{
-	return __uint_as_float(pair << 16);
-}
-
-__device__ __forceinline__ float high(uint32_t pair)
-{
-	return __uint_as_float(pair & 0xffff0000u);
-}
-
-__device__ __forceinline__ uint32_t pack2(float lo, float hi)
-{
-	const __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
-
-	return *(const uint32_t *)&v;
-}
-
-/* sum + the squares of eight values */
-__device__ __forceinline__ float add_squares(float sum, const uint4 &x)
-{
-	const uint32_t words[4] = { x.x, x.y, x.z, x.w };
-
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		sum = __fmaf_rn(low(words[i]), low(words[i]), sum);
-		sum = __fmaf_rn(high(words[i]), high(words[i]), sum);
-	}
-	return sum;
-}
-
-__device__ __forceinline__ float warp_sum(float x)
-{
-#pragma unroll
-	for (int m = 16; m > 0; m >>= 1)
-		x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, m));
-	return x;
-}
-
-/* 1 / rms from the sums of the eight warps. */
-__device__ __forceinline__ float row_scale(const float *part, uint32_t width, float eps)
-{
-	float sum = part[0];
-
-#pragma unroll
-	for (int i = 1; i < WARPS; i++)
-		sum = __fadd_rn(sum, part[i]);
-	return __frsqrt_rn(__fadd_rn(__fdiv_rn(sum, (float)width), eps));
-}
-
-__device__ __forceinline__ uint32_t norm2(uint32_t x, uint32_t w, float scale)
-{
-	return pack2(__fmul_rn(__fmul_rn(low(x), scale), __fadd_rn(1.0f, low(w))),
-		     __fmul_rn(__fmul_rn(high(x), scale), __fadd_rn(1.0f, high(w))));
-}
-
-/* bf16((x scale) (1 + w)) */
-__device__ __forceinline__ uint4 norm8(const uint4 &x, const uint4 &w, float scale)
-{
-	return make_uint4(norm2(x.x, w.x, scale), norm2(x.y, w.y, scale), norm2(x.z, w.z, scale),
-			  norm2(x.w, w.w, scale));
-}
-
-/* bf16(x + sum), value by value */
-__device__ __forceinline__ uint4 add8(const uint4 &x, const float (&sum)[8])
-{
-	return make_uint4(pack2(__fadd_rn(low(x.x), sum[0]), __fadd_rn(high(x.x), sum[1])),
-			  pack2(__fadd_rn(low(x.y), sum[2]), __fadd_rn(high(x.y), sum[3])),
-			  pack2(__fadd_rn(low(x.z), sum[4]), __fadd_rn(high(x.z), sum[5])),
-			  pack2(__fadd_rn(low(x.w), sum[6]), __fadd_rn(high(x.w), sum[7])));
-}
 
 /* The thread's part of the norm's weights in the first round, asked for before the kernel waits: they
  * were last read a step ago and come from memory. */
@@ -123,7 +53,7 @@ __device__ __forceinline__ float block_scale(float squares, uint32_t width, floa
 	if (threadIdx.x % 32 == 0)
 		part[threadIdx.x / 32] = squares;
 	__syncthreads();
-	return row_scale(part, width, eps);
+	return norm_scale(part, width, eps);
 }
 
 /* By the whole block: `row` holds its values, `squares` the sum of the thread's own. */
@@ -181,8 +111,8 @@ __device__ __forceinline__ void load8(const residual_add_args &a, size_t at, flo
 		const uint32_t words[4] = { w.x, w.y, w.z, w.w };
 
 		for (int i = 0; i < 4; i++) {
-			v[2 * i] = low(words[i]);
-			v[2 * i + 1] = high(words[i]);
+			v[2 * i] = bf16_low(words[i]);
+			v[2 * i + 1] = bf16_high(words[i]);
 		}
 	} else {
 		load8_float((const float *)a.y + at, v);
@@ -224,8 +154,8 @@ __device__ __forceinline__ void add_slots(const residual_add_args &a, const floa
 /* By all blocks; who needs the zeros comes two kernels later, or waits. */
 __device__ __forceinline__ void clear_words(const residual_add_args &a)
 {
-	for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < a.n_clear; i += gridDim.x * THREADS)
-		a.clear[i] = 0;
+	for (uint32_t i = blockIdx.x * THREADS + threadIdx.x; i < a.n_clear / 4; i += gridDim.x * THREADS)
+		((uint4 *)a.clear)[i] = uint4();
 }
 
 template <int SLOTS>
@@ -312,7 +242,7 @@ int embed_rows(const struct embed_rows_args *a, void *stream)
 int residual_add(const struct residual_add_args *a, void *stream)
 {
 	if (!a->rows || !width_ok(a->width) || !a->slots || (!a->weight && a->slots != 1) ||
-	    (a->n_clear && !a->clear))
+	    (a->n_clear && !a->clear) || a->n_clear % 4 || (uintptr_t)a->clear % 16)
 		return -EINVAL;
 	/* The usual ones: a matrix's output, eight experts and the shared one. */
 	const bool one = a->slots == 1 && !a->weight && !a->y_bf16,

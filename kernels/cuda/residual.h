@@ -49,7 +49,7 @@ struct residual_add_args {
 	float eps;
 	int ordered;		/* as above */
 	uint32_t *clear;	/* n_clear words that are set to 0 on the way, for a kernel that comes later */
-	uint32_t n_clear;	/* 0: none */
+	uint32_t n_clear;	/* a multiple of 4, clear 16-byte aligned; 0: none */
 };
 int residual_add(const struct residual_add_args *a, void *stream);
 

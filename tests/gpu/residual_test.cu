@@ -205,13 +205,13 @@ static void clears(void)
 				a.width = width;
 				a.slots = slots;
 				a.eps = 1e-6f;
-				a.clear = room.d + 1;
-				a.n_clear = words - 2;
+				a.clear = room.d + 4;
+				a.n_clear = words - 8;
 				ok = ok && residual_add(&a, nullptr) == 0;
 				CUDA(cudaDeviceSynchronize());
 				room.down();
 				for (uint32_t i = 0; i < words; i++)
-					ok = ok && room.h[i] == (i && i < words - 1 ? 0 : 0xeeeeeeee);
+					ok = ok && room.h[i] == (i >= 4 && i < words - 4 ? 0 : 0xeeeeeeee);
 			}
 	claim("words_are_cleared_on_the_way", ok);
 }
@@ -234,7 +234,12 @@ static void refuses(void)
 	a.slots = 2;	/* and nothing to weigh them with */
 	ok = ok && residual_add(&a, nullptr) == -EINVAL;
 	a.slots = 1;
-	a.n_clear = 1;	/* of nothing */
+	a.n_clear = 4;	/* of nothing */
+	ok = ok && residual_add(&a, nullptr) == -EINVAL;
+	a.clear = (uint32_t *)x.d + 1;	/* off alignment */
+	ok = ok && residual_add(&a, nullptr) == -EINVAL;
+	a.clear = (uint32_t *)x.d;
+	a.n_clear = 3;
 	ok = ok && residual_add(&a, nullptr) == -EINVAL;
 	e.n_rows = 1;
 	e.width = 64;	/* no vocabulary */
