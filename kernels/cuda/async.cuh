@@ -77,6 +77,12 @@ static __device__ __forceinline__ void some_meet(uint32_t which, uint32_t n)
 	asm volatile("bar.sync %0, %1;" ::"r"(which), "r"(n) : "memory");
 }
 
+/* The same for who need not wait. */
+static __device__ __forceinline__ void some_arrive(uint32_t which, uint32_t n)
+{
+	asm volatile("bar.arrive %0, %1;" ::"r"(which), "r"(n) : "memory");
+}
+
 /* A word that other blocks poll, and four of them: seen some time, in no order with others. */
 static __device__ __forceinline__ void word_give(uint32_t *at, uint32_t word)
 {

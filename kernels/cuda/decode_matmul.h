@@ -151,6 +151,20 @@ int decode_experts_sum(const struct experts_sum_args *a, void *stream);
  * decode_experts_sum(), the same bits.  On Hopper, quantised, where the weights of a multiprocessor's
  * share have a place in its shared memory.  Its blocks wait for each other: one such kernel at a time on a
  * device, so not from two streams, nor under MPS beside another worker. */
+#define EXPERTS_ROW_PRODUCTS 2
+struct experts_row_next {
+	void *x;		/* device, bf16 [sum.experts.n]: in and out.  It was there before the kernel just before
+				 * this call began */
+	const void *norm;	/* device, bf16 [sum.experts.n], zero-centred, 16-byte aligned */
+	float eps;
+	/* device, 16-byte aligned, sum.experts.n / 2 words, all zeros like experts_row_args.room */
+	uint32_t *room;
+	/* One or two, of one row of sum.experts.n columns, rows of bfloat16 out; x not looked at; the first BF16 or
+	 * FP8, the second BF16. */
+	struct decode_matmul_args product[EXPERTS_ROW_PRODUCTS];
+	uint32_t n_products;
+};
+
 struct experts_row_args {
 	struct decode_experts_args first;	/* with a choice, as decode_experts() takes it; y not looked at */
 	/* ids, weights are the choice's, not looked at; of experts.x only the last slot's row, and that only
@@ -161,6 +175,9 @@ struct experts_row_args {
 	uint32_t *room;
 	/* first.x was there before the kernel just before this call began: it is read while that runs */
 	int x_settled;
+	/* NULL, or what follows, in the same kernel: x = bf16(x + sum), its norm as residual_add() makes it, and the
+	 * products of that; the same bits.  sum.experts.y is not written then. */
+	const struct experts_row_next *next;
 };
 /* Of the choice's list n_active alone is written: there is no list. */
 int decode_experts_row(const struct experts_row_args *a, void *stream);

@@ -18,6 +18,7 @@
 #define HEARTH_KERNELS_CUDA_DECODE_ROW_CUH
 
 #include "kernels/cuda/decode_row_choice.cuh"
+#include "kernels/cuda/decode_row_next.cuh"
 #include "kernels/cuda/decode_row_product.cuh"
 
 /* ---- weights ----------------------------------------------------------------------------- */
@@ -52,15 +53,6 @@ static __device__ __forceinline__ void row_fetch(const struct row_params &a, con
 	__syncwarp();
 }
 
-/* What row r of a tile is multiplied by. */
-template <enum matmul_format F>
-static __device__ __forceinline__ float row_scale(const struct row_matrix &m, uint32_t expert,
-						  uint32_t tile, uint32_t r)
-{
-	return scale_of<F>(m.scale ? m.scale + ((size_t)expert * m.n_tiles + tile) * MATMUL_TILE : NULL,
-			   r);
-}
-
 /* ---- act, from block to block -------------------------------------------------------------- */
 
 /* A tile of gate and up, its slices' sums added: eight of act.  By a warp; scale: of row `lane`. */
@@ -73,27 +65,13 @@ static __device__ __forceinline__ void row_act(const struct row_params &a, const
 	const uint32_t next = __shfl_down_sync(~0u, act, 1);
 
 	if (lane < 8 && lane % 2 == 0)
-		word_give(a.room + tile * 4 + lane / 2, ~(act | next << 16));
-}
-
-/* Eight of it, when they are there, for a lane of a warp that all come here. */
-static __device__ __forceinline__ uint4 row_await(const uint32_t *at, bool has)
-{
-	uint4 v = make_uint4(~0u, ~0u, ~0u, ~0u);
-	bool there = !has;
-
-	do {
-		if (!there)
-			v = words_seen(at);
-		there = v.x && v.y && v.z && v.w;
-	} while (!__all_sync(~0u, there));
-	return make_uint4(~v.x, ~v.y, ~v.z, ~v.w);
+		row_give(a.room + tile * 4 + lane / 2, act | next << 16);
 }
 
 /* ---- a block ------------------------------------------------------------------------------- */
 
 /* The block's tiles of gate and up, n from `first` on of all slots'. */
-template <enum matmul_format F>
+template <enum matmul_format F, bool GOES_ON>
 static __device__ __forceinline__ void row_up(const struct row_params &a, const struct row_shared &s,
 					      char *shared, const struct row_layout &l,
 					      const struct narrow_x<1> &x, uint32_t first, uint32_t n, int lane)
@@ -115,31 +93,41 @@ static __device__ __forceinline__ void row_up(const struct row_params &a, const 
 			row_unit<F>(units + i * a.up.tile_bytes + slice * unit<F>::bytes, x,
 				    sums + (i * a.up.n_slices + slice) * MATMUL_TILE, lane);
 		}
-	some_meet(1, ROW_WARPS * WARP);
+	if constexpr (GOES_ON) {
+		__syncwarp();
+		if (lane == 0)
+			ring_arrive(shared_at(&s.up_left));
+	}
+	some_meet(ROW_UP_THERE, ROW_WARPS * WARP);
 	if (warp < n)
 		row_act(a, sums + warp * a.up.n_slices * MATMUL_TILE, first + warp, scale, lane);
 }
 
 /* Its tile of every slot. */
-template <enum matmul_format F>
+template <enum matmul_format F, bool GOES_ON>
 static __device__ __forceinline__ void row_down(const struct row_params &a, struct row_shared &s, char *shared,
 						const struct row_layout &l, int lane)
 {
-	const uint32_t warp = threadIdx.x / WARP, words = a.inter / 2;
+	const uint32_t warp = threadIdx.x / WARP, words = a.inter / 2, n = a.choice.top * a.down.n_slices;
 	const uint32_t units = shared_at(shared) + l.down;
 	float *sums = (float *)(shared + l.down_sums);
 
+	if (GOES_ON && warp >= n && lane == 0)
+		ring_arrive(shared_at(&s.down_left));
 #pragma unroll 1
-	for (uint32_t i = warp; i < a.choice.top * a.down.n_slices; i += ROW_WARPS) {
+	for (uint32_t i = warp; i < n; i += ROW_WARPS) {
 		const uint32_t slot = i / a.down.n_slices, slice = i - slot * a.down.n_slices;
 		const uint32_t at = slice * MATMUL_SLICE + lane * 8;
 		struct row_ready<F> w;
 
 		ring_wait(row_come(s, ROW_TILES + slot), 0);
 		w.take(units + i * unit<F>::bytes, lane);
-		s.act[warp][lane] = row_await(a.room + slot * words + at / 2, at < a.inter);
 		__syncwarp();
-		w.multiply(s.act[warp], sums + i * MATMUL_TILE, lane);
+		if (GOES_ON && i + ROW_WARPS >= n && lane == 0)
+			ring_arrive(shared_at(&s.down_left));
+		s.own[warp].act[lane] = row_await(a.room + slot * words + at / 2, at < a.inter);
+		__syncwarp();
+		w.multiply(s.own[warp].act, sums + i * MATMUL_TILE, lane);
 		__syncwarp();
 	}
 }
@@ -162,25 +150,32 @@ static __device__ __forceinline__ void row_last(const struct row_params &a, cons
 	}
 }
 
-/* The sum over slots, when all of their products are there; by the first threads, one for each slot's
- * output: scale is that output's. */
+/* The sum over slots, when all of their products are there: to a.y, or, where the kernel goes on, to the residual row,
+ * whose value is `old`.  By the block's multiplying warps, of which the first have a thread for each slot's output: scale
+ * is that output's; old: of thread r's column. */
+template <bool GOES_ON>
 static __device__ __forceinline__ void row_sum(const struct row_params &a, struct row_shared &s,
-					       const char *shared, const struct row_layout &l, float scale)
+					       const char *shared, const struct row_layout &l, float scale,
+					       float old)
 {
 	const uint32_t slots = route_slots(a.choice), slot = threadIdx.x / MATMUL_TILE,
-		       r = threadIdx.x % MATMUL_TILE;
+		       r = threadIdx.x % MATMUL_TILE, at = blockIdx.x * MATMUL_TILE + r;
+	const uint32_t threads = (slots * MATMUL_TILE + WARP - 1) / WARP * WARP;
 	const bool last = slot == a.choice.top;
 	const uint32_t slices = last ? a.last.n_slices : a.down.n_slices;
 	const float *from = (const float *)(shared + (last ? l.last_sums : l.down_sums));
 	float y[EXPERTS_SUM_SLOTS], weight[EXPERTS_SUM_SLOTS], sum;
 
-	if (threadIdx.x >= (slots * MATMUL_TILE + WARP - 1) / WARP * WARP)
+	if (threadIdx.x >= threads) {
+		some_arrive(ROW_SUMS_THERE, ROW_THREADS);
 		return;
+	}
+	some_meet(ROW_SUMS_THERE, ROW_THREADS);
 	if (slot < slots)
 		s.y[slot][r] = __fmul_rn(
 			row_fold(from + (last ? 0 : slot * slices * MATMUL_TILE), slices, r), scale);
-	some_meet(2, (slots * MATMUL_TILE + WARP - 1) / WARP * WARP);
-	if (slot || blockIdx.x * MATMUL_TILE + r >= a.n)
+	some_meet(ROW_SLOTS_THERE, threads);
+	if (threadIdx.x >= WARP)
 		return;
 #pragma unroll
 	for (uint32_t i = 0; i < EXPERTS_SUM_SLOTS; i++) {
@@ -192,7 +187,18 @@ static __device__ __forceinline__ void row_sum(const struct row_params &a, struc
 	for (uint32_t i = 1; i < EXPERTS_SUM_SLOTS; i++)
 		if (i < slots)
 			sum = __fmaf_rn(weight[i], y[i], sum);
-	a.y[blockIdx.x * MATMUL_TILE + r] = sum;
+	if constexpr (GOES_ON) {
+		const float x = __fadd_rn(old, sum), beside = __shfl_down_sync(~0u, x, 1);
+
+		if (slot || r % 2 || at >= a.n)
+			return;
+		const uint32_t pair = bf16_pair(x, beside);
+
+		row_give(a.next.room + at / 2, pair);
+		*(uint32_t *)(a.next.x + at) = pair;
+	} else if (!slot && at < a.n) {
+		a.y[at] = sum;
+	}
 }
 
 /* By one lane of each warp: a barrier takes some 40 ns to make, so each makes its own few. */
@@ -220,10 +226,21 @@ static __device__ __forceinline__ void row_fetch_last(const struct row_params &a
 		       come);
 }
 
-template <enum matmul_format F, enum matmul_format LAST>
+/* Until the block's last tile of gate and up has come. */
+static __device__ __forceinline__ void row_await_experts(const struct row_params &a, const struct row_shared &s)
+{
+	const uint32_t tiles = a.choice.top * a.up.n_tiles, first = blockIdx.x * a.each;
+
+	if (first < tiles)
+		ring_wait(row_come(s, min(a.each, tiles - first) - 1), 0);
+}
+
+/* NEXT: the format of the next layer's first product; MATMUL_N_FORMATS: the kernel ends with the sum. */
+template <enum matmul_format F, enum matmul_format LAST, enum matmul_format NEXT>
 __global__ void __launch_bounds__(ROW_THREADS, 1)
 	row_kernel(const __grid_constant__ struct row_params a)
 {
+	constexpr bool GOES_ON = NEXT != MATMUL_N_FORMATS;
 	BLOCK_SHARED(shared_row);
 	struct row_shared &s = *(struct row_shared *)shared_row;
 	const uint32_t shared = shared_at(shared_row);
@@ -233,13 +250,16 @@ __global__ void __launch_bounds__(ROW_THREADS, 1)
 	const uint32_t n = min(a.each, tiles - first);
 	const uint32_t slot = threadIdx.x / MATMUL_TILE, r = threadIdx.x % MATMUL_TILE;
 	const int lane = threadIdx.x % WARP;
+	const struct row_place place = row_place_of(a);
 	struct narrow_x<1> x;
+	uint4 norm = {};
 	uint32_t first_slot = 0;
-	float score = 0, scale = 1;	/* scale: of a slot's output, for the sum */
+	float score = 0, scale = 1, old = 0;	/* scale: of a slot's output, for the sum; old: of the residual row */
 
 	if (warp == ROW_FETCH) {
 		first_slot = first / a.up.n_tiles;
 		asm volatile("" : "+r"(first_slot));	/* now: the copies wait for it */
+	} else if (!place.experts) {
 	} else if (warp == ROW_LAST) {
 		if (lane == 0 && a.last.w)
 			row_fetch_last(a, s, l, shared);
@@ -249,29 +269,61 @@ __global__ void __launch_bounds__(ROW_THREADS, 1)
 		if (a.x_settled)
 			row_x(a.x, a.k, warp % ROW_SLICES, lane, x);
 	}
+	if (GOES_ON && warp == ROW_FETCH)
+		row_next_barriers(s, place.beside ? a.next.beside : a.next.first, lane);
+	/* The residual row is as old as x. */
+	if (GOES_ON && place.experts && warp == 0 && lane < MATMUL_TILE && blockIdx.x * MATMUL_TILE + lane < a.n)
+		old = __bfloat162float(a.next.x[blockIdx.x * MATMUL_TILE + lane]);
 	chain_wait();
 	chain_release();
-	if (warp == ROW_FETCH && a.choice.shared)
-		score = __ldcg(a.choice.logits + a.choice.experts);
-	row_choose(a.choice, s);
-	if (warp == ROW_FETCH) {
-		row_fetch(a, s, l, shared, first_slot, first - first_slot * a.up.n_tiles, n, lane);
-		row_weigh(a.choice, s, score, blockIdx.x == gridDim.x - 1);
-	} else if (warp == ROW_LAST) {
-		if (a.last.w)
-			row_last<LAST>(a, s, shared_row, l, lane);
+	if (place.experts) {
+		if (warp == ROW_FETCH && a.choice.shared)
+			score = __ldcg(a.choice.logits + a.choice.experts);
+		row_choose(a.choice, s);
+		if (warp == ROW_FETCH) {
+			row_fetch(a, s, l, shared, first_slot, first - first_slot * a.up.n_tiles, n, lane);
+			row_weigh(a.choice, s, score, blockIdx.x == a.down.n_tiles - 1);
+			some_arrive(ROW_SUMS_THERE, ROW_THREADS);
+		} else if (warp == ROW_LAST) {
+			if (a.last.w)
+				row_last<LAST>(a, s, shared_row, l, lane);
+			if constexpr (GOES_ON) {
+				__syncwarp();
+				if (lane == 0)
+					ring_arrive(shared_at(&s.down_left));
+			}
+			some_arrive(ROW_SUMS_THERE, ROW_THREADS);
+		} else {
+			if (!a.x_settled)
+				row_x(a.x, a.k, warp % ROW_SLICES, lane, x);
+			if (slot < top)	/* asked for now, looked at at the end */
+				scale = row_scale<F>(a.down, s.id[slot], blockIdx.x, r);
+			else if (a.last.w && slot == top)
+				scale = row_scale<LAST>(a.last, 0, blockIdx.x, r);
+			row_up<F, GOES_ON>(a, s, shared_row, l, x, first, n, lane);
+			row_down<F, GOES_ON>(a, s, shared_row, l, lane);
+			if (GOES_ON)
+				norm = row_next_norm(a, warp, lane);
+			row_sum<GOES_ON>(a, s, shared_row, l, scale, old);
+		}
 	} else {
-		if (!a.x_settled)
-			row_x(a.x, a.k, warp % ROW_SLICES, lane, x);
-		if (slot < top)	/* asked for now, looked at at the end */
-			scale = row_scale<F>(a.down, s.id[slot], blockIdx.x, r);
-		else if (a.last.w && slot == top)
-			scale = row_scale<LAST>(a.last, 0, blockIdx.x, r);
-		row_up<F>(a, s, shared_row, l, x, first, n, lane);
-		row_down<F>(a, s, shared_row, l, lane);
+		__syncthreads();	/* the barriers are made */
+		norm = row_next_norm(a, warp, lane);
 	}
-	__syncthreads();
-	row_sum(a, s, shared_row, l, scale);
+	if (!GOES_ON || warp == ROW_LAST)
+		return;
+	if (warp == ROW_FETCH) {
+		if (place.experts)
+			row_await_experts(a, s);
+		if (lane == 0)
+			row_next_fetch(a.next, place, s, shared);
+		return;
+	}
+	if constexpr (GOES_ON) {
+		scale = row_next_scale<NEXT>(a.next, place, warp, lane);
+		row_next_x(a, s, norm, warp, lane, x);
+		row_next_product<NEXT>(a.next, place, s, shared, x, scale, warp, lane);
+	}
 }
 
 #endif

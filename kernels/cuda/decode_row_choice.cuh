@@ -18,11 +18,11 @@ static __device__ __forceinline__ void row_choose(const struct route_args &a, st
 		const uint32_t key = id < a.experts ? order_bits(__ldcg(a.logits + id)) : 0;
 		uint32_t larger[4] = {};	/* four sums that do not wait for each other */
 
-		s.key[warp][lane] = key;
+		s.own[warp].key[lane] = key;
 		__syncwarp();
 #pragma unroll
 		for (uint32_t i = 0; i < WARP; i += 4) {
-			const uint4 four = *(const uint4 *)&s.key[warp][i];
+			const uint4 four = *(const uint4 *)&s.own[warp].key[i];
 
 			larger[0] += four.x > key;
 			larger[1] += four.y > key;

@@ -17,6 +17,8 @@
 #define ROW_COPIES (ROW_TILES + ROW_TOP + 1)
 #define ROW_GROUPS 2u	/* of warps, that take its tiles by turns: */
 #define ROW_SLICES (ROW_WARPS / ROW_GROUPS)	/* a warp a slice of x, at most */
+#define ROW_PLACE (4u * MATMUL_FP8_UNIT)	/* bytes of a stage of the next products, at most */
+#define ROW_PLACES 14u	/* for them, at most */
 static_assert(ROW_WARPS * WARP == MATMUL_MAX_EXPERTS, "a thread a logit");
 static_assert(ROW_WARPS / 2 == ROW_TOP, "a slot's barrier has a warp that makes it");
 
@@ -25,6 +27,27 @@ struct row_matrix {
 	const char *w;
 	const float *scale;	/* or NULL: 1 */
 	uint32_t n_tiles, n_slices, tile_bytes;
+};
+
+/* A product of the normed row: rows of bfloat16 out. */
+struct row_product {
+	struct row_matrix m;	/* w NULL: there is none */
+	__nv_bfloat16 *y;
+	uint32_t n, each;	/* outputs; tiles a block */
+	/* A tile comes in stages of 2^stage_shift slices, the last of them maybe fewer; their bytes. */
+	uint32_t stages, stage_shift, stage_bytes;
+};
+
+/* What follows the experts (decode_row_next.cuh). */
+struct row_next {
+	struct row_product first, beside;
+	__nv_bfloat16 *x;	/* the residual row */
+	const __nv_bfloat16 *norm;
+	uint32_t *room;		/* where blocks give it to each other */
+	float eps;
+	/* Where stages lie, from the block's beginning: n_free of them from the start, then some when gate and up
+	 * have been multiplied (behind n_up), the others when down has. */
+	uint32_t n_places, n_free, n_up, place[ROW_PLACES];
 };
 
 struct row_params {
@@ -36,17 +59,24 @@ struct row_params {
 	uint32_t k, inter, last_k, n;	/* columns of the three matrices; outputs */
 	uint32_t each;		/* tiles of gate and up a block */
 	bool x_settled;
+	struct row_next next;
 };
 
-/* Behind it: stages of gate and up's tiles, of down's, of the last one's; sums of slices. */
+/* Behind it: sums of slices; stages of down's tiles, of the last one's, of gate and up's. */
 struct row_shared {
 	uint64_t best[ROW_WARPS * ROW_TOP];	/* key << 32 | ~id: a warp's largest, in order */
-	uint4 act[ROW_WARPS][WARP];
-	uint32_t key[ROW_WARPS][WARP];
+	union {	/* a warp's own, one after the other */
+		uint32_t key[WARP];	/* of logits */
+		uint4 act[WARP];	/* a slice of act, or of the next products' x */
+		float sums[ROW_TILES / ROW_GROUPS][MATMUL_TILE];	/* a slice's, of its tiles of the next product */
+	} own[ROW_WARPS];
 	uint32_t id[ROW_TOP], chosen[ROW_TOP];	/* and their keys */
 	float weight[EXPERTS_SUM_SLOTS], y[EXPERTS_SUM_SLOTS][MATMUL_TILE];	/* of the slots */
+	float squares[ROW_GROUPS][ROW_SLICES];
 	uint64_t come[ROW_COPIES];	/* barriers: of tiles, of slots, of the last matrix */
+	uint64_t next_come[ROW_PLACES], next_left[ROW_PLACES], up_left, down_left, row_seen;
 };
+#define ROW_NEXT_BARRIERS (2 * ROW_PLACES + 3)
 
 /* Where in shared memory what lies behind is, in bytes from its beginning. */
 struct row_layout {
@@ -58,15 +88,18 @@ static __host__ __device__ __forceinline__ struct row_layout row_layout_of(const
 	const uint32_t sum = MATMUL_TILE * 4, top = a.choice.top;
 	struct row_layout l;
 
-	l.up = (sizeof(struct row_shared) + 127) / 128 * 128;
-	l.down = l.up + a.each * a.up.tile_bytes;
-	l.last = l.down + top * a.down.tile_bytes;
-	l.up_sums = l.last + a.last.tile_bytes;
+	l.up_sums = sizeof(struct row_shared);
 	l.down_sums = l.up_sums + a.each * a.up.n_slices * sum;
 	l.last_sums = l.down_sums + top * a.down.n_slices * sum;
-	l.end = l.last_sums + a.last.n_slices * sum;
+	l.down = (l.last_sums + a.last.n_slices * sum + 127) / 128 * 128;
+	l.last = l.down + top * a.down.tile_bytes;
+	l.up = l.last + a.last.tile_bytes;
+	l.end = l.up + a.each * a.up.tile_bytes;
 	return l;
 }
+
+/* Barriers of some of a block's threads; 0 is all of them. */
+enum { ROW_UP_THERE = 1, ROW_SUMS_THERE, ROW_SLOTS_THERE, ROW_SQUARES_THERE /* of a group */ };
 
 /* The barrier of a copy: gate and up's tile i, down's of slot ROW_TILES + i, the last one's. */
 static __device__ __forceinline__ uint32_t row_come(const struct row_shared &s, uint32_t i)

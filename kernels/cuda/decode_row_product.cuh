@@ -46,6 +46,15 @@ static __device__ __forceinline__ float row_fold(const float *from, uint32_t sli
 	return v;
 }
 
+/* What row r of a tile is multiplied by. */
+template <enum matmul_format F>
+static __device__ __forceinline__ float row_scale(const struct row_matrix &m, uint32_t expert,
+						  uint32_t tile, uint32_t r)
+{
+	return scale_of<F>(m.scale ? m.scale + ((size_t)expert * m.n_tiles + tile) * MATMUL_TILE : NULL,
+			   r);
+}
+
 /* A unit in shared memory times x. */
 template <enum matmul_format F>
 static __device__ __forceinline__ void row_unit(uint32_t from, const struct narrow_x<1> &x, float *to,

@@ -120,6 +120,7 @@ struct workspace {
 	float *raw_logits;	/* for digests: sampling writes over the others */
 	uint32_t *choice;
 	void *list;
+	uint32_t *row_room;	/* expert_room_words() */
 	uint64_t attn_floats;
 };
 
@@ -183,6 +184,9 @@ int device_code(struct cuda_device *d, cudaError_t e);
 /* rotation.cu: of one of the two tables; both, into d->cos and d->sin. */
 size_t rotation_bytes(const struct cuda_device *d);
 int rotation_load(struct cuda_device *d);
+
+/* forward_experts.cu: of the room through which one row's experts give each other what they made. */
+uint32_t expert_room_words(const struct cuda_device *d);
 
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);

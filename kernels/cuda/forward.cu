@@ -60,45 +60,48 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
 	return decode_matmul(&a, d->stream);
 }
 
-/* A stack's products of the normed rows. */
-static void stack_args(const struct cuda_device *d, uint32_t rows, const struct stack &s, const void *x,
-		       void *y, uint32_t ld, struct decode_matmul_args *ret)
+uint32_t mixer_in_args(const struct cuda_device *d, uint32_t rows, uint32_t layer, struct decode_matmul_args *ret)
 {
-	uint16_t *to = (uint16_t *)y;
+	const struct stack &s = d->w.layer[layer].mixer_in;
+	const uint32_t ld = d->m.mixer[layer] == MIXER_GDN ? gdn_ld(d) : attention_width(d);
+	uint16_t *to = (uint16_t *)d->ws.u;
 
 	for (uint32_t i = 0; i < s.n_parts; to += s.part[i++].n)
 		ret[i] = product_args(rows, s.part[i],
-				      { x, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+				      { d->ws.h, to, d->m.hidden, d->m.hidden, ld, MATMUL_OUT_BF16 });
+	return s.n_parts;
 }
 
 bool mixer_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer)
 {
+	struct decode_matmul_args a[STACK_MAX];
+
 	if (layer >= d->m.n_layers)
 		return false;
-	const struct stack &s = d->w.layer[layer].mixer_in;
-	struct decode_matmul_args a[STACK_MAX];
-	bool yes = s.n_parts != 2 && d->m.hidden % 32 == 0;
 
-	stack_args(d, rows, s, d->ws.h, d->ws.u, d->m.hidden, a);
-	for (uint32_t i = 0; i < s.n_parts; i++)
+	const uint32_t n = mixer_in_args(d, rows, layer, a);
+	bool yes = n != 2 && d->m.hidden % 32 == 0;
+
+	for (uint32_t i = 0; i < n; i++)
 		yes = yes && decode_matmul_orders(&a[i]);
 	return yes;
 }
 
-/* The products of a stack, side by side in bf16 rows of `ld`. */
-static int multiply_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer, uint32_t ld)
+/* The products that begin a layer, side by side in bf16 rows. */
+static int multiply_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer)
 {
-	const struct stack &s = d->w.layer[layer].mixer_in;
 	struct decode_matmul_args a[STACK_MAX];
+	const uint32_t n = mixer_in_args(d, rows, layer, a);
 	const bool ordered = mixer_orders(d, rows, layer);
 	int rc = 0;
 
-	stack_args(d, rows, s, d->ws.h, d->ws.u, ld, a);
-	for (uint32_t i = 0; i < s.n_parts; i++)
+	if (expert_began(d, rows, layer))
+		return 0;
+	for (uint32_t i = 0; i < n; i++)
 		a[i].x_ordered = ordered;
-	if (s.n_parts == 2)
+	if (n == 2)
 		return decode_matmul_pair(&a[0], &a[1], d->stream);
-	for (uint32_t i = 0; !rc && i < s.n_parts; i++)
+	for (uint32_t i = 0; !rc && i < n; i++)
 		rc = decode_matmul(&a[i], d->stream);
 	return rc;
 }
@@ -123,7 +126,7 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	const char *u = (const char *)s->u;
 	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->og, d->value);
 	struct gdn_step_args g = {};
-	int rc = multiply_mixer(d, rows, layer, ld);
+	int rc = multiply_mixer(d, rows, layer);
 
 	pass_mark(d, CLASS_GDN_MATRIX);
 	g.runs = s->meta->gdn;
@@ -206,7 +209,7 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	const char *u = (const char *)s->u;
 	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->ao, q);
 	struct qk_rope_args r = {};
-	int rc = multiply_mixer(d, rows, layer, ld);
+	int rc = multiply_mixer(d, rows, layer);
 
 	pass_mark(d, CLASS_ATTENTION_MATRIX);
 	r.rows = s->meta->qk;

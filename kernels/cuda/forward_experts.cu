@@ -1,4 +1,6 @@
 /* forward_experts.cu - a layer of experts: who goes where, their products, the shared one's. */
+#include <algorithm>
+
 #include "kernels/cuda/forward_int.h"
 #include "kernels/cuda/route.h"
 
@@ -197,39 +199,76 @@ static struct decode_experts_args up_args(const struct cuda_device *d, const str
 	return a;
 }
 
-/* Both products of one row in one kernel; shared: room for the arguments of its last matrix. */
-static struct experts_row_args row_args(const struct cuda_device *d, const struct layer_weights *w,
-					const struct route_args *c, struct decode_matmul_args *shared)
-{
-	struct experts_row_args a = {};
+/* The experts of one row in one kernel, and what is borrowed by its arguments. */
+struct row_plan {
+	struct experts_row_args args;
+	struct decode_matmul_args shared;	/* its last matrix */
+	struct experts_row_next next;
+	bool fits;
+};
 
-	a.first = up_args(d, w, c);
-	a.sum.experts = a.first;
-	down_args(d, w, &a.sum.experts);
-	if (d->m.shared_inter && !c->list_shared) {
-		*shared = shared_args(d, c->rows, w);
-		a.sum.last = shared;
-	}
-	/* Where the two products have act of the chosen ones; behind it lies the shared expert's, which the
-	 * router's product writes.  The residual before the router clears it (expert_clear()), in every layer
-	 * and pass anew: it waited for the kernels that used it before, and it has ended when this one begins,
-	 * since the router's product begins between them (launch.cuh).  x is as old. */
-	a.room = (uint32_t *)d->ws.act;
-	a.x_settled = 1;
-	return a;
+/* Words of the rooms through which the kernel's blocks give each other act, and the residual row. */
+static uint32_t row_act_words(const struct cuda_device *d)
+{
+	return d->m.n_experts_used * d->m.expert_inter / 2;
 }
 
-static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
+uint32_t expert_room_words(const struct cuda_device *d)
 {
-	struct decode_matmul_args shared;
-	const struct experts_row_args row = row_args(d, w, c, &shared);
+	return d->m.n_experts ? (row_act_words(d) + d->m.hidden / 2 + 3) / 4 * 4 : 0;
+}
+
+/* With the first products of the layer that follows, where they fit; the last layer's norm is followed by the head. */
+static void row_plan_next(const struct cuda_device *d, uint32_t layer, struct row_plan *p)
+{
+	struct decode_matmul_args in[STACK_MAX];
+	const uint32_t n = layer + 1 < d->m.n_layers ? mixer_in_args(d, 1, layer + 1, in) : 0;
+
+	if (!n || n > EXPERTS_ROW_PRODUCTS)
+		return;
+	std::copy(in, in + n, p->next.product);
+	p->next.n_products = n;
+	p->next.x = d->ws.x;
+	p->next.norm = d->w.layer[layer + 1].input_norm;
+	p->next.eps = d->m.norm_eps;
+	p->next.room = d->ws.row_room + row_act_words(d);
+	p->args.next = &p->next;
+	if (!experts_row_fits(&p->args))
+		p->args.next = NULL;
+}
+
+static void row_plan_of(const struct cuda_device *d, uint32_t layer, const struct route_args *c, struct row_plan *p)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+
+	*p = {};
+	p->args.first = up_args(d, w, c);
+	p->args.sum.experts = p->args.first;
+	down_args(d, w, &p->args.sum.experts);
+	if (d->m.shared_inter && !c->list_shared) {
+		p->shared = shared_args(d, c->rows, w);
+		p->args.sum.last = &p->shared;
+	}
+	/* The residual before the router clears it (expert_clear()), in every layer and pass anew: it waited for the
+	 * kernels that used it before, and it has ended when this one begins, since the router's product begins between
+	 * them (launch.cuh).  x is as old, and so is the residual row. */
+	p->args.room = d->ws.row_room;
+	p->args.x_settled = 1;
+	p->fits = experts_row_fits(&p->args);
+	if (p->fits)
+		row_plan_next(d, layer, p);
+}
+
+static int experts(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c,
+		   const struct row_plan *row)
+{
 	int rc;
 
-	if (experts_row_fits(&row)) {
-		rc = decode_experts_row(&row, d->stream);
+	if (row->fits) {
+		rc = decode_experts_row(&row->args, d->stream);
 	} else {
-		rc = decode_experts(&row.first, d->stream);
-		rc = rc ? rc : multiply_down(d, w, c, row.first);
+		rc = decode_experts(&row->args.first, d->stream);
+		rc = rc ? rc : multiply_down(d, w, c, row->args.first);
 	}
 	if (d->profile)
 		active_kernel<<<1, 1, 0, d->stream>>>(d->ws.active, c->list.n_active,
@@ -245,27 +284,50 @@ static bool lists_shared(const struct cuda_device *d, uint32_t rows)
 	return rows <= SHARED_BESIDE_ROWS && d->w.shared_beside;
 }
 
+static void layer_plan(const struct cuda_device *d, uint32_t rows, uint32_t layer, struct route_args *choice,
+		       struct row_plan *row)
+{
+	*choice = choice_of(d, rows, &d->w.layer[layer], lists_shared(d, rows));
+	row_plan_of(d, layer, choice, row);
+}
+
 void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
 		  struct residual_add_args *ret)
 {
-	const struct layer_weights *w = &d->w.layer[layer];
-	const struct route_args c = choice_of(d, rows, w, lists_shared(d, rows));
-	struct decode_matmul_args shared;
-	const struct experts_row_args row = row_args(d, w, &c, &shared);
+	struct route_args c;
+	struct row_plan row;
 
-	ret->clear = row.room;
-	ret->n_clear = experts_row_fits(&row) ? d->m.n_experts_used * d->m.expert_inter / 2 : 0;
+	layer_plan(d, rows, layer, &c, &row);
+	ret->clear = d->ws.row_room;
+	ret->n_clear = row.fits ? expert_room_words(d) : 0;
+}
+
+bool expert_began(const struct cuda_device *d, uint32_t rows, uint32_t layer)
+{
+	struct route_args c;
+	struct row_plan row;
+
+	if (!layer || !d->m.n_experts)
+		return false;
+	layer_plan(d, rows, layer - 1, &c, &row);
+	return row.args.next;
 }
 
 int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm)
 {
 	const struct layer_weights *w = &d->w.layer[layer];
 	const struct workspace *s = &d->ws;
-	const struct route_args c = choice_of(d, rows, w, lists_shared(d, rows));
 	struct residual_add_args a = {};
+	struct route_args c;
+	struct row_plan row;
+
+	layer_plan(d, rows, layer, &c, &row);
+
 	int rc = choose(d, w, &c);
 
-	rc = rc ? rc : experts(d, w, &c);
+	rc = rc ? rc : experts(d, w, &c, &row);
+	if (row.args.next)
+		return rc;
 	a.y = s->expert_y;
 	if (experts_sum(d, rows, w)) {
 		a.slots = 1;

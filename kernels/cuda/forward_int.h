@@ -24,6 +24,8 @@ int multiply(struct cuda_device *d, uint32_t rows, const struct matrix &w, const
  * of a layer that there is not: no.  The same of the head and its rows, ws.hn. */
 bool mixer_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer);
 bool head_orders(const struct cuda_device *d, uint32_t n);
+/* The products that begin a layer, of ws.h into ws.u; answers how many, at most STACK_MAX. */
+uint32_t mixer_in_args(const struct cuda_device *d, uint32_t rows, uint32_t layer, struct decode_matmul_args *ret);
 /* x += what lies in y (or in the experts' outputs), h = norm of it. */
 int pass_add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_add_args a);
 /* Embedding and all layers; d->ws.h is normed for the head. */
@@ -36,5 +38,7 @@ uint32_t pass_length_bound(const struct cuda_device *d, uint32_t length);
 void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
 		  struct residual_add_args *ret);
 int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm);
+/* Whether the experts of the layer before have done this layer's first products as well. */
+bool expert_began(const struct cuda_device *d, uint32_t rows, uint32_t layer);
 
 #endif

@@ -1,7 +1,7 @@
 /* experts_row_test.cu - the experts of one row in one kernel (decode_experts_row()): the bits of
  * decode_experts() and decode_experts_sum(), and what they leave of the choice, at odd sizes, in every
  * pair of formats, with equal logits and NaN, launch behind launch with other inputs, and in a chain
- * as a step has it.
+ * as a step has it; and with the next layer's first products, the bits of residual_add() and decode_matmul().
  *
  * --bench: us of such a chain with either; --few: fewer sizes and launches, for the sanitizers.  Exits 77
  * without a GPU or without the kernel. */
@@ -242,6 +242,154 @@ static void bits(void)
 	claim("one_kernel_has_the_bits_of_two", ok);
 }
 
+/* ---- with what follows ----------------------------------------------------------------------- */
+
+/* A residual row, its norm and one or two products of it, made by kernels of their own or by the experts'. */
+struct follow {
+	layer &l;
+	const uint32_t width, n[2], n_products;
+	const enum matmul_format f[2];
+	packed first, second;
+	array<__nv_bfloat16> x, h, norm, u;
+	array<uint32_t> room;
+	struct experts_row_next next = {};
+
+	follow(layer &of, const enum matmul_format (&formats)[2], const uint32_t (&rows)[2], uint32_t products)
+		: l(of), width(of.c.n), n{ rows[0], rows[1] }, n_products(products), f{ formats[0], formats[1] },
+		  first(f[0], 1, n[0], width), second(f[1], 1, n[1], width), x(width), h(width), norm(width),
+		  u((size_t)of.rounds * (n[0] + n[1])), room(of.room.h.size() + width / 2)
+	{
+		norm.fill_bf16();
+	}
+	void begin(void)
+	{
+		for (uint32_t i = 0; i < width; i++)
+			x.h[i] = __float2bfloat16_rn((float)(i * 37 % 101) / 50 - 1);
+		x.up();
+		CUDA(cudaMemset(u.d, 0xee, u.h.size() * 2));
+		l.poison();
+	}
+	struct decode_matmul_args product(uint32_t round, uint32_t i)
+	{
+		packed &w = i ? second : first;
+		struct decode_matmul_args a = product_args(f[i], w.w.d, n[i], width, h.d,
+							   (float *)(u.d + (size_t)round * (n[0] + n[1]) + (i ? n[0] : 0)), 1);
+
+		a.row_scale = f[i] == MATMUL_BF16 ? NULL : w.scale.d;
+		a.out = MATMUL_OUT_BF16;
+		return a;
+	}
+	void arguments(uint32_t round, struct experts_row_args *ret)
+	{
+		next.x = x.d;
+		next.norm = norm.d;
+		next.eps = 1e-6f;
+		next.room = room.d + l.room.h.size();
+		next.n_products = n_products;
+		for (uint32_t i = 0; i < n_products; i++)
+			next.product[i] = product(round, i);
+		ret->room = room.d;
+		ret->next = &next;
+	}
+	int apart(uint32_t round, cudaStream_t s)
+	{
+		struct residual_add_args res = {};
+		int rc = l.run(round, false, 0, s);
+
+		res.x = x.d;
+		res.h = h.d;
+		res.norm = norm.d;
+		res.y = l.y.d + (size_t)round * width;
+		res.rows = res.slots = 1;
+		res.width = width;
+		res.eps = 1e-6f;
+		rc = rc ? rc : residual_add(&res, s);
+		for (uint32_t i = 0; !rc && i < n_products; i++) {
+			const struct decode_matmul_args a = product(round, i);
+
+			rc = decode_matmul(&a, s);
+		}
+		return rc;
+	}
+	int at_once(uint32_t round, cudaStream_t s)
+	{
+		const struct route_args r = l.route(round);
+		struct decode_matmul_args last;
+		struct experts_row_args a = l.args(round, &r, &last);
+
+		arguments(round, &a);
+		if (!experts_row_fits(&a))
+			return -EINVAL;
+		CUDA(cudaMemsetAsync(room.d, 0, room.h.size() * 4, s));
+		return decode_experts_row(&a, s);
+	}
+};
+
+static bool follows_same(const struct shape &c, const enum matmul_format (&f)[2], const uint32_t (&n)[2], uint32_t products)
+{
+	layer l(c, few ? 6 : 24);
+	follow t(l, f, n, products);
+	std::vector<__nv_bfloat16> u, x;
+	std::vector<uint32_t> choice;
+	bool ok = true;
+
+	fill_logits(l);
+	l.x.h[9 % l.rounds * c.k + 3] = __float2bfloat16_rn(NAN);
+	l.x.up();
+	for (int once = 0; once < 2; once++) {
+		t.begin();
+		for (uint32_t r = 0; r < l.rounds; r++) {
+			/* A row that became NaN stays so: begin anew. */
+			if (r % 8 == 0) {
+				CUDA(cudaStreamSynchronize(NULL));
+				t.x.up();
+			}
+			ok = ok && (once ? t.at_once(r, NULL) : t.apart(r, NULL)) == 0;
+		}
+		CUDA(cudaDeviceSynchronize());
+		t.u.down();
+		t.x.down();
+		if (!once) {
+			u = t.u.h;
+			x = t.x.h;
+			choice = chosen(l);
+		}
+	}
+	return ok && !memcmp(u.data(), t.u.h.data(), u.size() * 2) && !memcmp(x.data(), t.x.h.data(), x.size() * 2) &&
+	       choice == chosen(l) && t.u.guarded() && t.x.guarded() && t.room.guarded();
+}
+
+static void follows(void)
+{
+	/* experts, top, n, k, inter, last_k; outputs of the products */
+	static const uint32_t size[][8] = {
+		{ 40, 8, 2048, 2048, 512, 512, 12288, 64 }, { 33, 8, 2048, 2048, 512, 512, 9216, 7 },
+		{ 256, 8, 272, 256, 64, 768, 1111, 100 },    { 8, 6, 2000, 1288, 520, 8, 5000, 64 },
+		{ 33, 1, 16, 8, 8, 512, 250, 1 },	     { 255, 5, 1000, 2040, 136, 1032, 16, 2000 },
+	};
+	static const enum matmul_format pair[][2] = { { MATMUL_FP8, MATMUL_BF16 }, { MATMUL_BF16, MATMUL_BF16 } };
+	bool ok = true;
+
+	for (enum matmul_format f : { MATMUL_FP8, MATMUL_NVFP4 })
+		for (enum matmul_format last : { MATMUL_BF16, MATMUL_FP8, MATMUL_NVFP4 })
+			for (const auto &s : size)
+				for (const auto &p : pair)
+					for (uint32_t products = 1; products <= 2; products++) {
+						const struct shape c = { f, last, true, last != f, s[0], s[1], s[2],
+									 s[3], s[4], s[5] };
+						const uint32_t n[2] = { s[6], s[7] };
+
+						if ((few && s[2] > 512) || follows_same(c, p, n, products))
+							continue;
+						printf("  %s, last %s, then %u of %s: %u of %u, %u x %u, inter %u, "
+						       "outputs %u, %u differ\n", matmul_format_name(f),
+						       matmul_format_name(last), products, matmul_format_name(p[0]),
+						       s[1], s[0], s[2], s[3], s[4], s[6], s[7]);
+						ok = false;
+					}
+	claim("with_what_follows_it_has_the_bits_of_kernels_apart", ok);
+}
+
 /* ---- in a chain ------------------------------------------------------------------------------ */
 
 static constexpr uint32_t HIDDEN = 2048, INTER = 512;
@@ -435,6 +583,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	bits();
+	follows();
 	chains();
 	refusals();
 	return n_failed ? 1 : 0;
