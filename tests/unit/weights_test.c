@@ -69,7 +69,9 @@ struct twist {
 	const char *prefix;	/* of the names; NULL: model.language_model. */
 	const char *tensor;	/* the one that is twisted */
 	const char *dtype, *shape, *rename;
-	bool overlap;
+	bool overlap, hole;
+	const char *again;	/* a name that comes twice, the second time with bytes of its own */
+	size_t behind;		/* bytes at the end that are nobody's */
 };
 
 static void put_tensor(struct buf *b, const char *name, const char *dtype, const char *shape,
@@ -92,6 +94,8 @@ static size_t write_model(const char *file, const struct twist *w, size_t cut)
 			      it && w->rename ? w->rename : tensors[i].name));
 		if (it && w->overlap)
 			at -= 2;
+		if (it && w->hole)
+			at += 2;
 		put_tensor(&head, name.p, it && w->dtype ? w->dtype : "BF16",
 			   it && w->shape ? w->shape : tensors[i].shape, at,
 			   2 * tensors[i].elements);
@@ -99,11 +103,14 @@ static size_t write_model(const char *file, const struct twist *w, size_t cut)
 	}
 	put_tensor(&head, "lm_head.weight", "BF16", "[10,8]", at, 160);
 	put_tensor(&head, "model.visual.pos_embed.weight", "F16", "[2]", at + 160, 4);
+	if (w->again)
+		put_tensor(&head, w->again, "BF16", "[10,8]", at + 164, 160);
+	at += w->again ? 160 : 0;
 	OK(buf_putc(&head, '}'));
 	uint64_t n = head.n;
 	OK(buf_put(&all, &n, 8));
 	OK(buf_put(&all, head.p, head.n));
-	for (size_t i = 0; i < at + 164; i++)
+	for (size_t i = 0; i < at + 164 + w->behind; i++)
 		OK(buf_putc(&all, (char)i));
 	write_file(file, all.p, all.n - cut);
 	return all.n;
@@ -220,6 +227,18 @@ TEST(overlapping_tensors_are_refused)
 	write_model("model.safetensors",
 		    &(struct twist){ .tensor = "norm.weight", .overlap = true }, 0);
 	refuses(-EINVAL, "norm.weight", "overlap");
+}
+
+TEST(bytes_that_are_no_tensors_are_refused)
+{
+	write_model("model.safetensors",
+		    &(struct twist){ .tensor = "norm.weight", .hole = true }, 0);
+	refuses(-EINVAL, "norm.weight", "2 bytes before");
+	write_model("model.safetensors", &(struct twist){ .behind = 7 }, 0);
+	refuses(-EINVAL, "model.safetensors", "the last 7 bytes");
+	/* JSON's last one holds, so the bytes of the first are nobody's */
+	write_model("model.safetensors", &(struct twist){ .again = "lm_head.weight" }, 0);
+	refuses(-EINVAL, "model.safetensors", "160 bytes before");
 }
 
 static void write_index(const char *tensor, const char *file)
@@ -347,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup(a_wrong_shape_is_refused, setup),
 		cmocka_unit_test_setup(a_missing_tensor_is_named, setup),
 		cmocka_unit_test_setup(overlapping_tensors_are_refused, setup),
+		cmocka_unit_test_setup(bytes_that_are_no_tensors_are_refused, setup),
 		cmocka_unit_test_setup(an_index_that_points_nowhere_is_refused, setup),
 		cmocka_unit_test_setup(a_folder_without_weights_is_refused, setup),
 		cmocka_unit_test(a_config_is_read_with_the_defaults_of_the_family),
