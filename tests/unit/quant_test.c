@@ -225,6 +225,40 @@ TEST(parts_that_would_change_the_arithmetic_are_refused)
 	}
 }
 
+/* Each would be left out, and the rest would still make an answer: another model's. */
+TEST(tensors_of_the_text_part_that_nobody_asks_for_are_refused)
+{
+	static const char *const names[] = {
+		"model.language_model.layers.99.input_layernorm.weight",
+		"model.language_model.layers.0.input_layernorm.bias",
+		"model.language_model.layers.0.mlp.experts.99.up_proj.weight",
+		"model.language_model.layers.0.mlp.experts.gate_up_proj",
+		"model.language_model.layers.0.linear_attn.conv1d.bias",
+		"model.language_model.norm.bias",
+		"model.language_model.embed_tokens.weight_scale",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		folder_add(&folder, names[i], "F32", 1, 0, folder.scalars, 4);
+		refuses(-EINVAL, names[i], "has no place");
+		folder_fill(&folder, &model);
+	}
+}
+
+TEST(what_says_nothing_of_the_weights_may_lie_anywhere)
+{
+	struct hf_config config;
+
+	folder_add(&folder, "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", 1, 0, folder.scalars, 4);
+	folder_add(&folder, "model.layers.0.mlp.experts.gate_up_proj_input_scale", "F32", 1, 0,
+		   folder.scalars, 4);
+	folder_add(&folder, "mtp.something_new", "F32", 1, 0, folder.scalars, 4);
+	folder_write(&folder, &model, dir, "");
+	struct checkpoint *c = open_folder(&config);
+	EQ(checkpoint_facts(c)->n_unused, 3);
+	checkpoint_close(c);
+}
+
 TEST(contradicting_parts_are_refused)
 {
 	struct file_tensor *t = ending(".weight_scale_2");
@@ -386,6 +420,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wrong_types_and_shapes_are_named, begin, end),
 		cmocka_unit_test_setup_teardown(a_scale_of_another_shape_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(parts_that_would_change_the_arithmetic_are_refused, begin, end),
+		cmocka_unit_test_setup_teardown(tensors_of_the_text_part_that_nobody_asks_for_are_refused,
+						begin, end),
+		cmocka_unit_test_setup_teardown(what_says_nothing_of_the_weights_may_lie_anywhere, begin,
+						end),
 		cmocka_unit_test_setup_teardown(contradicting_parts_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_global_factor_that_is_no_number_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(fp8_experts_in_one_tensor_are_cut, begin, end),

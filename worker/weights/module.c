@@ -42,6 +42,22 @@ static enum part part_of(const char *suffix)
 	return PART_REFUSED;
 }
 
+bool module_ignores(const char *canon)
+{
+	static const char *const suffix[] = { "input_scale", "input_global_scale", "output_scale",
+					      "activation_scale", "k_scale", "v_scale", "q_scale",
+					      "prob_scale", ".inv_freq" };
+	size_t n = strlen(canon);
+
+	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++) {
+		size_t m = strlen(suffix[i]);
+
+		if (n >= m && strcmp(canon + n - m, suffix[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool is_type(const struct tensor *x, const char *dtype)
 {
 	return x && strcmp(x->t->dtype, dtype) == 0;
