@@ -167,6 +167,19 @@ TEST(a_part_that_is_missing_is_named)
 	}
 }
 
+TEST(a_missing_first_expert_is_an_expert)
+{
+	static const char prefix[] = "model.language_model.layers.0.mlp.experts.0.";
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < folder.n; i++)
+		if (strncmp(folder.t[i].name, prefix, strlen(prefix)) != 0)
+			folder.t[n++] = folder.t[i];
+	assert_true(n < folder.n);
+	folder.n = n;
+	refuses(-EINVAL, "layers.0.mlp.experts.0.gate_proj", "missing");
+}
+
 TEST(wrong_types_and_shapes_are_named)
 {
 	static const struct {
@@ -177,6 +190,7 @@ TEST(wrong_types_and_shapes_are_named)
 	} twists[] = {
 		{ ".weight_packed", "I32", 1, -ENOTSUP, "weight_packed", "format that is not known" },
 		{ ".weight_packed", "I8", 0, -EINVAL, "weight_packed", "expected U8, found I8" },
+		{ "q_proj.weight", "F8_E5M2", 0, -EINVAL, "q_proj.weight", "found F8_E5M2" },
 		{ ".weight_scale_2", "BF16", 0, -EINVAL, "weight_scale_2", "expected F32" },
 		{ ".weight_scale_inv", "U8", 0, -EINVAL, "weight_scale_inv", "found U8" },
 		{ "embed_tokens.weight", "F8_E4M3", 0, -EINVAL, "embed_tokens", "found F8_E4M3" },
@@ -417,6 +431,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_the_configuration_says_otherwise_is_counted_not_believed,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_part_that_is_missing_is_named, begin, end),
+		cmocka_unit_test_setup_teardown(a_missing_first_expert_is_an_expert, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_types_and_shapes_are_named, begin, end),
 		cmocka_unit_test_setup_teardown(a_scale_of_another_shape_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(parts_that_would_change_the_arithmetic_are_refused, begin, end),

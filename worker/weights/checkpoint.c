@@ -225,16 +225,25 @@ static int take_fused(struct checkpoint *c, const char *prefix, uint32_t l, stru
 	return 0;
 }
 
+/* Some expert has a name of its own; with expert 0 gone it is expert 0 that is missing. */
+static bool has_single_experts(const struct checkpoint *c, const char *prefix)
+{
+	char name[160];
+	uint32_t n;
+
+	snprintf(name, sizeof(name), "%smlp.experts.", prefix);
+	const struct tensor *first = tensor_set_below(c->tensors, name, &n);
+	char number = n ? first->canon[strlen(name)] : '\0';	/* digits sort before letters */
+	return number >= '0' && number <= '9';
+}
+
 static int take_experts(struct checkpoint *c, const char *prefix, uint32_t l, struct err *e)
 {
 	static const char *const part[3] = { "gate", "up", "down" };
 	const struct model_shape *s = &c->shape;
 	char name[160];
-	uint32_t n;
 
-	snprintf(name, sizeof(name), "%smlp.experts.0.", prefix);
-	tensor_set_below(c->tensors, name, &n);
-	if (n == 0)
+	if (!has_single_experts(c, prefix))
 		return take_fused(c, prefix, l, e);
 	for (uint32_t x = 0; x < s->n_experts; x++)
 		for (uint32_t p = 0; p < 3; p++) {
