@@ -311,6 +311,12 @@ TEST(a_config_that_cannot_be_believed_is_refused_by_its_field)
 		{ ",\"linear_value_head_dim\":16", "linear_value_head_dim" },
 		{ ",\"rope_parameters\":{\"rope_type\":\"linear\"}", "rope_type" },
 		{ ",\"rope_parameters\":{\"mrope_section\":[1,1,1]}", "mrope_section" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\"}", "factor" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"beta_fast\":64}", "beta_fast" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1}", "mscale" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"truncate\":false}", "truncate" },
+		{ ",\"rope_parameters\":{\"rope_type\":\"default\"},"
+		  "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}", "rope_scaling" },
 		{ ",\"model_type\":\"qwen3_next\"", "qwen3_next" },
 		{ ",\"num_hidden_layers\":100000", "num_hidden_layers" },
 	};
