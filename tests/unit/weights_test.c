@@ -261,6 +261,32 @@ TEST(an_index_that_points_nowhere_is_refused)
 	refuses(-EINVAL, "lm_head.weight", "not the name of a file");
 }
 
+/* Taken for absent, the MTP head would be missed in silence. */
+TEST(a_link_to_nothing_is_not_an_absent_file)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/mtp.safetensors", dir);
+	OK(symlink("../blobs/gone", path));
+	refuses(-ENOENT, "mtp.safetensors", "No such file");
+	remove_file("mtp.safetensors");
+}
+
+TEST(a_pointer_of_git_lfs_is_called_by_its_name)
+{
+	static const char text[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+
+	write_file("model.safetensors", text, strlen(text));
+	refuses(-EINVAL, "model.safetensors", "Git LFS");
+
+	struct err e = { .code = 0 };
+	struct hf_config config;
+
+	write_file("config.json", text, strlen(text));
+	EQ(hf_config_open(dir, &config, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "Git LFS"));
+}
+
 TEST(a_folder_without_weights_is_refused)
 {
 	remove_file("model.safetensors");
@@ -340,6 +366,8 @@ TEST(a_model_is_found_by_folder_and_in_the_hub_cache)
 	OK(hf_dir_find(dir, &found, &e));
 	assert_string_equal(found, dir);
 	free(found);
+	snprintf(path, sizeof(path), "%s/config.json", dir);
+	EQ(hf_dir_find(path, &found, &e), -ENOTDIR);
 	snprintf(cache, sizeof(cache), "%s/hub", dir);
 	mkdir(cache, 0700);
 	snprintf(path, sizeof(path), "%s/models--Org--Name-1", cache);
@@ -374,6 +402,8 @@ int main(void)
 		cmocka_unit_test_setup(overlapping_tensors_are_refused, setup),
 		cmocka_unit_test_setup(bytes_that_are_no_tensors_are_refused, setup),
 		cmocka_unit_test_setup(an_index_that_points_nowhere_is_refused, setup),
+		cmocka_unit_test_setup(a_link_to_nothing_is_not_an_absent_file, setup),
+		cmocka_unit_test_setup(a_pointer_of_git_lfs_is_called_by_its_name, setup),
 		cmocka_unit_test_setup(a_folder_without_weights_is_refused, setup),
 		cmocka_unit_test(a_config_is_read_with_the_defaults_of_the_family),
 		cmocka_unit_test(a_config_that_cannot_be_believed_is_refused_by_its_field),

@@ -142,6 +142,9 @@ static int header_bytes(const struct st_file *f, const unsigned char b[8], uint6
 
 	for (int i = 7; i >= 0; i--)
 		len = len << 8 | b[i];
+	if (memcmp(b, "version ", 8) == 0)
+		return err_set(e, -EINVAL, "%s: a Git LFS pointer, not the file; 'git lfs pull' fetches it",
+			       f->path);
 	if (len > n - 8 || len > ST_MAX_HEADER)
 		return err_set(e, -EINVAL, "%s: header of %llu bytes in a file of %llu (limit %u)",
 			       f->path, (unsigned long long)len, (unsigned long long)n, ST_MAX_HEADER);
