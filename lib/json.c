@@ -170,6 +170,9 @@ int jx_load_file(const char *path, size_t max, json_t **ret_v, struct err *e)
 	} while (n > 0);
 	if (ferror(f))
 		return err_set(e, -EIO, "%s: read error", path);
+	if (b.n > 8 && memcmp(b.p, "version ", 8) == 0)	/* large ones too: tokenizer.json */
+		return err_set(e, -EINVAL, "%s: a Git LFS pointer, not the file; 'git lfs pull' fetches it",
+			       path);
 	r = jx_load(b.p, b.n, ret_v, e);
 	if (r < 0)
 		return err_prefix(e, r, "%s", path);

@@ -167,6 +167,19 @@ TEST(a_part_that_is_missing_is_named)
 	}
 }
 
+TEST(a_missing_first_expert_is_an_expert)
+{
+	static const char prefix[] = "model.language_model.layers.0.mlp.experts.0.";
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < folder.n; i++)
+		if (strncmp(folder.t[i].name, prefix, strlen(prefix)) != 0)
+			folder.t[n++] = folder.t[i];
+	assert_true(n < folder.n);
+	folder.n = n;
+	refuses(-EINVAL, "layers.0.mlp.experts.0.gate_proj", "missing");
+}
+
 TEST(wrong_types_and_shapes_are_named)
 {
 	static const struct {
@@ -177,6 +190,7 @@ TEST(wrong_types_and_shapes_are_named)
 	} twists[] = {
 		{ ".weight_packed", "I32", 1, -ENOTSUP, "weight_packed", "format that is not known" },
 		{ ".weight_packed", "I8", 0, -EINVAL, "weight_packed", "expected U8, found I8" },
+		{ "q_proj.weight", "F8_E5M2", 0, -EINVAL, "q_proj.weight", "found F8_E5M2" },
 		{ ".weight_scale_2", "BF16", 0, -EINVAL, "weight_scale_2", "expected F32" },
 		{ ".weight_scale_inv", "U8", 0, -EINVAL, "weight_scale_inv", "found U8" },
 		{ "embed_tokens.weight", "F8_E4M3", 0, -EINVAL, "embed_tokens", "found F8_E4M3" },
@@ -223,6 +237,40 @@ TEST(parts_that_would_change_the_arithmetic_are_refused)
 		refuses(-ENOTSUP, parts[i], "not known");
 		folder_fill(&folder, &model);
 	}
+}
+
+/* Each would be left out, and the rest would still make an answer: another model's. */
+TEST(tensors_of_the_text_part_that_nobody_asks_for_are_refused)
+{
+	static const char *const names[] = {
+		"model.language_model.layers.99.input_layernorm.weight",
+		"model.language_model.layers.0.input_layernorm.bias",
+		"model.language_model.layers.0.mlp.experts.99.up_proj.weight",
+		"model.language_model.layers.0.mlp.experts.gate_up_proj",
+		"model.language_model.layers.0.linear_attn.conv1d.bias",
+		"model.language_model.norm.bias",
+		"model.language_model.embed_tokens.weight_scale",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		folder_add(&folder, names[i], "F32", 1, 0, folder.scalars, 4);
+		refuses(-EINVAL, names[i], "has no place");
+		folder_fill(&folder, &model);
+	}
+}
+
+TEST(what_says_nothing_of_the_weights_may_lie_anywhere)
+{
+	struct hf_config config;
+
+	folder_add(&folder, "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", 1, 0, folder.scalars, 4);
+	folder_add(&folder, "model.layers.0.mlp.experts.gate_up_proj_input_scale", "F32", 1, 0,
+		   folder.scalars, 4);
+	folder_add(&folder, "mtp.something_new", "F32", 1, 0, folder.scalars, 4);
+	folder_write(&folder, &model, dir, "");
+	struct checkpoint *c = open_folder(&config);
+	EQ(checkpoint_facts(c)->n_unused, 3);
+	checkpoint_close(c);
 }
 
 TEST(contradicting_parts_are_refused)
@@ -383,9 +431,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_the_configuration_says_otherwise_is_counted_not_believed,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_part_that_is_missing_is_named, begin, end),
+		cmocka_unit_test_setup_teardown(a_missing_first_expert_is_an_expert, begin, end),
 		cmocka_unit_test_setup_teardown(wrong_types_and_shapes_are_named, begin, end),
 		cmocka_unit_test_setup_teardown(a_scale_of_another_shape_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(parts_that_would_change_the_arithmetic_are_refused, begin, end),
+		cmocka_unit_test_setup_teardown(tensors_of_the_text_part_that_nobody_asks_for_are_refused,
+						begin, end),
+		cmocka_unit_test_setup_teardown(what_says_nothing_of_the_weights_may_lie_anywhere, begin,
+						end),
 		cmocka_unit_test_setup_teardown(contradicting_parts_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_global_factor_that_is_no_number_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(fp8_experts_in_one_tensor_are_cut, begin, end),

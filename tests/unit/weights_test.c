@@ -69,7 +69,9 @@ struct twist {
 	const char *prefix;	/* of the names; NULL: model.language_model. */
 	const char *tensor;	/* the one that is twisted */
 	const char *dtype, *shape, *rename;
-	bool overlap;
+	bool overlap, hole;
+	const char *again;	/* a name that comes twice, the second time with bytes of its own */
+	size_t behind;		/* bytes at the end that are nobody's */
 };
 
 static void put_tensor(struct buf *b, const char *name, const char *dtype, const char *shape,
@@ -92,6 +94,8 @@ static size_t write_model(const char *file, const struct twist *w, size_t cut)
 			      it && w->rename ? w->rename : tensors[i].name));
 		if (it && w->overlap)
 			at -= 2;
+		if (it && w->hole)
+			at += 2;
 		put_tensor(&head, name.p, it && w->dtype ? w->dtype : "BF16",
 			   it && w->shape ? w->shape : tensors[i].shape, at,
 			   2 * tensors[i].elements);
@@ -99,11 +103,14 @@ static size_t write_model(const char *file, const struct twist *w, size_t cut)
 	}
 	put_tensor(&head, "lm_head.weight", "BF16", "[10,8]", at, 160);
 	put_tensor(&head, "model.visual.pos_embed.weight", "F16", "[2]", at + 160, 4);
+	if (w->again)
+		put_tensor(&head, w->again, "BF16", "[10,8]", at + 164, 160);
+	at += w->again ? 160 : 0;
 	OK(buf_putc(&head, '}'));
 	uint64_t n = head.n;
 	OK(buf_put(&all, &n, 8));
 	OK(buf_put(&all, head.p, head.n));
-	for (size_t i = 0; i < at + 164; i++)
+	for (size_t i = 0; i < at + 164 + w->behind; i++)
 		OK(buf_putc(&all, (char)i));
 	write_file(file, all.p, all.n - cut);
 	return all.n;
@@ -222,6 +229,18 @@ TEST(overlapping_tensors_are_refused)
 	refuses(-EINVAL, "norm.weight", "overlap");
 }
 
+TEST(bytes_that_are_no_tensors_are_refused)
+{
+	write_model("model.safetensors",
+		    &(struct twist){ .tensor = "norm.weight", .hole = true }, 0);
+	refuses(-EINVAL, "norm.weight", "2 bytes before");
+	write_model("model.safetensors", &(struct twist){ .behind = 7 }, 0);
+	refuses(-EINVAL, "model.safetensors", "the last 7 bytes");
+	/* JSON's last one holds, so the bytes of the first are nobody's */
+	write_model("model.safetensors", &(struct twist){ .again = "lm_head.weight" }, 0);
+	refuses(-EINVAL, "model.safetensors", "160 bytes before");
+}
+
 static void write_index(const char *tensor, const char *file)
 {
 	char text[256];
@@ -240,6 +259,32 @@ TEST(an_index_that_points_nowhere_is_refused)
 	refuses(-EINVAL, "nobody.weight", "not in");
 	write_index("lm_head.weight", "../a.safetensors");
 	refuses(-EINVAL, "lm_head.weight", "not the name of a file");
+}
+
+/* Taken for absent, the MTP head would be missed in silence. */
+TEST(a_link_to_nothing_is_not_an_absent_file)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/mtp.safetensors", dir);
+	OK(symlink("../blobs/gone", path));
+	refuses(-ENOENT, "mtp.safetensors", "No such file");
+	remove_file("mtp.safetensors");
+}
+
+TEST(a_pointer_of_git_lfs_is_called_by_its_name)
+{
+	static const char text[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+
+	write_file("model.safetensors", text, strlen(text));
+	refuses(-EINVAL, "model.safetensors", "Git LFS");
+
+	struct err e = { .code = 0 };
+	struct hf_config config;
+
+	write_file("config.json", text, strlen(text));
+	EQ(hf_config_open(dir, &config, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "Git LFS"));
 }
 
 TEST(a_folder_without_weights_is_refused)
@@ -292,6 +337,12 @@ TEST(a_config_that_cannot_be_believed_is_refused_by_its_field)
 		{ ",\"linear_value_head_dim\":16", "linear_value_head_dim" },
 		{ ",\"rope_parameters\":{\"rope_type\":\"linear\"}", "rope_type" },
 		{ ",\"rope_parameters\":{\"mrope_section\":[1,1,1]}", "mrope_section" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\"}", "factor" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"beta_fast\":64}", "beta_fast" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"mscale\":1}", "mscale" },
+		{ ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,\"truncate\":false}", "truncate" },
+		{ ",\"rope_parameters\":{\"rope_type\":\"default\"},"
+		  "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}", "rope_scaling" },
 		{ ",\"model_type\":\"qwen3_next\"", "qwen3_next" },
 		{ ",\"num_hidden_layers\":100000", "num_hidden_layers" },
 	};
@@ -315,6 +366,8 @@ TEST(a_model_is_found_by_folder_and_in_the_hub_cache)
 	OK(hf_dir_find(dir, &found, &e));
 	assert_string_equal(found, dir);
 	free(found);
+	snprintf(path, sizeof(path), "%s/config.json", dir);
+	EQ(hf_dir_find(path, &found, &e), -ENOTDIR);
 	snprintf(cache, sizeof(cache), "%s/hub", dir);
 	mkdir(cache, 0700);
 	snprintf(path, sizeof(path), "%s/models--Org--Name-1", cache);
@@ -347,7 +400,10 @@ int main(void)
 		cmocka_unit_test_setup(a_wrong_shape_is_refused, setup),
 		cmocka_unit_test_setup(a_missing_tensor_is_named, setup),
 		cmocka_unit_test_setup(overlapping_tensors_are_refused, setup),
+		cmocka_unit_test_setup(bytes_that_are_no_tensors_are_refused, setup),
 		cmocka_unit_test_setup(an_index_that_points_nowhere_is_refused, setup),
+		cmocka_unit_test_setup(a_link_to_nothing_is_not_an_absent_file, setup),
+		cmocka_unit_test_setup(a_pointer_of_git_lfs_is_called_by_its_name, setup),
 		cmocka_unit_test_setup(a_folder_without_weights_is_refused, setup),
 		cmocka_unit_test(a_config_is_read_with_the_defaults_of_the_family),
 		cmocka_unit_test(a_config_that_cannot_be_believed_is_refused_by_its_field),

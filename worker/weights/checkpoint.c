@@ -225,16 +225,25 @@ static int take_fused(struct checkpoint *c, const char *prefix, uint32_t l, stru
 	return 0;
 }
 
+/* Some expert has a name of its own; with expert 0 gone it is expert 0 that is missing. */
+static bool has_single_experts(const struct checkpoint *c, const char *prefix)
+{
+	char name[160];
+	uint32_t n;
+
+	snprintf(name, sizeof(name), "%smlp.experts.", prefix);
+	const struct tensor *first = tensor_set_below(c->tensors, name, &n);
+	char number = n ? first->canon[strlen(name)] : '\0';	/* digits sort before letters */
+	return number >= '0' && number <= '9';
+}
+
 static int take_experts(struct checkpoint *c, const char *prefix, uint32_t l, struct err *e)
 {
 	static const char *const part[3] = { "gate", "up", "down" };
 	const struct model_shape *s = &c->shape;
 	char name[160];
-	uint32_t n;
 
-	snprintf(name, sizeof(name), "%smlp.experts.0.", prefix);
-	tensor_set_below(c->tensors, name, &n);
-	if (n == 0)
+	if (!has_single_experts(c, prefix))
 		return take_fused(c, prefix, l, e);
 	for (uint32_t x = 0; x < s->n_experts; x++)
 		for (uint32_t p = 0; p < 3; p++) {
@@ -389,6 +398,14 @@ const char *checkpoint_file(const struct checkpoint *c, uint32_t i, uint64_t *re
 	return st_path(c->tensors->files[i]);
 }
 
+const char *checkpoint_file_of(const struct checkpoint *c, const char *tensor)
+{
+	for (uint32_t i = 0; i < c->tensors->n_files; i++)
+		if (st_find(c->tensors->files[i], tensor))
+			return st_path(c->tensors->files[i]);
+	return NULL;
+}
+
 /* ---- facts ------------------------------------------------------------------------- */
 
 /* Scales for keys and values in FP8, which stand beside the projections. */
@@ -399,7 +416,29 @@ static bool is_kv_scale(const char *canon)
 	return n > 8 && (strcmp(canon + n - 8, ".k_scale") == 0 || strcmp(canon + n - 8, ".v_scale") == 0);
 }
 
-static void count_facts(struct checkpoint *c)
+static bool is_below(const char *canon, const char *prefix)
+{
+	return strncmp(canon, prefix, strlen(prefix)) == 0;
+}
+
+/* Nobody asked for it, and the answers should have: a layer or an expert behind the configuration's
+ * last, experts both in one tensor and by name, a bias of a norm.  Leaving it out with a line would
+ * serve another model under this one's name.  Drafts never change an answer, so the MTP layer's may lie. */
+static int check_left_over(const struct checkpoint *c, const struct tensor *t, struct err *e)
+{
+	static const char *const text[] = { "layers.", "norm.", "embed_tokens." };
+	bool matters = false;
+
+	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
+		matters |= is_below(t->canon, text[i]);
+	if (!matters || module_ignores(t->canon))
+		return 0;
+	return err_set(e, -EINVAL, "%s: tensor %s has no place in the model of config.json (%u layers, "
+		       "%u experts, shared expert %u) beside the other tensors", st_path(t->file), t->t->name,
+		       c->shape.n_layers, c->shape.n_experts, c->shape.shared_inter);
+}
+
+static int count_facts(struct checkpoint *c, struct err *e)
 {
 	const struct tensor_set *s = c->tensors;
 
@@ -409,6 +448,9 @@ static void count_facts(struct checkpoint *c)
 		c->facts.n_kv_scales += kv;
 		if (s->tensors[i].used || kv)
 			continue;
+		int r = check_left_over(c, &s->tensors[i], e);
+		if (r < 0)
+			return r;
 		if (c->facts.n_unused++ == 0)
 			c->facts.first_unused = s->tensors[i].t->name;
 	}
@@ -419,6 +461,7 @@ static void count_facts(struct checkpoint *c)
 	c->facts.vision_bytes = s->vision_bytes;
 	c->facts.quant = c->quant;
 	c->facts.has_mtp = c->shape.n_mtp_layers > 0;
+	return 0;
 }
 
 static void closepp(struct checkpoint **c)
@@ -448,9 +491,10 @@ int checkpoint_open(const char *dir, struct hf_config *config, struct checkpoint
 	if (!has_mtp(c))
 		c->shape.n_mtp_layers = 0;
 	r = resolve(c, e);
+	if (r == 0)
+		r = count_facts(c, e);
 	if (r < 0)
 		return r;
-	count_facts(c);
 	config->shape.n_mtp_layers = c->shape.n_mtp_layers;
 	*ret = TAKE(c);
 	return 0;

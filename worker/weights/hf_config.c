@@ -143,6 +143,29 @@ static void read_sections(struct reader *rd, const json_t *rope, struct model_sh
 		fail(rd, -EINVAL, "mrope_section", "does not add up to half of the rotary dims");
 }
 
+/* What else a YaRN may say.  None of it is read, so each must be what is computed here. */
+static void check_yarn(struct reader *rd, const json_t *rope)
+{
+	static const struct {
+		const char *key;
+		double only;
+	} fixed[] = { { "beta_fast", 32 }, { "beta_slow", 1 } };
+	static const char *const never[] = { "mscale", "mscale_all_dim" };
+	const json_t *truncate = json_object_get(rope, "truncate");
+
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		if (real_of(rd, rope, fixed[i].key, fixed[i].only, 0, 1e9) != fixed[i].only)
+			fail(rd, -ENOTSUP, fixed[i].key, "has a value that this program does not know");
+	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		if (real_of(rd, rope, never[i], 0, 0, 1e9) != 0)
+			fail(rd, -ENOTSUP, never[i], "has a value that this program does not know");
+	if (truncate && !json_is_null(truncate) && !json_is_true(truncate))
+		fail(rd, -ENOTSUP, "truncate", "must be true");
+	/* without it nothing would be stretched, and nobody writes that for no reason */
+	if (!json_object_get(rope, "factor") || json_is_null(json_object_get(rope, "factor")))
+		fail(rd, -EINVAL, "factor", "is missing beside rope_type 'yarn'");
+}
+
 static void read_yarn(struct reader *rd, const json_t *rope, struct model_shape *s)
 {
 	const json_t *type = json_object_get(rope, "rope_type");
@@ -159,6 +182,7 @@ static void read_yarn(struct reader *rd, const json_t *rope, struct model_shape 
 		fail(rd, -ENOTSUP, "rope_type", "is neither 'default' nor 'yarn'");
 		return;
 	}
+	check_yarn(rd, rope);
 	s->yarn_factor = real_of(rd, rope, "factor", 1, 1, 1024);
 	const json_t *v = json_object_get(rope, "original_max_position_embeddings");
 	if (v && (jx_int64(v, &original) < 0 || original < 1 || original > 1 << 26))
@@ -170,10 +194,14 @@ static void read_yarn(struct reader *rd, const json_t *rope, struct model_shape 
 
 static void read_rope(struct reader *rd, struct model_shape *s)
 {
-	const json_t *rope = field(rd, "rope_parameters");
+	const json_t *rope = field(rd, "rope_parameters"), *old = field(rd, "rope_scaling");
 
+	/* whoever adds the old spelling beside the new means it to hold; libraries differ in which does */
+	if (rope && old && !json_equal(rope, old))
+		fail(rd, -EINVAL, "rope_scaling",
+		     "says otherwise than 'rope_parameters': one of them must go");
 	if (!rope)
-		rope = field(rd, "rope_scaling");
+		rope = old;
 	if (rope && !json_is_object(rope)) {
 		fail(rd, -EINVAL, "rope_parameters", "is not an object");
 		return;

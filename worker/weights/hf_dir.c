@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/buf.h"
 #include "lib/own.h"
@@ -75,6 +76,9 @@ int hf_dir_find(const char *name, char **ret_dir, struct err *e)
 		*ret_dir = strdup(name);
 		return *ret_dir ? 0 : err_set(e, -ENOMEM, "out of memory");
 	}
+	if (access(name, F_OK) == 0)	/* a .gguf, or one of the shards */
+		return err_set(e, -ENOTDIR, "%s: not a folder; a model is one, with config.json and "
+			       "safetensors files", name);
 	if (!is_hub_id(name))
 		return err_set(e, -ENOENT, "%s: no such folder", name);
 	for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {

@@ -42,6 +42,22 @@ static enum part part_of(const char *suffix)
 	return PART_REFUSED;
 }
 
+bool module_ignores(const char *canon)
+{
+	static const char *const suffix[] = { "input_scale", "input_global_scale", "output_scale",
+					      "activation_scale", "k_scale", "v_scale", "q_scale",
+					      "prob_scale", ".inv_freq" };
+	size_t n = strlen(canon);
+
+	for (size_t i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++) {
+		size_t m = strlen(suffix[i]);
+
+		if (n >= m && strcmp(canon + n - m, suffix[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool is_type(const struct tensor *x, const char *dtype)
 {
 	return x && strcmp(x->t->dtype, dtype) == 0;
@@ -287,13 +303,19 @@ int module_matrix(const struct tensor_set *s, const char *name, uint32_t rows, u
 		r = only_parts(s, name, &p, BIT(PART_WEIGHT) | BIT(scale), e);
 		return r ? r : take_fp8(w, p.at[scale], dims, ret, e);
 	}
-	r = only_parts(s, name, &p, BIT(PART_WEIGHT), e);
+	/* its type first: where that is wrong, the scales beside it are not what contradicts */
+	enum weight_format f = WF_BF16;
+	if (w && plain_type(w, &f, NULL) < 0)
+		return err_set(e, -EINVAL, "%s: tensor %s: expected F32, BF16, F16, or F8_E4M3 or U8 with "
+			       "scales, found %s", st_path(w->file), w->t->name, w->t->dtype);
+	if (r == 0)
+		r = only_parts(s, name, &p, BIT(PART_WEIGHT), e);
 	if (r == 0)
 		r = expect_shape(w, dims, e);
 	if (r < 0)
 		return r;
-	refer(w, WF_BF16, dims, ret);
-	return plain_type(w, &ret->format, e);
+	refer(w, f, dims, ret);
+	return 0;
 }
 
 int module_plain(const struct tensor_set *s, const char *canon, const uint32_t dims[3],

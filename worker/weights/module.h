@@ -30,6 +30,10 @@
 int module_matrix(const struct tensor_set *s, const char *name, uint32_t rows, uint32_t cols,
 		  struct weight_ref *ret, uint64_t *ret_bytes, struct err *e);
 
+/* True for a tensor that says nothing of the weights, wherever it hangs: scales of activations, of keys
+ * and values, frequencies that are computed. */
+bool module_ignores(const char *canon);
+
 /* The plain tensor `canon`, whose dims (without those of size 1) are [n, rows, cols] without its own. */
 int module_plain(const struct tensor_set *s, const char *canon, const uint32_t dims[3],
 		 struct weight_ref *ret, uint64_t *ret_bytes, struct err *e);

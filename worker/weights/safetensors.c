@@ -108,16 +108,29 @@ static int by_place(const void *a, const void *b)
 	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-static int check_overlap(const struct st_file *f, struct err *e)
+/* The n bytes of data are the tensors' and each byte is one's: the format allows no holes.  Without this
+ * rule a name given twice, or a download glued together from two tries, would be numbers that
+ * nobody wrote. */
+static int check_cover(const struct st_file *f, const char *data, uint64_t n, struct err *e)
 {
-	qsort(f->tensors, f->n, sizeof(f->tensors[0]), by_place);
-	for (uint32_t i = 1; i < f->n; i++) {
-		const struct st_tensor *a = &f->tensors[i - 1], *b = &f->tensors[i];
+	const char *end = data;
 
-		if ((const char *)a->data + a->bytes > (const char *)b->data)
-			return err_set(e, -EINVAL, "%s: tensors %s and %s overlap", f->path, a->name,
-				       b->name);
+	qsort(f->tensors, f->n, sizeof(f->tensors[0]), by_place);
+	for (uint32_t i = 0; i < f->n; i++) {
+		const struct st_tensor *t = &f->tensors[i];
+		const char *at = t->data;
+
+		if (at < end)
+			return err_set(e, -EINVAL, "%s: tensors %s and %s overlap", f->path,
+				       f->tensors[i - 1].name, t->name);
+		if (at > end)
+			return err_set(e, -EINVAL, "%s: %llu bytes before tensor %s belong to no tensor",
+				       f->path, (unsigned long long)(at - end), t->name);
+		end = at + t->bytes;
 	}
+	if (end != data + n)
+		return err_set(e, -EINVAL, "%s: the last %llu bytes belong to no tensor", f->path,
+			       (unsigned long long)(data + n - end));
 	return 0;
 }
 
@@ -129,6 +142,9 @@ static int header_bytes(const struct st_file *f, const unsigned char b[8], uint6
 
 	for (int i = 7; i >= 0; i--)
 		len = len << 8 | b[i];
+	if (memcmp(b, "version ", 8) == 0)
+		return err_set(e, -EINVAL, "%s: a Git LFS pointer, not the file; 'git lfs pull' fetches it",
+			       f->path);
 	if (len > n - 8 || len > ST_MAX_HEADER)
 		return err_set(e, -EINVAL, "%s: header of %llu bytes in a file of %llu (limit %u)",
 			       f->path, (unsigned long long)len, (unsigned long long)n, ST_MAX_HEADER);
@@ -166,7 +182,7 @@ static int read_header(struct st_file *f, const char *text, uint64_t len, const 
 			return r;
 		f->n++;
 	}
-	r = check_overlap(f, e);
+	r = check_cover(f, data, n, e);
 	qsort(f->tensors, f->n, sizeof(f->tensors[0]), by_name);
 	return r;
 }

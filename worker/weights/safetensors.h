@@ -3,7 +3,7 @@
  * A file is 8 bytes of header length n (little-endian), n bytes of JSON that map a name to
  * dtype, shape and [begin, end) behind the header, then the data.  Everything is checked
  * when the file is opened: a tensor that can be found lies inside the file, has the bytes
- * its shape and dtype ask for, and shares none of them with another.
+ * its shape and dtype ask for, shares none of them with another, and no byte of the data is nobody's.
  *
  * The header is read past the page cache.  The data is mapped, and nothing here looks at it: `data`
  * of a tensor is where it can be read at random (through the page cache; a file that is

@@ -142,7 +142,8 @@ static int list_all(const struct model_shape *s, const struct weight_source *w, 
 	return r;
 }
 
-static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t *ret_bytes, struct err *e)
+static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t *ret_bytes,
+		       const char **ret_tensor, struct err *e)
 {
 	int r = 0;
 
@@ -153,6 +154,8 @@ static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t 
 		if (r < 0)
 			break;
 		r = scan_piece(&ref, l->p[i].first, e);
+		if (r < 0)
+			*ret_tensor = ref.name;
 		*ret_bytes += weight_data_bytes(&ref) + weight_scale_bytes(&ref);
 		weight_stream_done(in);
 	}
@@ -160,7 +163,7 @@ static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t 
 }
 
 int scan_weights(const struct model_shape *s, const struct weight_source *w, uint64_t *ret_bytes,
-		 struct err *e)
+		 const char **ret_tensor, struct err *e)
 {
 	const struct weight_room room = { NULL, WEIGHT_ROOM };
 	struct weight_stream *in = NULL;
@@ -168,12 +171,13 @@ int scan_weights(const struct model_shape *s, const struct weight_source *w, uin
 	int r = list_all(s, w, &l);
 
 	*ret_bytes = 0;
+	*ret_tensor = NULL;
 	if (r < 0)
 		err_set(e, r, "out of memory");
 	if (r == 0)
 		r = weight_stream_open(w, l.p, l.n, &room, &in, e);
 	if (r == 0)
-		r = scan_stream(in, &l, ret_bytes, e);
+		r = scan_stream(in, &l, ret_bytes, ret_tensor, e);
 	weight_stream_close(in);
 	free(l.p);
 	return r;

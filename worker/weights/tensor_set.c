@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "lib/buf.h"
 #include "lib/json.h"
@@ -96,11 +96,14 @@ static int add_file(struct tensor_set *s, const char *name, struct err *e)
 	return r;
 }
 
+/* The name is there.  Whether the file can be read is found when it is opened: a link of the hub's cache
+ * whose blob is gone, or a file of another user, is broken and not absent. */
 static bool exists(const struct tensor_set *s, const char *name)
 {
 	CLEANUP(buf_donep) struct buf path = BUF_INIT;
+	struct stat st;
 
-	return buf_printf(&path, "%s/%s", s->dir, name) == 0 && access(path.p, R_OK) == 0;
+	return buf_printf(&path, "%s/%s", s->dir, name) == 0 && lstat(path.p, &st) == 0;
 }
 
 static const struct st_file *file_named(const struct tensor_set *s, const char *name)
