@@ -147,10 +147,7 @@ struct experts_sum_args {
 };
 int decode_experts_sum(const struct experts_sum_args *a, void *stream);
 
-/* Both products of one row's experts in one kernel, with the choice at its head: decode_experts() and
- * decode_experts_sum(), the same bits.  On Hopper, quantised, where the weights of a multiprocessor's
- * share have a place in its shared memory.  Its blocks wait for each other: one such kernel at a time on a
- * device, so not from two streams, nor under MPS beside another worker. */
+/* What follows a layer's experts of one row. */
 #define EXPERTS_ROW_PRODUCTS 2
 struct experts_row_next {
 	void *x;		/* device, bf16 [sum.experts.n]: in and out.  It was there before the kernel just before
@@ -165,6 +162,10 @@ struct experts_row_next {
 	uint32_t n_products;
 };
 
+/* Both products of one row's experts in one kernel, with the choice at its head: decode_experts() and
+ * decode_experts_sum(), the same bits.  On Hopper, quantised, where the weights of a multiprocessor's
+ * share have a place in its shared memory.  Its blocks wait for each other: one such kernel at a time on a
+ * device, so not from two streams, nor under MPS beside another worker. */
 struct experts_row_args {
 	struct decode_experts_args first;	/* with a choice, as decode_experts() takes it; y not looked at */
 	/* ids, weights are the choice's, not looked at; of experts.x only the last slot's row, and that only

@@ -1,5 +1,5 @@
 /* decode_row.cuh - the experts of one row in one kernel, on Hopper: who is chosen, gate and up, SwiGLU,
- * down, and the sum over slots.
+ * down, and the sum over slots; and then, where that is wanted, what follows them (decode_row_next.cuh).
  *
  * As many blocks as the sum has tiles of 16 outputs, one a multiprocessor, all there at once.  A block
  * has, of the chosen experts, a run of gate and up's tiles that lie side by side, and of down its own

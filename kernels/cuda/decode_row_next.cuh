@@ -61,8 +61,8 @@ static __device__ __forceinline__ void row_next_barriers(const struct row_shared
 	static_assert(ROW_NEXT_BARRIERS <= WARP, "a lane each");
 	const uint32_t left = min(p.m.n_slices, 1u << p.stage_shift);	/* warps that multiply with a stage */
 
-	if (lane < ROW_NEXT_BARRIERS)
-		ring_barrier(shared_at(&s.next_come[lane]),
+	if (lane < ROW_NEXT_BARRIERS)	/* they lie side by side */
+		ring_barrier(shared_at(s.next_come) + lane * 8,
 			     lane < ROW_PLACES	       ? 1 :
 			     lane < 2 * ROW_PLACES     ? left :
 			     lane == 2 * ROW_PLACES + 1 ? ROW_WARPS + 1 :	/* down_left: and the last matrix */
