@@ -3,12 +3,6 @@
 
 #define ROW_SHARED_MAX (227u * 1024)	/* of a block, on Hopper */
 
-static struct row_matrix matrix_of(const struct matmul_params &p, enum matmul_format f)
-{
-	return { p.w, p.row_scale, p.n_tiles, p.n_slices,
-		 (uint32_t)(p.n_slices * matmul_unit_bytes(f)) };
-}
-
 /* The first product, with its choice: what the kernel does, and no less than decode_experts() asks for. */
 static bool first_ok(const struct decode_experts_args *up)
 {
@@ -42,7 +36,7 @@ static struct row_product product_of(const struct decode_matmul_args *a, uint32_
 {
 	struct row_product p = {};
 
-	p.m = matrix_of(matmul_params_of(a), a->format);
+	p.m = row_matrix_of(matmul_params_of(a), a->format);
 	p.y = (__nv_bfloat16 *)a->y;
 	p.n = a->n;
 	p.each = (p.m.n_tiles + blocks - 1) / blocks;
@@ -109,8 +103,8 @@ static bool row_params_of(const struct experts_row_args *a, struct row_params *r
 
 	if (device_major() != 9 || !aligned16(a->room) || !first_ok(up) || !sum_ok(&a->sum, up))
 		return false;
-	p.up = matrix_of(matmul_params_of_experts(up, NULL), up->format);
-	p.down = matrix_of(matmul_params_of_experts(down, NULL), down->format);
+	p.up = row_matrix_of(matmul_params_of_experts(up, NULL), up->format);
+	p.down = row_matrix_of(matmul_params_of_experts(down, NULL), down->format);
 	p.x = (const __nv_bfloat16 *)up->x;
 	p.k = up->k;
 	p.inter = p.last_k = down->k;
@@ -120,7 +114,7 @@ static bool row_params_of(const struct experts_row_args *a, struct row_params *r
 	p.choice = *c;
 	p.x_settled = a->x_settled;
 	if (last) {
-		p.last = matrix_of(matmul_params_of(last), last->format);
+		p.last = row_matrix_of(matmul_params_of(last), last->format);
 		p.last_x = (const __nv_bfloat16 *)last->x;
 		p.last_k = last->k;
 	} else if (c->shared) {

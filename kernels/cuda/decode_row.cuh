@@ -6,10 +6,8 @@
  * tile of every slot.  As soon as it knows who was chosen it asks for all of them, by bulk copies into
  * shared memory; nothing is asked for a second time.
  *
- * What blocks give each other is act, through memory (`room`), and the values are their own flags: a word
- * is two of them with all bits turned, and 0 until it is there.  No two bfloat16 of act make the word ~0,
- * since a NaN that is made by rounding is 0x7fff.  So a word is stored once it is known and polled by who
- * needs it: no fence, no count, no second trip.  The room has to be all zeros when the kernel begins.
+ * What blocks give each other is act, through memory (row_words.cuh): the room has to be all zeros when the kernel
+ * begins.
  *
  * Blocks wait for each other, so they must all find a place: one fits beside nothing that waits for it
  * (the kernels before end by themselves, the next one begins when all of these blocks have begun).

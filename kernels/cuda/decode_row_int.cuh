@@ -29,6 +29,12 @@ struct row_matrix {
 	uint32_t n_tiles, n_slices, tile_bytes;
 };
 
+static inline struct row_matrix row_matrix_of(const struct matmul_params &p, enum matmul_format f)
+{
+	return { p.w, p.row_scale, p.n_tiles, p.n_slices,
+		 (uint32_t)(p.n_slices * matmul_unit_bytes(f)) };
+}
+
 /* A product of the normed row: rows of bfloat16 out. */
 struct row_product {
 	struct row_matrix m;	/* w NULL: there is none */

@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/decode_row_product.cuh"
 #include "kernels/cuda/norm.cuh"
+#include "kernels/cuda/row_words.cuh"
 
 #define ROW_AHEAD 3u	/* stages on their way */
 #define ROW_EARLY 6u	/* of a block's, asked for before it has the residual row */
@@ -32,26 +33,6 @@ static __device__ __forceinline__ struct row_place row_place_of(const struct row
 	const uint32_t first = min((beside ? blockIdx.x - a.down.n_tiles : blockIdx.x) * p.each, p.m.n_tiles);
 
 	return { experts, beside, first, min(p.each, p.m.n_tiles - first) };
-}
-
-/* A word of two values of bfloat16 that is not 0, for whoever polls it. */
-static __device__ __forceinline__ void row_give(uint32_t *at, uint32_t pair)
-{
-	word_give(at, ~pair);
-}
-
-/* Eight values, when they are there, for a lane of a warp that all come here; ~0 where there are none. */
-static __device__ __forceinline__ uint4 row_await(const uint32_t *at, bool has)
-{
-	uint4 v = make_uint4(~0u, ~0u, ~0u, ~0u);
-	bool there = !has;
-
-	do {
-		if (!there)
-			v = words_seen(at);
-		there = v.x && v.y && v.z && v.w;
-	} while (!__all_sync(~0u, there));
-	return make_uint4(~v.x, ~v.y, ~v.z, ~v.w);
 }
 
 /* By a warp, before anybody waits: a lane a barrier. */
