@@ -108,12 +108,7 @@ static __device__ __forceinline__ void row_next_x(const struct row_params &a, st
 		some_meet(ROW_SQUARES_THERE, NORM_WARPS * WARP);
 	s.own[warp].act[lane] = has ? norm8(row, norm, norm_scale(s.squares[group], a.n, a.next.eps)) : uint4();
 	__syncwarp();
-#pragma unroll
-	for (int j = 0; j < 8; j++) {
-		x.b[0][j] = make_uint4(0, 0, 0, 0);
-		if (lane < 4)
-			x.b[0][j] = s.own[warp].act[4 * j + lane];
-	}
+	row_x(s.own[warp].act, (int)lane, x);
 	__syncwarp();
 }
 

@@ -18,6 +18,17 @@ static __device__ __forceinline__ void row_x(const __nv_bfloat16 *x, uint32_t k,
 	}
 }
 
+/* The same of a slice that lies in shared memory, in order. */
+static __device__ __forceinline__ void row_x(const uint4 *x, int lane, struct narrow_x<1> &ret)
+{
+#pragma unroll
+	for (int j = 0; j < 8; j++) {
+		ret.b[0][j] = make_uint4(0, 0, 0, 0);
+		if (lane < 4)
+			ret.b[0][j] = x[4 * j + lane];
+	}
+}
+
 /* The only column of a slice's sum, to its place. */
 static __device__ __forceinline__ void row_put(float *to, const float sum[4], int lane)
 {
@@ -84,34 +95,43 @@ template <enum matmul_format F> struct row_ready {
 				asm volatile("" : "+r"(f[i].r[j]));
 		}
 	}
-	/* x: a slice of it, in order, in shared memory. */
-	__device__ __forceinline__ void multiply(const uint4 *x, float *to, int lane) const
+	/* Sums of NT column tiles. */
+	template <int NT>
+	__device__ __forceinline__ void multiply(const struct narrow_x<NT> &x, float (&ret)[NT][4]) const
 	{
 		constexpr int CHAINS = unit<F>::scaled_halves ? 2 : 1;
-		float sum[CHAINS][4], part[4];
-		uint4 b[8];
+		float sum[CHAINS][NT][4] = {}, part[NT][4];
 
-#pragma unroll
-		for (int j = 0; j < 8; j++) {
-			b[j] = make_uint4(0, 0, 0, 0);
-			if (lane < 4)
-				b[j] = x[4 * j + lane];
-		}
-#pragma unroll
-		for (int i = 0; i < 4 * CHAINS; i++)
-			sum[i / 4][i % 4] = 0;
 #pragma unroll
 		for (int i = 0; i < 16; i++) {
 			const int step = i / CHAINS + i % CHAINS * 8;
-			const uint4 v = b[step / 2];
 
-			mma(sum[i % CHAINS], &f[step], step % 2 ? v.z : v.x, step % 2 ? v.w : v.y);
+#pragma unroll
+			for (int t = 0; t < NT; t++) {
+				const uint4 v = x.b[t][step / 2];
+
+				mma(sum[i % CHAINS][t], &f[step], step % 2 ? v.z : v.x, step % 2 ? v.w : v.y);
+			}
 		}
 		if constexpr (CHAINS == 2) {
-			join_halves<4>(0, w, sum[0], part);
-			join_halves<4>(1, w, sum[1], part);
+			join_halves<4 * NT>(0, w, &sum[0][0][0], &part[0][0]);
+			join_halves<4 * NT>(1, w, &sum[1][0][0], &part[0][0]);
 		}
-		row_put(to, sum[CHAINS - 1], lane);
+#pragma unroll
+		for (int t = 0; t < NT; t++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				ret[t][i] = sum[CHAINS - 1][t][i];
+	}
+	/* Of one column; x: a slice of it, in order, in shared memory. */
+	__device__ __forceinline__ void multiply(const uint4 *x, float *to, int lane) const
+	{
+		struct narrow_x<1> one;
+		float sum[1][4];
+
+		row_x(x, lane, one);
+		multiply(one, sum);
+		row_put(to, sum[0], lane);
 	}
 };
 
