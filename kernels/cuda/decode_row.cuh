@@ -233,6 +233,17 @@ static __device__ __forceinline__ void row_await_experts(const struct row_params
 		ring_wait(row_come(s, min(a.each, tiles - first) - 1), 0);
 }
 
+/* The residual row, of which the block's first warp has a column a lane. */
+static __device__ __forceinline__ float row_old(const struct row_params &a, const struct row_place &place, uint32_t warp,
+						uint32_t lane)
+{
+	const uint32_t at = blockIdx.x * MATMUL_TILE + lane;
+
+	if (!place.experts || warp || lane >= MATMUL_TILE || at >= a.n)
+		return 0;
+	return __bfloat162float(__ldcg(a.next.x + at));
+}
+
 /* NEXT: the format of the next layer's first product; MATMUL_N_FORMATS: the kernel ends with the sum. */
 template <enum matmul_format F, enum matmul_format LAST, enum matmul_format NEXT>
 __global__ void __launch_bounds__(ROW_THREADS, 1)
@@ -270,8 +281,8 @@ __global__ void __launch_bounds__(ROW_THREADS, 1)
 	if (GOES_ON && warp == ROW_FETCH)
 		row_next_barriers(s, place.beside ? a.next.beside : a.next.first, lane);
 	/* The residual row is as old as x. */
-	if (GOES_ON && place.experts && warp == 0 && lane < MATMUL_TILE && blockIdx.x * MATMUL_TILE + lane < a.n)
-		old = __bfloat162float(a.next.x[blockIdx.x * MATMUL_TILE + lane]);
+	if (GOES_ON && a.x_settled)
+		old = row_old(a, place, warp, lane);
 	chain_wait();
 	chain_release();
 	if (place.experts) {
@@ -292,8 +303,11 @@ __global__ void __launch_bounds__(ROW_THREADS, 1)
 			}
 			some_arrive(ROW_SUMS_THERE, ROW_THREADS);
 		} else {
-			if (!a.x_settled)
+			if (!a.x_settled) {
 				row_x(a.x, a.k, warp % ROW_SLICES, lane, x);
+				if (GOES_ON)
+					old = row_old(a, place, warp, lane);
+			}
 			if (slot < top)	/* asked for now, looked at at the end */
 				scale = row_scale<F>(a.down, s.id[slot], blockIdx.x, r);
 			else if (a.last.w && slot == top)

@@ -38,7 +38,8 @@ static __device__ __forceinline__ void row_put(float *to, const float sum[4], in
 	}
 }
 
-/* Of row r, all slices in order; those that there are not add -0, which changes nothing. */
+/* Of row r, all slices in order, STRIDE floats apart; those that there are not add -0, which changes nothing. */
+template <int STRIDE = MATMUL_TILE>
 static __device__ __forceinline__ float row_fold(const float *from, uint32_t slices, uint32_t r)
 {
 	float v = -0.0f;
@@ -49,7 +50,7 @@ static __device__ __forceinline__ float row_fold(const float *from, uint32_t sli
 
 #pragma unroll
 		for (uint32_t j = 0; j < ROW_SLICES; j++)
-			part[j] = i + j < slices ? from[(i + j) * MATMUL_TILE + r] : -0.0f;
+			part[j] = i + j < slices ? from[(i + j) * STRIDE + r] : -0.0f;
 #pragma unroll
 		for (uint32_t j = 0; j < ROW_SLICES; j++)
 			v = fold(v, part[j]);
