@@ -150,8 +150,7 @@ int decode_experts_sum(const struct experts_sum_args *a, void *stream);
 /* What follows a layer's experts of one row. */
 #define EXPERTS_ROW_PRODUCTS 2
 struct experts_row_next {
-	void *x;		/* device, bf16 [sum.experts.n]: in and out.  It was there before the kernel just before
-				 * this call began */
+	void *x;		/* device, bf16 [sum.experts.n]: in and out */
 	const void *norm;	/* device, bf16 [sum.experts.n], zero-centred, 16-byte aligned */
 	float eps;
 	/* device, 16-byte aligned, sum.experts.n / 2 words, all zeros like experts_row_args.room */
@@ -174,7 +173,8 @@ struct experts_row_args {
 	/* device, 16-byte aligned, top * experts.k / 2 words, all zeros when the call's kernel has waited for
 	 * the one before it; left with anything */
 	uint32_t *room;
-	/* first.x was there before the kernel just before this call began: it is read while that runs */
+	/* first.x, and next->x, were there before the kernel just before this call began: they are read while that
+	 * runs */
 	int x_settled;
 	/* NULL, or what follows, in the same kernel: x = bf16(x + sum), its norm as residual_add() makes it, and the
 	 * products of that; the same bits.  sum.experts.y is not written then. */
@@ -184,6 +184,42 @@ struct experts_row_args {
 int decode_experts_row(const struct experts_row_args *a, void *stream);
 /* Whether it would: else decode_experts_row() is -EINVAL. */
 int experts_row_fits(const struct experts_row_args *a);
+
+/* ---- the end of a mixer ------------------------------------------------------- */
+
+/* The product that leaves a mixer, the residual rows and their norm, and the products of that with which a layer's
+ * experts begin, in one kernel: decode_matmul(), residual_add() and decode_matmul_pair(), the same bits.  On Hopper,
+ * where a multiprocessor's shared memory holds what a block multiplies.  Its blocks wait for each other: as
+ * experts_row_args says. */
+#define END_MAX_ROWS 16
+#define MIXER_END_CLEARS 2
+
+struct mixer_end_clear {
+	uint32_t *at;	/* device, 16-byte aligned */
+	uint32_t n;	/* words, a multiple of 4; 0: none */
+};
+
+struct mixer_end_args {
+	/* n_rows 1..END_MAX_ROWS; of float32, n a multiple of 8; y, ldy not looked at, x not in the order of steps */
+	struct decode_matmul_args out;
+	/* device, bf16 [n_rows][out.n]: in and out.  It was there before the kernel just before this call began. */
+	void *x;
+	void *h;		/* device, out bf16 [n_rows][out.n], 16-byte aligned */
+	const void *norm;	/* device, bf16 [out.n], zero-centred, 16-byte aligned */
+	float eps;
+	/* device, 16-byte aligned, n_rows * out.n / 2 words, all zeros when the call's kernel has waited for the one
+	 * before it; left with anything */
+	uint32_t *room;
+	/* Of h: BF16, of float32, and what follows it. */
+	struct decode_matmul_args router;
+	/* Of h too, MATMUL_OUT_SWIGLU; NULL: there is none. */
+	const struct decode_matmul_args *shared;
+	/* Set to 0 on the way, for kernels that come later; not `room`. */
+	struct mixer_end_clear clear[MIXER_END_CLEARS];
+};
+int decode_mixer_end(const struct mixer_end_args *a, void *stream);
+/* Whether it would: else decode_mixer_end() is -EINVAL. */
+int mixer_end_fits(const struct mixer_end_args *a);
 
 /* out[r][i] = bf16(f32(residual[r][i]) + sum), sum = fma(w[r][s], y[r][s][i], ...) over s in
  * order, starting from the product of slot 0. */

@@ -14,6 +14,12 @@ static __device__ __forceinline__ void row_give(uint32_t *at, uint32_t pair)
 	word_give(at, ~pair);
 }
 
+/* All of eight values are there. */
+static __device__ __forceinline__ bool row_there(const uint4 &v)
+{
+	return v.x && v.y && v.z && v.w;
+}
+
 /* Eight values, when they are there, for a lane of a warp that all come here; ~0 where there are none. */
 static __device__ __forceinline__ uint4 row_await(const uint32_t *at, bool has)
 {
@@ -23,7 +29,7 @@ static __device__ __forceinline__ uint4 row_await(const uint32_t *at, bool has)
 	do {
 		if (!there)
 			v = words_seen(at);
-		there = v.x && v.y && v.z && v.w;
+		there = row_there(v);
 	} while (!__all_sync(~0u, there));
 	return make_uint4(~v.x, ~v.y, ~v.z, ~v.w);
 }

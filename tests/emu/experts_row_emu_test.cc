@@ -8,7 +8,7 @@
 #include "kernels/cuda/expert_list.cu"
 
 #include "tests/emu/memory.h"
-#include "tests/gpu/matmul_cases.h"
+#include "tests/emu/stacked.h"
 
 #include <deque>
 
@@ -19,38 +19,6 @@ struct shape {
 	bool shared, has_last;	/* a shared expert; its last matrix is its own */
 	uint32_t experts, top, n, k, inter, last_k;
 };
-
-/* One matrix of each expert, packed side by side. */
-struct stacked {
-	std::vector<struct matrix> one;
-	array<uint8_t> packed;
-	array<float> scale;
-
-	stacked(enum matmul_format f, uint32_t experts, uint32_t n, uint32_t k)
-		: one(experts), packed(experts * matmul_packed_bytes(f, n, k)), scale(experts * ((n + 15) / 16 * 16))
-	{
-		size_t at = 0, s = 0;
-
-		for (struct matrix &m : one) {
-			matrix_make(&m, f, n, k);
-			memcpy(&packed.h[at], m.packed.data(), m.packed.size());
-			memcpy(&scale.h[s], m.row_scale.data(), m.row_scale.size() * 4);
-			at += m.packed.size();
-			s += (n + 15) / 16 * 16;
-		}
-		packed.up();
-		scale.up();
-	}
-};
-
-static double dot(const struct matrix &m, uint32_t row, const uint16_t *x, double *magnitude)
-{
-	double sum, size;
-
-	ref_matmul_dot(&m.ref, row, x, &sum, &size);
-	*magnitude = size * fabs(m.scale(row));
-	return sum * m.scale(row);
-}
 
 struct layer {
 	const struct shape c;

@@ -45,9 +45,9 @@ tests_unit_kv_codes_test_SOURCES = tests/unit/kv_codes_test.cu
 tests_unit_kv_codes_test_LDADD = $(gpu_libs) -lm
 # A kernel's logic on blocks that are fibers: needs CUDA's headers, and no GPU.
 EXTRA_DIST += tests/emu/kernels/cuda/async.cuh tests/emu/kernels/cuda/bulk.cuh tests/emu/kernels/cuda/launch.cuh \
-	tests/emu/kernels/cuda/mma.cuh tests/emu/memory.h
-check_PROGRAMS += tests/emu/experts_row_emu_test tests/emu/gdn_step_emu_test
-TESTS += tests/emu/experts_row_emu_test tests/emu/gdn_step_emu_test
+	tests/emu/kernels/cuda/mma.cuh tests/emu/memory.h tests/emu/stacked.h
+check_PROGRAMS += tests/emu/experts_row_emu_test tests/emu/gdn_step_emu_test tests/emu/mixer_end_emu_test
+TESTS += tests/emu/experts_row_emu_test tests/emu/gdn_step_emu_test tests/emu/mixer_end_emu_test
 emu_cppflags = -iquote $(srcdir)/tests/emu $(AM_CPPFLAGS) -I$(CUDA_HOME)/include
 emu_cxxflags = $(CXXFLAGS) -std=c++17 -ffp-contract=off -Wall -Wno-unknown-pragmas -Wno-unused-function \
 	-Wno-maybe-uninitialized -fno-strict-aliasing
@@ -60,6 +60,11 @@ tests_emu_gdn_step_emu_test_SOURCES = tests/emu/gdn_step_emu_test.cc tests/emu/b
 tests_emu_gdn_step_emu_test_CPPFLAGS = $(emu_cppflags)
 tests_emu_gdn_step_emu_test_CXXFLAGS = $(emu_cxxflags)
 tests_emu_gdn_step_emu_test_LDADD = -lm
+tests_emu_mixer_end_emu_test_SOURCES = tests/emu/mixer_end_emu_test.cc tests/emu/block.cc tests/emu/block.h \
+	kernels/cuda/pack.c kernels/cpu/ref_matmul.c kernels/cpu/ref_matmul.h
+tests_emu_mixer_end_emu_test_CPPFLAGS = $(emu_cppflags)
+tests_emu_mixer_end_emu_test_CXXFLAGS = $(emu_cxxflags)
+tests_emu_mixer_end_emu_test_LDADD = -lm
 # Measure; not tests.
 EXTRA_DIST += bench/cuda/given_list.h bench/cuda/replay.cuh
 check_PROGRAMS += bench/cuda/decode_matmul_probe
