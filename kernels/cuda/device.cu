@@ -170,7 +170,8 @@ static bool memory_device(struct cuda_device *d)
 	    !take(&slab, d->ws.bytes))
 		return false;
 	workspace_layout(d, slab, &d->ws);
-	return true;
+	/* What mixers' ends clear for each other in turns begins with zeros (forward_experts.cu). */
+	return cudaMemsetAsync(d->ws.end_room, 0, mixer_end_room_words(d) * 4, d->stream) == cudaSuccess;
 }
 
 static bool memory_host(struct cuda_device *d)

@@ -121,6 +121,7 @@ struct workspace {
 	uint32_t *choice;
 	void *list;
 	uint32_t *row_room;	/* expert_room_words() */
+	uint32_t *end_room;	/* mixer_end_room_words() */
 	uint64_t attn_floats;
 };
 
@@ -185,8 +186,10 @@ int device_code(struct cuda_device *d, cudaError_t e);
 size_t rotation_bytes(const struct cuda_device *d);
 int rotation_load(struct cuda_device *d);
 
-/* forward_experts.cu: of the room through which one row's experts give each other what they made. */
+/* forward_experts.cu: words of the rooms through which blocks give each other what they made: one row's experts; mixers' ends
+ * of few rows, all zeros between passes. */
 uint32_t expert_room_words(const struct cuda_device *d);
+uint32_t mixer_end_room_words(const struct cuda_device *d);
 
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);

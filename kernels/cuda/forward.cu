@@ -106,15 +106,43 @@ static int multiply_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer)
 	return rc;
 }
 
-/* The product that ends a mixer; who writes its x asks for the order. */
-static struct decode_matmul_args mixer_out_args(const struct cuda_device *d, uint32_t rows,
-						const struct layer_weights *w, const void *x, uint32_t k)
+struct decode_matmul_args mixer_out_args(const struct cuda_device *d, uint32_t rows, uint32_t layer)
 {
-	struct decode_matmul_args a = product_args(
-		rows, w->mixer_out, { x, d->ws.y, k, k, d->m.hidden, MATMUL_OUT_F32 });
+	const bool gdn = d->m.mixer[layer] == MIXER_GDN;
+	const uint32_t k = gdn ? d->value : d->m.n_q_heads * ATTN_DIM;
 
-	a.x_ordered = decode_matmul_orders(&a);
-	return a;
+	return product_args(rows, d->w.layer[layer].mixer_out,
+			    { gdn ? d->ws.og : d->ws.ao, d->ws.y, k, k, d->m.hidden, MATMUL_OUT_F32 });
+}
+
+/* Whether what a mixer leaves is wanted in the order of steps (decode_matmul_orders()). */
+static bool mixer_out_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer)
+{
+	const struct decode_matmul_args a = mixer_out_args(d, rows, layer);
+
+	return !expert_ends_mixers(d, rows) && decode_matmul_orders(&a);
+}
+
+/* What a mixer leaves: through its last matrix, onto the residual rows, and normed for what follows. */
+static int end_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer, enum cuda_class c)
+{
+	struct decode_matmul_args out = mixer_out_args(d, rows, layer);
+	struct residual_add_args a = {};
+	int rc;
+
+	if (expert_ends_mixers(d, rows)) {
+		rc = expert_mixer_end(d, rows, layer);
+		pass_mark(d, c);
+		return rc;
+	}
+	out.x_ordered = mixer_out_orders(d, rows, layer);
+	rc = decode_matmul(&out, d->stream);
+	pass_mark(d, c);
+	a.y = d->ws.y;
+	a.slots = 1;
+	if (d->m.n_experts)
+		expert_clear(d, rows, layer, &a);
+	return rc ? rc : pass_add(d, rows, d->w.layer[layer].post_norm, a);
 }
 
 static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t layer)
@@ -124,7 +152,6 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	const struct model_shape *m = &d->m;
 	const uint32_t rows = pass->n_rows, index = d->index[layer], ld = gdn_ld(d);
 	const char *u = (const char *)s->u;
-	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->og, d->value);
 	struct gdn_step_args g = {};
 	int rc = multiply_mixer(d, rows, layer);
 
@@ -147,12 +174,10 @@ static int gdn_layer(struct cuda_device *d, const struct pass *pass, uint32_t la
 	g.norm_w = w->gdn_norm;
 	g.eps = m->norm_eps;
 	g.out = s->og;
-	g.ordered = out.x_ordered;
+	g.ordered = mixer_out_orders(d, rows, layer);
 	rc = rc ? rc : gdn_step(&g, d->stream);
 	pass_mark(d, CLASS_GDN);
-	rc = rc ? rc : decode_matmul(&out, d->stream);
-	pass_mark(d, CLASS_GDN_MATRIX);
-	return rc;
+	return rc ? rc : end_mixer(d, rows, layer, CLASS_GDN_MATRIX);
 }
 
 /* A longer bound decides no bit; powers of two keep graphs few. */
@@ -207,7 +232,6 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	const uint32_t q = m->n_q_heads * ATTN_DIM, kv = m->n_kv_heads * ATTN_DIM,
 		       ld = attention_width(d);
 	const char *u = (const char *)s->u;
-	const struct decode_matmul_args out = mixer_out_args(d, rows, w, s->ao, q);
 	struct qk_rope_args r = {};
 	int rc = multiply_mixer(d, rows, layer);
 
@@ -234,11 +258,9 @@ static int attention_layer(struct cuda_device *d, const struct pass *pass, uint3
 	r.k_cache = kv_at(d, index, 0);
 	r.v_cache = kv_at(d, index, 1);
 	rc = rc ? rc : qk_rope(&r, d->stream);
-	rc = rc ? rc : attend(d, pass, index, out.x_ordered);
+	rc = rc ? rc : attend(d, pass, index, mixer_out_orders(d, rows, layer));
 	pass_mark(d, CLASS_ATTENTION);
-	rc = rc ? rc : decode_matmul(&out, d->stream);
-	pass_mark(d, CLASS_ATTENTION_MATRIX);
-	return rc;
+	return rc ? rc : end_mixer(d, rows, layer, CLASS_ATTENTION_MATRIX);
 }
 
 /* x += what lies in y (or in the experts' outputs), h = norm of it. */
@@ -280,7 +302,6 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 {
 	const uint32_t rows = pass->n_rows;
 	struct embed_rows_args e = {};
-	struct residual_add_args a = {};
 	int rc;
 
 	e.rows = d->ws.meta->embed;
@@ -296,17 +317,12 @@ int pass_layers(struct cuda_device *d, const struct pass *pass)
 	e.ordered = mixer_orders(d, rows, 0);
 	rc = embed_rows(&e, d->stream);
 	pass_mark(d, CLASS_EMBED);
-	a.y = d->ws.y;
-	a.slots = 1;
 	for (uint32_t l = 0; !rc && l < d->m.n_layers; l++) {
 		const void *next =
 			l + 1 < d->m.n_layers ? d->w.layer[l + 1].input_norm : d->w.final_norm;
 
 		rc = d->m.mixer[l] == MIXER_GDN ? gdn_layer(d, pass, l) :
 						  attention_layer(d, pass, l);
-		if (d->m.n_experts)
-			expert_clear(d, rows, l, &a);
-		rc = rc ? rc : pass_add(d, rows, d->w.layer[l].post_norm, a);
 		rc = rc		    ? rc :
 		     d->m.n_experts ? expert_layer(d, rows, l, next) :
 				      dense_layer(d, rows, l, next);

@@ -6,6 +6,13 @@
 
 static constexpr uint32_t SHARED_BESIDE_ROWS = 8;
 
+/* Of a pass whose mixers end in one kernel (decode_mixer_end()), at most; 0: none does.  Switched off until it has been
+ * measured on a GPU: docs/kernel-experiments.md, "What ends a mixer". */
+#ifndef MIXER_END_ROWS
+#define MIXER_END_ROWS 0
+#endif
+static_assert(MIXER_END_ROWS <= END_MAX_ROWS, "as many as the kernel takes");
+
 uint32_t slots_of(const struct cuda_device *d)
 {
 	return d->m.n_experts_used + (d->m.shared_inter ? 1 : 0);
@@ -27,10 +34,11 @@ static __global__ void active_kernel(uint64_t *sum, const uint32_t *n, uint32_t 
 }
 
 /* Whether the shared expert's gate and up are a product of their own behind the choice of experts, which
- * needs neither that nor the router: it runs beside both. */
-static bool shared_behind(const struct layer_weights *w, uint32_t rows)
+ * needs neither that nor the router: it runs beside both.  Where a mixer's end makes h, that is too late: they are a
+ * part of it. */
+static bool shared_behind(const struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
 {
-	return w->shared_in.n && rows > ROUTE_FEW_ROWS;
+	return w->shared_in.n && rows > ROUTE_FEW_ROWS && !expert_ends_mixers(d, rows);
 }
 
 static struct decode_matmul_args shared_in_args(const struct cuda_device *d, uint32_t rows,
@@ -42,19 +50,24 @@ static struct decode_matmul_args shared_in_args(const struct cuda_device *d, uin
 			    { d->ws.h, act.at, d->m.hidden, d->m.hidden, act.ld, MATMUL_OUT_SWIGLU });
 }
 
-/* The router, and of few rows the shared expert's gate and up: one product if they have one format, or
- * one launch. */
-static int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+/* The router; with `one`, what stands behind its rows: the shared expert's gate and up. */
+static struct decode_matmul_args router_args(const struct cuda_device *d, uint32_t rows, const struct layer_weights *w,
+					     bool one)
 {
 	const struct workspace *s = &d->ws;
 	const uint32_t hidden = d->m.hidden;
 	const struct strided act = shared_act(d);
-	const bool alone = !w->shared_in.n || shared_behind(w, rows),
-		   one = !alone && shared_in_follows(w);
-	const struct decode_matmul_args router =
-		product_args(rows, w->router,
-			     { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
-			       one ? w->shared_in.n : 0, act.ld, act.at });
+
+	return product_args(rows, w->router, { s->h, s->router, hidden, hidden, w->router.n, MATMUL_OUT_F32,
+					       one ? w->shared_in.n : 0, act.ld, act.at });
+}
+
+/* The router, and of few rows the shared expert's gate and up: one product if they have one format, or
+ * one launch. */
+static int multiply_router(struct cuda_device *d, uint32_t rows, const struct layer_weights *w)
+{
+	const bool alone = !w->shared_in.n || shared_behind(d, rows, w), one = !alone && shared_in_follows(w);
+	const struct decode_matmul_args router = router_args(d, rows, w, one);
 
 	if (alone || one)
 		return decode_matmul(&router, d->stream);
@@ -91,7 +104,7 @@ static struct route_args choice_of(const struct cuda_device *d, uint32_t rows,
 	c.top = m->n_experts_used;
 	c.shared = m->shared_inter != 0;
 	c.list_shared = list_shared;
-	c.early = shared_behind(w, rows);
+	c.early = shared_behind(d, rows, w);
 	c.ids = s->choice;
 	c.weights = s->choice_weight;
 	c.list = expert_list_at(s->list, rows, slots_of(d), m->n_experts + 1);
@@ -100,11 +113,11 @@ static struct route_args choice_of(const struct cuda_device *d, uint32_t rows,
 
 static int choose(struct cuda_device *d, const struct layer_weights *w, const struct route_args *c)
 {
-	int rc = multiply_router(d, c->rows, w);
+	int rc = expert_ends_mixers(d, c->rows) ? 0 : multiply_router(d, c->rows, w);
 
 	if (!rc && !experts_choose(d, c->rows, w))
 		rc = route(c, d->stream);
-	if (!rc && shared_behind(w, c->rows)) {
+	if (!rc && shared_behind(d, c->rows, w)) {
 		struct decode_matmul_args shared = shared_in_args(d, c->rows, w);
 
 		shared.x_settled = 1;
@@ -251,9 +264,10 @@ static void row_plan_of(const struct cuda_device *d, uint32_t layer, const struc
 	}
 	/* The residual before the router clears it (expert_clear()), in every layer and pass anew: it waited for the
 	 * kernels that used it before, and it has ended when this one begins, since the router's product begins between
-	 * them (launch.cuh).  x is as old, and so is the residual row. */
+	 * them (launch.cuh).  x is as old, and so is the residual row.  Where a mixer's end does all of that, it is the
+	 * kernel just before. */
 	p->args.room = d->ws.row_room;
-	p->args.x_settled = 1;
+	p->args.x_settled = !expert_ends_mixers(d, c->rows);
 	p->fits = experts_row_fits(&p->args);
 	if (p->fits)
 		row_plan_next(d, layer, p);
@@ -290,6 +304,76 @@ static void layer_plan(const struct cuda_device *d, uint32_t rows, uint32_t laye
 	*choice = choice_of(d, rows, &d->w.layer[layer], lists_shared(d, rows));
 	row_plan_of(d, layer, choice, row);
 }
+
+/* ---- the end of a mixer ------------------------------------------------------------------- */
+
+/* Two rooms through which its blocks give each other residual rows, in turns: a layer's end clears the other, that of
+ * the layer before; the last layer's is cleared by the residual behind its experts.  So between passes both are all
+ * zeros, as they are when the device is opened. */
+static uint32_t end_room_each(const struct cuda_device *d)
+{
+	return END_MAX_ROWS * d->m.hidden / 2;
+}
+
+uint32_t mixer_end_room_words(const struct cuda_device *d)
+{
+	return MIXER_END_ROWS && d->m.n_experts ? 2 * end_room_each(d) : 0;
+}
+
+static struct mixer_end_clear end_room(const struct cuda_device *d, uint32_t rows, uint32_t layer)
+{
+	return { d->ws.end_room + layer % 2 * end_room_each(d), rows * d->m.hidden / 2 };
+}
+
+/* What ends a layer's mixer, and what is borrowed by its arguments. */
+struct end_plan {
+	struct mixer_end_args args;
+	struct decode_matmul_args shared;
+};
+
+static void end_plan_of(const struct cuda_device *d, uint32_t rows, uint32_t layer, struct end_plan *p)
+{
+	const struct layer_weights *w = &d->w.layer[layer];
+	const bool one = shared_in_follows(w);
+
+	*p = {};
+	p->args.out = mixer_out_args(d, rows, layer);
+	p->args.x = d->ws.x;
+	p->args.h = d->ws.h;
+	p->args.norm = w->post_norm;
+	p->args.eps = d->m.norm_eps;
+	p->args.room = end_room(d, rows, layer).at;
+	p->args.router = router_args(d, rows, w, one);
+	if (w->shared_in.n && !one) {
+		p->shared = shared_in_args(d, rows, w);
+		p->args.shared = &p->shared;
+	}
+	p->args.clear[0] = end_room(d, rows, layer + 1);
+	p->args.clear[1] = { d->ws.row_room, expert_room_words(d) };
+}
+
+bool expert_ends_mixers(const struct cuda_device *d, uint32_t rows)
+{
+	bool all = rows <= MIXER_END_ROWS && d->m.n_experts;
+
+	for (uint32_t l = 0; all && l < d->m.n_layers; l++) {
+		struct end_plan p;
+
+		end_plan_of(d, rows, l, &p);
+		all = mixer_end_fits(&p.args);
+	}
+	return all;
+}
+
+int expert_mixer_end(struct cuda_device *d, uint32_t rows, uint32_t layer)
+{
+	struct end_plan p;
+
+	end_plan_of(d, rows, layer, &p);
+	return decode_mixer_end(&p.args, d->stream);
+}
+
+/* ---- a layer -------------------------------------------------------------------------------- */
 
 void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
 		  struct residual_add_args *ret)
@@ -336,5 +420,9 @@ int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const voi
 		a.slots = slots_of(d);
 	}
 	a.ordered = mixer_orders(d, rows, layer + 1);
+	if (expert_ends_mixers(d, rows) && layer + 1 == d->m.n_layers) {
+		a.clear = end_room(d, rows, layer).at;
+		a.n_clear = end_room(d, rows, layer).n;
+	}
 	return rc ? rc : pass_add(d, rows, next_norm, a);
 }

@@ -26,6 +26,8 @@ bool mixer_orders(const struct cuda_device *d, uint32_t rows, uint32_t layer);
 bool head_orders(const struct cuda_device *d, uint32_t n);
 /* The products that begin a layer, of ws.h into ws.u; answers how many, at most STACK_MAX. */
 uint32_t mixer_in_args(const struct cuda_device *d, uint32_t rows, uint32_t layer, struct decode_matmul_args *ret);
+/* The product that ends a layer's mixer, of ws.og or ws.ao into ws.y. */
+struct decode_matmul_args mixer_out_args(const struct cuda_device *d, uint32_t rows, uint32_t layer);
 /* x += what lies in y (or in the experts' outputs), h = norm of it. */
 int pass_add(struct cuda_device *d, uint32_t rows, const void *norm, struct residual_add_args a);
 /* Embedding and all layers; d->ws.h is normed for the head. */
@@ -38,6 +40,10 @@ uint32_t pass_length_bound(const struct cuda_device *d, uint32_t length);
 void expert_clear(const struct cuda_device *d, uint32_t rows, uint32_t layer,
 		  struct residual_add_args *ret);
 int expert_layer(struct cuda_device *d, uint32_t rows, uint32_t layer, const void *next_norm);
+/* Whether in a pass of so many rows what ends a mixer is one kernel in every layer: its last product, the residual and
+ * its norm, router and the shared expert's gate and up; and that kernel. */
+bool expert_ends_mixers(const struct cuda_device *d, uint32_t rows);
+int expert_mixer_end(struct cuda_device *d, uint32_t rows, uint32_t layer);
 /* Whether the experts of the layer before have done this layer's first products as well. */
 bool expert_began(const struct cuda_device *d, uint32_t rows, uint32_t layer);
 

@@ -64,6 +64,7 @@ void workspace_layout(const struct cuda_device *d, char *slab, struct workspace 
 	l.take(&w->choice_weight, pairs, 4);
 	l.take(&w->list, expert_list_bytes((uint32_t)few, slots_of(d), m->n_experts + 1), 1);
 	l.take(&w->row_room, expert_room_words(d), 4);
+	l.take(&w->end_room, mixer_end_room_words(d), 4);
 	l.take(&w->act, m->n_experts ? pairs * m->expert_inter : rows * m->dense_inter, 2);
 	/* Few rows in float32, many in bfloat16. */
 	l.take(&w->expert_y, std::max(few * slots_of(d) * 2, pairs) * m->hidden, 2);
