@@ -12,22 +12,6 @@
 
 static bool few;
 
-struct packed {
-	array<uint32_t> w;
-	array<float> scale;
-
-	packed(enum matmul_format f, uint32_t n_matrices, uint32_t n, uint32_t k)
-		: w(n_matrices * matmul_packed_bytes(f, n, k) / 4),
-		  scale((size_t)n_matrices * ((n + 15) / 16 * 16))
-	{
-		fill_weights(f, w.h);
-		w.up();
-		for (float &s : scale.h)	/* of e2m1 outputs near 1 */
-			s = (0.5f + 0.4f * uniform()) / (float)k;
-		scale.up();
-	}
-};
-
 struct shape {
 	enum matmul_format f, last;
 	bool shared, has_last;	/* a shared expert; its last matrix is its own */
@@ -318,6 +302,7 @@ struct follow {
 		struct experts_row_args a = l.args(round, &r, &last);
 
 		arguments(round, &a);
+		a.x_settled = round % 2;
 		if (!experts_row_fits(&a))
 			return -EINVAL;
 		CUDA(cudaMemsetAsync(room.d, 0, room.h.size() * 4, s));

@@ -10,22 +10,6 @@
 
 static bool few;
 
-struct packed {
-	array<uint32_t> w;
-	array<float> scale;
-
-	packed(enum matmul_format f, uint32_t n_matrices, uint32_t n, uint32_t k)
-		: w(n_matrices * matmul_packed_bytes(f, n, k) / 4),
-		  scale((size_t)n_matrices * (n + 15) / 16 * 16)
-	{
-		fill_weights(f, w.h);
-		w.up();
-		for (float &s : scale.h)
-			s = 0.5f + 0.4f * uniform();
-		scale.up();
-	}
-};
-
 static bool same(array<float> &a, array<float> &b)
 {
 	a.down();

@@ -1,4 +1,4 @@
-# From logits to experts, and products that choose, on a GPU.
+# From a mixer's rows to experts, and products that choose, on a GPU.
 EXTRA_DIST += tests/gpu/step_args.h
 if CUDA
 check_PROGRAMS += tests/gpu/route_test
@@ -21,6 +21,10 @@ check_PROGRAMS += tests/gpu/experts_row_test
 TESTS += tests/gpu/experts_row_test
 tests_gpu_experts_row_test_SOURCES = tests/gpu/experts_row_test.cu
 tests_gpu_experts_row_test_LDADD = $(gpu_libs)
+check_PROGRAMS += tests/gpu/mixer_end_test
+TESTS += tests/gpu/mixer_end_test
+tests_gpu_mixer_end_test_SOURCES = tests/gpu/mixer_end_test.cu
+tests_gpu_mixer_end_test_LDADD = $(gpu_libs)
 check_PROGRAMS += tests/gpu/residual_test
 TESTS += tests/gpu/residual_test
 tests_gpu_residual_test_SOURCES = tests/gpu/residual_test.cu

@@ -20,6 +20,22 @@ static inline void fill_weights(enum matmul_format f, std::vector<uint32_t> &w)
 	}
 }
 
+/* Matrices of one shape, and a scale for each of their rows as packed: of e2m1 outputs near 1. */
+struct packed {
+	array<uint32_t> w;
+	array<float> scale;
+
+	packed(enum matmul_format f, uint32_t n_matrices, uint32_t n, uint32_t k)
+		: w(n_matrices * matmul_packed_bytes(f, n, k) / 4), scale((size_t)n_matrices * ((n + 15) / 16 * 16))
+	{
+		fill_weights(f, w.h);
+		w.up();
+		for (float &s : scale.h)
+			s = (0.5f + 0.4f * uniform()) / (float)k;
+		scale.up();
+	}
+};
+
 /* w: packed [n, k]; x: [rows][k]; y: [rows][n]. */
 static inline decode_matmul_args product_args(enum matmul_format f, const void *w, uint32_t n, uint32_t k,
 					      const void *x, float *y, uint32_t rows)
