@@ -6,11 +6,8 @@
 
 static constexpr uint32_t SHARED_BESIDE_ROWS = 8;
 
-/* Of a pass whose mixers end in one kernel (decode_mixer_end()), at most; 0: none does.  Switched off until it has been
- * measured on a GPU: docs/kernel-experiments.md, "What ends a mixer". */
-#ifndef MIXER_END_ROWS
-#define MIXER_END_ROWS 0
-#endif
+/* Rows of a pass whose mixers end in one kernel (decode_mixer_end()), at most (measured, docs/kernel-experiments.md). */
+static constexpr uint32_t MIXER_END_ROWS = 1;
 static_assert(MIXER_END_ROWS <= END_MAX_ROWS, "as many as the kernel takes");
 
 uint32_t slots_of(const struct cuda_device *d)
@@ -312,12 +309,12 @@ static void layer_plan(const struct cuda_device *d, uint32_t rows, uint32_t laye
  * zeros, as they are when the device is opened. */
 static uint32_t end_room_each(const struct cuda_device *d)
 {
-	return END_MAX_ROWS * d->m.hidden / 2;
+	return MIXER_END_ROWS * d->m.hidden / 2;
 }
 
 uint32_t mixer_end_room_words(const struct cuda_device *d)
 {
-	return MIXER_END_ROWS && d->m.n_experts ? 2 * end_room_each(d) : 0;
+	return d->m.n_experts ? 2 * end_room_each(d) : 0;
 }
 
 static struct mixer_end_clear end_room(const struct cuda_device *d, uint32_t rows, uint32_t layer)
