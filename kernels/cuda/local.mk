@@ -7,7 +7,7 @@ cuda_headers = kernels/cuda/attn_decode.h kernels/cuda/attn_prefill.h \
 	kernels/cuda/gdn_step_kept.cuh kernels/cuda/gdn_step_row.cuh kernels/cuda/rows.h \
 	kernels/cuda/decode_matmul.h kernels/cuda/decode_matmul_int.cuh kernels/cuda/decode_narrow.cuh kernels/cuda/decode_unit.cuh \
 	kernels/cuda/bulk.cuh kernels/cuda/decode_end.cuh kernels/cuda/decode_row.cuh kernels/cuda/decode_row_choice.cuh \
-	kernels/cuda/decode_row_int.cuh kernels/cuda/decode_row_next.cuh kernels/cuda/decode_row_product.cuh kernels/cuda/norm.cuh kernels/cuda/row_words.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
+	kernels/cuda/decode_row_int.cuh kernels/cuda/decode_row_next.cuh kernels/cuda/decode_row_product.cuh kernels/cuda/norm.cuh kernels/cuda/row_words.cuh kernels/cuda/warp_sum.cuh kernels/cuda/decode_ring.cuh kernels/cuda/decode_ring_item.cuh \
 	kernels/cuda/decode_square.cuh kernels/cuda/decode_square_x.cuh \
 	kernels/cuda/decode_square_split.cuh \
 	kernels/cuda/decode_square_tall.cuh kernels/cuda/decode_square_tall_x.cuh kernels/cuda/ring_turn.cuh \

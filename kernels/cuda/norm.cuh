@@ -10,6 +10,8 @@
 #include <cuda_bf16.h>
 #include <stdint.h>
 
+#include "kernels/cuda/warp_sum.cuh"
+
 #define NORM_WARPS 8
 
 static __device__ __forceinline__ float bf16_low(uint32_t pair)
@@ -40,14 +42,6 @@ static __device__ __forceinline__ float add_squares(float sum, const uint4 &x)
 		sum = __fmaf_rn(bf16_high(words[i]), bf16_high(words[i]), sum);
 	}
 	return sum;
-}
-
-static __device__ __forceinline__ float warp_sum(float x)
-{
-#pragma unroll
-	for (int m = 16; m > 0; m >>= 1)
-		x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, m));
-	return x;
 }
 
 /* 1 / rms from the sums of the eight warps. */

@@ -8,17 +8,11 @@
 
 #include "kernels/cuda/kv.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp_sum.cuh"
 
 namespace {
 
 typedef __nv_bfloat16 bf16;
-
-__device__ float warp_sum(float x)
-{
-	for (int m = 16; m > 0; m >>= 1)
-		x = __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, m));
-	return x;
-}
 
 /* Over a block of N warps; every thread gets the sum. */
 template <int N> __device__ float block_sum(float x)
