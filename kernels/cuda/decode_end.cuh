@@ -192,29 +192,34 @@ static __device__ __forceinline__ float end_fold(const float *sums, uint32_t sli
 
 /* ---- the first product, and the residual rows ------------------------------------------------- */
 
-/* The warp's units, the first of which is ready in `w`. */
+/* The warp's slices of the block's tile.  The first is made ready before the kernel waits for the one before it; what is
+ * run behind the wait is a loop that is not unrolled, so that its code is there. */
 template <enum matmul_format OUT, int ROWS>
 static __device__ __forceinline__ void end_out(const struct end_params &a, const struct end_shared &s, uint32_t shared,
-					       float *sums, uint4 *own, struct row_ready<OUT> &w, uint32_t warp, int lane)
+					       float *sums, uint4 *own, uint32_t warp, int lane)
 {
 	struct end_slice<ROWS> in[END_OUT_SLICES];
+	struct row_ready<OUT> w;
 	float sum[(ROWS + 7) / 8][4];
 
-#pragma unroll
-	for (uint32_t i = 0; i < END_OUT_SLICES; i++)
-		in[i].load(a, warp + i * END_WARPS, lane);
-#pragma unroll
-	for (uint32_t i = 0; i < END_OUT_SLICES; i++) {
-		const uint32_t slice = warp + i * END_WARPS;
-
-		if (slice >= a.out.n_slices)
-			break;
-		if (i) {
+#pragma unroll 1
+	for (uint32_t i = 0, slice = warp; i < END_OUT_SLICES; i++, slice += END_WARPS) {
+		if (slice < a.out.n_slices) {
 			ring_wait(shared_at(&s.come[warp][i]), 0);
 			w.take(shared + a.tile_at + slice * unit<OUT>::bytes, lane);
 		}
-		w.multiply(in[i].columns(own, lane), sum);
-		end_put<ROWS>(sums, slice, sum, lane);
+		if (i == 0) {
+			chain_wait();
+			chain_release();
+#pragma unroll
+			for (uint32_t j = 0; j < END_OUT_SLICES; j++)
+				in[j].load(a, warp + j * END_WARPS, lane);
+		}
+		if (slice < a.out.n_slices) {
+			w.multiply(in[0].columns(own, lane), sum);
+			end_put<ROWS>(sums, slice, sum, lane);
+		}
+		in[0] = in[1];
 	}
 }
 
@@ -280,74 +285,97 @@ static __device__ __forceinline__ void end_norm(const struct end_params &a, stru
 						int lane)
 {
 	const uint32_t at = warp * MATMUL_SLICE + lane * 8, tiles = a.router.n_tiles + a.shared.n_tiles;
+	float squares[ROWS];
 	uint4 row[ROWS];
 
 	end_await<ROWS>(a, at, row);
 #pragma unroll
 	for (uint32_t i = 0; i < ROWS; i++) {
-		const float squares = warp_sum(at < a.n ? add_squares(0, row[i]) : 0);
-
-		if (lane == 0)
-			s.squares[i][warp] = squares;
+		squares[i] = at < a.n ? add_squares(0, row[i]) : 0;
+		own[i * end_x_row<ROWS> + lane] = row[i];
 	}
+	squares[0] = warp_sums(squares);
+	if (lane % (WARP / ROWS) == 0)
+		s.squares[lane / (WARP / ROWS)][warp] = squares[0];
 	__syncthreads();
 	/* A lane has a row's, for all. */
 	const float scales = norm_scale(s.squares[lane < ROWS ? lane : 0], a.n, a.eps);
 
-#pragma unroll
+#pragma unroll 2
 	for (uint32_t i = 0; i < ROWS; i++) {
 		const float scale = __shfl_sync(~0u, scales, (int)i);
-		const uint4 h = at < a.n ? norm8(row[i], norm, scale) : uint4();
+		uint4 &h = own[i * end_x_row<ROWS> + lane];
 
-		own[i * end_x_row<ROWS> + lane] = h;
+		h = at < a.n ? norm8(h, norm, scale) : uint4();
 		if (at < a.n && i < a.rows && i % tiles == b.index)
 			*(uint4 *)(a.h + (size_t)i * a.n + at) = h;
 	}
 	__syncwarp();
 }
 
-/* What the thread's output is multiplied by; up: of its other half, where tiles are in turns. */
-struct end_scales {
-	float own, up;
+/* A unit of the products behind the norm, the router's or the shared expert's: both become the same fragments. */
+template <enum matmul_format SHARED> struct end_unit {
+	struct row_ready<SHARED> w;
+
+	__device__ __forceinline__ void take(uint32_t from, bool shared, int lane)
+	{
+		struct row_ready<MATMUL_BF16> plain;
+
+		if (SHARED != MATMUL_BF16 && shared) {
+			w.take(from, lane);
+			return;
+		}
+		plain.take(from, lane);
+#pragma unroll
+		for (int i = 0; i < 16; i++)
+			w.f[i] = plain.f[i];
+	}
+	template <int NT>
+	__device__ __forceinline__ void multiply(const struct narrow_x<NT> &x, bool shared, float (&sum)[NT][4]) const
+	{
+		struct row_ready<MATMUL_BF16> plain;
+
+		if (!unit<SHARED>::scaled_halves || shared) {
+			w.multiply(x, sum);
+			return;
+		}
+#pragma unroll
+		for (int i = 0; i < 16; i++)
+			plain.f[i] = w.f[i];
+		plain.multiply(x, sum);
+	}
 };
 
-template <enum matmul_format F>
-static __device__ __forceinline__ struct end_scales end_scales_of(const struct matmul_params &p, uint32_t tile)
-{
-	const float *scales = tile_scales<F>(p, 0, tile);
-	const uint32_t r = threadIdx.x % MATMUL_TILE;
-
-	return { scale_of<F>(scales, r), scale_of<F>(scales, r % 8 + 8) };
-}
-
 /* The block's tile of a product of the normed rows. */
-template <enum matmul_format F, int ROWS>
-static __device__ __forceinline__ void end_next(const struct end_params &a, const struct matmul_params &p,
-						struct end_shared &s, const struct end_block &b, uint32_t shared,
-						float *sums, uint4 *own, const uint4 &norm,
-						const struct end_scales &scale, uint32_t warp, int lane)
+template <enum matmul_format SHARED, int ROWS>
+static __device__ __forceinline__ void end_next(const struct end_params &a, struct end_shared &s,
+						const struct end_block &b, uint32_t shared, float *sums, uint4 *own,
+						const uint4 &norm, float scale, uint32_t warp, int lane)
 {
+	const struct matmul_params &p = b.shared ? a.shared : a.router;
 	const uint32_t row = threadIdx.x / MATMUL_TILE, r = threadIdx.x % MATMUL_TILE;
+	const uint32_t bytes = b.shared ? unit<SHARED>::bytes : unit<MATMUL_BF16>::bytes;
 	const bool has = warp < p.n_slices;
-	struct row_ready<F> w;
+	struct end_unit<SHARED> w;
 	float sum[(ROWS + 7) / 8][4];
 
 	if (has) {
 		ring_wait(shared_at(&s.come[warp][END_OUT_SLICES]), 0);
-		w.take(shared + a.next_at + warp * unit<F>::bytes, lane);
+		w.take(shared + a.next_at + warp * bytes, b.shared, lane);
 	}
 	end_norm<ROWS>(a, s, b, norm, own, warp, lane);
 	if (has) {
-		w.multiply(end_columns<ROWS>(own, lane), sum);
+		w.multiply(end_columns<ROWS>(own, lane), b.shared, sum);
 		end_put<ROWS>(sums, warp, sum, lane);
 	}
 	__syncthreads();
-	if (row >= a.rows || !has_output(p, b.tile, r))
-		return;
-	const float v = end_fold<ROWS>(sums, p.n_slices, row, r);
-	const float up = b.tile < p.n_plain ? 0 : end_fold<ROWS>(sums, p.n_slices, row, r + 8);
+	if (threadIdx.x >= max(ROWS * MATMUL_TILE, WARP))
+		return;	/* whole warps */
+	const float v = __fmul_rn(end_fold<ROWS>(sums, p.n_slices, row < ROWS ? row : 0, r), scale);
+	const float up = __shfl_down_sync(~0u, v, 8);
 
-	store_out(p, b.tile, r, row, __fmul_rn(v, scale.own), __fmul_rn(up, scale.up));
+	if (row < a.rows && has_output(p, b.tile, r))
+		store_out(p, b.tile, r, row, v, up);
 }
 
 /* ---- a block ------------------------------------------------------------------------------------ */
@@ -366,10 +394,8 @@ __global__ void __launch_bounds__(END_THREADS, 1) end_kernel(const __grid_consta
 	const uint32_t row = threadIdx.x / MATMUL_TILE, at = blockIdx.x * MATMUL_TILE + threadIdx.x % MATMUL_TILE;
 	float *sums = (float *)(shared_end + end_sums_at());
 	uint4 *own = (uint4 *)(shared_end + a.x_at) + warp * ROWS * end_x_row<ROWS>;
-	struct row_ready<OUT> w;
-	struct end_scales next = { 1, 1 };
 	uint4 norm = {};
-	float scale = 1, old = 0;
+	float scale = 1, next_scale = 1, old = 0;
 
 	if (lane == 0)
 		end_fetch<OUT, SHARED>(a, b, s, shared, warp);
@@ -378,30 +404,21 @@ __global__ void __launch_bounds__(END_THREADS, 1) end_kernel(const __grid_consta
 	if (b.has_next && column < a.n)
 		norm = *(const uint4 *)(a.norm + column);
 	if (b.has_next && b.shared)
-		next = end_scales_of<SHARED>(a.shared, b.tile);
+		next_scale = scale_of<SHARED>(tile_scales<SHARED>(a.shared, 0, b.tile), threadIdx.x % MATMUL_TILE);
 	if (b.has_out) {
 		scale = row_scale<OUT>(a.out, 0, blockIdx.x, threadIdx.x % MATMUL_TILE);
 		if (row < a.rows && at < a.n)
 			old = __bfloat162float(__ldcg(a.x + (size_t)row * a.n + at));
-		if (warp < a.out.n_slices) {
-			ring_wait(shared_at(&s.come[warp][0]), 0);
-			w.take(shared + a.tile_at + warp * unit<OUT>::bytes, lane);
-		}
-	}
-	chain_wait();
-	chain_release();
-	if (b.has_out) {
-		end_out<OUT, ROWS>(a, s, shared, sums, own, w, warp, lane);
+		end_out<OUT, ROWS>(a, s, shared, sums, own, warp, lane);
 		__syncthreads();
 		end_give<ROWS>(a, sums, scale, old);
+	} else {
+		chain_wait();
+		chain_release();
 	}
 	end_clear(a);
-	if (!b.has_next)
-		return;
-	if (b.shared)
-		end_next<SHARED, ROWS>(a, a.shared, s, b, shared, sums, own, norm, next, warp, lane);
-	else
-		end_next<MATMUL_BF16, ROWS>(a, a.router, s, b, shared, sums, own, norm, next, warp, lane);
+	if (b.has_next)
+		end_next<SHARED, ROWS>(a, s, b, shared, sums, own, norm, next_scale, warp, lane);
 }
 
 #endif
