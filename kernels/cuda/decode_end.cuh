@@ -285,18 +285,23 @@ static __device__ __forceinline__ void end_norm(const struct end_params &a, stru
 						int lane)
 {
 	const uint32_t at = warp * MATMUL_SLICE + lane * 8, tiles = a.router.n_tiles + a.shared.n_tiles;
-	float squares[ROWS];
+	constexpr int EACH = ROWS < 8 ? ROWS : 8;	/* rows whose squares are added up at once */
+	float squares[ROWS / EACH][EACH];
 	uint4 row[ROWS];
 
 	end_await<ROWS>(a, at, row);
 #pragma unroll
 	for (uint32_t i = 0; i < ROWS; i++) {
-		squares[i] = at < a.n ? add_squares(0, row[i]) : 0;
+		squares[i / EACH][i % EACH] = at < a.n ? add_squares(0, row[i]) : 0;
 		own[i * end_x_row<ROWS> + lane] = row[i];
 	}
-	squares[0] = warp_sums(squares);
-	if (lane % (WARP / ROWS) == 0)
-		s.squares[lane / (WARP / ROWS)][warp] = squares[0];
+#pragma unroll
+	for (uint32_t i = 0; i < ROWS; i += EACH) {
+		const float sum = warp_sums(squares[i / EACH]);
+
+		if (lane % (WARP / EACH) == 0)
+			s.squares[i + lane / (WARP / EACH)][warp] = sum;
+	}
 	__syncthreads();
 	/* A lane has a row's, for all. */
 	const float scales = norm_scale(s.squares[lane < ROWS ? lane : 0], a.n, a.eps);

@@ -19,8 +19,8 @@ template <int N> static __device__ __forceinline__ float warp_sums(float (&v)[N]
 	const uint32_t lane = threadIdx.x % 32;
 
 #pragma unroll
-	for (int half = 1; half < N; half *= 2) {
-		const int n = N / 2 / half, apart = 16 / half;
+	for (int n = N / 2; n > 0; n /= 2) {
+		const int apart = 32 / N * n;
 		const bool upper = lane & (uint32_t)apart;
 
 #pragma unroll
