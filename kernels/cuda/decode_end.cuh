@@ -328,26 +328,31 @@ template <enum matmul_format SHARED> struct end_unit {
 
 		if (SHARED != MATMUL_BF16 && shared) {
 			w.take(from, lane);
-			return;
+		} else {
+			plain.take(from, lane);
+			same_fragments(plain, w);
 		}
-		plain.take(from, lane);
-#pragma unroll
-		for (int i = 0; i < 16; i++)
-			w.f[i] = plain.f[i];
 	}
 	template <int NT>
 	__device__ __forceinline__ void multiply(const struct narrow_x<NT> &x, bool shared, float (&sum)[NT][4]) const
 	{
-		struct row_ready<MATMUL_BF16> plain;
+		if constexpr (unit<SHARED>::scaled_halves) {
+			if (!shared) {
+				struct row_ready<MATMUL_BF16> plain;
 
-		if (!unit<SHARED>::scaled_halves || shared) {
-			w.multiply(x, sum);
-			return;
+				same_fragments(w, plain);
+				plain.multiply(x, sum);
+				return;
+			}
 		}
+		w.multiply(x, sum);
+	}
+	template <typename From, typename To>
+	static __device__ __forceinline__ void same_fragments(const From &from, To &to)
+	{
 #pragma unroll
 		for (int i = 0; i < 16; i++)
-			plain.f[i] = w.f[i];
-		plain.multiply(x, sum);
+			to.f[i] = from.f[i];
 	}
 };
 
