@@ -202,7 +202,7 @@ static __device__ __forceinline__ void end_out(const struct end_params &a, const
 	struct row_ready<OUT> w;
 	float sum[(ROWS + 7) / 8][4];
 
-#pragma unroll 1
+#pragma unroll
 	for (uint32_t i = 0, slice = warp; i < END_OUT_SLICES; i++, slice += END_WARPS) {
 		if (slice < a.out.n_slices) {
 			ring_wait(shared_at(&s.come[warp][i]), 0);
@@ -216,10 +216,9 @@ static __device__ __forceinline__ void end_out(const struct end_params &a, const
 				in[j].load(a, warp + j * END_WARPS, lane);
 		}
 		if (slice < a.out.n_slices) {
-			w.multiply(in[0].columns(own, lane), sum);
+			w.multiply(in[i].columns(own, lane), sum);
 			end_put<ROWS>(sums, slice, sum, lane);
 		}
-		in[0] = in[1];
 	}
 }
 
