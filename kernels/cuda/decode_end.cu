@@ -26,7 +26,7 @@ static bool args_ok(const struct mixer_end_args *a)
 
 static uint32_t rows_of(const struct end_params &p)
 {
-	return p.rows == 1 ? 1 : p.rows <= 8 ? 8 : END_MAX_ROWS;
+	return p.rows == 1 ? 1 : END_MAX_ROWS;
 }
 
 /* Where in shared memory what lies is, no unit larger than the router's; answers with all that a block takes.  The rows of h have a place of their own, or
@@ -91,8 +91,7 @@ typedef void (*end_kernel_type)(struct end_params);
 template <enum matmul_format OUT, enum matmul_format SHARED>
 static end_kernel_type kernel_of(uint32_t rows)
 {
-	return rows == 1 ? end_kernel<OUT, SHARED, 1> : rows == 8 ? end_kernel<OUT, SHARED, 8> :
-								    end_kernel<OUT, SHARED, END_MAX_ROWS>;
+	return rows == 1 ? end_kernel<OUT, SHARED, 1> : end_kernel<OUT, SHARED, END_MAX_ROWS>;
 }
 
 template <enum matmul_format OUT>

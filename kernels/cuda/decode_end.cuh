@@ -23,7 +23,7 @@
 #define END_THREADS (END_WARPS * WARP)
 #define END_OUT_SLICES 2u	/* of a warp, of the first product */
 #define END_COL 20		/* floats a column of 16 takes in shared memory: no bank conflicts */
-static_assert(END_MAX_ROWS * MATMUL_TILE == END_THREADS, "a thread an output");
+static_assert(END_MAX_ROWS == 8 && END_MAX_ROWS * MATMUL_TILE <= END_THREADS, "a column of the tensor core a row, a thread an output");
 
 struct end_params {
 	struct row_matrix out;
@@ -103,25 +103,20 @@ static __device__ __forceinline__ void end_fetch(const struct end_params &a, con
 
 /* Of memory: what the kernel before has left. */
 template <int ROWS> struct end_slice {
-	static constexpr int NT = (ROWS + 7) / 8;
-	struct narrow_x<NT> x;
+	struct narrow_x<1> x;
 
 	__device__ __forceinline__ void load(const struct end_params &a, uint32_t slice, int lane)
 	{
-		const uint32_t at = slice * MATMUL_SLICE + lane % 4 * 8;
+		const uint32_t at = slice * MATMUL_SLICE + lane % 4 * 8, row = lane / 4;
 
 #pragma unroll
-		for (int j = 0; j < 8; j++)
-#pragma unroll
-			for (int t = 0; t < NT; t++) {
-				const uint32_t row = 8 * t + lane / 4;
-
-				x.b[t][j] = make_uint4(0, 0, 0, 0);
-				if (row < a.rows && at + 32 * j < a.k)
-					x.b[t][j] = __ldcg((const uint4 *)(a.in + (size_t)row * a.ldx + at) + 4 * j);
-			}
+		for (int j = 0; j < 8; j++) {
+			x.b[0][j] = make_uint4(0, 0, 0, 0);
+			if (row < a.rows && at + 32 * j < a.k)
+				x.b[0][j] = __ldcg((const uint4 *)(a.in + (size_t)row * a.ldx + at) + 4 * j);
+		}
 	}
-	__device__ __forceinline__ const struct narrow_x<NT> &columns(uint4 *, int) const { return x; }
+	__device__ __forceinline__ const struct narrow_x<1> &columns(uint4 *, int) const { return x; }
 };
 
 /* One row: a lane asks for eight columns of its own, sixteen bytes beside its neighbour's, and they change places in
@@ -149,20 +144,16 @@ template <> struct end_slice<1> {
 
 /* Of the warp's shared memory, rows end_x_row apart. */
 template <int ROWS>
-static __device__ __forceinline__ struct narrow_x<(ROWS + 7) / 8> end_columns(const uint4 *own, int lane)
+static __device__ __forceinline__ struct narrow_x<1> end_columns(const uint4 *own, int lane)
 {
-	struct narrow_x<(ROWS + 7) / 8> x;
+	struct narrow_x<1> x;
 
 #pragma unroll
-	for (int j = 0; j < 8; j++)
-#pragma unroll
-		for (int t = 0; t < (ROWS + 7) / 8; t++) {
-			const int row = 8 * t + lane / 4;
-
-			x.b[t][j] = make_uint4(0, 0, 0, 0);
-			if (row < ROWS)
-				x.b[t][j] = own[row * end_x_row<ROWS> + 4 * j + lane % 4];
-		}
+	for (int j = 0; j < 8; j++) {
+		x.b[0][j] = make_uint4(0, 0, 0, 0);
+		if (lane / 4 < ROWS)
+			x.b[0][j] = own[lane / 4 * end_x_row<ROWS> + 4 * j + lane % 4];
+	}
 	return x;
 }
 
@@ -170,18 +161,15 @@ static __device__ __forceinline__ struct narrow_x<(ROWS + 7) / 8> end_columns(co
 
 /* [slice][row][END_COL] */
 template <int ROWS>
-static __device__ __forceinline__ void end_put(float *sums, uint32_t slice, const float (&sum)[(ROWS + 7) / 8][4],
-					       int lane)
+static __device__ __forceinline__ void end_put(float *sums, uint32_t slice, const float (&sum)[1][4], int lane)
 {
 #pragma unroll
-	for (int t = 0; t < (ROWS + 7) / 8; t++)
-#pragma unroll
-		for (int i = 0; i < 4; i++) {
-			const int row = 8 * t + lane % 4 * 2 + i % 2;
+	for (int i = 0; i < 4; i++) {
+		const int row = lane % 4 * 2 + i % 2;
 
-			if (row < ROWS)
-				sums[(slice * ROWS + row) * END_COL + lane / 4 + i / 2 * 8] = sum[t][i];
-		}
+		if (row < ROWS)
+			sums[(slice * ROWS + row) * END_COL + lane / 4 + i / 2 * 8] = sum[0][i];
+	}
 }
 
 template <int ROWS>
@@ -192,15 +180,14 @@ static __device__ __forceinline__ float end_fold(const float *sums, uint32_t sli
 
 /* ---- the first product, and the residual rows ------------------------------------------------- */
 
-/* The warp's slices of the block's tile.  The first is made ready before the kernel waits for the one before it; what is
- * run behind the wait is a loop that is not unrolled, so that its code is there. */
+/* The warp's slices of the block's tile; the first is made ready before the kernel waits for the one before it. */
 template <enum matmul_format OUT, int ROWS>
 static __device__ __forceinline__ void end_out(const struct end_params &a, const struct end_shared &s, uint32_t shared,
 					       float *sums, uint4 *own, uint32_t warp, int lane)
 {
 	struct end_slice<ROWS> in[END_OUT_SLICES];
 	struct row_ready<OUT> w;
-	float sum[(ROWS + 7) / 8][4];
+	float sum[1][4];
 
 #pragma unroll
 	for (uint32_t i = 0, slice = warp; i < END_OUT_SLICES; i++, slice += END_WARPS) {
@@ -284,23 +271,18 @@ static __device__ __forceinline__ void end_norm(const struct end_params &a, stru
 						int lane)
 {
 	const uint32_t at = warp * MATMUL_SLICE + lane * 8, tiles = a.router.n_tiles + a.shared.n_tiles;
-	constexpr int EACH = ROWS < 8 ? ROWS : 8;	/* rows whose squares are added up at once */
-	float squares[ROWS / EACH][EACH];
+	float squares[ROWS];
 	uint4 row[ROWS];
 
 	end_await<ROWS>(a, at, row);
 #pragma unroll
 	for (uint32_t i = 0; i < ROWS; i++) {
-		squares[i / EACH][i % EACH] = at < a.n ? add_squares(0, row[i]) : 0;
+		squares[i] = at < a.n ? add_squares(0, row[i]) : 0;
 		own[i * end_x_row<ROWS> + lane] = row[i];
 	}
-#pragma unroll
-	for (uint32_t i = 0; i < ROWS; i += EACH) {
-		const float sum = warp_sums(squares[i / EACH]);
-
-		if (lane % (WARP / EACH) == 0)
-			s.squares[i + lane / (WARP / EACH)][warp] = sum;
-	}
+	squares[0] = warp_sums(squares);
+	if (lane % (WARP / ROWS) == 0)
+		s.squares[lane / (WARP / ROWS)][warp] = squares[0];
 	__syncthreads();
 	/* A lane has a row's, for all. */
 	const float scales = norm_scale(s.squares[lane < ROWS ? lane : 0], a.n, a.eps);
@@ -332,8 +314,7 @@ template <enum matmul_format SHARED> struct end_unit {
 			same_fragments(plain, w);
 		}
 	}
-	template <int NT>
-	__device__ __forceinline__ void multiply(const struct narrow_x<NT> &x, bool shared, float (&sum)[NT][4]) const
+	__device__ __forceinline__ void multiply(const struct narrow_x<1> &x, bool shared, float (&sum)[1][4]) const
 	{
 		if constexpr (unit<SHARED>::scaled_halves) {
 			if (!shared) {
@@ -366,7 +347,7 @@ static __device__ __forceinline__ void end_next(const struct end_params &a, stru
 	const uint32_t bytes = b.shared ? unit<SHARED>::bytes : unit<MATMUL_BF16>::bytes;
 	const bool has = warp < p.n_slices;
 	struct end_unit<SHARED> w;
-	float sum[(ROWS + 7) / 8][4];
+	float sum[1][4];
 
 	if (has) {
 		ring_wait(shared_at(&s.come[warp][END_OUT_SLICES]), 0);

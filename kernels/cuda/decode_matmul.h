@@ -191,7 +191,7 @@ int experts_row_fits(const struct experts_row_args *a);
  * experts begin, in one kernel: decode_matmul(), residual_add() and decode_matmul_pair(), the same bits.  On Hopper,
  * where a multiprocessor's shared memory holds what a block multiplies.  Its blocks wait for each other: as
  * experts_row_args says. */
-#define END_MAX_ROWS 16
+#define END_MAX_ROWS 8
 #define MIXER_END_CLEARS 2
 
 struct mixer_end_clear {

@@ -96,33 +96,26 @@ template <enum matmul_format F> struct row_ready {
 				asm volatile("" : "+r"(f[i].r[j]));
 		}
 	}
-	/* Sums of NT column tiles. */
-	template <int NT>
-	__device__ __forceinline__ void multiply(const struct narrow_x<NT> &x, float (&ret)[NT][4]) const
+	/* Sums of eight columns. */
+	__device__ __forceinline__ void multiply(const struct narrow_x<1> &x, float (&ret)[1][4]) const
 	{
 		constexpr int CHAINS = unit<F>::scaled_halves ? 2 : 1;
-		float sum[CHAINS][NT][4] = {}, part[NT][4];
+		float sum[CHAINS][4] = {}, part[4];
 
 #pragma unroll
 		for (int i = 0; i < 16; i++) {
 			const int step = i / CHAINS + i % CHAINS * 8;
+			const uint4 v = x.b[0][step / 2];
 
-#pragma unroll
-			for (int t = 0; t < NT; t++) {
-				const uint4 v = x.b[t][step / 2];
-
-				mma(sum[i % CHAINS][t], &f[step], step % 2 ? v.z : v.x, step % 2 ? v.w : v.y);
-			}
+			mma(sum[i % CHAINS], &f[step], step % 2 ? v.z : v.x, step % 2 ? v.w : v.y);
 		}
 		if constexpr (CHAINS == 2) {
-			join_halves<4 * NT>(0, w, &sum[0][0][0], &part[0][0]);
-			join_halves<4 * NT>(1, w, &sum[1][0][0], &part[0][0]);
+			join_halves<4>(0, w, sum[0], part);
+			join_halves<4>(1, w, sum[1], part);
 		}
 #pragma unroll
-		for (int t = 0; t < NT; t++)
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				ret[t][i] = sum[CHAINS - 1][t][i];
+		for (int i = 0; i < 4; i++)
+			ret[0][i] = sum[CHAINS - 1][i];
 	}
 	/* Of one column; x: a slice of it, in order, in shared memory. */
 	__device__ __forceinline__ void multiply(const uint4 *x, float *to, int lane) const
