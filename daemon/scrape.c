@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "daemon/scrape_head.h"
+#include "lib/file.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
@@ -203,17 +204,14 @@ int scrape_check(const char *address, const char *key_file, struct err *e)
 
 static int read_key(const char *name, char **ret, struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = NULL;
 	char path[PATH_MAX], line[MAX_KEY];
-	int r = svc_path(name, path, sizeof(path), e);
+	ssize_t n = svc_path(name, path, sizeof(path), e);
 
-	if (r < 0)
-		return r;
-	f = fopen(path, "re");
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (!fgets(line, sizeof(line), f))
-		*line = '\0';
+	if (n == 0)
+		n = file_read_head(path, line, sizeof(line) - 1, e);
+	if (n < 0)
+		return (int)n;
+	line[n] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
 	if (strlen(line) < 8)
 		return err_set(e, -EINVAL, "%s: not a key of 8 characters or more", path);

@@ -42,7 +42,7 @@ QUANTISED = {
 
 
 def check(*args, status=0, command="check"):
-    p = subprocess.run([WORKER, command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.run([WORKER, command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
     assert p.returncode == status, (p.returncode, p.stdout, p.stderr)
     return p.stdout if status == 0 else p.stderr
 
@@ -92,6 +92,22 @@ def test_a_broken_folder_is_refused(d):
     m = copy_of_tiny(d, "mute")
     os.unlink(m + "/tokenizer.json")
     assert "tokenizer.json" in check(m, status=78)
+
+
+def test_only_regular_files_are_read(d):
+    """A FIFO that nobody writes to held open() for ever."""
+    m = copy_of_tiny(d, "fifo")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                 "model.safetensors.index.json", "model-00002-of-00003.safetensors"):
+        path = f"{m}/{name}"
+        os.rename(path, path + ".kept")
+        for make in (os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/null", p)):
+            make(path)
+            said = check(m, status=78)
+            assert f"{path}: not a regular file" in said, (make, said)
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+        os.symlink(path + ".kept", path)    # as the hub's cache has them
+    check(m)
 
 
 def test_what_is_no_number_is_found(d):
