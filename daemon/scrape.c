@@ -202,7 +202,7 @@ int scrape_check(const char *address, const char *key_file, struct err *e)
 	return r;
 }
 
-static int read_key(const char *name, char **ret, struct err *e)
+static int read_line(const char *name, char **ret, struct err *e)
 {
 	char path[PATH_MAX], line[MAX_KEY];
 	ssize_t n = svc_path(name, path, sizeof(path), e);
@@ -220,6 +220,29 @@ static int read_key(const char *name, char **ret, struct err *e)
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
+static int read_key(const char *name, char **ret, struct err *e)
+{
+	int r = read_line(name, ret, e);
+
+	return r < 0 ? err_prefix(e, r, "box.metrics_key_file") : 0;
+}
+
+static void free_key(char *key)
+{
+	if (key)
+		explicit_bzero(key, strlen(key));
+	free(key);
+}
+
+int scrape_check_key(const char *key_file, struct err *e)
+{
+	char *key = NULL;
+	int r = read_key(key_file, &key, e);
+
+	free_key(key);
+	return r;
+}
+
 int scrape_open(struct event_base *base, const char *address, const char *key_file,
 		void (*put)(void *arg, struct expo *x), void *arg, struct scrape **ret,
 		struct err *e)
@@ -234,8 +257,8 @@ int scrape_open(struct event_base *base, const char *address, const char *key_fi
 	r = scrape_check(address, key_file, e);
 	if (r == 0)
 		r = parse(address, &a, &n, e);
-	if (r == 0 && key_file && (r = read_key(key_file, &s->key, e)) < 0)
-		err_prefix(e, r, "box.metrics_key_file");
+	if (r == 0 && key_file)
+		r = read_key(key_file, &s->key, e);
 	if (r < 0)
 		return r;
 	s->listener = evconnlistener_new_bind(base, on_accept, s, LEV_OPT_CLOSE_ON_FREE |
@@ -256,9 +279,7 @@ struct scrape *scrape_close(struct scrape *s)
 			end(&s->visits[i]);
 	if (s->listener)
 		evconnlistener_free(s->listener);
-	if (s->key)
-		explicit_bzero(s->key, strlen(s->key));
-	free(s->key);
+	free_key(s->key);
 	free(s);
 	return NULL;
 }

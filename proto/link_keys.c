@@ -25,17 +25,17 @@ int link_public_of(const char *secret, char ret_public[LINK_KEY])
 
 int link_read_secret(const char *file, char ret[LINK_KEY], struct err *e)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], public[LINK_KEY];
 	ssize_t n = svc_path(file, path, sizeof(path), e);
 
 	if (n == 0)
 		n = file_read_head(path, ret, LINK_KEY - 1, e);
 	if (n < 0)
 		return (int)n;
-	if (n < LINK_KEY - 1)
+	ret[n] = '\0';
+	if (link_public_of(ret, public) == -EINVAL)
 		return err_set(e, -EINVAL, "%s: not a secret key of %d characters", path,
 			       LINK_KEY - 1);
-	ret[LINK_KEY - 1] = '\0';
 	return 0;
 }
 
