@@ -589,6 +589,8 @@ def test_what_is_wrong_is_said_before_anything_runs():
     for text, want in (
         ("[model a]\npath = /x\n", None),
         ("[model a]\n", "[model a]: path is missing"),
+        ("[box]\nname = a\nname = b\n", ":3: name: again in [box], line 2 has it already"),
+        ("[model a]\npath = /x\n[model a]\npath = /y\n", ":4: path: again in [model a], line 2 has it already"),
         ("[model a b]\npath = /x\n", "'a b' cannot be an alias: up to 100 letters, digits"),
         ("[model a]\nalias = Qwen/Qwen3.6\npath = /x\n", "on a box without /"),
         ("[model a]\npath = /x y\n", "neither blanks nor"),

@@ -132,6 +132,8 @@ def test_check_says_file_and_line():
         ("[alias Qwen/Qwen3.6-35B_A3B:free]\nchain = worker:tiny\n", None),
         ("[upstream my cloud]\nurl = http://127.0.0.1:9/v1\n", "'my cloud' cannot be a name"),
         ("[upstream a/b]\nurl = http://127.0.0.1:9/v1\n", "of an upstream without /"),
+        ("[alias a]\nchain = worker:x\n[alias a]\nchain = worker:y\n",
+         ":4: chain: again in [alias a], line 2 has it already"),
         ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
         ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
         ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),
