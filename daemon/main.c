@@ -59,7 +59,8 @@ enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_KEYS, OPT_METRICS, OPT_DUMP }
 static const struct opts_row rows[] = {
 	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
 	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
-	{ OPT_CHECK, "check", NULL, "read the configuration and its files of secrets, say what is wrong; exit as a start would" },
+	{ OPT_CHECK, "check", NULL, "read the configuration and its files of secrets, say what is "
+				    "wrong; exit as a start would" },
 	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
 	{ OPT_KEYS, "dump-keys", NULL,
 	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
@@ -377,7 +378,7 @@ static bool can_look(const char *key, const char *file)
 	return can;
 }
 
-/* What start() would read besides.  Not in load(): a reload takes no other secrets. */
+/* What start() would read besides.  Not in load(): a reload does not read them again. */
 static int check_secrets(const struct box_conf *b, struct err *e)
 {
 	int r = 0;

@@ -28,10 +28,18 @@ static int may_wait(int fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
+/* EWOULDBLOCK: somebody has a lease of it (fcntl(2)), which only a regular file has, and which the
+ * kernel ends after some seconds. */
+static int open_now(const char *path, int flags)
+{
+	int fd = open(path, flags | O_NONBLOCK);
+
+	return fd < 0 && errno == EWOULDBLOCK ? open(path, flags) : fd;
+}
+
 int file_open(const char *path, int flags, uint64_t *ret_bytes, struct err *e)
 {
-	const int always = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	CLEANUP(closep) int fd = open(path, always | flags);
+	CLEANUP(closep) int fd = open_now(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
 	struct stat st;
 	int r;
 

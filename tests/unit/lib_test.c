@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -347,6 +348,34 @@ TEST(an_opened_file_may_wait_and_ends_at_exec)
 	EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
 }
 
+static int leased = -1;
+
+static void give_lease_up(int signal)
+{
+	(void)signal;
+	(void)fcntl(leased, F_SETLEASE, F_UNLCK);
+}
+
+/* As a file server may have one: not to wait at all would be "Resource temporarily unavailable". */
+TEST(a_file_that_somebody_leased_is_waited_for)
+{
+	const struct sigaction give = { .sa_handler = give_lease_up, .sa_flags = SA_RESTART };
+	struct sigaction was;
+
+	write_text("file", "hello");
+	leased = open("file", O_RDWR | O_CLOEXEC);
+	assert_true(leased >= 0);
+	sigaction(SIGIO, &give, &was);
+	if (fcntl(leased, F_SETLEASE, F_WRLCK) < 0) {	/* some file systems have none */
+		close(leased);
+		skip();
+	}
+	holds("file", 5, "hello");
+	EQ(fcntl(leased, F_GETLEASE), F_UNLCK);
+	close(leased);
+	sigaction(SIGIO, &was, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +393,7 @@ int main(void)
 		cmocka_unit_test(a_size_is_not_believed),
 		cmocka_unit_test(the_beginning_of_a_file_may_be_all_of_it),
 		cmocka_unit_test(an_opened_file_may_wait_and_ends_at_exec),
+		cmocka_unit_test(a_file_that_somebody_leased_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, enter_folder, remove_folder);
