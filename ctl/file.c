@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/own.h"
 
 static int say(const char *path, int code, struct err *e)
@@ -47,24 +48,15 @@ int ctl_lock_folder(const char *path, struct err *e)
 	return fd;
 }
 
-int ctl_read_file(const char *path, struct buf *out, struct err *e)
+int ctl_read_file(const char *path, struct buf *ret, struct err *e)
 {
-	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 1;
+	char *text;
+	size_t n;
+	int r = file_read(path, CTL_MAX_FILE, &text, &n, e);
 
-	if (fd < 0)
-		return say(path, -errno, e);
-	while (n > 0) {
-		if (out->n > CTL_MAX_FILE)
-			return err_set(e, -EFBIG, "%s: more than %d bytes", path, CTL_MAX_FILE);
-		if (buf_reserve(out, 4096) < 0)
-			return say(path, -ENOMEM, e);
-		n = read(fd, out->p + out->n, 4096);
-		if (n < 0)
-			return say(path, -errno, e);
-		out->n += (size_t)n;
-	}
-	out->p[out->n] = '\0';
+	if (r < 0)
+		return r;
+	*ret = (struct buf){ .p = text, .n = n, .cap = n };
 	return 0;
 }
 

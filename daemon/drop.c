@@ -15,6 +15,7 @@
 
 #include "lib/bytes.h"
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/meminfo.h"
 #include "lib/own.h"
@@ -85,15 +86,15 @@ static int add_folder(struct drop *d, const char *folder)
 static bool advise(struct drop *d)
 {
 	CLEANUP(closep) int fd = -1;
-	struct stat st;
+	uint64_t bytes;
 
 	if (d->at == d->n_files)
 		return false;
-	fd = open(d->files[d->at], O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd >= 0 && fstat(fd, &st) == 0 && d->pos < st.st_size) {
+	fd = file_open(d->files[d->at], 0, &bytes, NULL);
+	if (fd >= 0 && (uint64_t)d->pos < bytes) {
 		(void)posix_fadvise(fd, d->pos, PIECE, POSIX_FADV_DONTNEED);
 		d->pos += PIECE;
-		if (d->pos < st.st_size)
+		if ((uint64_t)d->pos < bytes)
 			return true;
 	}
 	d->at++;

@@ -23,6 +23,8 @@ struct life_hooks {
 /* Takes the configuration over on success. */
 int life_open(struct event_base *base, struct box_conf *conf, const struct life_hooks *h,
 	      struct life **ret, struct err *e);
+/* Whether life_open() could read the file of secrets that conf names: 0, or what it would say. */
+int life_check_secret(const struct box_conf *conf, struct err *e);
 /* Workers that are to outlive us go on. */
 struct life *life_close(struct life *l);
 

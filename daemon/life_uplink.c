@@ -83,6 +83,22 @@ static void on_beat(void *arg)
 	life_report(arg);
 }
 
+static int read_secret(const struct box_conf *b, char ret[LINK_KEY], struct err *e)
+{
+	int r = b->curve_public ? link_read_secret(b->curve_secret_file, ret, e) : 0;
+
+	return r < 0 ? err_prefix(e, r, "box.curve_secret_file") : 0;
+}
+
+int life_check_secret(const struct box_conf *b, struct err *e)
+{
+	char secret[LINK_KEY];
+	int r = read_secret(b, secret, e);
+
+	explicit_bzero(secret, sizeof(secret));
+	return r;
+}
+
 int life_open_uplink(struct life *l, struct err *e)
 {
 	const struct box_conf *b = l->conf;
@@ -91,11 +107,9 @@ int life_open_uplink(struct life *l, struct err *e)
 	const struct link_curve curve = { .own_public = b->curve_public,
 					  .own_secret = l->curve_secret,
 					  .server_public = b->curve_server };
-	int r = b->curve_public ? link_read_secret(b->curve_secret_file, l->curve_secret, e) : 0;
+	int r = read_secret(b, l->curve_secret, e);
 
-	if (r < 0)
-		err_prefix(e, r, "box.curve_secret_file");
-	else
+	if (r == 0)
 		r = uplink_open(l->base, b->router, b->curve_public ? &curve : NULL, b->name, &h,
 				&l->uplink, e);
 	explicit_bzero(l->curve_secret, sizeof(l->curve_secret));	/* the link has its own */

@@ -59,7 +59,8 @@ enum { OPT_CHECK = OPTS_LONG_ONLY, OPT_SAMPLE, OPT_KEYS, OPT_METRICS, OPT_DUMP }
 static const struct opts_row rows[] = {
 	{ 'c', "config", "FILE", "default " DEFAULT_CONFIG "; FILE.d/*.conf are read after it" },
 	{ 'o', "option", "S.K=VALUE", "one value over the file's" },
-	{ OPT_CHECK, "check", NULL, "read the configuration, say what is wrong; exit 0 or 78" },
+	{ OPT_CHECK, "check", NULL, "read the configuration and its files of secrets, say what is "
+				    "wrong; exit as a start would" },
 	{ OPT_SAMPLE, "print-config-sample", NULL, "the sample file" },
 	{ OPT_KEYS, "dump-keys", NULL,
 	  "every key, a line each, a tab between its parts: hearth.conf(5) is made of it" },
@@ -365,10 +366,46 @@ static void stop(void)
 	libevent_global_shutdown();
 }
 
+/* ---- --check ------------------------------------------------------------------------------ */
+
+static bool can_look(const char *key, const char *file)
+{
+	bool can = svc_can_look(file);
+
+	if (!can)
+		fprintf(stderr, "hearthd: %s: %s was not looked at: the service manager gives "
+			"credentials to the running service only\n", key, file);
+	return can;
+}
+
+/* What start() would read besides.  Not in load(): a reload does not read them again. */
+static int check_secrets(const struct box_conf *b, struct err *e)
+{
+	int r = 0;
+
+	if (b->curve_public && can_look("box.curve_secret_file", b->curve_secret_file))
+		r = life_check_secret(b, e);
+	if (r == 0 && b->metrics && b->metrics_key_file &&
+	    can_look("box.metrics_key_file", b->metrics_key_file))
+		r = scrape_check_key(b->metrics_key_file, e);
+	return r;
+}
+
 /* A file that the configuration names and that cannot be had will be no better at the next start. */
 static int status(int r)
 {
 	return r == 0 ? 0 : r == -ENOENT || r == -EACCES || r == -EINVAL ? EX_CONFIG : 1;
+}
+
+static int check(struct loaded *l)
+{
+	struct err e;
+	int r = check_secrets(l->box, &e);
+
+	if (r < 0)
+		fprintf(stderr, "hearthd: %s\n", e.text);
+	unload(l);
+	return status(r);
 }
 
 int main(int argc, char **argv)
@@ -387,10 +424,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hearthd: %s\n", e.text);
 		return EX_CONFIG;
 	}
-	if (app.check) {
-		unload(&l);
-		return 0;
-	}
+	if (app.check)
+		return check(&l);
 	set_log_level(l.conf);
 	r = start(&l, &e);
 	if (r < 0) {

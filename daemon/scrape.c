@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "daemon/scrape_head.h"
+#include "lib/file.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 
@@ -201,25 +202,45 @@ int scrape_check(const char *address, const char *key_file, struct err *e)
 	return r;
 }
 
-static int read_key(const char *name, char **ret, struct err *e)
+static int read_line(const char *name, char **ret, struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = NULL;
 	char path[PATH_MAX], line[MAX_KEY];
-	int r = svc_path(name, path, sizeof(path), e);
+	ssize_t n = svc_path(name, path, sizeof(path), e);
 
-	if (r < 0)
-		return r;
-	f = fopen(path, "re");
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (!fgets(line, sizeof(line), f))
-		*line = '\0';
+	if (n == 0)
+		n = file_read_head(path, line, sizeof(line) - 1, e);
+	if (n < 0)
+		return (int)n;
+	line[n] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
 	if (strlen(line) < 8)
 		return err_set(e, -EINVAL, "%s: not a key of 8 characters or more", path);
 	*ret = strdup(line);
 	explicit_bzero(line, sizeof(line));
 	return *ret ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+static int read_key(const char *name, char **ret, struct err *e)
+{
+	int r = read_line(name, ret, e);
+
+	return r < 0 ? err_prefix(e, r, "box.metrics_key_file") : 0;
+}
+
+static void free_key(char *key)
+{
+	if (key)
+		explicit_bzero(key, strlen(key));
+	free(key);
+}
+
+int scrape_check_key(const char *key_file, struct err *e)
+{
+	char *key = NULL;
+	int r = read_key(key_file, &key, e);
+
+	free_key(key);
+	return r;
 }
 
 int scrape_open(struct event_base *base, const char *address, const char *key_file,
@@ -236,8 +257,8 @@ int scrape_open(struct event_base *base, const char *address, const char *key_fi
 	r = scrape_check(address, key_file, e);
 	if (r == 0)
 		r = parse(address, &a, &n, e);
-	if (r == 0 && key_file && (r = read_key(key_file, &s->key, e)) < 0)
-		err_prefix(e, r, "box.metrics_key_file");
+	if (r == 0 && key_file)
+		r = read_key(key_file, &s->key, e);
 	if (r < 0)
 		return r;
 	s->listener = evconnlistener_new_bind(base, on_accept, s, LEV_OPT_CLOSE_ON_FREE |
@@ -258,9 +279,7 @@ struct scrape *scrape_close(struct scrape *s)
 			end(&s->visits[i]);
 	if (s->listener)
 		evconnlistener_free(s->listener);
-	if (s->key)
-		explicit_bzero(s->key, strlen(s->key));
-	free(s->key);
+	free_key(s->key);
 	free(s);
 	return NULL;
 }

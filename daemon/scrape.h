@@ -17,6 +17,8 @@ enum { SCRAPE_MAX = 16 };
 /* Whether it could be opened like this: 0; -EINVAL: no address; -EPERM: off loopback without a
  * key. */
 int scrape_check(const char *address, const char *key_file, struct err *e);
+/* Whether the key could be read: 0, or what scrape_open() would say. */
+int scrape_check_key(const char *key_file, struct err *e);
 /* address: "127.0.0.1:9465", "[::1]:9465"; key_file: its first line is the key, a path or
  * credential:NAME; NULL: none; put: called for each answer.
  * 0; as scrape_check(); -errno of the file or the socket. */

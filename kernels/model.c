@@ -43,6 +43,11 @@ size_t weight_scale_bytes(const struct weight_ref *w)
 	return weight_row_bytes(w->scale_format, weight_scale_cols(w)) * weight_scale_rows(w);
 }
 
+int weight_in_file(const char *file, int code, struct err *e)
+{
+	return file ? err_prefix(e, code, "%s", file) : code;
+}
+
 static const char *const slot_names[W_N_SLOTS] = {
 	[W_EMBED] = "embedding",
 	[W_HEAD] = "head",

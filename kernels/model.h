@@ -130,10 +130,12 @@ struct weight_ref {
 	uint32_t rows, cols;
 	const void *data;	/* weight_data_bytes() */
 	const char *name;	/* tensor name, for messages */
+	const char *file;	/* path of the file it lies in, likewise; NULL: in none */
 	/* the rest counts only when !weight_is_plain(format) */
 	enum weight_format scale_format;
 	uint32_t span_rows, span_cols;	/* of the matrix, that one scale covers */
 	const void *scale;	/* weight_scale_bytes() */
+	const char *scale_file;	/* as file; a shard may end between a matrix and its scales */
 	float global;
 	bool streamed;	/* of any format: data and scale are NULL until a stream makes them */
 };
@@ -143,6 +145,10 @@ size_t weight_data_bytes(const struct weight_ref *w);
 uint32_t weight_scale_rows(const struct weight_ref *w);		/* 0 for a plain matrix */
 uint32_t weight_scale_cols(const struct weight_ref *w);
 size_t weight_scale_bytes(const struct weight_ref *w);
+
+/* Puts `file`, a weight's or its scales', before the text in e; NULL: leaves it.  Answers code.  Of 42
+ * shards it is one that must be fetched again. */
+int weight_in_file(const char *file, int code, struct err *e);
 
 struct weight_stream;
 struct weight_piece;

@@ -52,6 +52,7 @@ struct weight_ref quantized_ref(const struct weight_ref *w)
 				  .rows = w->rows,
 				  .cols = w->cols,
 				  .name = w->name,
+				  .file = w->file,
 				  .scale_format = WF_F32,
 				  .span_rows = 1,
 				  .span_cols = w->cols,

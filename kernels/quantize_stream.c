@@ -75,9 +75,9 @@ static int convert(struct pool *pool, const struct weight_ref *w, uint32_t first
 		if (c.task[i].no_memory)
 			return err_set(e, -ENOMEM, "out of memory");
 		if (c.task[i].bad)
-			return err_set(e, -EINVAL,
-				       "%s: [%u, %zu] is not finite and cannot become FP8", w->name,
-				       first + c.task[i].row, c.task[i].col);
+			return weight_in_file(w->file, err_set(e, -EINVAL, "%s: [%u, %zu] is not "
+					      "finite and cannot become FP8", w->name,
+					      first + c.task[i].row, c.task[i].col), e);
 	}
 	return 0;
 }

@@ -6,15 +6,13 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/conf_int.h"
+#include "lib/file.h"
 #include "lib/own.h"
 
 enum { MAX_FILE = 1 << 20, MAX_SECTION_NAME = 49 };
@@ -116,35 +114,13 @@ static int parse_text(struct conf *c, const char *file, const char *text, size_t
 	return 0;
 }
 
-static int read_file(const char *path, struct buf *out, struct err *e)
-{
-	CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size > MAX_FILE)
-		return err_set(e, -EFBIG, "%s: not a file of at most %d bytes", path, MAX_FILE);
-	for (;;) {
-		ssize_t n;
-
-		if (out->n > MAX_FILE || buf_reserve(out, 65536) < 0)
-			return err_set(e, -ENOMEM, "%s: out of memory", path);
-		n = read(fd, out->p + out->n, 65536);
-		if (n < 0)
-			return err_set(e, -errno, "%s: %s", path, strerror(errno));
-		if (n == 0)
-			return 0;
-		out->n += (size_t)n;
-	}
-}
-
 static int parse_file(struct conf *c, const char *path, struct err *e)
 {
-	CLEANUP(buf_donep) struct buf text = BUF_INIT;
-	int r = read_file(path, &text, e);
+	CLEANUP(freep) char *text = NULL;
+	size_t n;
+	int r = file_read(path, MAX_FILE, &text, &n, e);
 
-	return r < 0 ? r : parse_text(c, path, text.p ? text.p : "", text.n, e);
+	return r < 0 ? r : parse_text(c, path, text, n, e);
 }
 
 static int is_conf(const struct dirent *d)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/file.h"
 #include "lib/own.h"
 
 #define TAG '\x01'
@@ -153,27 +154,16 @@ int jx_load(const char *text, size_t n, json_t **ret_v, struct err *e)
 
 int jx_load_file(const char *path, size_t max, json_t **ret_v, struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = fopen(path, "rbe");
-	CLEANUP(buf_donep) struct buf b = BUF_INIT;
-	size_t n = 0;
-	int r;
+	CLEANUP(freep) char *text = NULL;
+	size_t n;
+	int r = file_read(path, max, &text, &n, e);
 
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	do {
-		b.n += n;
-		if (b.n > max)
-			return err_set(e, -EFBIG, "%s: larger than %zu bytes", path, max);
-		if (buf_reserve(&b, 1 << 16) < 0)
-			return err_set(e, -ENOMEM, "%s: out of memory", path);
-		n = fread(b.p + b.n, 1, b.cap - b.n, f);
-	} while (n > 0);
-	if (ferror(f))
-		return err_set(e, -EIO, "%s: read error", path);
-	if (b.n > 8 && memcmp(b.p, "version ", 8) == 0)	/* large ones too: tokenizer.json */
+	if (r < 0)
+		return r;
+	if (n > 8 && memcmp(text, "version ", 8) == 0)	/* large ones too: tokenizer.json */
 		return err_set(e, -EINVAL, "%s: a Git LFS pointer, not the file; 'git lfs pull' fetches it",
 			       path);
-	r = jx_load(b.p, b.n, ret_v, e);
+	r = jx_load(text, n, ret_v, e);
 	if (r < 0)
 		return err_prefix(e, r, "%s", path);
 	return 0;

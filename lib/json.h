@@ -31,7 +31,7 @@
 /* Any JSON value at the top.  0; -EINVAL (not JSON; the text says where);
  * -ENOMEM.  *ret_v is owned by the caller: json_decref(). */
 int jx_load(const char *text, size_t n, json_t **ret_v, struct err *e);
-/* The same for a whole file of at most `max` bytes (-EFBIG).  -errno of open/read. */
+/* The same for a whole file of at most `max` bytes (-EFBIG); codes of file.h. */
 int jx_load_file(const char *path, size_t max, json_t **ret_v, struct err *e);
 
 bool jx_is_str(const json_t *v);	/* false for NULL */

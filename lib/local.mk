@@ -6,6 +6,7 @@ liblib_a_SOURCES = \
 	lib/err.c lib/err.h \
 	lib/events.h \
 	lib/expo.c lib/expo.h \
+	lib/file.c lib/file.h \
 	lib/json.c lib/json.h lib/json_put.c \
 	lib/log.c lib/log.h \
 	lib/meminfo.c lib/meminfo.h \

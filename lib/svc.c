@@ -2,6 +2,7 @@
 #include "config.h"
 #include "lib/svc.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,9 +109,30 @@ uint32_t svc_watchdog_ms(void)
 	return (uint32_t)(watchdog_us() / 2000);
 }
 
+static const char prefix[] = "credential:";
+
+/* Without its mount a unit's folder of credentials is there and empty, or is not there. */
+static bool has_entries(const char *path)
+{
+	DIR *d = opendir(path);
+	const struct dirent *entry = NULL;
+
+	while (d && (entry = readdir(d)) && entry->d_name[0] == '.')
+		;
+	if (d)
+		closedir(d);
+	return entry != NULL;
+}
+
+bool svc_can_look(const char *value)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+
+	return strncmp(value, prefix, sizeof(prefix) - 1) != 0 || (dir && has_entries(dir));
+}
+
 int svc_path(const char *value, char *ret, size_t n, struct err *e)
 {
-	static const char prefix[] = "credential:";
 	const char *dir = getenv("CREDENTIALS_DIRECTORY");
 	const char *name = value;
 	struct stat st;

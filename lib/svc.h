@@ -6,6 +6,7 @@
 #ifndef HEARTH_LIB_SVC_H
 #define HEARTH_LIB_SVC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,5 +29,8 @@ int svc_sockets(int *ret_first);
 /* "credential:NAME" becomes the path of what LoadCredential= brought, anything else stays.
  * 0; -ENOENT: no such credential, or an empty one; -EINVAL: not a name. */
 int svc_path(const char *value, char *ret, size_t n, struct err *e);
+/* False: `value` is a credential:NAME, and this process was given none at all.  So it is for a person's
+ * command, and for a unit's ExecReload= (systemd issue 35227): whoever only checks cannot know. */
+bool svc_can_look(const char *value);
 
 #endif

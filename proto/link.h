@@ -46,8 +46,8 @@ enum { LINK_KEY = 41, LINK_FINGERPRINT = 40 };	/* bytes of such a text, of a fin
 int link_make_keys(char ret_public[LINK_KEY], char ret_secret[LINK_KEY]);
 /* -EINVAL: not a key. */
 int link_public_of(const char *secret, char ret_public[LINK_KEY]);
-/* The first 40 characters of a file, or of "credential:NAME" (svc_path()).  -EINVAL: it has less;
- * -errno of the file; e says which. */
+/* The first 40 characters of a file, or of "credential:NAME" (svc_path()).  -EINVAL: it has less, or
+ * they are no key; codes of lib/file.h; e says which. */
 int link_read_secret(const char *file, char ret[LINK_KEY], struct err *e);
 /* Eight groups of four hexadecimal digits, for people to compare.  -EINVAL: not a key. */
 int link_fingerprint(const char *key, char ret[LINK_FINGERPRINT]);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/own.h"
+#include "lib/file.h"
 #include "lib/svc.h"
 #include "proto/link_int.h"
 
@@ -25,19 +25,17 @@ int link_public_of(const char *secret, char ret_public[LINK_KEY])
 
 int link_read_secret(const char *file, char ret[LINK_KEY], struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = NULL;
-	char path[PATH_MAX];
-	int r = svc_path(file, path, sizeof(path), e);
+	char path[PATH_MAX], public[LINK_KEY];
+	ssize_t n = svc_path(file, path, sizeof(path), e);
 
-	if (r < 0)
-		return r;
-	f = fopen(path, "re");
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (fread(ret, 1, LINK_KEY - 1, f) != LINK_KEY - 1)
+	if (n == 0)
+		n = file_read_head(path, ret, LINK_KEY - 1, e);
+	if (n < 0)
+		return (int)n;
+	ret[n] = '\0';
+	if (link_public_of(ret, public) == -EINVAL)
 		return err_set(e, -EINVAL, "%s: not a secret key of %d characters", path,
 			       LINK_KEY - 1);
-	ret[LINK_KEY - 1] = '\0';
 	return 0;
 }
 

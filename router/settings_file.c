@@ -1,10 +1,9 @@
 /* settings_file.c - lists of words, files of secrets, and the bus's CURVE keys. */
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/own.h"
 #include "lib/svc.h"
 #include "router/settings_int.h"
@@ -48,30 +47,10 @@ int settings_split(const char *text, const char *seps, char ***ret, size_t *ret_
 
 static int read_text(const char *name, char **ret, struct err *e)
 {
-	CLEANUP(closep) int fd = -1;
-	CLEANUP(buf_donep) struct buf b = BUF_INIT;
 	char path[PATH_MAX];
-	ssize_t n = svc_path(name, path, sizeof(path), e);
+	int r = svc_path(name, path, sizeof(path), e);
 
-	if (n < 0)
-		return (int)n;
-	n = 1;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	while (n > 0) {
-		if (b.n > MAX_KEY_FILE)
-			return err_set(e, -EFBIG, "%s: more than %d bytes", path, MAX_KEY_FILE);
-		if (buf_reserve(&b, 4096) < 0)
-			return no_memory(e);
-		n = read(fd, b.p + b.n, 4096);
-		if (n < 0)
-			return err_set(e, -errno, "%s: %s", path, strerror(errno));
-		b.n += (size_t)n;
-	}
-	b.p[b.n] = '\0';
-	*ret = buf_take(&b, NULL);
-	return *ret ? 0 : no_memory(e);
+	return r < 0 ? r : file_read(path, MAX_KEY_FILE, ret, NULL, e);
 }
 
 int settings_read_text(const char *name, const char *key, char **ret, struct err *e)

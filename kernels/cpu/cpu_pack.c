@@ -197,9 +197,9 @@ static int put_factors(const struct weight_ref *w, uint32_t first, struct mat *m
 			break;
 		out[i] = dequant_factor(w, row, col);
 		if (!isfinite(out[i]))
-			return err_set(e, -EINVAL,
-				       "%s: the scale of [%u, %u] is not a finite number", w->name,
-				       first + row, col);
+			return weight_in_file(w->scale_file, err_set(e, -EINVAL,
+					      "%s: the scale of [%u, %u] is not a finite number",
+					      w->name, first + row, col), e);
 	}
 	return 0;
 }

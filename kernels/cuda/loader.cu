@@ -269,7 +269,8 @@ int lay_fp8_scales(struct loader *k, struct chunk *c, const struct weight_ref &r
 			const float v = dequant_element(r.scale, r.scale_format, from);
 
 			if (!isfinite(v))
-				return err_set(k->e, -EINVAL, "%s: a scale is not finite", r.name);
+				return weight_in_file(r.scale_file,
+						      err_set(k->e, -EINVAL, "%s: a scale is not finite", r.name), k->e);
 			c->fp8_scales[((size_t)(group / 2) * slices + block / 2) * 4 + group % 2 * 2 + block % 2] = v;
 		}
 	}

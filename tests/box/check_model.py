@@ -3,6 +3,7 @@
 
     top_builddir=build top_srcdir=. python3 tests/box/check_model.py
 """
+import json
 import os
 import re
 import shutil
@@ -42,7 +43,7 @@ QUANTISED = {
 
 
 def check(*args, status=0, command="check"):
-    p = subprocess.run([WORKER, command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.run([WORKER, command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600)
     assert p.returncode == status, (p.returncode, p.stdout, p.stderr)
     return p.stdout if status == 0 else p.stderr
 
@@ -94,6 +95,75 @@ def test_a_broken_folder_is_refused(d):
     assert "tokenizer.json" in check(m, status=78)
 
 
+def test_only_regular_files_are_read(d):
+    """A FIFO that nobody writes to held open() for ever."""
+    m = copy_of_tiny(d, "fifo")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                 "model.safetensors.index.json", "model-00002-of-00003.safetensors"):
+        path = f"{m}/{name}"
+        os.rename(path, path + ".kept")
+        for make in (os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/null", p)):
+            make(path)
+            said = check(m, status=78)
+            assert f"{path}: not a regular file" in said, (make, said)
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+        os.symlink(path + ".kept", path)    # as the hub's cache has them
+    check(m)
+
+
+def read_shard(path):
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    header.pop("__metadata__", None)
+    return {k: (t["dtype"], t["shape"], data[t["data_offsets"][0]:t["data_offsets"][1]]) for k, t in header.items()}
+
+
+def write_shard(path, tensors):
+    header, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
+
+
+def move_tensors(model, tensors):
+    """{file: {name: (dtype, shape, bytes)}}, out of whatever files they were in."""
+    index = model + "/model.safetensors.index.json"
+    with open(index) as f:
+        top = json.load(f)
+    for file, of_file in tensors.items():
+        for name in of_file:
+            old = top["weight_map"].get(name)
+            if old:
+                kept = read_shard(f"{model}/{old}")
+                del kept[name]
+                write_shard(f"{model}/{old}", kept)
+            top["weight_map"][name] = file
+        write_shard(f"{model}/{file}", of_file)
+    with open(index, "w") as f:
+        json.dump(top, f)
+
+
+def load_fails(model, *options):
+    args = ["--connect", "ipc://" + model + "/nobody", "--alias", "m", "--context", "256", "--slots", "1", *options]
+    return check(model, *args, command="serve", status=78)
+
+
+def test_a_scale_that_is_no_number_is_found_in_its_file(d):
+    """It may lie in another shard than its matrix."""
+    m = copy_of_tiny(d, "scale")
+    name = "model.language_model.layers.0.linear_attn.out_proj.weight"
+    move_tensors(m, {"codes.safetensors": {name: ("F8_E4M3", [384, 512], bytes(384 * 512))},
+                     "scales.safetensors": {name + "_scale_inv": ("BF16", [3, 4], 11 * b"\x80\x3f" + b"\x80\x7f")}})
+    want = f"{m}/scales.safetensors: {name}: "
+    assert want + "scale 11 is not a finite number" in check(m, "--all", status=78)
+    said = load_fails(m)
+    assert want + "the scale of [256, 384] is not a finite number" in said, said
+
+
 def test_what_is_no_number_is_found(d):
     m = copy_of_tiny(d, "nan")
     shard = m + "/model-00001-of-00003.safetensors"
@@ -104,6 +174,8 @@ def test_what_is_no_number_is_found(d):
     assert "all" in check(m)        # the headers are fine
     said = check(m, "--all", status=78)
     assert re.search(r"model-00001-of-00003\.safetensors: \S+: element \d+ is not a finite number", said), said
+    said = load_fails(m, "--quantize", "head")
+    assert f"{shard}: lm_head.weight: [130, 81] is not finite and cannot become FP8" in said, said
 
 
 def test_full_scale(d):

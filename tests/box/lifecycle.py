@@ -521,16 +521,66 @@ def test_a_worker_refuses_what_cannot_be_an_alias():
         assert p.returncode == 64 and "--alias: '%s' cannot be one: up to 100" % alias in p.stderr, (alias, p)
 
 
-def test_a_secret_that_is_not_there_is_the_configurations_mistake():
+def test_a_secret_that_cannot_be_had_is_the_configurations_mistake():
+    """And --check says it as a start does."""
     d = tempfile.mkdtemp(prefix="hearth-secret-")
     with open(d + "/conf", "w") as f:
         f.write("[box]\nrun_dir = %s\nrouter = ipc://%s/bus\n[memory]\nsocket = %s/memory\n" % (d, d, d))
-    for key, more in (("metrics_key_file", ["box.metrics=127.0.0.1:9465"]),
-                      ("curve_secret_file", ["box.curve_public=" + "a" * 40, "box.curve_server=" + "b" * 40])):
-        words = [w for o in more + ["box.%s=%s/none" % (key, d)] for w in ("-o", o)]
-        p = subprocess.run([HEARTHD, "-c", d + "/conf", *words], capture_output=True, text=True, timeout=20)
-        assert p.returncode == 78, p     # the unit does not start it again and again
-        assert "box.%s: %s/none: No such file or directory" % (key, d) in p.stderr, p
+    os.mkdir(d + "/folder")
+    os.mkfifo(d + "/fifo")              # open() waited for a writer
+    for name, text in (("short", "seven77\n"), ("spoilt", "a" * 39 + "\n"), ("empty", "")):
+        with open(d + "/" + name, "w") as f:
+            f.write(text)
+    none, irregular = "No such file or directory", "not a regular file"
+    keys = {"none": none, "short": "not a key of 8 characters or more", "folder": irregular, "fifo": irregular,
+            "credential:empty": "there is no such credential, or it is empty"}
+    secrets = {**keys, "short": "not a secret key of 40 characters", "spoilt": "not a secret key of 40 characters"}
+    for key, names, more in (
+            ("metrics_key_file", keys, ["box.metrics=127.0.0.1:9465"]),
+            ("curve_secret_file", secrets, ["box.curve_public=" + "a" * 40, "box.curve_server=" + "b" * 40])):
+        for name, want in names.items():
+            path = name if ":" in name else d + "/" + name
+            words = [w for o in more + ["box.%s=%s" % (key, path)] for w in ("-o", o)]
+            for check in ([], ["--check"]):
+                p = subprocess.run([HEARTHD, "-c", d + "/conf", *words, *check], capture_output=True, text=True,
+                                   timeout=20, env={**os.environ, "CREDENTIALS_DIRECTORY": d})
+                assert p.returncode == 78, p     # the unit does not start it again and again
+                assert "box.%s: %s: %s" % (key, path, want) in p.stderr, p
+                assert not check or not os.path.exists(d + "/memory"), "--check started something"
+            if os.path.exists(d + "/memory"):
+                os.unlink(d + "/memory")
+    shutil.rmtree(d)
+
+
+def test_check_takes_secrets_that_are_right_and_credentials_that_it_was_not_given():
+    """A unit's ExecReload=, which --check is, has none of its credentials (systemd issue 35227)."""
+    d = tempfile.mkdtemp(prefix="hearth-secret-")
+    public, secret = "a" * 40, "b" * 40
+    os.mkdir(d + "/credentials")
+    for name in ("secret", "credentials/one"):
+        with open(d + "/" + name, "w") as f:
+            f.write(secret + "\n")
+    os.mkdir(d + "/none")
+
+    def check(path, credentials):
+        env = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
+        if credentials:
+            env["CREDENTIALS_DIRECTORY"] = d + credentials
+        words = ["-o", "box.curve_public=" + public, "-o", "box.curve_server=" + public,
+                 "-o", "box.curve_secret_file=" + path, "-o", "box.metrics=127.0.0.1:9465",
+                 "-o", "box.metrics_key_file=" + path]
+        with open(d + "/conf", "w") as f:
+            f.write("[model a]\npath = /x\n")
+        return subprocess.run([HEARTHD, "-c", d + "/conf", "--check", *words], capture_output=True, text=True,
+                              timeout=20, env=env)
+
+    for path, credentials in ((d + "/secret", None), ("credential:one", "/credentials")):
+        p = check(path, credentials)
+        assert (p.returncode, p.stderr) == (0, ""), p
+    for credentials in (None, "/nowhere", "/none"):
+        p = check("credential:one", credentials)
+        assert p.returncode == 0 and p.stderr.count("credential:one was not looked at") == 2, p
+    assert check("credential:two", "/credentials").returncode == 78
     shutil.rmtree(d)
 
 
@@ -539,6 +589,8 @@ def test_what_is_wrong_is_said_before_anything_runs():
     for text, want in (
         ("[model a]\npath = /x\n", None),
         ("[model a]\n", "[model a]: path is missing"),
+        ("[box]\nname = a\nname = b\n", ":3: name: again in [box], line 2 has it already"),
+        ("[model a]\npath = /x\n[model a]\npath = /y\n", ":4: path: again in [model a], line 2 has it already"),
         ("[model a b]\npath = /x\n", "'a b' cannot be an alias: up to 100 letters, digits"),
         ("[model a]\nalias = Qwen/Qwen3.6\npath = /x\n", "on a box without /"),
         ("[model a]\npath = /x y\n", "neither blanks nor"),

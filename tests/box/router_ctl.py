@@ -112,6 +112,7 @@ def test_a_script_that_asked_for_json_gets_its_error_as_json():
 
 def test_check_says_file_and_line():
     path = "/tmp/hearth-check-%d.conf" % os.getpid()
+    os.mkfifo(path + ".fifo")
     for text, want in (
         ("[http]\nlisten = 127.0.0.1:65535 [::1]:0 localhost:80\n", None),
         ("[http]\nlisten = 127.0.0.1:65537\n", "http.listen: '127.0.0.1:65537' is not host:port with"),
@@ -131,16 +132,23 @@ def test_check_says_file_and_line():
         ("[alias Qwen/Qwen3.6-35B_A3B:free]\nchain = worker:tiny\n", None),
         ("[upstream my cloud]\nurl = http://127.0.0.1:9/v1\n", "'my cloud' cannot be a name"),
         ("[upstream a/b]\nurl = http://127.0.0.1:9/v1\n", "of an upstream without /"),
+        ("[alias a]\nchain = worker:x\n[alias a]\nchain = worker:y\n",
+         ":4: chain: again in [alias a], line 2 has it already"),
         ("[alias a]\nchain = tiny\n", "neither worker:MODEL nor upstream:NAME"),
         ("[upstream x]\nurl = ftp://a\n", "url must begin with http"),
         ("[upstream x]\nurl = http://a\nable = flying\n", "'flying' is not known"),
         ("[http]\nkeys_file = /nonexistent\n", "No such file"),
+        # open() of a FIFO waited for a writer
+        ("[http]\nkeys_file = %s.fifo\n" % path, ".fifo: not a regular file (http.keys_file)"),
     ):
         with open(path, "w") as f:
             f.write(text)
         code, out, err = router("--check", "-c", path)
         assert (code, want is None or want in err) == (78 if want else 0, True), (text, code, err)
     os.unlink(path)
+    code, out, err = router("--check", "-c", path + ".fifo")
+    assert code == 78 and ".fifo: not a regular file" in err, (code, err)
+    os.unlink(path + ".fifo")
     assert router("--check", "-c", "/nonexistent.conf")[0] == 78
     assert router("--frob")[0] == 64
 

@@ -407,6 +407,7 @@ struct few {
 	struct weight_source source;
 	float *head, expert[32 * 48], norm[48];
 	uint32_t rows, cols;
+	const char *file;		/* that the head is said to lie in */
 };
 
 static int find_few(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t expert,
@@ -424,7 +425,8 @@ static int find_few(void *ctx, enum weight_slot slot, uint32_t layer, uint32_t e
 					    .rows = f->rows,
 					    .cols = f->cols,
 					    .data = f->head,
-					    .name = "lm_head.weight" };
+					    .name = "lm_head.weight",
+					    .file = f->file };
 	else if (slot == W_EXPERT_UP)
 		*ret = (struct weight_ref){
 			.format = WF_F32, .rows = 32, .cols = 48, .data = f->expert, .name = "up"
@@ -546,12 +548,16 @@ TEST(a_nan_among_the_weights_is_refused_with_its_name_and_place)
 	for (int i = 0; i < 2; i++) {
 		struct err e = { .code = 0 };
 
+		f.file = i ? "/m/shard-7" : NULL;
 		f.head[4007 * 512 + 13] = i ? INFINITY : NAN;
 		OK(weight_stream_open(quantized_source(q), &piece, 1, &room, &s, &e));
 		for (int again = 0; again < 2; again++) { /* and so for every call from then on */
 			e = (struct err){ .code = 0 };
 			EQ(weight_stream_next(s, &ref, &e), -EINVAL);
-			assert_non_null(strstr(e.text, "lm_head.weight: [4007, 13]"));
+			assert_string_equal(e.text, i ? "/m/shard-7: lm_head.weight: [4007, 13] is not finite and "
+							"cannot become FP8" :
+							"lm_head.weight: [4007, 13] is not finite and cannot "
+							"become FP8");
 		}
 		weight_stream_close(s);
 	}

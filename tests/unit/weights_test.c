@@ -387,6 +387,11 @@ TEST(a_model_is_found_by_folder_and_in_the_hub_cache)
 	assert_non_null(strstr(e.text, cache));
 	write_file("hub/models--Org--Name-1/refs/main", "../../..\n", 9);
 	EQ(hf_dir_find("Org/Name-1", &found, &e), -ENOENT);
+	remove_file("hub/models--Org--Name-1/refs/main");
+	snprintf(path, sizeof(path), "%s/models--Org--Name-1/refs/main", cache);
+	OK(mkfifo(path, 0600));
+	EQ(hf_dir_find("Org/Name-1", &found, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "refs/main: not a regular file"));
 	unsetenv("HF_HUB_CACHE");
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/own.h"
 #include "worker/text/jinja/parse.h"
 #include "worker/text/jinja/run.h"
@@ -104,27 +105,6 @@ int template_parse(const char *text, size_t n, struct template **ret, struct err
 
 /* ---- a model's folder ---- */
 
-static int read_text(const char *path, struct buf *b, struct err *e)
-{
-	CLEANUP(fclosep) FILE *f = fopen(path, "rbe");
-	size_t n = 0;
-
-	if (!f)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	do {
-		b->n += n;
-		if (b->n > MAX_TEMPLATE_BYTES)
-			return err_set(e, -EFBIG, "%s: larger than %u bytes", path,
-				       MAX_TEMPLATE_BYTES);
-		if (buf_reserve(b, 1 << 16) < 0)
-			return err_set(e, -ENOMEM, "%s: out of memory", path);
-		n = fread(b->p + b->n, 1, b->cap - b->n, f);
-	} while (n > 0);
-	if (ferror(f))
-		return err_set(e, -EIO, "%s: read error", path);
-	return 0;
-}
-
 /* chat_template: a string, or a list of {name, template} with one named "default". */
 static const char *template_of_config(const json_t *config, size_t *ret_n)
 {
@@ -173,7 +153,7 @@ int template_open(const char *model_dir, struct template **ret, struct err *e)
 	CLEANUP(freep) char *path = path_in(model_dir, "chat_template.jinja");
 	CLEANUP(freep) char *config_path = path_in(model_dir, "tokenizer_config.json");
 	CLEANUP(template_freep) struct template *t = NULL;
-	CLEANUP(buf_donep) struct buf b = BUF_INIT;
+	CLEANUP(freep) char *own = NULL;
 	JX_OWNED json_t *config = NULL;
 	const char *text;
 	size_t n = 0;
@@ -184,12 +164,10 @@ int template_open(const char *model_dir, struct template **ret, struct err *e)
 	r = jx_load_file(config_path, MAX_CONFIG_BYTES, &config, e);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	r = read_text(path, &b, e);
+	r = file_read(path, MAX_TEMPLATE_BYTES, &own, &n, e);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	text = r == 0 ? b.p : template_of_config(config, &n);
-	if (r == 0)
-		n = b.n;
+	text = r == 0 ? own : template_of_config(config, &n);
 	if (!text)
 		return err_set(e, -ENOENT, "%s: no chat_template.jinja, and no chat_template in"
 			       " tokenizer_config.json", model_dir);

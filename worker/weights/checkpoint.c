@@ -398,14 +398,6 @@ const char *checkpoint_file(const struct checkpoint *c, uint32_t i, uint64_t *re
 	return st_path(c->tensors->files[i]);
 }
 
-const char *checkpoint_file_of(const struct checkpoint *c, const char *tensor)
-{
-	for (uint32_t i = 0; i < c->tensors->n_files; i++)
-		if (st_find(c->tensors->files[i], tensor))
-			return st_path(c->tensors->files[i]);
-	return NULL;
-}
-
 /* ---- facts ------------------------------------------------------------------------- */
 
 /* Scales for keys and values in FP8, which stand beside the projections. */

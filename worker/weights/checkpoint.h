@@ -44,9 +44,6 @@ void checkpoint_drop(const struct checkpoint *c);
 /* File i of n_files, for whoever reads them all; NULL behind the last. */
 const char *checkpoint_file(const struct checkpoint *c, uint32_t i, uint64_t *ret_bytes);
 
-/* The path of the file that a tensor lies in, by the tensor's own name; NULL when none has it. */
-const char *checkpoint_file_of(const struct checkpoint *c, const char *tensor);
-
 /* What a person may want to know of the folder, and nothing else depends on. */
 struct checkpoint_facts {
 	uint32_t n_files, n_tensors;		/* vision included */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/file.h"
 #include "lib/own.h"
 
 static bool is_dir(const char *path)
@@ -27,20 +28,20 @@ static bool is_hub_id(const char *s)
 	       strlen(s) && s[0] != '.';
 }
 
-/* refs/main holds the commit hash; -ENOENT when this cache has no such model. */
-static int read_ref(const char *path, char *hash, size_t room)
+/* refs/main holds the commit hash; -ENOENT when this cache has no such model, -EINVAL when that is
+ * no file. */
+static int read_ref(const char *path, char *hash, size_t room, struct err *e)
 {
-	CLEANUP(fclosep) FILE *f = fopen(path, "re");
+	ssize_t n = file_read_head(path, hash, room - 1, e);
 
-	if (!f)
-		return -ENOENT;
-	size_t n = fread(hash, 1, room - 1, f);
+	if (n < 0)
+		return n == -EINVAL ? -EINVAL : -ENOENT;
 	hash[n] = '\0';
 	hash[strcspn(hash, " \r\n")] = '\0';
 	return hash[0] && !strchr(hash, '/') && hash[0] != '.' ? 0 : -ENOENT;
 }
 
-static int try_cache(const char *root, const char *id, char **ret_dir)
+static int try_cache(const char *root, const char *id, char **ret_dir, struct err *e)
 {
 	CLEANUP(buf_donep) struct buf model = BUF_INIT, ref = BUF_INIT, dir = BUF_INIT;
 	const char *slash = strchr(id, '/');
@@ -49,7 +50,7 @@ static int try_cache(const char *root, const char *id, char **ret_dir)
 	if (buf_printf(&model, "%s/models--%.*s--%s", root, (int)(slash - id), id, slash + 1) < 0 ||
 	    buf_printf(&ref, "%s/refs/main", model.p) < 0)
 		return -ENOMEM;
-	int r = read_ref(ref.p, hash, sizeof(hash));
+	int r = read_ref(ref.p, hash, sizeof(hash), e);
 	if (r < 0)
 		return r;
 	if (buf_printf(&dir, "%s/snapshots/%s", model.p, hash) < 0)
@@ -89,9 +90,11 @@ int hf_dir_find(const char *name, char **ret_dir, struct err *e)
 			continue;
 		int r = buf_printf(&root, "%s%s", base, roots[i].below);
 		if (r == 0)
-			r = try_cache(root.p, name, ret_dir);
+			r = try_cache(root.p, name, ret_dir, e);
+		if (r == -ENOMEM)
+			return err_set(e, r, "out of memory");
 		if (r != -ENOENT)
-			return r == 0 ? 0 : err_set(e, r, "out of memory");
+			return r;
 		(void)buf_printf(&tried, "%s%s", tried.n ? ", " : "", root.p);
 	}
 	return err_set(e, -ENOENT, "%s: neither a folder nor in the Hugging Face cache (%s)", name,

@@ -140,7 +140,7 @@ static void refer(const struct tensor *x, enum weight_format f, const uint32_t d
 		  struct weight_ref *ret)
 {
 	*ret = (struct weight_ref){ .format = f, .rows = dims[1], .cols = dims[2], .data = x->t->data,
-				    .name = x->t->name, .global = 1 };
+				    .name = x->t->name, .file = st_path(x->file), .global = 1 };
 }
 
 /* The one number of x. */
@@ -202,6 +202,7 @@ static int take_fp8(const struct tensor *w, const struct tensor *scale, const ui
 	if (r == 0)
 		r = fp8_spans(scale, dims[0], ret, e);
 	ret->scale = scale->t->data;
+	ret->scale_file = st_path(scale->file);
 	return r;
 }
 
@@ -243,6 +244,7 @@ static int take_nvfp4(const struct tensor *codes, const struct parts *p, bool di
 	ret->span_rows = 1;
 	ret->span_cols = 16;
 	ret->scale = scale->t->data;
+	ret->scale_file = st_path(scale->file);
 	return r == 0 ? take_global(p->at[divides ? PART_GLOBAL : PART_SCALE_2], divides, &ret->global, e) :
 			r;
 }

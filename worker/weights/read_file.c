@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/own.h"
 
 #define BLOCK ((size_t)64 << 10)
@@ -14,13 +15,13 @@
 const struct read_seam *read_seam;
 
 /* EINVAL is what a file system without O_DIRECT answers; the plain open then says what else is wrong. */
-static int open_fd(const char *path, bool *ret_direct)
+static int open_fd(const char *path, bool *ret_direct, uint64_t *ret_bytes, struct err *e)
 {
 	bool wanted = !read_seam || !read_seam->direct || read_seam->direct(path);
-	int fd = wanted ? open(path, O_RDONLY | O_CLOEXEC | O_DIRECT) : -1;
+	int fd = wanted ? file_open(path, O_DIRECT, ret_bytes, NULL) : -1;
 
 	*ret_direct = fd >= 0;
-	return fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : file_open(path, 0, ret_bytes, e);
 }
 
 static void closepp(struct read_file **f)
@@ -32,19 +33,15 @@ int read_file_open(const char *path, struct read_file **ret, struct err *e)
 {
 	CLEANUP(closepp) struct read_file *f = calloc(1, sizeof(*f));
 	bool direct = false;
-	struct stat st;
 
 	if (!f)
 		return err_set(e, -ENOMEM, "out of memory");
 	f->fd = -1;
 	if (!(f->path = strdup(path)))
 		return err_set(e, -ENOMEM, "out of memory");
-	f->fd = open_fd(path, &direct);
-	if (f->fd < 0 || fstat(f->fd, &st) < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size < 0)
-		return err_set(e, -EINVAL, "%s: not a regular file", path);
-	f->bytes = (uint64_t)st.st_size;
+	f->fd = open_fd(path, &direct, &f->bytes, e);
+	if (f->fd < 0)
+		return f->fd;
 	atomic_init(&f->direct, direct);
 	if (!direct)
 		read_file_buffered(f);

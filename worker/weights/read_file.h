@@ -31,7 +31,7 @@ struct read_file {
 	size_t block_n;
 };
 
-/* -errno of open; -EINVAL: no regular file. */
+/* Codes of lib/file.h. */
 int read_file_open(const char *path, struct read_file **ret, struct err *e);
 struct read_file *read_file_close(struct read_file *f);	/* NULL ok */
 

@@ -63,8 +63,8 @@ static bool bad(const uint8_t *p, size_t n, enum weight_format f)
 }
 
 /* base: what was looked at before, for the place in the message. */
-static int scan_array(const void *data, size_t n, enum weight_format f, const char *name,
-		      const char *what, size_t base, struct err *e)
+static int scan_array(const void *data, size_t n, enum weight_format f, const char *file,
+		      const char *name, const char *what, size_t base, struct err *e)
 {
 	const uint8_t *p = data;
 	size_t each = weight_row_bytes(f, 1);
@@ -78,7 +78,8 @@ static int scan_array(const void *data, size_t n, enum weight_format f, const ch
 			continue;
 		while (!bad(p + at * each, 1, f))
 			at++;
-		return err_set(e, -EINVAL, "%s: %s %zu is not a finite number", name, what, base + at);
+		return weight_in_file(file, err_set(e, -EINVAL, "%s: %s %zu is not a finite number",
+						    name, what, base + at), e);
 	}
 	return 0;
 }
@@ -86,13 +87,13 @@ static int scan_array(const void *data, size_t n, enum weight_format f, const ch
 static int scan_piece(const struct weight_ref *w, uint32_t first, struct err *e)
 {
 	size_t n = (size_t)weight_scale_rows(w) * weight_scale_cols(w), before;
-	int r = scan_array(w->data, (size_t)w->rows * w->cols, w->format, w->name, "element",
-			   (size_t)first * w->cols, e);
+	int r = scan_array(w->data, (size_t)w->rows * w->cols, w->format, w->file, w->name,
+			   "element", (size_t)first * w->cols, e);
 
 	if (r < 0 || n == 0)
 		return r;
 	before = (size_t)(first / w->span_rows) * weight_scale_cols(w);
-	return scan_array(w->scale, n, w->scale_format, w->name, "scale", before, e);
+	return scan_array(w->scale, n, w->scale_format, w->scale_file, w->name, "scale", before, e);
 }
 
 /* ---- all of a model -------------------------------------------------------------------- */
@@ -143,7 +144,7 @@ static int list_all(const struct model_shape *s, const struct weight_source *w, 
 }
 
 static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t *ret_bytes,
-		       const char **ret_tensor, struct err *e)
+		       struct err *e)
 {
 	int r = 0;
 
@@ -154,8 +155,6 @@ static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t 
 		if (r < 0)
 			break;
 		r = scan_piece(&ref, l->p[i].first, e);
-		if (r < 0)
-			*ret_tensor = ref.name;
 		*ret_bytes += weight_data_bytes(&ref) + weight_scale_bytes(&ref);
 		weight_stream_done(in);
 	}
@@ -163,7 +162,7 @@ static int scan_stream(struct weight_stream *in, const struct list *l, uint64_t 
 }
 
 int scan_weights(const struct model_shape *s, const struct weight_source *w, uint64_t *ret_bytes,
-		 const char **ret_tensor, struct err *e)
+		 struct err *e)
 {
 	const struct weight_room room = { NULL, WEIGHT_ROOM };
 	struct weight_stream *in = NULL;
@@ -171,13 +170,12 @@ int scan_weights(const struct model_shape *s, const struct weight_source *w, uin
 	int r = list_all(s, w, &l);
 
 	*ret_bytes = 0;
-	*ret_tensor = NULL;
 	if (r < 0)
 		err_set(e, r, "out of memory");
 	if (r == 0)
 		r = weight_stream_open(w, l.p, l.n, &room, &in, e);
 	if (r == 0)
-		r = scan_stream(in, &l, ret_bytes, ret_tensor, e);
+		r = scan_stream(in, &l, ret_bytes, e);
 	weight_stream_close(in);
 	free(l.p);
 	return r;

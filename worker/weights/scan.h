@@ -9,9 +9,9 @@
 #include "kernels/model.h"
 #include "lib/err.h"
 
-/* 0; errors of the stream; -EINVAL: a weight or scale is not finite (the text names tensor and place, and
- * *ret_tensor is the tensor's name, valid while the source is open; NULL after every other end). */
+/* 0; errors of the stream; -EINVAL: a weight or scale is not finite (the text names file, tensor and
+ * place). */
 int scan_weights(const struct model_shape *shape, const struct weight_source *w, uint64_t *ret_bytes,
-		 const char **ret_tensor, struct err *e);
+		 struct err *e);
 
 #endif
