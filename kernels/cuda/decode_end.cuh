@@ -23,7 +23,8 @@
 #define END_THREADS (END_WARPS * WARP)
 #define END_OUT_SLICES 2u	/* of a warp, of the first product */
 #define END_COL 20		/* floats a column of 16 takes in shared memory: no bank conflicts */
-static_assert(END_MAX_ROWS == 8 && END_MAX_ROWS * MATMUL_TILE <= END_THREADS, "a column of the tensor core a row, a thread an output");
+static_assert(END_MAX_ROWS == 8 && END_MAX_ROWS * MATMUL_TILE <= END_THREADS,
+	      "a column of the tensor core a row, a thread an output");
 
 struct end_params {
 	struct row_matrix out;
@@ -49,8 +50,8 @@ static __host__ __device__ __forceinline__ uint32_t end_sums_at(void)
 	return (sizeof(struct end_shared) + 127) / 128 * 128;
 }
 
-/* Bytes between the rows of a warp's slice of x in shared memory: no bank conflicts where there are several. */
-template <int ROWS> constexpr uint32_t end_x_row = ROWS > 1 ? 36 : 32;	/* of 16 bytes */
+/* From row to row of a warp's slice of x in shared memory, in 16 bytes: no bank conflicts where there are several. */
+template <int ROWS> constexpr uint32_t end_x_row = ROWS > 1 ? 36 : 32;
 
 /* What a block has to do. */
 struct end_block {
