@@ -29,8 +29,9 @@ static uint32_t rows_of(const struct end_params &p)
 	return p.rows == 1 ? 1 : END_MAX_ROWS;
 }
 
-/* Where in shared memory what lies is, no unit larger than the router's; answers with all that a block takes.  The rows of h have a place of their own, or
- * that of the first product's tile, which has been multiplied then; one row's x needs a place before. */
+/* Where in shared memory what lies is; answers with all that a block takes.  A tile of the products behind the norm has
+ * room for the router's, whose units are the largest.  The rows of h have a place of their own, or that of the first
+ * product's tile, which has been multiplied then; one row's x needs a place before. */
 static uint32_t lay_out(struct end_params *p)
 {
 	const uint32_t rows = rows_of(*p), slices = p->out.n_slices > p->router.n_slices ? p->out.n_slices : p->router.n_slices;

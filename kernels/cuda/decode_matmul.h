@@ -200,9 +200,10 @@ struct mixer_end_clear {
 };
 
 struct mixer_end_args {
-	/* n_rows 1..END_MAX_ROWS; of float32, n a multiple of 8; y, ldy not looked at, x not in the order of steps */
+	/* n_rows 1..END_MAX_ROWS; of float32, n a multiple of 8, x not in the order of steps; y is not written.  Of all
+	 * three products: as decode_matmul() takes them; form and x_settled are not looked at. */
 	struct decode_matmul_args out;
-	/* device, bf16 [n_rows][out.n]: in and out.  It was there before the kernel just before this call began. */
+	/* device, bf16 [n_rows][out.n]: in and out.  It was written two or more kernels before this one (launch.cuh). */
 	void *x;
 	void *h;		/* device, out bf16 [n_rows][out.n], 16-byte aligned */
 	const void *norm;	/* device, bf16 [out.n], zero-centred, 16-byte aligned */

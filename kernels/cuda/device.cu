@@ -237,6 +237,8 @@ int cuda_device_load(struct cuda_device *d, const struct weight_source *w,
 		return err_set(e, -ENODEV, "cuda:%d: %s", d->ordinal, cudaGetErrorString(cudaGetLastError()));
 	rc = weights_load(&d->m, w, progress, ctx, &d->w, e);
 	rc = rc ? rc : fp4_load(d, e);
+	if (!rc)
+		expert_plan_load(d);
 	d->loaded = !rc;
 	return rc;
 }

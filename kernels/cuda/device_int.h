@@ -149,6 +149,7 @@ struct cuda_device {
 	enum fp4_prefill fp4;	/* what is done of limits.fp4 */
 	cudaStream_t stream;
 	struct weights w;
+	bool ends_mixers[END_MAX_ROWS + 1];	/* expert_plan_load(): by rows of a pass */
 
 	uint32_t pass_rows, prefill_rows, table_entries, max_passes, n_gdn, n_attn, channels, value;
 	uint32_t index[MODEL_MAX_LAYERS];	/* of a layer among those of its mixer */
@@ -190,6 +191,8 @@ int rotation_load(struct cuda_device *d);
  * of few rows, all zeros between passes. */
 uint32_t expert_room_words(const struct cuda_device *d);
 uint32_t mixer_end_room_words(const struct cuda_device *d);
+/* And, once weights and workspace have their places: in which passes mixers end in one kernel. */
+void expert_plan_load(struct cuda_device *d);
 
 /* plan.cu: 0 and the passes, or -EINVAL/-ENOTSUP.  Changes nothing of d. */
 int plan_cut(const struct cuda_device *d, const struct plan *p, std::vector<struct pass> *ret);

@@ -123,7 +123,8 @@ static bool mixer_out_orders(const struct cuda_device *d, uint32_t rows, uint32_
 	return !expert_ends_mixers(d, rows) && decode_matmul_orders(&a);
 }
 
-/* What a mixer leaves: through its last matrix, onto the residual rows, and normed for what follows. */
+/* What a mixer leaves: through its last matrix, onto the residual rows, and normed for what follows.  Where that is
+ * one kernel a profile has residual, norm, router and shared gate and up with the mixer's matrices. */
 static int end_mixer(struct cuda_device *d, uint32_t rows, uint32_t layer, enum cuda_class c)
 {
 	struct decode_matmul_args out = mixer_out_args(d, rows, layer);

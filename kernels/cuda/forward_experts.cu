@@ -343,22 +343,34 @@ static void end_plan_of(const struct cuda_device *d, uint32_t rows, uint32_t lay
 		p->args.shared = &p->shared;
 	}
 	p->args.clear[0] = end_room(d, rows, layer + 1);
-	p->args.clear[1] = { d->ws.row_room, expert_room_words(d) };
+	if (rows == 1)	/* whose experts may be one kernel */
+		p->args.clear[1] = { d->ws.row_room, expert_room_words(d) };
 }
 
-bool expert_ends_mixers(const struct cuda_device *d, uint32_t rows)
+/* Before experts in BF16, whose kernels begin beside the router's, nothing is won (measured,
+ * docs/kernel-experiments.md). */
+static bool ends_mixers(const struct cuda_device *d, uint32_t rows)
 {
-	bool all = rows <= END_MAX_ROWS && d->m.n_experts;
+	bool all = d->m.n_experts;
 
 	for (uint32_t l = 0; all && l < d->m.n_layers; l++) {
 		struct end_plan p;
 
 		end_plan_of(d, rows, l, &p);
-		/* Before experts in BF16, whose kernels begin beside the router's, nothing is won (measured,
-		 * docs/kernel-experiments.md). */
 		all = d->w.layer[l].expert_gate_up.format != MATMUL_BF16 && mixer_end_fits(&p.args);
 	}
 	return all;
+}
+
+void expert_plan_load(struct cuda_device *d)
+{
+	for (uint32_t rows = 1; rows <= END_MAX_ROWS; rows++)
+		d->ends_mixers[rows] = ends_mixers(d, rows);
+}
+
+bool expert_ends_mixers(const struct cuda_device *d, uint32_t rows)
+{
+	return rows <= END_MAX_ROWS && d->ends_mixers[rows];
 }
 
 int expert_mixer_end(struct cuda_device *d, uint32_t rows, uint32_t layer)

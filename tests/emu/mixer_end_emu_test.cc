@@ -269,6 +269,8 @@ static void sizes(void)
 	bool ok = same_in_company({ MATMUL_FP8, MATMUL_FP8, false, 48, 4096, 257, 48 }, { 8 });
 
 	ok = same_in_company({ MATMUL_BF16, MATMUL_BF16, true, 24, 3848, 5, 32 }, { 4, 7 }) && ok;
+	/* h where the first product's tile was */
+	ok = same_in_company({ MATMUL_BF16, MATMUL_BF16, true, 1544, 3848, 5, 32 }, { 8 }) && ok;
 	ok = any_order({ MATMUL_NVFP4, MATMUL_FP8, false, 2048, 16, 5, 16 }, 1) && ok;
 	ok = any_order({ MATMUL_FP8, MATMUL_NVFP4, false, 1296, 528, 20, 32 }, 1) && ok;
 	ok = same_in_company({ MATMUL_NVFP4, MATMUL_BF16, false, 16, 64, 1, 0 }, { 1, 4, 8 }) && ok;
@@ -307,6 +309,10 @@ static void refusals(void)
 	refused("the shared expert's rows differ", [](args, product s) { s.n_rows = 2; });
 	refused("bfloat16 out", [](args a, product) { a.out.out = MATMUL_OUT_BF16; });
 	refused("x in the order of steps", [](args a, product) { a.out.x_ordered = 1; });
+	refused("gate and up behind the first product", [](args a, product) { a.out.n_swiglu = 16; });
+	refused("rows that are not aligned", [](args a, product) { a.x = (char *)a.x + 2; });
+	refused("a norm that is not aligned", [](args a, product) { a.norm = (const char *)a.norm + 2; });
+	refused("a router's x in the order of steps", [](args a, product) { a.router.x_ordered = 1; });
 	refused("17 slices", [](args a, product) { a.out.k = a.out.ldx = 4104; });
 	refused("a wider row", [](args a, product s) { a.out.n = a.router.k = s.k = a.router.ldx = s.ldx = a.out.ldy = 2056; });
 	refused("a row that is not of eights", [](args a, product s) { a.out.n = a.router.k = s.k = 44; });
